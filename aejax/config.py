@@ -1,0 +1,251 @@
+"""Every config key with its default, unit and meaning; bad values are refused here."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax.errors import UserError
+
+
+def default() -> ConfigDict:
+    """A new config with every key there is. An experiment changes some of them."""
+    config = ConfigDict()
+    config.name = "experiment"  # of the run: its directory and its row in the table
+    config.seed = 0  # of everything random: weights, order, excerpts, dropout, built-in corpus
+
+    config.data = data = ConfigDict()
+    data.path = ""  # folder of audio, searched recursively; "" is the built-in corpus
+    data.include = ("*",)  # glob patterns; a file counts if its path below data.path matches one
+    data.sample_rate = 16_000  # Hz; everything is resampled to it
+    data.channels = "mono"  # "mono": mean of all channels; "first": the first one alone
+    data.split_by = "file"  # "file", or "folder": each top-level folder is in one split
+    data.validation_fraction = 0.1  # of files or folders
+    data.test_fraction = 0.1  # of files or folders
+    data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
+    data.speeds = (1.0,)  # each excerpt is played at one of these speeds (and pitches), drawn anew
+    data.cache_megabytes = 256  # a corpus that decodes to no more than this stays in memory
+    data.synthetic = synthetic = ConfigDict()  # the built-in corpus
+    synthetic.clips = 1000
+    synthetic.seconds = 2.0  # of each clip
+
+    config.representation = representation = ConfigDict()
+    representation.name = "mel"
+    representation.n_fft = 1024  # samples
+    representation.win_length = 0  # samples; 0 is n_fft
+    representation.hop_length = 256  # samples
+    representation.n_mels = 80
+    representation.fmin = 0.0  # Hz
+    representation.fmax = 0.0  # Hz; 0 is half the sample rate
+    representation.floor_db = -60.0  # dB; mel power below this counts as silence
+    representation.griffin_lim_iterations = 32
+
+    config.model = model = ConfigDict()
+    model.encoder = "conv"  # "conv" or "linear"; the decoder mirrors it
+    model.bottleneck = "none"
+    model.downsampling = 8  # frames in a block, which becomes one latent frame
+    model.latent_dim = 32  # floats in a latent frame
+    model.width = 512  # channels inside
+    model.depth = 2  # residual blocks in the encoder, and in the decoder
+    model.kernel_size = 3  # latent frames that each residual block sees
+    model.dropout = 0.0  # fraction
+    model.pca_start = True  # begin as PCA, exactly
+
+    config.train = train = ConfigDict()
+    train.batch_size = 32  # excerpts
+    train.steps = 1000
+    train.learning_rate = 1e-3  # the highest; warmed up to, then a cosine down to 0
+    train.warmup_steps = 50
+    train.adam_b2 = 0.99
+    train.weight_decay = 0.01
+    train.clip_norm = 1.0  # largest global norm of the gradients
+    train.gain_db = 6.0  # each excerpt is made louder or softer by up to this, dB
+    train.validate_every = 200  # steps; a checkpoint is saved then too
+    train.log_every = 20  # steps
+
+    config.evaluate = evaluate = ConfigDict()
+    evaluate.listen_clips = 4  # test clips that are written as audio and drawn
+    return config
+
+
+def _at_least(low: float) -> Callable[[Any], str]:
+    return lambda value: "" if value >= low else f"must be at least {low:g}"
+
+
+def _above(low: float) -> Callable[[Any], str]:
+    return lambda value: "" if value > low else f"must be above {low:g}"
+
+
+def _between(low: float, high: float) -> Callable[[Any], str]:
+    """From ``low`` up to but not ``high``."""
+    return lambda value: (
+        "" if low <= value < high else f"must be at least {low:g} and below {high:g}"
+    )
+
+
+def _one_of(*known: str) -> Callable[[Any], str]:
+    def rule(value: Any) -> str:
+        if value in known:
+            return ""
+        near = difflib.get_close_matches(str(value), known, n=1)
+        return f"must be one of {', '.join(known)}" + (f"; did you mean {near[0]}?" if near else "")
+
+    return rule
+
+
+def _name(value: str) -> str:
+    good = value and value.strip(".") and not set(value) & set('/\\:*?"<>|\n\r\t\0')
+    return "" if good else "must be a plain name, fit for a folder"
+
+
+def _speeds(value: tuple[float, ...]) -> str:
+    good = len(value) and all(isinstance(x, (int, float)) and 0.25 <= x <= 4 for x in value)
+    return "" if good else "must be one or more numbers from 0.25 to 4"
+
+
+def _patterns(value: tuple[str, ...]) -> str:
+    good = len(value) and all(isinstance(pattern, str) for pattern in value)
+    return "" if good else "must be one or more glob patterns"
+
+
+_RULES: dict[str, Callable[[Any], str]] = {
+    "name": _name,
+    "seed": _between(0, 2**32),
+    "data.include": _patterns,
+    "data.sample_rate": _between(1000, 1_000_000),
+    "data.channels": _one_of("mono", "first"),
+    "data.split_by": _one_of("file", "folder"),
+    "data.validation_fraction": _between(0.001, 0.9),
+    "data.test_fraction": _between(0.001, 0.9),
+    "data.excerpt_seconds": _above(0),
+    "data.speeds": _speeds,
+    "data.cache_megabytes": _at_least(0),
+    "data.synthetic.clips": _at_least(3),
+    "data.synthetic.seconds": _between(0.1, 60),
+    "representation.name": _one_of("mel"),
+    "representation.n_fft": _between(16, 2**20),
+    "representation.win_length": _at_least(0),
+    "representation.hop_length": _at_least(1),
+    "representation.n_mels": _at_least(1),
+    "representation.fmin": _at_least(0),
+    "representation.fmax": _at_least(0),
+    "representation.floor_db": _between(-300, 100),
+    "representation.griffin_lim_iterations": _at_least(1),
+    "model.encoder": _one_of("conv", "linear"),
+    "model.bottleneck": _one_of("none"),
+    "model.downsampling": _at_least(1),
+    "model.latent_dim": _at_least(1),
+    "model.width": _at_least(1),
+    "model.depth": _at_least(0),
+    "model.kernel_size": _at_least(1),
+    "model.dropout": _between(0, 1),
+    "train.batch_size": _at_least(1),
+    "train.steps": _at_least(0),
+    "train.learning_rate": _above(0),
+    "train.warmup_steps": _at_least(0),
+    "train.adam_b2": _between(0, 1),
+    "train.weight_decay": _at_least(0),
+    "train.clip_norm": _above(0),
+    "train.gain_db": _at_least(0),
+    "train.validate_every": _at_least(1),
+    "train.log_every": _at_least(1),
+    "evaluate.listen_clips": _at_least(1),
+}
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Dotted keys to values: ``{"model.latent_dim": 32}``."""
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= {f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuses a config that cannot work, before anything is read or written.
+
+    Raises:
+      UserError: naming the key, its value, and what it must be.
+    """
+    known, flat = flatten(default()), flatten(config)
+    for key in flat.keys() - known.keys():
+        near = difflib.get_close_matches(key, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"unknown config key {key}{hint}")
+    for key in known.keys() - flat.keys():
+        raise UserError(f"config key {key} is missing; begin with aejax.config.default()")
+    for key, value in flat.items():
+        _check_type(key, value, known[key])
+        problem = _RULES[key](value) if key in _RULES else ""
+        if problem:
+            raise UserError(f"config.{key}={value!r} {problem}")
+    _check_together(config)
+
+
+def _check_type(key: str, value: Any, example: Any) -> None:
+    kinds = (int, float) if isinstance(example, float) else (type(example),)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(example, bool)):
+        raise UserError(f"config.{key}={value!r} must be of type {type(example).__name__}")
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        raise UserError(f"config.{key}={value!r} must be finite")
+
+
+def _check_together(config: ConfigDict) -> None:
+    data, representation, model = config.data, config.representation, config.model
+    nyquist = data.sample_rate / 2
+    if representation.fmax > nyquist:
+        raise UserError(
+            f"config.representation.fmax={representation.fmax:g} is above {nyquist:g} Hz, half of"
+            f" data.sample_rate={data.sample_rate}; lower it, or 0 for the highest"
+        )
+    if representation.fmin >= (representation.fmax or nyquist):
+        raise UserError(
+            f"config.representation.fmin={representation.fmin:g} must be below fmax"
+            f" ({representation.fmax or nyquist:g} Hz)"
+        )
+    if representation.win_length > representation.n_fft:
+        raise UserError(
+            f"config.representation.win_length={representation.win_length} must be at most"
+            f" n_fft={representation.n_fft}"
+        )
+    if representation.hop_length > (representation.win_length or representation.n_fft) // 2:
+        raise UserError(
+            f"config.representation.hop_length={representation.hop_length} must be at most half"
+            " of the window, or the way back to audio has gaps"
+        )
+    block = model.downsampling * representation.n_mels
+    if model.latent_dim > block:
+        raise UserError(
+            f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
+            f" model.downsampling x n_mels = {model.downsampling} x {representation.n_mels}"
+            f" = {block}"
+        )
+    if data.validation_fraction + data.test_fraction >= 1:
+        raise UserError(
+            "config.data.validation_fraction + data.test_fraction"
+            f" = {data.validation_fraction + data.test_fraction:g} leaves nothing to train on"
+        )
+
+
+def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ from those of a run's ``config.json``, flattened: (ours, theirs)."""
+    ours = {key: _plain(value) for key, value in flatten(config).items()}
+    return {
+        key: (ours.get(key), other.get(key))
+        for key in sorted(ours.keys() | other.keys())
+        if ours.get(key) != other.get(key)
+    }
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def to_json(config: ConfigDict) -> str:
+    """The whole config, as ``config.json`` has it."""
+    return config.to_json_best_effort(indent=2, sort_keys=False) + "\n"

@@ -1,0 +1,1 @@
+"""The host's side: audio files, corpora, the built-in corpus, batches. No jax arrays."""

@@ -1,0 +1,199 @@
+"""The built-in corpus: sounds of seven kinds, made on the fly from a seed."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from aejax.data import audio_file
+from aejax.data.corpus import Clip, split_units
+
+SAMPLE_RATE = 16_000
+_LOUDEST_DB, _SOFTEST_DB = -10.0, -30.0
+
+Rng = np.random.Generator
+
+
+def _times(samples: int) -> np.ndarray:
+    return np.arange(samples) / SAMPLE_RATE
+
+
+def _envelope(rng: Rng, samples: int) -> np.ndarray:
+    """Attack, then decay: from 2 to 100 ms, then from 0.1 to 2 s to 1/e."""
+    attack, decay = _between(rng, 0.002, 0.1), _between(rng, 0.1, 2.0)
+    t = _times(samples)
+    return np.minimum(t / attack, 1) * np.exp(-np.maximum(t - attack, 0) / decay)
+
+
+def _between(rng: Rng, low: float, high: float) -> float:
+    """Log-uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def _partials(rng: Rng, hz: float, phase: np.ndarray) -> np.ndarray:
+    """A sum of harmonics below Nyquist, whose amplitudes fall off with one formant on the way.
+
+    Args:
+      hz: the highest fundamental on the way, which decides how many harmonics there is room for.
+      phase: of the fundamental, in radians ``[samples]``.
+    """
+    count = max(1, min(40, int(0.45 * SAMPLE_RATE / hz)))
+    n = np.arange(1, count + 1)
+    slope, formant, width = rng.uniform(0.5, 2.0), _between(rng, 300, 4000), rng.uniform(0.2, 0.8)
+    amplitudes = n**-slope * (1 + 4 * np.exp(-((np.log(n * hz / formant) / width) ** 2)))
+    if rng.uniform() < 0.3:
+        amplitudes[1::2] *= 0.05  # hollow, as a clarinet
+    # sin(n a) = 2 cos(a) sin((n - 1) a) - sin((n - 2) a): no sine per harmonic.
+    double_cosine = 2 * np.cos(phase)
+    before, now = np.zeros_like(phase), np.sin(phase)
+    total = amplitudes[0] * now
+    for amplitude in amplitudes[1:]:
+        before, now = now, double_cosine * now - before
+        total += amplitude * now
+    return total
+
+
+def _tone(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    return _partials(rng, hz, 2 * np.pi * hz * _times(samples)) * _envelope(rng, samples)
+
+
+def _vibrato(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    t = _times(samples)
+    rate, depth = rng.uniform(4, 8), rng.uniform(0.005, 0.04)
+    phase = 2 * np.pi * hz * t + hz * depth / rate * np.sin(2 * np.pi * rate * t)
+    return _partials(rng, hz * (1 + depth), phase) * _envelope(rng, samples)
+
+
+def _glide(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    end = hz * 2 ** rng.uniform(-1, 1)
+    frequency = np.geomspace(hz, end, samples)
+    phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
+    return _partials(rng, max(hz, end), phase) * _envelope(rng, samples)
+
+
+def _chord(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    third, fifth = rng.choice([3, 4]), 7
+    return sum(_tone(rng, hz * 2 ** (step / 12), samples) for step in (0, third, fifth))
+
+
+def _bell(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    """Two-operator frequency modulation: Chowning, JAES 21(7), 1973."""
+    t = _times(samples)
+    ratio, index, decay = rng.choice([1.4, 2.0, 2.76, 3.5]), rng.uniform(1, 5), _between(rng, 0.2, 2)
+    fade = np.exp(-t / decay)
+    modulation = index * fade * np.sin(2 * np.pi * hz * ratio * t)
+    return np.sin(2 * np.pi * hz * t + modulation) * fade
+
+
+def _pluck(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    """A plucked string: Karplus and Strong, Computer Music Journal 7(2), 1983, a period at a time."""
+    period = max(2, round(SAMPLE_RATE / hz - 0.5))
+    loss = 0.5 * rng.uniform(0.97, 0.999)
+    string = rng.uniform(-1, 1, period)
+    periods = [string]
+    for _ in range(samples // period):
+        string = loss * (string + np.roll(string, 1))
+        periods.append(string)
+    return np.concatenate(periods)[:samples]
+
+
+def _drum(rng: Rng, hz: float, samples: int) -> np.ndarray:
+    """Noise through a resonance at ``hz``, dying away, over a tone that falls."""
+    t = _times(samples)
+    frequency = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
+    width = rng.uniform(0.3, 1.5)
+    shape = np.exp(-((np.log2(np.maximum(frequency, 1) / hz) / width) ** 2))
+    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal(samples)) * shape, samples)
+    noise *= np.exp(-t / _between(rng, 0.03, 0.4)) / np.abs(noise).max()
+    fall = 1 + rng.uniform(0, 3) * np.exp(-t / 0.03)
+    tone = np.sin(2 * np.pi * np.cumsum(hz / 2 * fall) / SAMPLE_RATE)
+    return noise + rng.uniform(0, 1) * tone * np.exp(-t / _between(rng, 0.05, 0.3))
+
+
+FAMILIES: dict[str, Callable[[Rng, float, int], np.ndarray]] = {
+    "tone": _tone,
+    "vibrato": _vibrato,
+    "glide": _glide,
+    "chord": _chord,
+    "bell": _bell,
+    "pluck": _pluck,
+    "drum": _drum,
+}
+
+
+class SyntheticCorpus:
+    """``clips`` sounds of ``seconds`` each; what clip k sounds like depends on seed and k alone."""
+
+    skipped: dict[str, str] = {}
+    sample_rate: int
+
+    def __init__(
+        self,
+        *,
+        clips: int,
+        seconds: float,
+        seed: int,
+        sample_rate: int = SAMPLE_RATE,
+        validation_fraction: float = 0.1,
+        test_fraction: float = 0.1,
+    ):
+        self.title = f"built-in ({', '.join(FAMILIES)}; seed {seed})"
+        self.sample_rate = sample_rate
+        self._seed = seed
+        names = [f"synthetic/{index:06d}" for index in range(clips)]
+        split = split_units(names, validation_fraction, test_fraction)
+        self.clips = tuple(
+            Clip(
+                name=name,
+                frames=round(seconds * SAMPLE_RATE),
+                sample_rate=SAMPLE_RATE,
+                channels=1,
+                split=split[name],
+                labels=dataclasses.asdict(_recipe(seed, index)),
+            )
+            for index, name in enumerate(names)
+        )
+        # Two seconds take 128 kB: a thousand clips are kept, more are made anew when asked for.
+        self._audio = functools.lru_cache(maxsize=1024)(self._make)
+
+    def _make(self, index: int, samples: int) -> np.ndarray:
+        return _render(self._seed, index, samples)
+
+    def read(self, clip: Clip, start: int, length: int, speed: float = 1.0) -> np.ndarray:
+        """See `aejax.data.corpus.Corpus.read`."""
+        audio = self._audio(int(clip.name.rpartition("/")[2]), clip.frames)
+        return audio_file.resampled_excerpt(
+            lambda first, count: audio[first : first + count],
+            len(audio),
+            round(SAMPLE_RATE * speed),
+            start,
+            length,
+            self.sample_rate,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Recipe:
+    """A clip's labels: its family, fundamental (Hz) and peak level (dB re full scale)."""
+
+    family: str
+    pitch: float
+    loudness: float
+
+
+def _recipe(seed: int, index: int) -> _Recipe:
+    rng = np.random.default_rng([seed, index, 0])
+    family = list(FAMILIES)[index % len(FAMILIES)]
+    pitch = 440 * 2 ** ((int(rng.integers(36, 85)) - 69) / 12)
+    return _Recipe(family, round(pitch, 3), round(rng.uniform(_SOFTEST_DB, _LOUDEST_DB), 3))
+
+
+def _render(seed: int, index: int, samples: int) -> np.ndarray:
+    recipe, rng = _recipe(seed, index), np.random.default_rng([seed, index, 1])
+    onset = int(rng.uniform(0, 0.1) * samples)
+    sound = FAMILIES[recipe.family](rng, recipe.pitch, samples - onset)
+    sound = sound * (10 ** (recipe.loudness / 20) / np.abs(sound).max())
+    ramp = min(80, len(sound))  # 5 ms: a clip does not end with a click
+    sound[-ramp:] *= np.linspace(1, 0, ramp)
+    return np.concatenate([np.zeros(onset), sound]).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Measuring what encodes and decodes."""

@@ -1,0 +1,83 @@
+"""What a result is measured by. Each metric has one definition, one unit, one source.
+
+All are computed from sums over frames, divided once at the end, so that short last batches and
+masked frames count right.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+
+class ErrorSums(NamedTuple):
+    """Sums over the frames that count.
+
+    Attributes:
+      frames: how many.
+      squared_error: of output minus reference, ``[bins]``, dB².
+      value: of the reference, ``[bins]``, dB.
+      squared_value: of the reference, ``[bins]``, dB².
+    """
+
+    frames: Array | np.ndarray
+    squared_error: Array | np.ndarray
+    value: Array | np.ndarray
+    squared_value: Array | np.ndarray
+
+
+def error_sums(
+    output: Float[Array, "batch frames bins"],
+    reference: Float[Array, "batch frames bins"],
+    mask: Bool[Array, "batch frames"],
+    centre: Float[Array, " bins"],
+) -> ErrorSums:
+    """The sums of one batch. ``centre`` is taken off the values, to keep their squares small."""
+    weight = mask.astype(reference.dtype)[..., None]
+    value = (reference - centre) * weight
+    axes = (0, 1)
+    return ErrorSums(
+        frames=weight.sum(),
+        squared_error=(jnp.square(output - reference) * weight).sum(axes),
+        value=value.sum(axes),
+        squared_value=jnp.square(value).sum(axes),
+    )
+
+
+def add(total: ErrorSums | None, batch: ErrorSums) -> ErrorSums:
+    """Adds a batch's sums to a total, in float64 on the host."""
+    sums = ErrorSums(*(np.asarray(x, np.float64) for x in batch))
+    if total is None:
+        return sums
+    return ErrorSums(*(x + y for x, y in zip(total, sums, strict=True)))
+
+
+def log_mel_rmse_db(sums: ErrorSums) -> float:
+    """Log-mel RMSE, in dB per bin: the root of the mean, over frames and bins, of the squared
+    difference of two log-mel spectra ``10 log10(max(mel power, floor))``.
+
+    The floor is ``representation.floor_db``. Source: the log-spectral distance (Gray and Markel,
+    IEEE ASSP 24(5), 1976), on mel bands and with one root over all frames.
+    """
+    return float(np.sqrt(sums.squared_error.sum() / (sums.frames * sums.squared_error.size)))
+
+
+def explained_variance(sums: ErrorSums) -> float:
+    """Explained variance, no unit, 1 at best: ``1 - sum (x - y)² / sum (x - mean x)²``, the mean
+    of each bin over all frames; ``sklearn.metrics.r2_score(multioutput="variance_weighted")``.
+    """
+    spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
+    return float(1 - sums.squared_error.sum() / spread) if spread > 0 else float("nan")
+
+
+def gain_db(rmse: float, reference_rmse: float) -> float:
+    """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better."""
+    if rmse == 0:
+        return float("inf")
+    return float(20 * np.log10(reference_rmse / rmse)) if reference_rmse > 0 else float("-inf")
+
+
+def latent_floats_per_second(frame_rate: float, downsampling: int, latent_dim: int) -> float:
+    """Latent floats per second: the numbers that stand for a second of sound."""
+    return frame_rate / downsampling * latent_dim

@@ -1,0 +1,104 @@
+"""A few test clips, as every codec gives them back: sound files and one picture."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.data import audio_file
+from aejax.data.corpus import Clip, Corpus, samples_of
+from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
+from aejax.reporting.figure import draw_run
+from aejax.representation import Representation
+
+_MOST_SECONDS = 5.0
+ORIGINAL = "original"
+
+
+def choose(corpus: Corpus, count: int) -> list[Clip]:
+    """Test clips spread evenly over the split, so over folders too."""
+    clips = [clip for clip in corpus.clips if clip.split == "test"]
+    picked = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
+    return [clips[index] for index in picked]
+
+
+def write_listening(
+    workdir: Path,
+    *,
+    corpus: Corpus,
+    representation: Representation,
+    downsampling: int,
+    codecs: Sequence[Codec],
+    count: int,
+    floor_db: float,
+    validation: Sequence[tuple[int, float]],
+) -> None:
+    """Writes ``audio/*.wav`` and ``report.png`` into a run's directory.
+
+    The first seconds of each clip, in all versions: the original, then each codec's. All versions
+    of a clip are scaled alike, so that none clips.
+
+    Args:
+      workdir: the run's directory.
+      corpus, representation, downsampling: of the run.
+      codecs: in the order of the picture's columns.
+      count: how many clips.
+      floor_db: dB, the darkest level of the picture.
+      validation: (step, log-mel RMSE in dB), for the curve.
+    """
+    clips = choose(corpus, count)
+    lengths = [samples_of(corpus, clip) for clip in clips]
+    longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))
+    frames = int(representation.frames(longest))
+    frames = -(-frames // downsampling) * downsampling
+    audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in clips])
+    features = analyse(jnp.asarray(audio), representation=representation)
+    sounds = {ORIGINAL: audio}
+    pictures = {ORIGINAL: np.asarray(features)}
+    for codec in codecs:
+        output = apply(codec.variables, features, reconstruct=codec.reconstruct)
+        sound = synthesise(output, representation=representation)
+        heard = analyse(sound, representation=representation)
+        sounds[codec.name], pictures[codec.name] = jax.device_get((sound, heard))
+    _write_sounds(workdir / "audio", clips, lengths, sounds, corpus.sample_rate)
+    shown = [int(representation.frames(min(length, longest))) for length in lengths]
+    draw_run(
+        workdir / "report.png",
+        spectrograms=[
+            {version: features[row, : shown[row]] for version, features in pictures.items()}
+            for row in range(len(clips))
+        ],
+        titles=[clip.name for clip in clips],
+        frame_rate=representation.frame_rate,
+        floor_db=floor_db,
+        validation=validation,
+    )
+
+
+def _write_sounds(
+    folder: Path,
+    clips: Sequence[Clip],
+    lengths: Sequence[int],
+    sounds: dict[str, np.ndarray],
+    sample_rate: int,
+) -> None:
+    beside = folder.with_name(folder.name + ".part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+        versions = {version: sound[row, :length] for version, sound in sounds.items()}
+        peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
+        stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
+        for version, sound in versions.items():
+            path = beside / f"{stem}_{_plain(version)}.wav"
+            audio_file.write(path, sound / peak, sample_rate)
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.replace(folder)
+
+
+def _plain(name: str) -> str:
+    """A name that is fit for a file on any system."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "_" for c in name)[:60]

@@ -1,0 +1,1 @@
+"""Flax modules from features to features. They know neither audio nor training."""

@@ -1,0 +1,1 @@
+"""Results and audio in; tables and pictures out. No jax."""

@@ -1,0 +1,1 @@
+"""Everything that is compiled for training, and what drives it."""

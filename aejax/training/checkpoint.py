@@ -1,0 +1,93 @@
+"""Checkpoints by Orbax, whole or not at all."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import flax.struct
+import jax
+from jax.sharding import Sharding
+from orbax.checkpoint import v1 as ocp
+
+from aejax.training.state import TrainState
+
+
+@flax.struct.dataclass
+class Snapshot:
+    """All that a run needs to go on: the state, and the best parameters up to now.
+
+    The loader's position is ``state.step``.
+
+    Attributes:
+      state: after its last step.
+      best_params: those of the lowest validation error, which are the ones evaluated.
+      best_rmse_db: that error, float32 ``[]``.
+      best_step: steps done then, int32 ``[]``.
+    """
+
+    state: TrainState
+    best_params: dict
+    best_rmse_db: jax.Array
+    best_step: jax.Array
+
+
+class Checkpoints:
+    """The last few snapshots of a run, in ``directory``."""
+
+    def __init__(self, directory: Path, keep: int = 2):
+        logging.getLogger("absl").setLevel(logging.WARNING)
+        self._checkpointer = ocp.training.Checkpointer(
+            directory.absolute(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest_step(self) -> int | None:
+        """Steps done in the newest snapshot, or None where there is none."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Writes a snapshot, unless that step is there already."""
+        step = int(snapshot.state.step)
+        if step != self.latest_step:
+            self._checkpointer.save(step, _as_tree(snapshot), force=True)
+
+    def restore(self, like: Snapshot, sharding: Sharding) -> Snapshot:
+        """The newest snapshot, in the shapes of ``like``, laid out by ``sharding``.
+
+        ``like`` may be abstract, from ``jax.eval_shape``. What was saved on another number of
+        devices comes back too, since ``sharding`` decides.
+        """
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _as_tree(like)
+        )
+        leaves = self._checkpointer.load(self.latest_step, abstract)
+        return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(leaves))
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self._checkpointer.close()
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[Checkpoints]:
+    """`Checkpoints`, closed at the end."""
+    checkpoints = Checkpoints(directory)
+    try:
+        yield checkpoints
+    finally:
+        checkpoints.close()
+
+
+def _as_tree(snapshot: Snapshot) -> dict[str, jax.Array]:
+    """A flat dict of leaves: the files hold arrays under plain names, and no types of ours."""
+    leaves = jax.tree_util.tree_flatten_with_path(snapshot)[0]
+    # Numbered, so that the names sort in the order of the leaves.
+    return {
+        f"{index:04d}{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf
+        for index, (path, leaf) in enumerate(leaves)
+    }

@@ -1,0 +1,59 @@
+"""Scalars by step, as JSON lines and for TensorBoard."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+
+class MetricsLog:
+    """Appends to ``metrics.jsonl`` and a TensorBoard file in a run's directory.
+
+    Args:
+      workdir: the run's directory.
+      after: the step that a run goes on from; what was logged beyond it is dropped, since it will
+        be logged again. -1 for a run that begins.
+    """
+
+    def __init__(self, workdir: Path, after: int):
+        from tensorboardX import SummaryWriter
+
+        path = workdir / "metrics.jsonl"
+        kept = [json.dumps(line) for line in read(path) if line["step"] <= after]
+        beside = path.with_name(path.name + ".part")
+        beside.write_text("".join(line + "\n" for line in kept))
+        beside.replace(path)
+        self._lines = path.open("a")
+        self._tensorboard = SummaryWriter(str(workdir), purge_step=after + 1)
+
+    def __call__(self, step: int, scalars: dict[str, float]) -> None:
+        """Writes one line, at once."""
+        self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._lines.flush()
+        for name, value in scalars.items():
+            self._tensorboard.add_scalar(name, value, step)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lines.close()
+        self._tensorboard.close()
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The lines of a ``metrics.jsonl``; a last line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

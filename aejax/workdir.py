@@ -1,0 +1,87 @@
+"""A run's directory: what is in it, whose it is, and writing to it whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax import config as config_module
+from aejax.errors import UserError
+
+
+class Workdir:
+    """The directory of one run. Nothing is written before `create`.
+
+    Args:
+      path: where.
+      config: of the run that wants it.
+
+    Raises:
+      UserError: it holds something else: a run of another config, or files that are no run.
+    """
+
+    def __init__(self, path: Path, config: ConfigDict):
+        self.path = path
+        self._config = config
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--workdir={path} is a file; give a directory")
+        saved = self.read_json("config.json")
+        if saved is None:
+            if path.is_dir() and any(path.iterdir()):
+                raise UserError(
+                    f"--workdir={path} holds files and no run (no config.json); give another"
+                )
+            return
+        differing = config_module.differences(config, _flatten(saved))
+        if differing:
+            keys = "; ".join(
+                f"{key}: {theirs!r} there, {ours!r} now" for key, (ours, theirs) in differing.items()
+            )
+            raise UserError(
+                f"{path} holds a run of another config ({keys}); give another --workdir, or the"
+                " same config to go on with that run"
+            )
+
+    def create(self) -> None:
+        """Makes the directory and writes ``config.json``.
+
+        Raises:
+          UserError: it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write_text("config.json", config_module.to_json(self._config))
+        except OSError as error:
+            raise UserError(
+                f"cannot write to --workdir={self.path} ({error.strerror}); give another"
+            ) from None
+
+    def read_json(self, name: str) -> Any:
+        """The parsed file, or None where there is none.
+
+        Raises:
+          UserError: it is not JSON.
+        """
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); give another --workdir") from None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file, whole or not at all."""
+        beside = self.path / (name + ".part")
+        beside.write_text(text)
+        beside.replace(self.path / name)
+
+
+def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(saved, dict):
+        return {prefix.rstrip("."): saved}
+    flat = {}
+    for key, value in saved.items():
+        flat |= _flatten(value, f"{prefix}{key}.")
+    return flat
