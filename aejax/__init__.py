@@ -1,0 +1,10 @@
+"""Audio autoencoders in JAX: how few numbers per second describe your audio?"""
+
+import importlib.metadata
+import os
+
+# These two deadlock on a CPU when several FFTs are ready at once. pyproject.toml excludes them; an
+# environment made some other way gets the flag that avoids it, before JAX first looks for devices.
+if importlib.metadata.version("jax") in ("0.11.1", "0.11.2"):
+    _flag = "--xla_cpu_multi_thread_eigen=false"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()

@@ -156,7 +156,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
 
 def flatten(config: ConfigDict) -> dict[str, Any]:
     """Dotted keys to values: ``{"model.latent_dim": 32}``."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, ConfigDict):
             flat |= {f"{key}.{inner}": leaf for inner, leaf in flatten(value).items()}

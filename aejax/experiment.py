@@ -1,6 +1,7 @@
 """One experiment, from config to results."""
 
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -20,7 +21,15 @@ from aejax.data import corpus as corpora
 from aejax.data import loader
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.evaluation import metrics
-from aejax.evaluation.evaluate import Codec, Evaluator, Row, autoencode, identity, with_gains
+from aejax.evaluation.evaluate import (
+    Codec,
+    Evaluator,
+    Reconstruct,
+    Row,
+    autoencode,
+    identity,
+    with_gains,
+)
 from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.reporting.table import results_table
@@ -94,9 +103,10 @@ def run(config: ConfigDict, path: Path) -> list[Row]:
         centre=experiment.devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
         place=experiment.devices.place,
     )
-    best = train(experiment, model, fitted, evaluator)
-    variables = {"params": best.best_params, "constants": best.state.constants}
-    rows = evaluate(experiment, codecs(experiment, model, variables, fitted), evaluator)
+    # One function object, so that what is compiled for it is compiled once.
+    reconstruct = functools.partial(autoencoder.reconstruct, model)
+    best = train(experiment, model, reconstruct, fitted, evaluator)
+    rows = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
     write_results(experiment, rows, best)
     print(f"\n{results_table([dataclasses.asdict(row) for row in rows])}\n")
     _print_outputs(workdir)
@@ -172,6 +182,7 @@ def fit_pca(experiment: Experiment) -> pca_fit.Fit:
 def train(
     experiment: Experiment,
     model: autoencoder.Autoencoder,
+    reconstruct: Reconstruct,
     fitted: pca_fit.Fit,
     evaluator: Evaluator,
 ) -> checkpoint.Snapshot:
@@ -183,11 +194,8 @@ def train(
         autoencode, devices.copy(fitted.pca), experiment.batches("validation")
     )
 
-    def validate(params: dict) -> dict[str, float]:
-        variables = {"params": params, "constants": snapshot.state.constants}
-        rmse = evaluator.features_rmse_db(
-            model.apply, variables, experiment.batches("validation")
-        )
+    def validate(variables: autoencoder.Variables) -> dict[str, float]:
+        rmse = evaluator.features_rmse_db(reconstruct, variables, experiment.batches("validation"))
         return {
             "validation/log_mel_rmse_db": rmse,
             "validation/gain_over_pca_db": metrics.gain_db(rmse, pca_rmse_db),
@@ -281,8 +289,8 @@ def compile_step(
 
 def codecs(
     experiment: Experiment,
-    model: autoencoder.Autoencoder,
-    variables: autoencoder.Variables,
+    reconstruct: Reconstruct,
+    best: checkpoint.Snapshot,
     fitted: pca_fit.Fit,
 ) -> list[Codec]:
     """What is compared, in the order of the table."""
@@ -291,10 +299,11 @@ def codecs(
         experiment.downsampling,
         experiment.config.model.latent_dim,
     )
+    variables = {"params": best.best_params, "constants": best.state.constants}
     return [
         Codec(REPRESENTATION_ONLY, identity, None, None),
         Codec(PCA, autoencode, experiment.devices.copy(fitted.pca), rate),
-        Codec(experiment.config.name, model.apply, variables, rate),
+        Codec(experiment.config.name, reconstruct, variables, rate),
     ]
 
 
@@ -321,9 +330,7 @@ def evaluate(
     return with_gains(rows, PCA)
 
 
-def write_results(
-    experiment: Experiment, rows: Sequence[Row], best: checkpoint.Snapshot
-) -> None:
+def write_results(experiment: Experiment, rows: Sequence[Row], best: checkpoint.Snapshot) -> None:
     """Writes ``results.json``, last of all: where it is, the run is finished."""
     results = {
         "rows": [dataclasses.asdict(row) for row in rows],

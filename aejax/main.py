@@ -40,7 +40,9 @@ def _parse(argv: Sequence[str]) -> None:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(" ".join(str(error).split())) from None
     if rest[1:]:
-        raise UserError(f"unexpected argument {rest[1]!r}; options begin with --config. or --workdir")
+        raise UserError(
+            f"unexpected argument {rest[1]!r}; options begin with --config. or --workdir"
+        )
 
 
 def _use_compilation_cache() -> None:

@@ -1,7 +1,7 @@
 """Representations: pairs of analyse and synthesise, between audio and features."""
 
 import dataclasses
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ from ml_collections import ConfigDict
 
 from aejax import signal
 from aejax.errors import UserError
+
+Count = TypeVar("Count", int, jax.Array)
 
 
 class Representation(Protocol):
@@ -26,7 +28,7 @@ class Representation(Protocol):
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
 
-    def frames(self, samples: jax.Array) -> jax.Array:
+    def frames(self, samples: Count) -> Count:
         """Frames of a signal of that many samples; for arrays of lengths too."""
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
@@ -76,7 +78,7 @@ class MelSpectrogram:
         """Samples of the excerpt that has exactly that many frames."""
         return (frames - 1) * self.hop_length
 
-    def frames(self, samples: jax.Array) -> jax.Array:
+    def frames(self, samples: Count) -> Count:
         """Frames of a signal of that many samples."""
         return 1 + samples // self.hop_length
 
@@ -105,7 +107,7 @@ class MelSpectrogram:
             fmin=self.fmin,
             fmax=self.fmax,
         )
-        linear = signal.mel_to_linear(signal.db_to_power(features), jnp.asarray(filters))
+        linear = signal.mel_to_linear(signal.db_to_power(features), filters)
         return signal.griffin_lim(
             jnp.sqrt(linear),
             n_fft=self.n_fft,
@@ -151,4 +153,4 @@ def valid_frames(
     """
     covered = jnp.where(length > 0, representation.frames(length), 0)
     blocks = -(-covered // downsampling)
-    return jnp.arange(frames) < (blocks * downsampling)[:, None]
+    return jnp.arange(frames)[None] < (blocks * downsampling)[:, None]

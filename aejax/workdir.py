@@ -36,7 +36,8 @@ class Workdir:
         differing = config_module.differences(config, _flatten(saved))
         if differing:
             keys = "; ".join(
-                f"{key}: {theirs!r} there, {ours!r} now" for key, (ours, theirs) in differing.items()
+                f"{key}: {theirs!r} there, {ours!r} now"
+                for key, (ours, theirs) in differing.items()
             )
             raise UserError(
                 f"{path} holds a run of another config ({keys}); give another --workdir, or the"
@@ -81,7 +82,7 @@ class Workdir:
 def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(saved, dict):
         return {prefix.rstrip("."): saved}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in saved.items():
         flat |= _flatten(value, f"{prefix}{key}.")
     return flat

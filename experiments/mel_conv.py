@@ -1,6 +1,6 @@
 """A convolutional autoencoder of log-mel spectrograms, beginning at PCA.
 
-    python -m aejax.main --config=experiments/mel_conv.py
+python -m aejax.main --config=experiments/mel_conv.py
 """
 
 from ml_collections import ConfigDict

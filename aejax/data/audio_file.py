@@ -172,7 +172,7 @@ def resampled_excerpt(
 
 
 def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    """Writes float32 ``[samples]`` as a 16-bit WAV, whole or not at all; clips beyond full scale."""
+    """Writes float32 ``[samples]`` as a 16-bit WAV, whole or not at all; clips at full scale."""
     beside = path.with_name(path.name + ".part")
     soundfile.write(beside, np.clip(audio, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
     beside.replace(path)

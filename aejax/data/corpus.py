@@ -223,9 +223,7 @@ def scan(
             f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
             " use data.split_by='file'"
         )
-    split = split_units(
-        sorted({unit(name) for name in usable}), validation_fraction, test_fraction
-    )
+    split = split_units(sorted({unit(name) for name in usable}), validation_fraction, test_fraction)
     clips = [
         Clip(
             name=name,

@@ -48,8 +48,8 @@ def _row(corpus: Corpus, clip: int, start: int, excerpt: int, speed: float) -> B
     remaining = samples_of(corpus, entry, speed) - start
     return {
         "audio": corpus.read(entry, start, excerpt, speed),
-        "length": np.int32(min(excerpt, remaining)),
-        "clip": np.int32(clip),
+        "length": np.asarray(min(excerpt, remaining), np.int32),
+        "clip": np.asarray(clip, np.int32),
     }
 
 
@@ -98,9 +98,7 @@ def train_batches(
     return iter(dataset.to_iter_dataset(_READ))
 
 
-def consecutive_batches(
-    corpus: Corpus, split: str, *, excerpt: int, batch_size: int
-) -> "Batches":
+def consecutive_batches(corpus: Corpus, split: str, *, excerpt: int, batch_size: int) -> "Batches":
     """The windows of a split in order, each once; the last batch is filled up with silence."""
     return Batches(corpus, windows(corpus, split, excerpt), excerpt, batch_size)
 
@@ -127,4 +125,8 @@ class Batches:
         if window.clip >= 0:
             return _row(self.corpus, window.clip, window.start, self.excerpt, 1.0)
         silence = np.zeros(self.excerpt, np.float32)
-        return {"audio": silence, "length": np.int32(0), "clip": np.int32(-1)}
+        return {
+            "audio": silence,
+            "length": np.asarray(0, np.int32),
+            "clip": np.asarray(-1, np.int32),
+        }

@@ -74,20 +74,26 @@ def _glide(rng: Rng, hz: float, samples: int) -> np.ndarray:
 
 def _chord(rng: Rng, hz: float, samples: int) -> np.ndarray:
     third, fifth = rng.choice([3, 4]), 7
-    return sum(_tone(rng, hz * 2 ** (step / 12), samples) for step in (0, third, fifth))
+    return np.sum(
+        [_tone(rng, hz * 2 ** (step / 12), samples) for step in (0, third, fifth)], axis=0
+    )
 
 
 def _bell(rng: Rng, hz: float, samples: int) -> np.ndarray:
     """Two-operator frequency modulation: Chowning, JAES 21(7), 1973."""
     t = _times(samples)
-    ratio, index, decay = rng.choice([1.4, 2.0, 2.76, 3.5]), rng.uniform(1, 5), _between(rng, 0.2, 2)
+    ratio, index, decay = (
+        rng.choice([1.4, 2.0, 2.76, 3.5]),
+        rng.uniform(1, 5),
+        _between(rng, 0.2, 2),
+    )
     fade = np.exp(-t / decay)
     modulation = index * fade * np.sin(2 * np.pi * hz * ratio * t)
     return np.sin(2 * np.pi * hz * t + modulation) * fade
 
 
 def _pluck(rng: Rng, hz: float, samples: int) -> np.ndarray:
-    """A plucked string: Karplus and Strong, Computer Music Journal 7(2), 1983, a period at a time."""
+    """A plucked string by periods: Karplus and Strong, Computer Music Journal 7(2), 1983."""
     period = max(2, round(SAMPLE_RATE / hz - 0.5))
     loss = 0.5 * rng.uniform(0.97, 0.999)
     string = rng.uniform(-1, 1, period)

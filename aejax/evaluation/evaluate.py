@@ -75,8 +75,10 @@ class Evaluator:
         total = audio_total = None
         for batch in batches:
             sums, audio_sums = self._sums(codec.reconstruct, codec.variables, batch, audio=True)
+            assert audio_sums is not None
             total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
-        assert total is not None and audio_total is not None
+        assert total is not None
+        assert audio_total is not None
         return Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,

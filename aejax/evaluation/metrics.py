@@ -35,7 +35,7 @@ def error_sums(
 ) -> ErrorSums:
     """The sums of one batch. ``centre`` is taken off the values, to keep their squares small."""
     weight = mask.astype(reference.dtype)[..., None]
-    value = (reference - centre) * weight
+    value = (reference - centre[None, None]) * weight
     axes = (0, 1)
     return ErrorSums(
         frames=weight.sum(),

@@ -37,14 +37,15 @@ class Autoencoder(nn.Module):
         self, features: Float[Array, "batch frames bins"], *, train: bool = False
     ) -> Float[Array, "batch latent_frames latent_dim"]:
         """Features to latents; frames must be whole blocks."""
-        standardised = (features - self.mean.value) / self.scale.value
+        standardised = (features - self.mean.value[None, None]) / self.scale.value
         return self.bottleneck(self.encoder(standardised, train=train), train=train)
 
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features."""
-        return self.decoder(latents, train=train) * self.scale.value + self.mean.value
+        standardised = self.decoder(latents, train=train)
+        return standardised * self.scale.value + self.mean.value[None, None]
 
     def __call__(
         self, features: Float[Array, "batch frames bins"], *, train: bool = False
@@ -60,9 +61,9 @@ def from_config(config: ConfigDict, bins: int) -> Autoencoder:
     encoder, decoder = ENCODERS[config.encoder]
     inside = {}
     if config.encoder == "conv":
-        inside = {
-            key: config[key] for key in ("width", "depth", "kernel_size", "dropout")
-        } | {"zero_start": config.pca_start}
+        inside = {key: config[key] for key in ("width", "depth", "kernel_size", "dropout")} | {
+            "zero_start": config.pca_start
+        }
     return Autoencoder(
         encoder=encoder(downsampling=config.downsampling, latent_dim=config.latent_dim, **inside),
         bottleneck=BOTTLENECKS[config.bottleneck](),
@@ -75,6 +76,20 @@ def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
     """Random variables for a model (under ``jit``: eager initialisation takes seconds)."""
     features = jnp.zeros((1, downsampling, model.bins))
     return jax.jit(model.init)(key, features)
+
+
+def reconstruct(
+    model: Autoencoder,
+    variables: Variables,
+    features: Float[Array, "batch frames bins"],
+    *,
+    dropout_key: jax.Array | None = None,
+) -> Float[Array, "batch frames bins"]:
+    """Features through the latents and back; with a key, as in training, with dropout."""
+    rngs = {} if dropout_key is None else {"dropout": dropout_key}
+    output = model.apply(variables, features, train=dropout_key is not None, rngs=rngs)
+    assert isinstance(output, jax.Array)
+    return output
 
 
 def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Variables:

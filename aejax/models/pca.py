@@ -3,7 +3,6 @@
 from typing import Self
 
 import flax.struct
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -31,15 +30,15 @@ class PCA:
         self, features: Float[Array, "batch frames bins"]
     ) -> Float[Array, "batch latent_frames latent_dim"]:
         """Features to latents of unit variance."""
-        centred = to_blocks(features, self.downsampling) - self.mean
-        return centred @ self.components.T / self.deviations
+        centred = to_blocks(features, self.downsampling) - self.mean[None, None]
+        return centred @ self.components.T / self.deviations[None, None]
 
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"]
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features."""
-        blocks = (latents * self.deviations) @ self.components + self.mean
-        return from_blocks(blocks, self.downsampling)
+        centred = (latents * self.deviations[None, None]) @ self.components
+        return from_blocks(centred + self.mean[None, None], self.downsampling)
 
 
 class BlockMoments:
@@ -75,7 +74,7 @@ class BlockMoments:
         offset = self.mean - np.tile(mean, downsampling)
         variance = np.trace(self.scatter) / self.count + offset @ offset
         scale = np.sqrt(variance / len(self.mean))
-        return mean, scale if scale > 0 else np.float64(1)
+        return mean, np.asarray(scale if scale > 0 else 1.0)
 
     def variances(self) -> tuple[np.ndarray, np.ndarray]:
         """Explained variances ``[size]``, largest first, and their components as rows.
@@ -94,7 +93,9 @@ class BlockMoments:
         kept = variances[:latent_dim]
         # A direction without variance has latents of zero, whatever they are divided by.
         deviations = np.sqrt(np.where(kept > 1e-12 * variances[0], kept, 1))
-        as_float32 = jax.tree.map(
-            lambda x: jnp.asarray(x, jnp.float32), (self.mean, components[:latent_dim], deviations)
+        return PCA(
+            mean=jnp.asarray(self.mean, jnp.float32),
+            components=jnp.asarray(components[:latent_dim], jnp.float32),
+            deviations=jnp.asarray(deviations, jnp.float32),
+            downsampling=downsampling,
         )
-        return PCA(*as_float32, downsampling)

@@ -34,12 +34,11 @@ def draw_run(
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.0] * rows + [1.3])
     brightest = max(clip[version].max() for clip in spectrograms for version in versions)
-    image = None
     for row, clip in enumerate(spectrograms):
         for column, version in enumerate(versions):
             axes = figure.add_subplot(grid[row, column])
             features = clip[version]
-            image = axes.imshow(
+            axes.imshow(
                 features.T,
                 origin="lower",
                 aspect="auto",
@@ -55,7 +54,7 @@ def draw_run(
             axes.tick_params(labelsize=7, labelleft=column == 0, labelbottom=row == rows - 1)
             if row == rows - 1:
                 axes.set_xlabel("seconds", fontsize=8)
-    figure.colorbar(image, ax=figure.axes, label="dB", shrink=0.6)
+    figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="dB", shrink=0.6)
     curve = figure.add_subplot(grid[rows, :])
     steps, values = zip(*validation, strict=True)
     curve.plot(steps, values, marker="o", markersize=3)

@@ -73,9 +73,7 @@ def mel_filterbank(
     return result
 
 
-def _triangles(
-    sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float
-) -> np.ndarray:
+def _triangles(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
     bins = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
     if n_fft % 2:
         bins = (np.arange(n_fft // 2 + 1) * sample_rate / n_fft)[:, None]
@@ -147,5 +145,5 @@ def mel_to_linear(
     def update(x: jax.Array, _: None) -> tuple[jax.Array, None]:
         return x * ((mel / jnp.maximum(x @ filters, tiny)) @ back), None
 
-    start = (mel / filters.sum(axis=0)) @ back
+    start = (mel / filters.sum(axis=0)[(None,) * (mel.ndim - 1)]) @ back
     return jax.lax.scan(update, start, length=num_iterations)[0]

@@ -1,5 +1,7 @@
 """Finding a phase for a magnitude spectrogram that has none."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -38,32 +40,28 @@ def griffin_lim(
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
-    transform = {
-        "n_fft": n_fft,
-        "hop_length": hop_length,
-        "win_length": win_length,
-        "window": window,
-        "center": center,
-    }
-    tiny = jnp.finfo(jnp.float32).tiny
-    # The whole signal that the frames cover, so that every round has the frames it began with.
     hop = hop_length or (win_length or n_fft) // 4
+    # The whole signal that the frames cover, so that every round has the frames it began with.
     samples = (magnitude.shape[-2] - 1) * hop + (0 if center else n_fft)
-
-    def invert(spectrum: jax.Array, samples: int | None) -> jax.Array:
-        return istft(spectrum, **transform, length=samples)
+    transform = functools.partial(
+        stft, n_fft=n_fft, hop_length=hop, win_length=win_length, window=window, center=center
+    )
+    invert = functools.partial(
+        istft, n_fft=n_fft, hop_length=hop, win_length=win_length, window=window, center=center
+    )
+    tiny = jnp.finfo(jnp.float32).tiny
 
     def round_trip(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:
         spectrum, previous = carry
-        projected = stft(invert(spectrum, samples), **transform)
+        projected = transform(invert(spectrum, length=samples))
         ahead = projected + momentum * (projected - previous)
-        phase = ahead / jnp.maximum(jnp.abs(ahead), tiny)
-        return (magnitude * phase, projected), None
+        scale = magnitude / jnp.maximum(jnp.abs(ahead), tiny)
+        return (jax.lax.complex(ahead.real * scale, ahead.imag * scale), projected), None
 
     angle = jnp.zeros_like(magnitude)
     if key is not None:
         angle = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
-    spectrum = magnitude * jnp.exp(1j * angle)
+    spectrum = jax.lax.complex(magnitude * jnp.cos(angle), magnitude * jnp.sin(angle))
     start = (spectrum, jnp.zeros_like(spectrum))
     (spectrum, _), _ = jax.lax.scan(round_trip, start, length=num_iterations)
-    return invert(spectrum, length)
+    return invert(spectrum, length=length)

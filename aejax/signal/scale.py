@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def power_to_db(x: Float[Array, "*shape"], *, floor: float = 1e-10) -> Float[Array, "*shape"]:
-    """``10 log10(max(x, floor))``, in dB re 1, as ``librosa.power_to_db(x, amin=floor, top_db=None)``.
+    """``10 log10(max(x, floor))``, in dB re 1: ``librosa.power_to_db(x, amin=floor, top_db=None)``.
 
     Args:
       x: power (of the signal's squared unit).

@@ -47,7 +47,8 @@ def stft(
         lead = [(0, 0)] * (x.ndim - 1)
         x = jnp.pad(x, [*lead, (n_fft // 2, n_fft // 2)], mode=pad_mode)
     frames = frame(x, frame_length=n_fft, hop_length=hop_length)
-    return jnp.fft.rfft(frames * make_window(window, win_length, n_fft), axis=-1)
+    weight = make_window(window, win_length, n_fft)
+    return jnp.fft.rfft(frames * weight[(None,) * (frames.ndim - 1)], axis=-1)
 
 
 def istft(
@@ -94,9 +95,10 @@ def istft(
             f"a {window} window of {win_length} every {hop_length} samples leaves samples"
             f" uncovered; hop_length must be below {win_length}"
         )
-    frames = jnp.fft.irfft(s, n=n_fft, axis=-1) * weight
+    frames = jnp.fft.irfft(s, n=n_fft, axis=-1) * weight[(None,) * (s.ndim - 1)]
     inverse = 1 / np.where(envelope > 1e-8 * envelope.max(), envelope, 1.0)
-    x = (overlap_add(frames, hop_length=hop_length) * inverse.astype(np.float32))[..., first:last]
+    x = overlap_add(frames, hop_length=hop_length)
+    x = (x * inverse.astype(np.float32)[(None,) * (x.ndim - 1)])[..., first:last]
     if length is None:
         return x
     x = x[..., :length]

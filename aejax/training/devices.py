@@ -35,4 +35,5 @@ class Devices:
     def __str__(self) -> str:
         devices = jax.local_devices()
         kind = devices[0].device_kind
-        return f"{len(devices)} x {kind} ({devices[0].platform}), jax {jax.__version__}, Python {platform.python_version()}"
+        versions = f"jax {jax.__version__}, Python {platform.python_version()}"
+        return f"{len(devices)} x {kind} ({devices[0].platform}), {versions}"

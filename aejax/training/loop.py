@@ -1,6 +1,7 @@
 """The loop that drives the compiled step: validation, snapshots, metrics, stopping."""
 
 import contextlib
+import dataclasses
 import math
 import signal
 import time
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.models.autoencoder import Variables
 from aejax.training.checkpoint import Checkpoints, Snapshot
 from aejax.training.state import TrainState
 
@@ -23,7 +25,8 @@ class Interrupted(UserError):
 class Log(Protocol):
     """Takes the scalars of a step."""
 
-    def __call__(self, step: int, scalars: dict[str, float]) -> None: ...
+    def __call__(self, step: int, scalars: dict[str, float]) -> None:
+        """Logs them."""
 
 
 class Schedule(NamedTuple):
@@ -60,7 +63,7 @@ def train(
     *,
     schedule: Schedule,
     place: Callable[[Any], dict[str, jax.Array]],
-    validate: Callable[[dict], dict[str, float]],
+    validate: Callable[[Variables], dict[str, float]],
     checkpoints: Checkpoints,
     log: Log,
     progress: Callable[[int, dict[str, float]], None],
@@ -74,7 +77,8 @@ def train(
       batches: from the snapshot's step on.
       schedule: how often to validate, save and log.
       place: puts a batch on the devices.
-      validate: parameters to scalars, among them "validation/log_mel_rmse_db", the lower the better.
+      validate: the model's variables to scalars, among them
+        "validation/log_mel_rmse_db", the lower the better.
       checkpoints: where snapshots go, after each validation.
       log: takes scalars every ``log_every`` steps and at each validation.
       progress: told of every step's scalars, one step late.
@@ -104,12 +108,13 @@ def train(
 
     def check(snapshot: Snapshot) -> Snapshot:
         """Validates, keeps the better parameters, and saves."""
-        scalars = validate(state.params)
+        scalars = validate(state.variables)
         log(step, scalars)
         rmse = scalars["validation/log_mel_rmse_db"]
-        snapshot = snapshot.replace(state=state)
+        snapshot = dataclasses.replace(snapshot, state=state)
         if rmse < float(snapshot.best_rmse_db):
-            snapshot = snapshot.replace(
+            snapshot = dataclasses.replace(
+                snapshot,
                 best_params=jax.tree.map(jnp.copy, state.params),
                 best_rmse_db=jnp.float32(rmse),
                 best_step=jnp.int32(step),
@@ -124,7 +129,7 @@ def train(
         while step < schedule.steps:
             if asked_to_stop():
                 settle()
-                checkpoints.save(snapshot.replace(state=state))
+                checkpoints.save(dataclasses.replace(snapshot, state=state))
                 raise Interrupted(f"stopped after step {step}; the same command goes on from there")
             with clock.waiting():
                 host_batch = next(batches)
@@ -136,7 +141,7 @@ def train(
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 settle()
                 snapshot = check(snapshot)
-    return snapshot.replace(state=state)
+    return dataclasses.replace(snapshot, state=state)
 
 
 def _refuse_non_finite(
@@ -186,10 +191,10 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
         received.append(number)
         signal.signal(number, previous[number])
 
-    previous = {}
+    previous: dict[int, Any] = {}
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            previous[number] = signal.signal(number, handle)
+        for caught in (signal.SIGTERM, signal.SIGINT):
+            previous[caught] = signal.signal(caught, handle)
     except ValueError:  # not in the main thread, where Python allows no handlers
         pass
     try:

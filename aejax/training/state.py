@@ -29,6 +29,11 @@ class TrainState:
     opt_state: optax.OptState
     key: jax.Array
 
+    @property
+    def variables(self) -> Variables:
+        """What the model is applied with."""
+        return {"params": self.params, "constants": self.constants}
+
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """Linear warm-up, then a cosine down to zero at the last step."""

@@ -1,5 +1,6 @@
 """The one compiled step: waveform batch and state in, new state and metrics out."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -8,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 
 from aejax import signal
-from aejax.models.autoencoder import Autoencoder
+from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
 from aejax.training.losses import masked_mean_square
 from aejax.training.state import TrainState
@@ -27,7 +28,7 @@ def random_gain(
 
 def make_train_step(
     representation: Representation,
-    model: Autoencoder,
+    model: autoencoder.Autoencoder,
     tx: optax.GradientTransformation,
     *,
     downsampling: int,
@@ -35,9 +36,7 @@ def make_train_step(
 ) -> TrainStep:
     """The step as a pure function, to be compiled once."""
 
-    def train_step(
-        state: TrainState, batch: dict[str, jax.Array]
-    ) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         gain_key, dropout_key = jax.random.split(key)
         features = representation.analyse(random_gain(gain_key, batch["audio"], gain_db))
@@ -45,8 +44,8 @@ def make_train_step(
 
         def loss(params: dict) -> tuple[jax.Array, Metrics]:
             variables = {"params": params, "constants": state.constants}
-            reconstruction = model.apply(
-                variables, features, train=True, rngs={"dropout": dropout_key}
+            reconstruction = autoencoder.reconstruct(
+                model, variables, features, dropout_key=dropout_key
             )
             error = (reconstruction - features) / state.constants["scale"]
             terms = {"loss/features": masked_mean_square(error, mask)}
@@ -59,7 +58,8 @@ def make_train_step(
             **terms,
             "gradient_norm": optax.global_norm(gradients),
         }
-        new_state = state.replace(
+        new_state = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,

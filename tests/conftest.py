@@ -1,0 +1,65 @@
+"""Strict numerics for every test, and small experiments that run in seconds."""
+
+import os
+import pathlib
+
+# Tests must not depend on what an earlier run left compiled.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jaxtyping
+import numpy as np
+import pytest
+import soundfile
+
+jaxtyping.install_import_hook("aejax", "typechecker.check")
+
+from aejax import config as config_module  # noqa: E402  the hook must come first
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+REAL_AUDIO = REPOSITORY.parent / "shared" / "audio" / "data"
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def shrink(config):
+    """The same experiment at a size for tests: same keys, same code."""
+    config.data.synthetic.clips = 40
+    config.data.synthetic.seconds = 1.0
+    config.data.excerpt_seconds = 0.5
+    config.representation.griffin_lim_iterations = 2
+    config.model.width = min(config.model.width, 32)
+    config.model.latent_dim = 8
+    config.train.batch_size = 8
+    config.train.steps = 6
+    config.train.validate_every = 3
+    config.train.log_every = 1
+    config.evaluate.listen_clips = 2
+    return config
+
+
+@pytest.fixture
+def small_config():
+    return shrink(config_module.default())
+
+
+@pytest.fixture
+def real_audio():
+    if not REAL_AUDIO.is_dir():
+        pytest.skip(f"no real audio at {REAL_AUDIO}")
+    return REAL_AUDIO
+
+
+@pytest.fixture
+def audio_folder(tmp_path):
+    """Nine half-second files in three folders, in several formats, rates and channel counts."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "sounds"
+    kinds = [("wav", 16000, 1), ("flac", 44100, 2), ("ogg", 22050, 1)]
+    for folder in "abc":
+        (root / folder).mkdir(parents=True)
+        for suffix, rate, channels in kinds:
+            audio = 0.1 * rng.standard_normal((rate, channels))
+            soundfile.write(root / folder / f"{suffix}.{suffix}", audio, rate)
+    return root

@@ -1,0 +1,94 @@
+import pytest
+from conftest import REPOSITORY
+from ml_collections import config_flags
+
+from aejax import config as config_module
+from aejax.errors import UserError
+
+EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
+
+
+def test_the_defaults_are_valid():
+    config_module.validate(config_module.default())
+
+
+def test_every_key_but_two_has_a_rule():
+    known = config_module.flatten(config_module.default())
+    assert known.keys() - config_module._RULES.keys() == {"data.path", "model.pca_start"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("model.latent_dim", 0, "must be at least 1"),
+        ("model.latent_dim", 641, "more than a block holds"),
+        ("model.encoder", "cov", "did you mean conv"),
+        ("model.dropout", 1.0, "below 1"),
+        ("data.split_by", "speaker", "file, folder"),
+        ("data.speeds", (), "one or more numbers"),
+        ("data.speeds", (0.0,), "one or more numbers"),
+        ("data.validation_fraction", 0.89, None),
+        ("data.sample_rate", 0, "at least 1000"),
+        ("representation.fmax", 8000.5, "above 8000 Hz"),
+        ("representation.fmin", 8000.0, "below fmax"),
+        ("representation.win_length", 2048, "at most n_fft"),
+        ("representation.hop_length", 513, "half of the window"),
+        ("train.learning_rate", float("nan"), "finite"),
+        ("name", "../elsewhere", "plain name"),
+        ("name", "..", "plain name"),
+    ],
+)
+def test_bad_values_are_refused_by_key(key, value, says):
+    config = config_module.default()
+    config.update_from_flattened_dict({key: value})
+    if says is None:
+        config.data.test_fraction = 0.2
+        says = "leaves nothing to train on"
+    with pytest.raises(UserError, match=says) as caught:
+        config_module.validate(config)
+    assert key.rpartition(".")[2] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_names_its_neighbours():
+    config = config_module.default()
+    config.model.latent_dims = 3
+    with pytest.raises(UserError, match=r"model\.latent_dims; did you mean model\.latent_dim"):
+        config_module.validate(config)
+
+
+def test_a_wrong_type_is_refused():
+    config = config_module.default()
+    with config.ignore_type():
+        config.train.steps = "many"
+    with pytest.raises(UserError, match="must be of type int"):
+        config_module.validate(config)
+
+
+def test_differences_survive_json():
+    config = config_module.default()
+    import json
+
+    saved = json.loads(config_module.to_json(config))
+    assert set(saved) == set(config)
+    flat = {}
+    for key, value in config_module.flatten(config).items():
+        flat[key] = list(value) if isinstance(value, tuple) else value
+    assert config_module.differences(config, flat) == {}
+    config.train.steps += 1
+    assert list(config_module.differences(config, flat)) == ["train.steps"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_experiments_keep_their_contract(path):
+    text = path.read_text()
+    config = config_flags.config_flags._LoadConfigModule(path.stem, str(path)).get_config()
+    config_module.validate(config)
+    assert config.name == path.stem
+    assert len(text.splitlines()) < 80
+    docstring = text.split('"""')[1]
+    assert f"--config=experiments/{path.name}" in docstring
+    assert "minutes" in docstring or "seconds" in docstring
+    assert "dB" in docstring
+    imports = [line for line in text.splitlines() if line.startswith(("import", "from"))]
+    assert all("ml_collections" in line or "aejax.config" in line for line in imports)
