@@ -24,7 +24,8 @@ def default() -> ConfigDict:
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
     data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
-    data.speeds = (1.0,)  # each excerpt is played at one of these speeds (and pitches), drawn anew
+    data.speeds = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)  # one is drawn for each excerpt, and
+    # changes its pitch too; (1.0,) for none
     data.cache_megabytes = 256  # a corpus that decodes to no more than this stays in memory
     data.synthetic = synthetic = ConfigDict()  # the built-in corpus
     synthetic.clips = 1000
@@ -49,7 +50,7 @@ def default() -> ConfigDict:
     model.width = 512  # channels inside
     model.depth = 2  # residual blocks in the encoder, and in the decoder
     model.kernel_size = 3  # latent frames that each residual block sees
-    model.dropout = 0.0  # fraction
+    model.dropout = 0.2  # fraction
     model.pca_start = True  # begin as PCA, exactly
 
     config.train = train = ConfigDict()
@@ -58,9 +59,10 @@ def default() -> ConfigDict:
     train.learning_rate = 1e-3  # the highest; warmed up to, then a cosine down to 0
     train.warmup_steps = 50
     train.adam_b2 = 0.99
-    train.weight_decay = 0.01
+    train.weight_decay = 0.1
     train.clip_norm = 1.0  # largest global norm of the gradients
     train.gain_db = 6.0  # each excerpt is made louder or softer by up to this, dB
+    train.mix_probability = 0.5  # of mixing another excerpt into one, 0 to 40 dB softer
     train.validate_every = 200  # steps; a checkpoint is saved then too
     train.log_every = 20  # steps
 
@@ -82,6 +84,10 @@ def _between(low: float, high: float) -> Callable[[Any], str]:
     return lambda value: (
         "" if low <= value < high else f"must be at least {low:g} and below {high:g}"
     )
+
+
+def _fraction(value: float) -> str:
+    return "" if 0 <= value <= 1 else "must be from 0 to 1"
 
 
 def _one_of(*known: str) -> Callable[[Any], str]:
@@ -148,6 +154,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "train.weight_decay": _at_least(0),
     "train.clip_norm": _above(0),
     "train.gain_db": _at_least(0),
+    "train.mix_probability": _fraction,
     "train.validate_every": _at_least(1),
     "train.log_every": _at_least(1),
     "evaluate.listen_clips": _at_least(1),

@@ -35,6 +35,7 @@ from aejax.models import autoencoder
 from aejax.reporting.table import results_table
 from aejax.representation import Representation
 from aejax.training import checkpoint, loop, metrics_log, pca_fit, state
+from aejax.training.augmentation import Augmentation
 from aejax.training.devices import Devices
 from aejax.training.step import TrainStep, make_train_step
 from aejax.workdir import Workdir
@@ -264,10 +265,10 @@ def compile_step(
     train_state: state.TrainState,
 ) -> TrainStep:
     """Compiles the train step for this state and says how long it took."""
-    batch_size, devices = experiment.config.train.batch_size, experiment.devices
+    options, devices = experiment.config.train, experiment.devices
     example = {
-        "audio": np.zeros((batch_size, experiment.excerpt), np.float32),
-        "length": np.zeros(batch_size, np.int32),
+        "audio": np.zeros((options.batch_size, experiment.excerpt), np.float32),
+        "length": np.zeros(options.batch_size, np.int32),
     }
     step = jax.jit(
         make_train_step(
@@ -275,7 +276,7 @@ def compile_step(
             model,
             tx,
             downsampling=experiment.downsampling,
-            gain_db=experiment.config.train.gain_db,
+            augmentation=Augmentation(options.gain_db, options.mix_probability),
         ),
         donate_argnums=0,
         out_shardings=devices.copied,

@@ -33,6 +33,11 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> None:
+    # Looked for here, since ml-collections prints a traceback of its own.
+    for argument in argv:
+        option, _, path = argument.partition("=")
+        if option == "--config" and not Path(path.partition(":")[0]).is_file():
+            raise UserError(f"--config={path}: there is no such experiment file")
     try:
         rest = FLAGS(list(argv))
         if _CONFIG.value is None:

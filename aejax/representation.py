@@ -1,7 +1,7 @@
 """Representations: pairs of analyse and synthesise, between audio and features."""
 
 import dataclasses
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from aejax.errors import UserError
 Count = TypeVar("Count", int, jax.Array)
 
 
+@runtime_checkable
 class Representation(Protocol):
     """Audio to features and back, with all sizes known before anything runs."""
 

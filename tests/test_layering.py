@@ -64,7 +64,7 @@ def test_signal_needs_only_jax_and_numpy():
 
 
 def test_the_numerical_core_does_without_the_rest():
-    blocked = "grain soundfile soxr matplotlib tensorboardX tqdm".split()
+    blocked = ["grain", "soundfile", "soxr", "matplotlib", "tensorboardX", "tqdm"]
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
         "import aejax.signal, aejax.models.autoencoder, aejax.models.pca"

@@ -74,7 +74,8 @@ def _refuse_short_data(file: soundfile.SoundFile) -> None:
 
 def _count_finite_frames(file: soundfile.SoundFile) -> int:
     frames = 0
-    for block in file.blocks(blocksize=_BLOCK, dtype="float32", always_2d=True):
+    # Not `file.blocks`, which gives as many frames as the header promises, there or not.
+    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
             raise UnusableAudio("non-finite samples (NaN or infinity)")
         frames += len(block)

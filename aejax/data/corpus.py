@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,7 @@ class Clip:
         return self.frames / self.sample_rate
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """What the loader and the report need to know of a corpus."""
 

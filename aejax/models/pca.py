@@ -1,6 +1,6 @@
 """PCA of blocks of frames: an autoencoder whose fit is closed-form."""
 
-from typing import Self
+from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
@@ -21,9 +21,9 @@ class PCA:
       downsampling: frames in a block.
     """
 
-    mean: Float[Array, " block"]
-    components: Float[Array, "latent_dim block"]
-    deviations: Float[Array, " latent_dim"]
+    mean: Any  # Any, because JAX puts shapes and shardings where the arrays are
+    components: Any
+    deviations: Any
     downsampling: int = flax.struct.field(pytree_node=False)
 
     def encode(
@@ -53,7 +53,7 @@ class BlockMoments:
         self.mean = np.zeros(size)
         self.scatter = np.zeros((size, size))
 
-    def update(self, vectors: Float[np.ndarray, "count size"]) -> Self:
+    def update(self, vectors: Float[np.ndarray, "count size"]) -> "BlockMoments":
         """Takes in more vectors."""
         if not len(vectors):
             return self

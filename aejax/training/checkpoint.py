@@ -4,13 +4,12 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flax.struct
 import jax
 from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
-
-from aejax.training.state import TrainState
 
 
 @flax.struct.dataclass
@@ -20,16 +19,16 @@ class Snapshot:
     The loader's position is ``state.step``.
 
     Attributes:
-      state: after its last step.
+      state: `TrainState` after its last step.
       best_params: those of the lowest validation error, which are the ones evaluated.
       best_rmse_db: that error, float32 ``[]``.
       best_step: steps done then, int32 ``[]``.
     """
 
-    state: TrainState
-    best_params: dict
-    best_rmse_db: jax.Array
-    best_step: jax.Array
+    state: Any
+    best_params: Any
+    best_rmse_db: Any
+    best_step: Any
 
 
 class Checkpoints:
@@ -83,7 +82,7 @@ def opened(directory: Path) -> Iterator[Checkpoints]:
         checkpoints.close()
 
 
-def _as_tree(snapshot: Snapshot) -> dict[str, jax.Array]:
+def _as_tree(snapshot: Snapshot) -> dict[str, Any]:
     """A flat dict of leaves: the files hold arrays under plain names, and no types of ours."""
     leaves = jax.tree_util.tree_flatten_with_path(snapshot)[0]
     # Numbered, so that the names sort in the order of the leaves.

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ class Interrupted(UserError):
     """The run was asked to stop, and has saved where it was."""
 
 
+@runtime_checkable
 class Log(Protocol):
     """Takes the scalars of a step."""
 
@@ -148,6 +149,7 @@ def _refuse_non_finite(
     pending: _Pending, scalars: dict[str, float], name_clips: Callable[[np.ndarray], str]
 ) -> None:
     bad = [name for name, value in scalars.items() if not math.isfinite(value)]
+    bad.sort(key=lambda name: not name.startswith("loss/"))
     if bad:
         raise UserError(
             f"step {pending.step}: {', '.join(f'{name} is {scalars[name]}' for name in bad)};"

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 
 class MetricsLog:
@@ -33,7 +32,7 @@ class MetricsLog:
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(

@@ -15,6 +15,8 @@ from aejax.models.autoencoder import Variables
 class TrainState:
     """Everything the compiled step takes and gives back.
 
+    The fields are Any because JAX puts shapes and shardings where the arrays are.
+
     Attributes:
       step: steps done, int32.
       params: what is learnt.
@@ -23,11 +25,11 @@ class TrainState:
       key: raw key data, uint32; step k draws from ``fold_in(key, k)``.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     constants: Any
-    opt_state: optax.OptState
-    key: jax.Array
+    opt_state: Any
+    key: Any
 
     @property
     def variables(self) -> Variables:
@@ -36,11 +38,11 @@ class TrainState:
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up, then a cosine down to zero at the last step."""
+    """Linear warm-up (over half of the steps at most), then a cosine down to zero at the last."""
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=config.learning_rate,
-        warmup_steps=min(config.warmup_steps, config.steps),
+        warmup_steps=min(config.warmup_steps, config.steps // 2),
         decay_steps=max(config.steps, 1),
     )
 

@@ -6,24 +6,15 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 
-from aejax import signal
 from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
+from aejax.training.augmentation import Augmentation, augment
 from aejax.training.losses import masked_mean_square
 from aejax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]]
-
-
-def random_gain(
-    key: jax.Array, audio: Float[Array, "batch samples"], gain_db: float
-) -> Float[Array, "batch samples"]:
-    """Each row louder or softer by up to ``gain_db``, uniform in dB."""
-    gain = jax.random.uniform(key, (audio.shape[0], 1), minval=-gain_db, maxval=gain_db)
-    return audio * signal.db_to_amplitude(gain)
 
 
 def make_train_step(
@@ -32,14 +23,14 @@ def make_train_step(
     tx: optax.GradientTransformation,
     *,
     downsampling: int,
-    gain_db: float,
+    augmentation: Augmentation,
 ) -> TrainStep:
     """The step as a pure function, to be compiled once."""
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        gain_key, dropout_key = jax.random.split(key)
-        features = representation.analyse(random_gain(gain_key, batch["audio"], gain_db))
+        augment_key, dropout_key = jax.random.split(key)
+        features = representation.analyse(augment(augment_key, batch["audio"], augmentation))
         mask = valid_frames(representation, batch["length"], features.shape[1], downsampling)
 
         def loss(params: dict) -> tuple[jax.Array, Metrics]:
@@ -52,11 +43,13 @@ def make_train_step(
             return sum(terms.values(), jnp.float32(0)), terms
 
         (total, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        # optax mixes its integer step count with floats; all else here holds under "strict".
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         metrics = {
             "loss/total": total,
             **terms,
-            "gradient_norm": optax.global_norm(gradients),
+            "gradient_norm": optax.tree.norm(gradients),
         }
         new_state = dataclasses.replace(
             state,

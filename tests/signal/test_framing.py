@@ -8,9 +8,7 @@ from aejax.signal import framing
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    frame_length=st.integers(1, 40), hop=st.integers(1, 50), extra=st.integers(0, 100)
-)
+@given(frame_length=st.integers(1, 40), hop=st.integers(1, 50), extra=st.integers(0, 100))
 def test_frames_are_slices(frame_length, hop, extra):
     x = np.arange(frame_length + extra, dtype=np.float32)
     frames = framing.frame(jnp.asarray(x)[None], frame_length=frame_length, hop_length=hop)
@@ -19,9 +17,7 @@ def test_frames_are_slices(frame_length, hop, extra):
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    frame_length=st.integers(1, 40), hop=st.integers(1, 50), count=st.integers(1, 7)
-)
+@given(frame_length=st.integers(1, 40), hop=st.integers(1, 50), count=st.integers(1, 7))
 def test_overlap_add_is_a_loop(frame_length, hop, count):
     frames = np.random.default_rng(0).standard_normal((2, count, frame_length)).astype(np.float32)
     expected = np.zeros((2, (count - 1) * hop + frame_length))

@@ -1,0 +1,104 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import config as config_module
+from aejax.models import autoencoder
+from aejax.models.blocks import Conv1D, from_blocks, to_blocks
+from aejax.models.pca import BlockMoments
+
+BINS = 10
+
+
+def build(**changes):
+    config = config_module.default().model
+    config.update({"downsampling": 4, "latent_dim": 6, "width": 16} | changes)
+    model = autoencoder.from_config(config, BINS)
+    return model, autoencoder.init(model, jax.random.key(0), 4)
+
+
+@pytest.fixture
+def features():
+    rng = np.random.default_rng(0)
+    return jnp.asarray(-30 + 10 * rng.standard_normal((50, 8, BINS)), jnp.float32)
+
+
+@pytest.fixture
+def moments(features):
+    return BlockMoments(4 * BINS).update(np.asarray(to_blocks(features, 4)).reshape(-1, 4 * BINS))
+
+
+def at_pca(variables, moments):
+    variables = autoencoder.standardise(variables, *moments.standardisation(4))
+    return autoencoder.start_at_pca(variables, moments.pca(6, 4))
+
+
+def test_blocks_go_back_and_forth(features):
+    blocks = to_blocks(features, 4)
+    assert blocks.shape == (50, 2, 40)
+    np.testing.assert_array_equal(blocks[3, 1, :BINS], features[3, 4])
+    np.testing.assert_array_equal(from_blocks(blocks, 4), features)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 5])
+def test_the_one_convolution_agrees_with_numpy(kernel_size):
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 7, 3)), jnp.float32)
+    layer = Conv1D(4, kernel_size)
+    variables = layer.init(jax.random.key(0), x)
+    kernel = variables["params"]["Dense_0"]["kernel"].reshape(kernel_size, 3, 4)
+    full = [
+        [sum(np.convolve(x[b, :, i], kernel[::-1, i, o]) for i in range(3)) for o in range(4)]
+        for b in range(2)
+    ]
+    first = kernel_size - 1 - kernel_size // 2
+    expected = np.asarray(full).transpose(0, 2, 1)[:, first : first + 7]
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["conv", "linear"])
+def test_step_0_equals_pca(encoder, features, moments):
+    model, variables = build(encoder=encoder)
+    variables = at_pca(variables, moments)
+    pca = moments.pca(6, 4)
+    ours = autoencoder.reconstruct(model, variables, features)
+    np.testing.assert_allclose(ours, pca.decode(pca.encode(features)), atol=1e-4)
+    latents = model.apply(variables, features, method="encode")
+    np.testing.assert_allclose(latents, pca.encode(features), atol=1e-5)
+
+
+def test_without_pca_start_the_model_is_not_pca(features, moments):
+    model, variables = build(pca_start=False)
+    variables = autoencoder.standardise(variables, *moments.standardisation(4))
+    error = autoencoder.reconstruct(model, variables, features) - features
+    pca = moments.pca(6, 4)
+    best = pca.decode(pca.encode(features)) - features
+    assert float(jnp.square(error).mean()) > 1.1 * float(jnp.square(best).mean())
+
+
+def test_dropout_acts_in_training_alone(features, moments):
+    model, variables = build(dropout=0.5, pca_start=False)
+    calm = autoencoder.reconstruct(model, variables, features)
+    np.testing.assert_array_equal(calm, autoencoder.reconstruct(model, variables, features))
+    shaken = [
+        autoencoder.reconstruct(model, variables, features, dropout_key=jax.random.key(i))
+        for i in (0, 1)
+    ]
+    assert not np.allclose(shaken[0], shaken[1])
+    assert not np.allclose(shaken[0], calm)
+
+
+def test_width_depth_and_rate_come_from_the_config():
+    sizes = {
+        name: sum(x.size for x in jax.tree.leaves(build(**changes)[1]["params"]))
+        for name, changes in {
+            "plain": {},
+            "wide": {"width": 32},
+            "deep": {"depth": 3},
+            "long": {"kernel_size": 5},
+        }.items()
+    }
+    assert len(set(sizes.values())) == 4
+    model, variables = build(downsampling=2)
+    latents = model.apply(variables, jnp.zeros((1, 8, BINS)), method="encode")
+    assert latents.shape == (1, 4, 6)

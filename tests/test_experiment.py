@@ -1,0 +1,170 @@
+"""Whole experiments, shrunk by overrides."""
+
+import json
+import runpy
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY, shrink
+
+from aejax import experiment
+from aejax.errors import UserError
+from aejax.reporting.table import results_table
+from aejax.training import step as step_module
+
+EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
+UNITS = {
+    "latent_floats_per_second",
+    "log_mel_rmse_db",
+    "audio_log_mel_rmse_db",
+    "explained_variance",
+    "gain_over_pca_db",
+}
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_runs(path, tmp_path, capsys):
+    config = shrink(runpy.run_path(str(path))["get_config"]())
+    rows = experiment.run(config, tmp_path / "run")
+    assert [row.name for row in rows] == ["representation only", "pca", path.stem]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert set(results["rows"][0]) == {"name"} | UNITS
+    assert set(results["units"]) == UNITS
+    ceiling, pca, model = results["rows"]
+    assert ceiling["log_mel_rmse_db"] == 0
+    assert ceiling["explained_variance"] == 1
+    assert ceiling["gain_over_pca_db"] is None
+    assert pca["gain_over_pca_db"] == 0
+    assert model["latent_floats_per_second"] == pca["latent_floats_per_second"] == 62.5
+    for row in (pca, model):
+        assert 0 < row["log_mel_rmse_db"] < 40
+        assert row["audio_log_mel_rmse_db"] > 0
+    names = {file.name for file in (tmp_path / "run" / "audio").iterdir()}
+    assert len(names) == 2 * 4
+    audio, rate = soundfile.read(next((tmp_path / "run" / "audio").glob(f"*{path.stem}.wav")))
+    assert rate == 16000
+    assert np.abs(audio).max() > 0
+    assert (tmp_path / "run" / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert list((tmp_path / "run").glob("events.*"))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    assert [line["step"] for line in lines if "loss/total" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "validation/log_mel_rmse_db" in line] == [0, 3, 6]
+    assert not list((tmp_path / "run").glob("*part*"))
+    order = ["device:", "corpus:", "compiled", "latent floats/s", "results:"]
+    printed = capsys.readouterr().out
+    places = [printed.index(word) for word in order]
+    assert places == sorted(places)
+
+
+def test_one_trace_a_run(small_config, tmp_path, monkeypatch):
+    traces = []
+
+    def counting(*args, **options):
+        step = make(*args, **options)
+
+        def traced(state, batch):
+            traces.append(jax.tree.map(lambda x: x.shape, batch))
+            return step(state, batch)
+
+        return traced
+
+    make = step_module.make_train_step
+    monkeypatch.setattr(experiment, "make_train_step", counting)
+    experiment.run(small_config, tmp_path / "run")
+    assert len(traces) == 1
+
+
+def test_never_worse_than_pca_on_validation(small_config, tmp_path):
+    """Even where training does harm: the best checkpoint is then the first, which is PCA."""
+    small_config.train.learning_rate = 1.0
+    small_config.train.warmup_steps = 0
+    rows = experiment.run(small_config, tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    gains = {x["step"]: x["validation/gain_over_pca_db"] for x in lines if len(x) == 3}
+    assert gains[0] == pytest.approx(0, abs=1e-4)
+    assert gains[6] < -0.1
+    assert results["best_step"] == 0
+    assert rows[2].gain_over_pca_db == pytest.approx(0, abs=1e-4)
+
+
+def test_the_table_is_aligned():
+    row = {
+        "name": "mel_conv",
+        "latent_floats_per_second": 250.0,
+        "log_mel_rmse_db": 3.25,
+        "audio_log_mel_rmse_db": 4.0,
+        "explained_variance": 0.95,
+        "gain_over_pca_db": 1.5,
+    }
+    ceiling = dict.fromkeys(row) | {"name": "representation only", "log_mel_rmse_db": 0.0}
+    ceiling |= {"audio_log_mel_rmse_db": 2.0, "explained_variance": 1.0}
+    pca = row | {"name": "pca", "gain_over_pca_db": 0.0}
+    lines = results_table([ceiling, pca, row]).splitlines()
+    assert len({len(line) for line in lines[2:]}) == 1
+    assert lines[2].split() == ["representation", "only", "–", "0", "2.000", "1", "–"]
+    assert lines[4].split() == ["mel_conv", "250", "3.250", "4.000", "0.9500", "+1.50"]
+
+
+def test_a_folder_of_audio(small_config, audio_folder, tmp_path, capsys):
+    (audio_folder / "a" / "broken.wav").write_bytes(b"RIFF")
+    small_config.data.path = str(audio_folder)
+    small_config.data.split_by = "folder"
+    small_config.data.speeds = (0.9, 1.0)
+    small_config.train.steps = 2
+    rows = experiment.run(small_config, tmp_path / "run")
+    assert rows[1].log_mel_rmse_db > 0
+    printed = capsys.readouterr().out
+    assert "a/broken.wav: unreadable" in printed
+    assert "3 at 44100 Hz" in printed
+    corpus = json.loads((tmp_path / "run" / "corpus.json").read_text())
+    assert list(corpus["skipped"]) == ["a/broken.wav"]
+
+
+def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(small_config, tmp_path, monkeypatch):
+    small_config.train.learning_rate = 1e30
+    small_config.train.warmup_steps = 0
+    small_config.train.validate_every = 2
+    with pytest.raises(UserError, match=r"step \d+: loss/features is (nan|inf)") as caught:
+        experiment.run(small_config, tmp_path / "run")
+    assert "synthetic/" in str(caught.value)
+    assert sorted(p.name for p in (tmp_path / "run" / "checkpoints").iterdir()) == ["0"]
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_finished_run_reprints_its_table(small_config, tmp_path, capsys):
+    rows = experiment.run(small_config, tmp_path / "run")
+    table = results_table([vars(row) for row in rows])
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
+    capsys.readouterr()
+    assert experiment.run(small_config, tmp_path / "run") == rows
+    printed = capsys.readouterr().out
+    assert "finished" in printed
+    assert table in printed
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+
+
+def test_a_workdir_of_another_config_is_refused(small_config, tmp_path):
+    small_config.train.steps = 1
+    experiment.run(small_config, tmp_path / "run")
+    small_config.train.steps = 2
+    small_config.data.speeds = (1.0, 1.1)
+    with pytest.raises(UserError, match=r"data\.speeds: .* train\.steps: 1 there, 2 now"):
+        experiment.run(small_config, tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
+    with pytest.raises(UserError, match="holds files and no run"):
+        experiment.run(small_config, tmp_path / "photos")
+
+
+def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config, tmp_path):
+    """On the training split, where PCA is the best linear one there is."""
+    small_config.model.update(encoder="linear", latent_dim=2, downsampling=2, pca_start=False)
+    small_config.train.update(
+        steps=600, learning_rate=3e-3, weight_decay=0.0, gain_db=0.0, validate_every=600
+    )
+    small_config.train.batch_size = 32
+    rows = experiment.run(small_config, tmp_path / "run")
+    assert -0.1 < rows[2].gain_over_pca_db < 0.1

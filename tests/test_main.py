@@ -1,0 +1,251 @@
+"""The command line: bad input gets one line, and a killed run goes on bit for bit."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY
+
+SMALL = [
+    "--config.data.synthetic.clips=40",
+    "--config.data.synthetic.seconds=1.0",
+    "--config.data.excerpt_seconds=0.5",
+    "--config.representation.griffin_lim_iterations=2",
+    "--config.model.width=32",
+    "--config.model.latent_dim=8",
+    "--config.train.batch_size=8",
+    "--config.train.validate_every=20",
+    "--config.evaluate.listen_clips=1",
+]
+
+
+def command(*arguments, config="experiments/mel_conv.py"):
+    return [sys.executable, "-m", "aejax.main", f"--config={config}", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """One compilation cache for all processes of these tests."""
+    cache = tmp_path_factory.mktemp("compiled")
+    return os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(REPOSITORY)}
+
+
+@pytest.fixture
+def run(environment):
+    def run(*arguments, **options):
+        return subprocess.run(
+            command(*arguments, **options),
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@pytest.fixture
+def bad(tmp_path):
+    """Folders and files that cannot be used."""
+    for name in ("nothing", "short", "one"):
+        (tmp_path / name).mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        soundfile.write(tmp_path / "short" / f"{index}.wav", rng.uniform(-1, 1, 1000), 16000)
+    soundfile.write(tmp_path / "one" / "a.wav", rng.uniform(-1, 1, 50000), 16000)
+    (tmp_path / "file").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--config.model.latent_dims=3"], "latent_dim"),
+        (["--config.model.latent_dim=many"], "latent_dim"),
+        (["--config.model.latent_dim=641"], "more than a block holds"),
+        (["--config.train.learning_rate=-1"], "must be above 0"),
+        (["--config.representation.fmax=9000.0"], "above 8000 Hz"),
+        (["--config.representation.n_mels=400"], "use n_fft="),
+        (["--config.data.path={bad}/nowhere"], "does not exist"),
+        (["--config.data.path={bad}/nothing"], "no audio files"),
+        (["--config.data.path={bad}/one"], "too small for its splits"),
+        (["--config.data.path={bad}/short"], "every clip is shorter than an excerpt"),
+        (["--workdir={bad}/file"], "is a file"),
+        (["--workdir={bad}/file/run"], "cannot write"),
+        (["extra"], "unexpected argument"),
+        (["--nonsense=1"], "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line(run, bad, arguments, says):
+    arguments = [argument.format(bad=bad) for argument in arguments]
+    if not any("workdir" in argument for argument in arguments):
+        arguments.append(f"--workdir={bad}/run")
+    done = run(*arguments)
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "file/s" not in line]
+    assert lines[-1].startswith("error: ")
+    assert says in lines[-1]
+    assert "Traceback" not in done.stderr
+    assert len([line for line in lines if line.strip()]) == 1
+    assert not (bad / "run").exists()
+
+
+def test_a_missing_experiment_is_named(run, bad):
+    done = run(f"--workdir={bad}/run", config="experiments/mel_cone.py")
+    assert done.returncode == 1
+    assert "mel_cone.py" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def digest(workdir):
+    """The final checkpoint's arrays and the results, as one hash."""
+    from orbax.checkpoint import v1 as ocp
+
+    step = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    tree = ocp.load(workdir / "checkpoints" / str(step))
+    total = hashlib.sha256((workdir / "results.json").read_bytes())
+    for name in sorted(tree):
+        total.update(name.encode() + np.asarray(tree[name]).tobytes())
+    return step, total.hexdigest()
+
+
+def logged(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+    return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+
+
+def kill_when(environment, arguments, ready, number):
+    """Starts a run and sends it a signal as soon as ``ready()``."""
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not ready() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+# Only this test restores without saying where to.
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+def test_killed_at_any_moment_and_started_again_nothing_changes(run, environment, tmp_path):
+    options = [*SMALL, "--config.train.steps=120", "--config.train.log_every=10"]
+    options.append("--config.model.dropout=0.1")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = run(*options, f"--workdir={whole}")
+    assert done.returncode == 0, done.stderr
+
+    def has(*names):
+        return lambda: all(any(killed.glob(name)) for name in names)
+
+    def lines(count):
+        def ready():
+            path = killed / "metrics.jsonl"
+            return path.exists() and len(path.read_text().splitlines()) >= count
+
+        return ready
+
+    moments = [has("corpus.json"), has("pca.npz"), has("checkpoints/*tmp*"), lines(4)]
+    moments += [has("checkpoints/60*"), lines(12), has("audio.part"), has("report.png")]
+    codes = []
+    for ready in moments:
+        code, output = kill_when(
+            environment, [*options, f"--workdir={killed}"], ready, signal.SIGKILL
+        )
+        assert "Traceback" not in output
+        codes.append(code)
+    assert codes.count(-signal.SIGKILL) >= 5
+    assert run(*options, f"--workdir={killed}").returncode == 0
+    assert digest(killed) == digest(whole)
+    assert logged(killed) == logged(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_a_run_saves_and_goes_on(run, environment, tmp_path, number):
+    options = [*SMALL, "--config.train.steps=100000", "--config.train.log_every=5"]
+    workdir = tmp_path / "run"
+
+    def running():
+        path = workdir / "metrics.jsonl"
+        return path.exists() and len(path.read_text().splitlines()) >= 3
+
+    code, output = kill_when(environment, [*options, f"--workdir={workdir}"], running, number)
+    assert code == 1
+    assert "error: stopped after step" in output
+    assert "Traceback" not in output
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert f"after step {saved};" in output
+
+
+EIGHT = """
+import os, json, sys
+import jax
+from aejax.main import main
+assert jax.local_device_count() == int(os.environ["EXPECTED_DEVICES"])
+sys.exit(main(["aejax", *sys.argv[1:]]))
+"""
+
+
+def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(environment, tmp_path):
+    def run_on(devices, workdir, steps):
+        eight = f"--xla_force_host_platform_device_count={devices}"
+        arguments = [*SMALL, "--config=experiments/mel_conv.py", f"--workdir={workdir}"]
+        arguments += [f"--config.train.steps={steps}", "--config.train.log_every=1"]
+        done = subprocess.run(
+            [sys.executable, "-c", EIGHT, *arguments],
+            cwd=REPOSITORY,
+            # NPROC: XLA's pool must have a thread for each device, or collectives wait for ever.
+            env=environment | {"XLA_FLAGS": eight, "NPROC": "16", "EXPECTED_DEVICES": str(devices)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    run_on(1, tmp_path / "one", 8)
+    out = run_on(8, tmp_path / "eight", 8)
+    assert out.startswith("device: 8 x")
+    one, eight = logged(tmp_path / "one"), logged(tmp_path / "eight")
+    assert [line["step"] for line in one] == [line["step"] for line in eight]
+    for line, other in zip(one, eight, strict=True):
+        assert other == pytest.approx(line, rel=2e-3)
+    # A checkpoint moves: what eight devices saved, one goes on from, and the other way.
+    for first, second, name in ((8, 1, "down"), (1, 8, "up")):
+        workdir = tmp_path / name
+        (tmp_path / name).mkdir()
+        source = tmp_path / ("eight" if first == 8 else "one")
+        for item in ("checkpoints", "config.json", "corpus.json", "pca.npz", "metrics.jsonl"):
+            copy = shutil.copytree if (source / item).is_dir() else shutil.copy
+            copy(source / item, workdir / item)
+        assert "going on from step 8" in run_on(second, workdir, 8)
+        results = [json.loads((place / "results.json").read_text()) for place in (source, workdir)]
+        for row, other in zip(*(result["rows"] for result in results), strict=True):
+            assert other["log_mel_rmse_db"] == pytest.approx(row["log_mel_rmse_db"], rel=1e-3)
+
+
+def test_main_imports_in_good_time():
+    """Heavy parts wait until they are used: matplotlib, TensorBoard."""
+    script = (
+        "import sys, aejax.main\n"
+        "heavy = {'matplotlib', 'tensorboardX', 'scipy.signal', 'sklearn', 'librosa'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
