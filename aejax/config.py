@@ -24,7 +24,17 @@ def default() -> ConfigDict:
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
     data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
-    data.speeds = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6)  # one is drawn for each excerpt, and
+    data.speeds = (
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+        1.0,
+        1.1,
+        1.25,
+        1.4,
+        1.6,
+    )  # one is drawn for each excerpt, and
     # changes its pitch too; (1.0,) for none
     data.cache_megabytes = 256  # a corpus that decodes to no more than this stays in memory
     data.synthetic = synthetic = ConfigDict()  # the built-in corpus
@@ -62,6 +72,7 @@ def default() -> ConfigDict:
     train.weight_decay = 0.1
     train.clip_norm = 1.0  # largest global norm of the gradients
     train.gain_db = 6.0  # each excerpt is made louder or softer by up to this, dB
+    train.filter_db = 3.0  # spread of the response of a random filter for each excerpt, dB
     train.mix_probability = 0.5  # of mixing another excerpt into one, 0 to 40 dB softer
     train.validate_every = 200  # steps; a checkpoint is saved then too
     train.log_every = 20  # steps
@@ -154,6 +165,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "train.weight_decay": _at_least(0),
     "train.clip_norm": _above(0),
     "train.gain_db": _at_least(0),
+    "train.filter_db": _at_least(0),
     "train.mix_probability": _fraction,
     "train.validate_every": _at_least(1),
     "train.log_every": _at_least(1),

@@ -276,7 +276,7 @@ def compile_step(
             model,
             tx,
             downsampling=experiment.downsampling,
-            augmentation=Augmentation(options.gain_db, options.mix_probability),
+            augmentation=Augmentation(options.gain_db, options.filter_db, options.mix_probability),
         ),
         donate_argnums=0,
         out_shardings=devices.copied,

@@ -6,12 +6,17 @@ import pytest
 from aejax import representation as representations
 from aejax.models import autoencoder
 from aejax.training import state as states
-from aejax.training.augmentation import Augmentation, random_gain, random_mix
+from aejax.training.augmentation import (
+    Augmentation,
+    random_filter,
+    random_gain,
+    random_mix,
+)
 from aejax.training.losses import masked_mean_square
 from aejax.training.step import make_train_step
 
 # Without mixing, so that rows do not depend on each other.
-AUGMENTATION = Augmentation(gain_db=6.0, mix_probability=0.0)
+AUGMENTATION = Augmentation(gain_db=6.0, filter_db=3.0, mix_probability=0.0)
 
 
 @pytest.fixture
@@ -93,6 +98,20 @@ def test_random_mix_adds_the_neighbour_softer():
     assert -40.1 < 20 * np.log10(added.min()) < -39
     assert -1 < 20 * np.log10(added.max()) <= 0
     np.testing.assert_array_equal(random_mix(jax.random.key(0), audio, 0.0), audio)
+
+
+def test_random_filter_has_the_spread_it_says():
+    impulses = jnp.zeros((500, 256)).at[:, 0].set(1.0)
+    response_db = 20 * np.log10(
+        np.abs(np.fft.rfft(random_filter(jax.random.key(0), impulses, 3.0)))
+    )
+    assert np.abs(response_db.mean()) < 0.3
+    # Evenly along the logarithmic axis on which the response is drawn.
+    places = np.exp(np.linspace(0, np.log(33), 50)) - 1
+    rows = [np.interp(places / 64, np.fft.rfftfreq(256), row) for row in response_db]
+    assert np.std(rows) == pytest.approx(3.0, rel=0.15)
+    same = random_filter(jax.random.key(0), impulses, 0.0)
+    np.testing.assert_allclose(same, impulses, atol=1e-6)
 
 
 def test_the_learning_rate_warms_up_and_comes_down(small_config):

@@ -1,0 +1,24 @@
+"""A purely linear autoencoder, trained from random weights: it should end where PCA already is.
+
+python -m aejax.main --config=experiments/mel_linear.py
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_linear"
+    config.model.encoder = "linear"
+    config.model.pca_start = False
+    config.train.steps = 3000
+    config.train.learning_rate = 3e-3
+    # Training data as PCA has seen them, and nothing that holds the weights back.
+    config.data.speeds = (1.0,)
+    config.train.mix_probability = 0.0
+    config.train.filter_db = 0.0
+    config.train.gain_db = 0.0
+    config.train.weight_decay = 0.0
+    return config
