@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.model.encoder = "linear"
     config.model.pca_start = False
     config.train.steps = 3000
-    config.train.learning_rate = 3e-3
+    config.train.learning_rate = 1e-2
     # Training data as PCA has seen them, and nothing that holds the weights back.
     config.data.speeds = (1.0,)
     config.train.mix_probability = 0.0
