@@ -1,7 +1,7 @@
 """A few test clips, as every codec gives them back: sound files and one picture."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -34,7 +34,7 @@ def write_listening(
     codecs: Sequence[Codec],
     count: int,
     floor_db: float,
-    validation: Sequence[tuple[int, float]],
+    curves: Mapping[str, Sequence[tuple[int, float]]],
 ) -> None:
     """Writes ``audio/*.wav`` and ``report.png`` into a run's directory.
 
@@ -47,7 +47,7 @@ def write_listening(
       codecs: in the order of the picture's columns.
       count: how many clips.
       floor_db: dB, the darkest level of the picture.
-      validation: (step, log-mel RMSE in dB), for the curve.
+      curves: (step, log-mel RMSE in dB) pairs by name, drawn below.
     """
     clips = choose(corpus, count)
     lengths = [samples_of(corpus, clip) for clip in clips]
@@ -74,7 +74,7 @@ def write_listening(
         titles=[clip.name for clip in clips],
         frame_rate=representation.frame_rate,
         floor_db=floor_db,
-        validation=validation,
+        curves=curves,
     )
 
 

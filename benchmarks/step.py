@@ -128,7 +128,7 @@ def copy_weights(params, twin):
         layer.bias.data = torch.tensor(np.asarray(source["bias"]))
 
     for side, source in ((twin.encoder, params["encoder"]), (twin.decoder, params["decoder"])):
-        stack = source["ConvStack_0"]
+        stack = source["nonlinear"]
         dense(side.linear, source["linear"])
         dense(side.first, stack["Dense_0"])
         dense(side.last, stack["Dense_1"])

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from conftest import REPOSITORY, shrink
 
-from aejax import experiment
+from aejax import experiment, fit
 from aejax.errors import UserError
 from aejax.reporting.table import results_table
 from aejax.training import step as step_module
@@ -71,7 +71,7 @@ def test_one_trace_a_run(small_config, tmp_path, monkeypatch):
         return traced
 
     make = step_module.make_train_step
-    monkeypatch.setattr(experiment, "make_train_step", counting)
+    monkeypatch.setattr(fit, "make_train_step", counting)
     experiment.run(small_config, tmp_path / "run")
     assert len(traces) == 1
 

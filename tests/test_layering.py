@@ -18,9 +18,11 @@ FLOORS = {
     "aejax.workdir": 2,
     "aejax.training": 3,
     "aejax.evaluation": 3,
+    "aejax.prepare": 4,
     "aejax.listening": 4,
-    "aejax.experiment": 5,
-    "aejax.main": 6,
+    "aejax.fit": 5,
+    "aejax.experiment": 6,
+    "aejax.main": 7,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 

@@ -1,15 +1,10 @@
 """A corpus: a table of clips, split into train, validation and test, and how to read them."""
 
 import collections
-import concurrent.futures
 import dataclasses
-import fnmatch
-import functools
 import hashlib
 import json
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -106,172 +101,6 @@ def split_units(units: Sequence[str], validation: float, test: float) -> dict[st
     return split
 
 
-class FolderCorpus:
-    """All usable audio files below a folder.
-
-    Corpora whose audio fits in ``cache_bytes`` once decoded are kept in memory as they are read;
-    of larger ones each excerpt is read from its file.
-    """
-
-    def __init__(
-        self,
-        root: Path,
-        clips: Sequence[Clip],
-        skipped: dict[str, str],
-        *,
-        sample_rate: int,
-        channels: str,
-        cache_bytes: int,
-    ):
-        self.title = str(root)
-        self.root = root
-        self.clips = tuple(clips)
-        self.skipped = skipped
-        self.sample_rate = sample_rate
-        self.channels = channels
-        decoded = 4 * sum(samples_of(self, clip) for clip in self.clips)
-        self._whole = functools.cache(self._decode) if decoded <= cache_bytes else None
-
-    def _decode(self, clip_name: str, length: int) -> np.ndarray:
-        return self._excerpt(clip_name, 0, length, 1.0)
-
-    def _excerpt(self, clip_name: str, start: int, length: int, speed: float) -> np.ndarray:
-        try:
-            return audio_file.read_excerpt(
-                self.root / clip_name,
-                start,
-                length,
-                sample_rate=self.sample_rate,
-                channels=self.channels,
-                speed=speed,
-            )
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{self.root / clip_name} was readable when the run began and is not any more"
-                f" ({' '.join(str(error).split())}); put it back, or start a new run"
-            ) from None
-
-    def read(self, clip: Clip, start: int, length: int, speed: float = 1.0) -> np.ndarray:
-        """See `Corpus.read`."""
-        if self._whole is None:
-            return self._excerpt(clip.name, start, length, speed)
-        whole = self._whole(clip.name, samples_of(self, clip))
-        return audio_file.resampled_excerpt(
-            lambda first, count: whole[first : first + count],
-            len(whole),
-            round(self.sample_rate * speed),
-            start,
-            length,
-            self.sample_rate,
-        )
-
-
-def scan(
-    root: Path,
-    *,
-    sample_rate: int,
-    channels: str = "mono",
-    split_by: str = "file",
-    include: Sequence[str] = ("*",),
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    cache_bytes: int = 0,
-    known: dict[str, dict[str, Any]] | None = None,
-    progress: Callable[[Any, int], Any] = lambda items, total: items,
-) -> tuple[FolderCorpus, dict[str, dict[str, Any]]]:
-    """Finds every audio file below ``root`` and reads each from end to end once.
-
-    Args:
-      root: searched recursively.
-      sample_rate, channels: of what will be read (see `audio_file.read_excerpt`).
-      split_by: "file", or "folder" to keep each top-level folder in one split.
-      include: glob patterns; a file counts if its path below ``root`` matches any.
-      validation_fraction, test_fraction: of the files or folders.
-      cache_bytes: see `FolderCorpus`.
-      known: what an earlier scan found; files of the same size and time are not read again.
-      progress: wraps an iterable of a given length, for a progress bar.
-
-    Returns:
-      The corpus, and what was found in each file, to be given as ``known`` the next time.
-
-    Raises:
-      UserError: the folder is not there, or holds no usable audio.
-    """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.path={root} {what}; give a folder of audio files")
-    names = [name for name in _audio_names(root) if _matches(name, include)]
-    if not names:
-        pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
-        raise UserError(
-            f"no audio files{pattern} below data.path={root}"
-            f" (looked for {' '.join(sorted(audio_file.SUFFIXES))})"
-        )
-    look = functools.partial(_look, root, known or {})
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        entries = dict(zip(names, progress(pool.map(look, names), len(names)), strict=True))
-    skipped = {name: entry["skipped"] for name, entry in entries.items() if "skipped" in entry}
-    usable = [name for name in names if name not in skipped]
-    if not usable:
-        first = next(iter(skipped))
-        raise UserError(
-            f"none of the {len(skipped)} audio files below data.path={root} can be used;"
-            f" the first, {first}: {skipped[first]}"
-        )
-    unit = (lambda name: Path(name).parts[0]) if split_by == "folder" else (lambda name: name)
-    if split_by == "folder" and all(len(Path(name).parts) == 1 for name in usable):
-        raise UserError(
-            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
-            " use data.split_by='file'"
-        )
-    split = split_units(sorted({unit(name) for name in usable}), validation_fraction, test_fraction)
-    clips = [
-        Clip(
-            name=name,
-            frames=entries[name]["frames"],
-            sample_rate=entries[name]["sample_rate"],
-            channels=entries[name]["channels"],
-            split=split[unit(name)],
-            labels={"folder": Path(name).parts[0]} if len(Path(name).parts) > 1 else {},
-        )
-        for name in usable
-    ]
-    corpus = FolderCorpus(
-        root, clips, skipped, sample_rate=sample_rate, channels=channels, cache_bytes=cache_bytes
-    )
-    return corpus, entries
-
-
-def _audio_names(root: Path) -> list[str]:
-    """Paths of audio files below ``root``, sorted; links to folders are not followed."""
-    names = []
-    for folder, _, files in os.walk(root):
-        for file in files:
-            path = Path(folder, file)
-            if path.suffix.lower() in audio_file.SUFFIXES and not file.startswith("."):
-                names.append(path.relative_to(root).as_posix())
-    return sorted(names)
-
-
-def _matches(name: str, include: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-
-
-def _look(root: Path, known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    path = root / name
-    try:
-        stat = path.stat()
-    except OSError as error:
-        return {"skipped": f"unreadable: {error.strerror}"}
-    stamp = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-    if known.get(name, {}).items() >= stamp.items():
-        return known[name]
-    try:
-        return stamp | dataclasses.asdict(audio_file.examine(path))
-    except audio_file.UnusableAudio as reason:
-        return stamp | {"skipped": str(reason)}
-
-
 def check_splits(corpus: Corpus, excerpt: int) -> None:
     """Refuses a corpus that cannot be trained on with excerpts of that many samples.
 
@@ -322,7 +151,8 @@ def _hours(clips: Sequence[Clip]) -> str:
 
 
 def to_json(corpus: Corpus, entries: dict[str, dict[str, Any]]) -> str:
-    """What is known of a corpus, for ``corpus.json``; ``entries`` as `scan` returned them."""
+    """What is known of a corpus, for ``corpus.json``; ``entries`` as
+    `aejax.data.folder.scan` returned them."""
     return json.dumps(
         {
             "title": corpus.title,

@@ -8,9 +8,10 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
+from aejax.models.blocks import ConvStack
 from aejax.models.bottleneck import BOTTLENECKS
-from aejax.models.decoders import ConvDecoder, LinearDecoder
-from aejax.models.encoders import ConvEncoder, LinearEncoder
+from aejax.models.decoders import Decoder
+from aejax.models.encoders import Encoder
 from aejax.models.pca import PCA
 
 Variables = dict[str, dict] | FrozenDict[str, dict]
@@ -53,21 +54,22 @@ class Autoencoder(nn.Module):
         return self.decode(self.encode(features, train=train), train=train)
 
 
-ENCODERS = {"linear": (LinearEncoder, LinearDecoder), "conv": (ConvEncoder, ConvDecoder)}
+NONLINEAR = {"linear": None, "conv": ConvStack}
 
 
 def from_config(config: ConfigDict, bins: int) -> Autoencoder:
     """The autoencoder that ``config.model`` describes, for features of that many bins."""
-    encoder, decoder = ENCODERS[config.encoder]
-    inside = {}
-    if config.encoder == "conv":
-        inside = {key: config[key] for key in ("width", "depth", "kernel_size", "dropout")} | {
-            "zero_start": config.pca_start
-        }
+    kind = NONLINEAR[config.encoder]
+
+    def nonlinear(out: int) -> nn.Module | None:
+        sizes = {key: config[key] for key in ("width", "depth", "kernel_size", "dropout")}
+        return None if kind is None else kind(out=out, zero_start=config.pca_start, **sizes)
+
+    downsampling, latent_dim = config.downsampling, config.latent_dim
     return Autoencoder(
-        encoder=encoder(downsampling=config.downsampling, latent_dim=config.latent_dim, **inside),
+        encoder=Encoder(downsampling, latent_dim, nonlinear(latent_dim)),
         bottleneck=BOTTLENECKS[config.bottleneck](),
-        decoder=decoder(downsampling=config.downsampling, bins=bins, **inside),
+        decoder=Decoder(downsampling, bins, nonlinear(downsampling * bins)),
         bins=bins,
     )
 

@@ -13,7 +13,7 @@ def draw_run(
     titles: Sequence[str],
     frame_rate: float,
     floor_db: float,
-    validation: Sequence[tuple[int, float]],
+    curves: Mapping[str, Sequence[tuple[int, float]]],
 ) -> None:
     """Writes a PNG: a row for each clip, a column for each version of it, the curve below.
 
@@ -23,7 +23,7 @@ def draw_run(
       titles: of the clips.
       frame_rate: Hz.
       floor_db: the darkest level.
-      validation: (step, log-mel RMSE in dB) pairs.
+      curves: (step, log-mel RMSE in dB on validation) pairs by name, the model first.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,8 +56,10 @@ def draw_run(
                 axes.set_xlabel("seconds", fontsize=8)
     figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="dB", shrink=0.6)
     curve = figure.add_subplot(grid[rows, :])
-    steps, values = zip(*validation, strict=True)
-    curve.plot(steps, values, marker="o", markersize=3)
+    for (name, pairs), style in zip(curves.items(), ("o-C0", "--C7"), strict=True):
+        steps, values = zip(*pairs, strict=True)
+        curve.plot(steps, values, style, markersize=3, label=name)
+    curve.legend(fontsize=8)
     curve.set_xlabel("step", fontsize=8)
     curve.set_ylabel("validation\nlog-mel RMSE (dB)", fontsize=8)
     curve.tick_params(labelsize=7)

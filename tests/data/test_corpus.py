@@ -6,11 +6,12 @@ import pytest
 import soundfile
 
 from aejax.data import corpus as corpora
+from aejax.data import folder
 from aejax.errors import UserError
 
 
 def scan(root, **options):
-    return corpora.scan(root, sample_rate=16000, **options)
+    return folder.scan(root, sample_rate=16000, **options)
 
 
 def test_a_split_is_stable_when_files_are_added():
@@ -78,9 +79,9 @@ def test_bad_files_are_skipped_by_name_and_reason(audio_folder):
 def test_an_unchanged_file_is_not_read_again(audio_folder, monkeypatch):
     first, entries = scan(audio_folder)
     looked = []
-    examine = corpora.audio_file.examine
+    examine = folder.audio_file.examine
     monkeypatch.setattr(
-        corpora.audio_file, "examine", lambda path: looked.append(path.name) or examine(path)
+        folder.audio_file, "examine", lambda path: looked.append(path.name) or examine(path)
     )
     soundfile.write(audio_folder / "a" / "wav.wav", np.ones(3000) / 2, 16000)
     again, _ = scan(audio_folder, known=json.loads(json.dumps(entries)))
@@ -133,7 +134,7 @@ def test_links_that_go_in_circles_are_not_followed(audio_folder):
 
 
 def test_real_audio(real_audio):
-    corpus, _ = corpora.scan(
+    corpus, _ = folder.scan(
         real_audio / "music", sample_rate=16000, split_by="folder", cache_bytes=0
     )
     assert not corpus.skipped

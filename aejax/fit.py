@@ -1,0 +1,141 @@
+"""Fitting an experiment's PCA and training its model."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from aejax.data import loader
+from aejax.evaluation import metrics
+from aejax.evaluation.evaluate import Evaluator, Reconstruct, autoencode
+from aejax.models import autoencoder
+from aejax.prepare import Experiment, bar
+from aejax.training import checkpoint, loop, metrics_log, pca_fit, state
+from aejax.training.augmentation import Augmentation
+from aejax.training.step import TrainStep, make_train_step
+
+
+def fit_pca(experiment: Experiment) -> pca_fit.Fit:
+    """PCA of the training split; an earlier fit of the same run is read instead."""
+    path = experiment.workdir.path / "pca.npz"
+    if not path.exists():
+        batches = experiment.batches("train")
+        fitted = pca_fit.fit(
+            bar(batches, desc="fitting PCA", unit="batch"),
+            representation=experiment.representation,
+            downsampling=experiment.downsampling,
+            latent_dim=experiment.config.model.latent_dim,
+            place=experiment.devices.place,
+        )
+        pca_fit.save(path, fitted)
+    return pca_fit.load(path)
+
+
+def train(
+    experiment: Experiment,
+    model: autoencoder.Autoencoder,
+    reconstruct: Reconstruct,
+    fitted: pca_fit.Fit,
+    evaluator: Evaluator,
+) -> checkpoint.Snapshot:
+    """Trains to the last step, from the newest checkpoint if there is one."""
+    config, devices, workdir = experiment.config, experiment.devices, experiment.workdir
+    tx = state.optimiser(config.train)
+    begin = initial_state(config, model, fitted, tx)
+    pca_rmse_db = evaluator.features_rmse_db(
+        autoencode, devices.copy(fitted.pca), experiment.batches("validation")
+    )
+
+    def validate(variables: autoencoder.Variables) -> dict[str, float]:
+        rmse = evaluator.features_rmse_db(reconstruct, variables, experiment.batches("validation"))
+        return {
+            "validation/log_mel_rmse_db": rmse,
+            "validation/gain_over_pca_db": metrics.gain_db(rmse, pca_rmse_db),
+        }
+
+    with checkpoint.opened(workdir.path / "checkpoints") as checkpoints:
+        snapshot = loop.first_snapshot(begin)
+        if checkpoints.latest_step is None:
+            snapshot = devices.copy(snapshot)
+        else:
+            snapshot = checkpoints.restore(snapshot, devices.copied)
+            print(f"going on from step {int(snapshot.state.step)}")
+        first = int(snapshot.state.step)
+        step = compile_step(experiment, model, tx, snapshot.state)
+        batches = loader.train_batches(
+            experiment.corpus,
+            excerpt=experiment.excerpt,
+            batch_size=config.train.batch_size,
+            seed=config.seed,
+            speeds=config.data.speeds,
+            start=first,
+        )
+        with (
+            metrics_log.MetricsLog(workdir.path, after=first if first else -1) as log,
+            bar(total=config.train.steps, initial=first, desc="training", unit="step") as training,
+        ):
+
+            def progress(_: int, scalars: dict[str, float]) -> None:
+                training.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)
+                training.update()
+
+            return loop.train(
+                snapshot,
+                step,
+                batches,
+                schedule=loop.Schedule(
+                    config.train.steps, config.train.validate_every, config.train.log_every
+                ),
+                place=devices.place,
+                validate=validate,
+                checkpoints=checkpoints,
+                log=log,
+                progress=progress,
+                name_clips=lambda clips: ", ".join(
+                    sorted({experiment.corpus.clips[clip].name for clip in clips})
+                ),
+            )
+
+
+def initial_state(
+    config: ConfigDict, model: autoencoder.Autoencoder, fitted: pca_fit.Fit, tx: Any
+) -> state.TrainState:
+    """The state before the first step: at PCA, if the config says so."""
+    init_key, step_key = jax.random.split(jax.random.key(config.seed))
+    variables = autoencoder.init(model, init_key, config.model.downsampling)
+    variables = autoencoder.standardise(variables, fitted.mean, fitted.scale)
+    if config.model.pca_start:
+        variables = autoencoder.start_at_pca(variables, fitted.pca)
+    return state.create(variables, tx, step_key)
+
+
+def compile_step(
+    experiment: Experiment,
+    model: autoencoder.Autoencoder,
+    tx: Any,
+    train_state: state.TrainState,
+) -> TrainStep:
+    """Compiles the train step for this state and says how long it took."""
+    options, devices = experiment.config.train, experiment.devices
+    example = {
+        "audio": np.zeros((options.batch_size, experiment.excerpt), np.float32),
+        "length": np.zeros(options.batch_size, np.int32),
+    }
+    step = jax.jit(
+        make_train_step(
+            experiment.representation,
+            model,
+            tx,
+            downsampling=experiment.downsampling,
+            augmentation=Augmentation(options.gain_db, options.filter_db, options.mix_probability),
+        ),
+        donate_argnums=0,
+        out_shardings=devices.copied,
+    )
+    begin = time.perf_counter()
+    compiled = step.lower(train_state, devices.place(example)).compile()
+    size = sum(x.size for x in jax.tree.leaves(train_state.params))
+    print(f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters")
+    return compiled
