@@ -1,6 +1,7 @@
 """Every config key with its default, unit and meaning; bad values are refused here."""
 
 import difflib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -112,8 +113,12 @@ def _one_of(*known: str) -> Callable[[Any], str]:
 
 
 def _name(value: str) -> str:
-    good = value and value.strip(".") and not set(value) & set('/\\:*?"<>|\n\r\t\0')
-    return "" if good else "must be a plain name, fit for a folder"
+    if value in ("original", "pca", "representation_only"):
+        return "is the name of another row; give another"
+    good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value)
+    return (
+        "" if good else "must be letters, digits, '-', '_' and '.', beginning with one of the first"
+    )
 
 
 def _speeds(value: tuple[float, ...]) -> str:
@@ -226,6 +231,8 @@ def _check_together(config: ConfigDict) -> None:
             f"config.representation.fmin={representation.fmin:g} must be below fmax"
             f" ({representation.fmax or nyquist:g} Hz)"
         )
+    if representation.n_fft % 2:
+        raise UserError(f"config.representation.n_fft={representation.n_fft} must be even")
     if representation.win_length > representation.n_fft:
         raise UserError(
             f"config.representation.win_length={representation.win_length} must be at most"
@@ -243,6 +250,8 @@ def _check_together(config: ConfigDict) -> None:
             f" model.downsampling x n_mels = {model.downsampling} x {representation.n_mels}"
             f" = {block}"
         )
+    if not data.path and tuple(data.include) != ("*",):
+        raise UserError(f"config.data.include={tuple(data.include)} needs a data.path to pick from")
     if data.validation_fraction + data.test_fraction >= 1:
         raise UserError(
             "config.data.validation_fraction + data.test_fraction"

@@ -31,12 +31,12 @@ from aejax.workdir import Workdir
 REPRESENTATION_ONLY, PCA = "representation only", "pca"
 
 
-def run(config: ConfigDict, path: Path) -> list[Row]:
+def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     """Trains, measures, and writes and prints the results; goes on where a killed run stopped.
 
     Args:
       config: of the experiment, all of it (see `aejax.config.default`).
-      path: of the run's directory.
+      path: of the run's directory; ``runs/<config.name>`` by default.
 
     Returns:
       The rows of the results table.
@@ -45,7 +45,7 @@ def run(config: ConfigDict, path: Path) -> list[Row]:
       UserError: before anything is written, if it is the config, the corpus or the directory.
     """
     config_module.validate(config)
-    workdir = Workdir(path, config)
+    workdir = Workdir(path or Path("runs", config.name), config)
     finished = workdir.read_json("results.json")
     if finished is not None:
         print(f"this run is finished; its results again:\n\n{results_table(finished['rows'])}\n")
@@ -113,11 +113,14 @@ def evaluate(
 
 def _validation_curves(experiment: Experiment) -> dict[str, list[tuple[int, float]]]:
     """(step, log-mel RMSE in dB) on the validation split, of the model and of PCA."""
-    name, gain = "validation/log_mel_rmse_db", "validation/gain_over_pca_db"
-    lines = [x for x in metrics_log.read(experiment.workdir.path / "metrics.jsonl") if name in x]
+    lines = metrics_log.read(experiment.workdir.path / "metrics.jsonl")
+    names = {
+        experiment.config.name: "validation/log_mel_rmse_db",
+        PCA: "validation/pca_log_mel_rmse_db",
+    }
     return {
-        experiment.config.name: [(int(line["step"]), line[name]) for line in lines],
-        PCA: [(int(line["step"]), line[name] * 10 ** (line[gain] / 20)) for line in lines],
+        label: [(int(line["step"]), line[name]) for line in lines if name in line]
+        for label, name in names.items()
     }
 
 
@@ -137,7 +140,9 @@ def write_results(experiment: Experiment, rows: Sequence[Row], best: checkpoint.
         "test_clips": sum(clip.split == "test" for clip in experiment.corpus.clips),
         "device": str(experiment.devices),
     }
-    experiment.workdir.write_text("results.json", json.dumps(results, indent=2) + "\n")
+    experiment.workdir.write_text(
+        "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n"
+    )
 
 
 def _print_outputs(workdir: Workdir) -> None:

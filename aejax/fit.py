@@ -50,10 +50,12 @@ def train(
 
     def validate(variables: autoencoder.Variables) -> dict[str, float]:
         rmse = evaluator.features_rmse_db(reconstruct, variables, experiment.batches("validation"))
-        return {
+        scalars = {
             "validation/log_mel_rmse_db": rmse,
-            "validation/gain_over_pca_db": metrics.gain_db(rmse, pca_rmse_db),
+            "validation/pca_log_mel_rmse_db": pca_rmse_db,
         }
+        gain = metrics.gain_db(rmse, pca_rmse_db)
+        return scalars if gain is None else scalars | {"validation/gain_over_pca_db": gain}
 
     with checkpoint.opened(workdir.path / "checkpoints") as checkpoints:
         snapshot = loop.first_snapshot(begin)
@@ -90,7 +92,7 @@ def train(
                 ),
                 place=devices.place,
                 validate=validate,
-                checkpoints=checkpoints,
+                save=checkpoints.save,
                 log=log,
                 progress=progress,
                 name_clips=lambda clips: ", ".join(

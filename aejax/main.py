@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from aejax import experiment
 from aejax.errors import UserError
@@ -21,33 +21,48 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run goes; runs/<its n
 
 def main(argv: Sequence[str]) -> int:
     """Runs one experiment; returns the exit code."""
+    if {"--help", "-help", "-h"} & set(argv):
+        print(f"{__doc__}\n\n{FLAGS.module_help(sys.modules[__name__])}")
+        return 0
     try:
-        _parse(argv)
+        config, workdir = _parse(argv)
         _use_compilation_cache()
-        config = _CONFIG.value
-        experiment.run(config, Path(_WORKDIR.value or Path("runs", config.name)))
+        experiment.run(config, workdir)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be entered, a name too long
+        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on with the run")
+        return 130
     return 0
 
 
-def _parse(argv: Sequence[str]) -> None:
+def _fail(message: str) -> int:
+    """Prints one line, whatever characters a file name brought into it."""
+    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
+    print(f"error: {plain}", file=sys.stderr)
+    return 1
+
+
+def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
     # Looked for here, since ml-collections prints a traceback of its own.
-    for argument in argv:
-        option, _, path = argument.partition("=")
-        if option == "--config" and not Path(path.partition(":")[0]).is_file():
-            raise UserError(f"--config={path}: there is no such experiment file")
+    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+        option, equals, path = argument.partition("=")
+        if option in ("--config", "-config"):
+            path = path if equals else following
+            if not Path(path.partition(":")[0]).is_file():
+                raise UserError(f"--config={path}: there is no such experiment file")
     try:
         rest = FLAGS(list(argv))
-        if _CONFIG.value is None:
-            raise UserError("give an experiment: --config=experiments/mel_conv.py")
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        config = _CONFIG.value
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(" ".join(str(error).split())) from None
+    if config is None:
+        raise UserError("give an experiment: --config=experiments/mel_conv.py")
     if rest[1:]:
-        raise UserError(
-            f"unexpected argument {rest[1]!r}; options begin with --config. or --workdir"
-        )
+        raise UserError(f"unexpected argument {rest[1]!r}; see --help")
+    return config, Path(_WORKDIR.value) if _WORKDIR.value else None
 
 
 def _use_compilation_cache() -> None:

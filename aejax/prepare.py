@@ -12,6 +12,7 @@ from aejax import representation as representations
 from aejax.data import corpus as corpora
 from aejax.data import folder, loader
 from aejax.data.synthetic import SyntheticCorpus
+from aejax.errors import UserError
 from aejax.representation import Representation
 from aejax.training.devices import Devices
 from aejax.workdir import Workdir
@@ -44,7 +45,7 @@ class Experiment:
 
     def batches(self, split: str) -> loader.Batches:
         """All of a split, in order."""
-        return loader.consecutive_batches(
+        return loader.Batches(
             self.corpus, split, excerpt=self.excerpt, batch_size=self.config.train.batch_size
         )
 
@@ -54,15 +55,52 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     representation = representations.from_config(config)
     devices = Devices(config.train.batch_size)
     print(f"device: {devices}")
-    corpus, scanned = _corpus(config, workdir.read_json("corpus.json"))
+    earlier = workdir.read_json("corpus.json")
+    corpus, scanned = _corpus(config, earlier)
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
-    excerpt = representation.samples(max(1, round(blocks)) * downsampling)
+    fewest = -(-2 // downsampling)  # two frames are the least that have a sample between them
+    excerpt = representation.samples(max(fewest, round(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
+    _check_blocks(config, corpus, representation, excerpt)
+    _refuse_another_corpus(corpus, earlier, workdir)
     print(corpora.summary(corpus))
     workdir.create()
     workdir.write_text("corpus.json", corpora.to_json(corpus, scanned))
     return Experiment(config, workdir, devices, corpus, representation, excerpt)
+
+
+def _check_blocks(
+    config: ConfigDict, corpus: corpora.Corpus, representation: Representation, excerpt: int
+) -> None:
+    """Refuses a training split with too few blocks for PCA to find so many latents."""
+    downsampling, latent_dim = config.model.downsampling, config.model.latent_dim
+    blocks = 0
+    for clip in corpus.clips:
+        if clip.split == "train":
+            whole, rest = divmod(corpora.samples_of(corpus, clip), excerpt)
+            blocks += whole * (representation.frames(excerpt) // downsampling)
+            blocks += -(-representation.frames(rest) // downsampling) if rest else 0
+        if blocks > latent_dim:
+            return
+    raise UserError(
+        f"the training split has {blocks} blocks of {downsampling} frames, too few to find"
+        f" {latent_dim} latents; add audio or lower model.latent_dim"
+    )
+
+
+def _refuse_another_corpus(corpus: corpora.Corpus, earlier: Any, workdir: Workdir) -> None:
+    """A run goes on only with the clips and splits that it began with."""
+    now = corpora.as_dicts(corpus)
+    if earlier is None or earlier["clips"] == now:
+        return
+    then = {clip["name"]: clip for clip in earlier["clips"]}
+    here = {clip["name"]: clip for clip in now}
+    changed = sorted(n for n in then.keys() | here.keys() if then.get(n) != here.get(n))
+    raise UserError(
+        f"the audio of data.path has changed since the run in {workdir.path} began"
+        f" ({len(changed)} clips, the first {changed[0]}); give another --workdir"
+    )
 
 
 def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str, Any]]:
@@ -77,11 +115,12 @@ def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str,
             seconds=data.synthetic.seconds,
             seed=config.seed,
             sample_rate=data.sample_rate,
+            cache_bytes=int(data.cache_megabytes * 1e6),
             **fractions,
         )
         return synthetic, {}
     return folder.scan(
-        Path(data.path),
+        Path(data.path).expanduser(),
         sample_rate=data.sample_rate,
         channels=data.channels,
         split_by=data.split_by,

@@ -28,7 +28,8 @@ class Workdir:
             raise UserError(f"--workdir={path} is a file; give a directory")
         saved = self.read_json("config.json")
         if saved is None:
-            if path.is_dir() and any(path.iterdir()):
+            # A kill before the first rename leaves no more than that.
+            if path.is_dir() and {x.name for x in path.iterdir()} - {"config.json.part"}:
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
                 )

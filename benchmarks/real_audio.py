@@ -39,13 +39,17 @@ def command(corpus, latents, audio, workdir, steps):
 
 
 def run(arguments, workdir):
-    """Runs it unless it is finished; returns the results and the minutes from start to table."""
-    took = workdir / "seconds.txt"
+    """Runs it, or what is left of it; returns the results and the minutes that all of it took."""
+    record = workdir.with_name(workdir.name + ".seconds")
     if not (workdir / "results.json").exists():
+        before = float(record.read_text()) if record.exists() else 0.0
         begin = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
-        took.write_text(f"{time.perf_counter() - begin:.1f}")
-    return json.loads((workdir / "results.json").read_text()), float(took.read_text()) / 60
+        try:
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        finally:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            record.write_text(f"{before + time.perf_counter() - begin:.1f}")
+    return json.loads((workdir / "results.json").read_text()), float(record.read_text()) / 60
 
 
 def main():

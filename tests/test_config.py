@@ -36,8 +36,12 @@ def test_every_key_but_two_has_a_rule():
         ("representation.win_length", 2048, "at most n_fft"),
         ("representation.hop_length", 513, "half of the window"),
         ("train.learning_rate", float("nan"), "finite"),
-        ("name", "../elsewhere", "plain name"),
-        ("name", "..", "plain name"),
+        ("name", "../elsewhere", "must be letters"),
+        ("name", "..", "must be letters"),
+        ("name", "x$_$", "must be letters"),
+        ("name", "pca", "another row"),
+        ("representation.n_fft", 1023, "must be even"),
+        ("data.include", ("x*",), "needs a data.path"),
     ],
 )
 def test_bad_values_are_refused_by_key(key, value, says):

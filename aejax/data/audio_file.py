@@ -15,7 +15,9 @@ CHANNEL_POLICIES = ("mono", "first")
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
 SUFFIXES |= {".au", ".caf", ".w64", ".rf64"}
 
-_BLOCK = 1 << 18
+_LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000  # Hz
+_LOUDEST = 1e6  # in units of full scale; beyond that the power of a spectrum overflows float32
+_BLOCK = 1 << 20  # samples of all channels together
 # Samples read on either side of an excerpt that is resampled, counted at the lower of the two
 # rates. soxr's "HQ" filter is some 100 of those long; beyond that an excerpt equals the same
 # stretch of the whole file resampled.
@@ -45,13 +47,16 @@ def examine(path: Path) -> AudioFile:
     """Reads a file from end to end, in bounded memory, and says what is in it.
 
     Raises:
-      UnusableAudio: it is empty, truncated, unreadable or holds NaN or infinity.
+      UnusableAudio: it is empty, truncated, unreadable, or holds what is no sound: NaN, infinity,
+        samples or a sample rate beyond all reason.
     """
     try:
         if path.stat().st_size == 0:
             raise UnusableAudio("empty file")
-        with soundfile.SoundFile(path) as file:
+        with _open(path) as file:
             header = AudioFile(file.frames, file.samplerate, file.channels)
+            if not _LOWEST_RATE <= header.sample_rate <= _HIGHEST_RATE:
+                raise UnusableAudio(f"a sample rate of {header.sample_rate} Hz")
             _refuse_short_data(file)
             decoded = _count_finite_frames(file)
     except (OSError, soundfile.LibsndfileError) as error:
@@ -65,6 +70,11 @@ def examine(path: Path) -> AudioFile:
     return AudioFile(decoded, header.sample_rate, header.channels)
 
 
+def _open(path: Path) -> soundfile.SoundFile:
+    # As bytes, since a name need not be UTF-8.
+    return soundfile.SoundFile(os.fsencode(path))
+
+
 def _refuse_short_data(file: soundfile.SoundFile) -> None:
     """libsndfile repairs a header that promises more than the file holds, and only logs it."""
     for claimed, actual in re.findall(r": (\d+) \(should be (\d+)\)", file.extra_info):
@@ -75,9 +85,11 @@ def _refuse_short_data(file: soundfile.SoundFile) -> None:
 def _count_finite_frames(file: soundfile.SoundFile) -> int:
     frames = 0
     # Not `file.blocks`, which gives as many frames as the header promises, there or not.
-    while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+    while len(block := file.read(_BLOCK // file.channels, dtype="float32", always_2d=True)):
         if not np.isfinite(block).all():
             raise UnusableAudio("non-finite samples (NaN or infinity)")
+        if np.abs(block).max() > _LOUDEST:
+            raise UnusableAudio(f"samples up to {np.abs(block).max():.0e}, full scale being 1")
         frames += len(block)
     return frames
 
@@ -114,7 +126,7 @@ def read_excerpt(
     Returns:
       float32 ``[length]``.
     """
-    with soundfile.SoundFile(path) as file:
+    with _open(path) as file:
 
         def read(first: int, count: int) -> np.ndarray:
             file.seek(first)

@@ -112,8 +112,8 @@ def check_splits(corpus: Corpus, excerpt: int) -> None:
     if empty:
         raise UserError(
             f"the corpus is too small for its splits: {len(corpus.clips)} usable clips leave"
-            f" {' and '.join(empty)} empty; add audio, or raise data.validation_fraction and"
-            " data.test_fraction, or use data.split_by='file'"
+            f" {' and '.join(empty)} empty; add audio, or change data.split_by,"
+            " data.validation_fraction or data.test_fraction"
         )
     longest = max(corpus.clips, key=lambda clip: clip.seconds)
     if samples_of(corpus, longest) < excerpt:
@@ -150,6 +150,11 @@ def _hours(clips: Sequence[Clip]) -> str:
     return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds / 60:.1f} minutes"
 
 
+def as_dicts(corpus: Corpus) -> list[dict[str, Any]]:
+    """The table of clips, as JSON has it."""
+    return [dataclasses.asdict(clip) for clip in corpus.clips]
+
+
 def to_json(corpus: Corpus, entries: dict[str, dict[str, Any]]) -> str:
     """What is known of a corpus, for ``corpus.json``; ``entries`` as
     `aejax.data.folder.scan` returned them."""
@@ -157,7 +162,7 @@ def to_json(corpus: Corpus, entries: dict[str, dict[str, Any]]) -> str:
         {
             "title": corpus.title,
             "sample_rate": corpus.sample_rate,
-            "clips": [dataclasses.asdict(clip) for clip in corpus.clips],
+            "clips": as_dicts(corpus),
             "skipped": corpus.skipped,
             "scanned": entries,
         },

@@ -153,9 +153,16 @@ def scan(
 
 
 def _audio_names(root: Path) -> list[str]:
-    """Paths of audio files below ``root``, sorted; links to folders are not followed."""
+    """Paths of audio files below ``root``, sorted.
+
+    Links to folders are not followed, and the folders of aejax's own runs are left out: what they
+    hold is made from the corpus.
+    """
     names = []
-    for folder, _, files in os.walk(root):
+    for folder, below, files in os.walk(root):
+        if {"config.json", "corpus.json"} <= set(files):
+            below.clear()
+            continue
         for file in files:
             path = Path(folder, file)
             if path.suffix.lower() in audio_file.SUFFIXES and not file.startswith("."):

@@ -1,8 +1,7 @@
 """Batches of audio from a corpus: seeded, shuffled, resumable, read ahead by threads."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import grain
 import numpy as np
@@ -25,22 +24,45 @@ class Batch(TypedDict):
     clip: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Window:
-    """A stretch of a clip, ``start`` in samples at the corpus's rate; -1 for a filling row."""
+class Window(NamedTuple):
+    """A stretch of a clip, ``start`` in samples at the corpus's rate; clip -1 for a filling row."""
 
     clip: int
     start: int
 
 
-def windows(corpus: Corpus, split: str, excerpt: int) -> list[Window]:
-    """The clips of a split cut into consecutive windows that cover every sample once."""
-    return [
-        Window(index, start)
-        for index, clip in enumerate(corpus.clips)
-        if clip.split == split
-        for start in range(0, samples_of(corpus, clip), excerpt)
-    ]
+class Windows(Sequence[Window]):
+    """The clips of a split cut into consecutive windows that cover every sample once.
+
+    Windows are worked out when they are asked for: a few bytes are kept for each clip.
+
+    Args:
+      corpus: whose clips.
+      split: which of them.
+      excerpt: samples of a window.
+      multiple: filling windows are added until their number is a multiple of this.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, excerpt: int, multiple: int = 1):
+        self._excerpt = excerpt
+        self._clips = np.asarray(
+            [index for index, clip in enumerate(corpus.clips) if clip.split == split], np.int64
+        )
+        samples = [samples_of(corpus, corpus.clips[index]) for index in self._clips]
+        self._ends = np.cumsum([-(-count // excerpt) for count in samples])
+        self._size = -(-int(self._ends[-1]) // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._size:
+            raise IndexError(index)
+        place = int(np.searchsorted(self._ends, index, side="right"))
+        if place == len(self._clips):
+            return Window(-1, 0)
+        before = int(self._ends[place - 1]) if place else 0
+        return Window(int(self._clips[place]), (int(index) - before) * self._excerpt)
 
 
 def _row(corpus: Corpus, clip: int, start: int, excerpt: int, speed: float) -> Batch:
@@ -87,7 +109,7 @@ def train_batches(
         return _row(corpus, window.clip, first, excerpt, speed)
 
     dataset = (
-        grain.MapDataset.source(windows(corpus, "train", excerpt))
+        grain.MapDataset.source(Windows(corpus, "train", excerpt))
         .seed(seed)
         .shuffle()
         .repeat()
@@ -98,33 +120,32 @@ def train_batches(
     return iter(dataset.to_iter_dataset(_READ))
 
 
-def consecutive_batches(corpus: Corpus, split: str, *, excerpt: int, batch_size: int) -> "Batches":
-    """The windows of a split in order, each once; the last batch is filled up with silence."""
-    return Batches(corpus, windows(corpus, split, excerpt), excerpt, batch_size)
-
-
-@dataclasses.dataclass(frozen=True)
 class Batches:
-    """A finite, repeatable sequence of batches of the same shape."""
+    """The windows of a split in order, each once, in batches of one shape; repeatable.
 
-    corpus: Corpus
-    windows: Sequence[Window]
-    excerpt: int
-    batch_size: int
+    The last batch is filled up with silence.
+
+    Args:
+      corpus, split: to read from.
+      excerpt: samples of each row.
+      batch_size: rows.
+    """
+
+    def __init__(self, corpus: Corpus, split: str, *, excerpt: int, batch_size: int):
+        self._corpus, self._excerpt, self._batch_size = corpus, excerpt, batch_size
+        self._windows = Windows(corpus, split, excerpt, multiple=batch_size)
 
     def __len__(self) -> int:
-        return -(-len(self.windows) // self.batch_size)
+        return len(self._windows) // self._batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        padding = len(self) * self.batch_size - len(self.windows)
-        source = [*self.windows, *[Window(-1, 0)] * padding]
-        dataset = grain.MapDataset.source(source).map(self._read).batch(self.batch_size)
+        dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
         return iter(dataset.to_iter_dataset(_READ))
 
     def _read(self, window: Window) -> Batch:
         if window.clip >= 0:
-            return _row(self.corpus, window.clip, window.start, self.excerpt, 1.0)
-        silence = np.zeros(self.excerpt, np.float32)
+            return _row(self._corpus, window.clip, window.start, self._excerpt, 1.0)
+        silence = np.zeros(self._excerpt, np.float32)
         return {
             "audio": silence,
             "length": np.asarray(0, np.int32),

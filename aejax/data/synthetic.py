@@ -143,6 +143,7 @@ class SyntheticCorpus:
         sample_rate: int = SAMPLE_RATE,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        cache_bytes: int = 2**28,
     ):
         self.title = f"built-in ({', '.join(FAMILIES)}; seed {seed})"
         self.sample_rate = sample_rate
@@ -160,8 +161,9 @@ class SyntheticCorpus:
             )
             for index, name in enumerate(names)
         )
-        # Two seconds take 128 kB: a thousand clips are kept, more are made anew when asked for.
-        self._audio = functools.lru_cache(maxsize=1024)(self._make)
+        # As many clips as fit are kept; others are made anew when they are asked for.
+        kept = max(1, int(cache_bytes / (4 * seconds * SAMPLE_RATE)))
+        self._audio = functools.lru_cache(maxsize=kept)(self._make)
 
     def _make(self, index: int, samples: int) -> np.ndarray:
         return _render(self._seed, index, samples)

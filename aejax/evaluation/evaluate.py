@@ -39,7 +39,7 @@ class Row:
     latent_floats_per_second: float | None
     log_mel_rmse_db: float
     audio_log_mel_rmse_db: float
-    explained_variance: float
+    explained_variance: float | None
     gain_over_pca_db: float | None = None
 
 

@@ -63,19 +63,23 @@ def log_mel_rmse_db(sums: ErrorSums) -> float:
     return float(np.sqrt(sums.squared_error.sum() / (sums.frames * sums.squared_error.size)))
 
 
-def explained_variance(sums: ErrorSums) -> float:
+def explained_variance(sums: ErrorSums) -> float | None:
     """Explained variance, no unit, 1 at best: ``1 - sum (x - y)² / sum (x - mean x)²``, the mean
     of each bin over all frames; ``sklearn.metrics.r2_score(multioutput="variance_weighted")``.
+    None where there is no variance to explain: pure silence.
     """
     spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
-    return float(1 - sums.squared_error.sum() / spread) if spread > 0 else float("nan")
+    return float(1 - sums.squared_error.sum() / spread) if spread > 0 else None
 
 
-def gain_db(rmse: float, reference_rmse: float) -> float:
-    """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better."""
-    if rmse == 0:
-        return float("inf")
-    return float(20 * np.log10(reference_rmse / rmse)) if reference_rmse > 0 else float("-inf")
+def gain_db(rmse: float, reference_rmse: float) -> float | None:
+    """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better.
+
+    None where either is exactly 0, which no ratio describes.
+    """
+    if rmse == 0 or reference_rmse == 0:
+        return None
+    return float(20 * np.log10(reference_rmse / rmse))
 
 
 def latent_floats_per_second(frame_rate: float, downsampling: int, latent_dim: int) -> float:

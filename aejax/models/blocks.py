@@ -1,9 +1,15 @@
 """What encoders and decoders are built of. Arrays are ``[batch, time, channels]``."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+# What has to be exact is computed in full float32, also where an accelerator's default is less.
+EXACT = jax.lax.Precision.HIGHEST
+matmul = functools.partial(jnp.matmul, precision=EXACT)
 
 
 def to_blocks(

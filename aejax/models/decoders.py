@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import from_blocks
+from aejax.models.blocks import EXACT, from_blocks
 
 
 class Decoder(nn.Module):
@@ -23,7 +23,7 @@ class Decoder(nn.Module):
     def __call__(
         self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
     ) -> Float[Array, "batch frames bins"]:
-        blocks = nn.Dense(self.downsampling * self.bins, name="linear")(z)
+        blocks = nn.Dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
         if self.nonlinear is not None:
             blocks = blocks + self.nonlinear(z, train=train)
         return from_blocks(blocks, self.downsampling)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import to_blocks
+from aejax.models.blocks import EXACT, to_blocks
 
 
 class Encoder(nn.Module):
@@ -25,5 +25,5 @@ class Encoder(nn.Module):
         self, x: Float[Array, "batch frames bins"], *, train: bool = False
     ) -> Float[Array, "batch latent_frames latent_dim"]:
         blocks = to_blocks(x, self.downsampling)
-        latents = nn.Dense(self.latent_dim, name="linear")(blocks)
+        latents = nn.Dense(self.latent_dim, precision=EXACT, name="linear")(blocks)
         return latents if self.nonlinear is None else latents + self.nonlinear(blocks, train=train)

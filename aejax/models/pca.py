@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import from_blocks, to_blocks
+from aejax.models.blocks import from_blocks, matmul, to_blocks
 
 
 @flax.struct.dataclass
@@ -31,13 +31,13 @@ class PCA:
     ) -> Float[Array, "batch latent_frames latent_dim"]:
         """Features to latents of unit variance."""
         centred = to_blocks(features, self.downsampling) - self.mean[None, None]
-        return centred @ self.components.T / self.deviations[None, None]
+        return matmul(centred, self.components.T) / self.deviations[None, None]
 
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"]
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features."""
-        centred = (latents * self.deviations[None, None]) @ self.components
+        centred = matmul(latents * self.deviations[None, None], self.components)
         return from_blocks(centred + self.mean[None, None], self.downsampling)
 
 

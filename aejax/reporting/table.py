@@ -15,7 +15,7 @@ def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         (
             row["name"],
-            _number(row["latent_floats_per_second"], "{:.4g}"),
+            _number(row["latent_floats_per_second"], "{:.6g}"),
             _number(row["log_mel_rmse_db"], "{:.3f}"),
             _number(row["audio_log_mel_rmse_db"], "{:.3f}"),
             _number(row["explained_variance"], "{:.4f}"),

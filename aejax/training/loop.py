@@ -14,7 +14,7 @@ import numpy as np
 
 from aejax.errors import UserError
 from aejax.models.autoencoder import Variables
-from aejax.training.checkpoint import Checkpoints, Snapshot
+from aejax.training.checkpoint import Snapshot
 from aejax.training.state import TrainState
 
 
@@ -65,7 +65,7 @@ def train(
     schedule: Schedule,
     place: Callable[[Any], dict[str, jax.Array]],
     validate: Callable[[Variables], dict[str, float]],
-    checkpoints: Checkpoints,
+    save: Callable[[Snapshot], None],
     log: Log,
     progress: Callable[[int, dict[str, float]], None],
     name_clips: Callable[[np.ndarray], str],
@@ -80,7 +80,7 @@ def train(
       place: puts a batch on the devices.
       validate: the model's variables to scalars, among them
         "validation/log_mel_rmse_db", the lower the better.
-      checkpoints: where snapshots go, after each validation.
+      save: takes a snapshot after each validation, and when the run is asked to stop.
       log: takes scalars every ``log_every`` steps and at each validation.
       progress: told of every step's scalars, one step late.
       name_clips: indices of clips to their names, for the message about a bad batch.
@@ -120,7 +120,7 @@ def train(
                 best_rmse_db=jnp.float32(rmse),
                 best_step=jnp.int32(step),
             )
-        checkpoints.save(snapshot)
+        save(snapshot)
         clock.reset()
         return snapshot
 
@@ -130,7 +130,7 @@ def train(
         while step < schedule.steps:
             if asked_to_stop():
                 settle()
-                checkpoints.save(dataclasses.replace(snapshot, state=state))
+                save(dataclasses.replace(snapshot, state=state))
                 raise Interrupted(f"stopped after step {step}; the same command goes on from there")
             with clock.waiting():
                 host_batch = next(batches)

@@ -31,6 +31,7 @@ class MetricsLog:
         self._lines.flush()
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
+        self._tensorboard.flush()
 
     def __enter__(self) -> "MetricsLog":
         return self

@@ -52,11 +52,7 @@ def fit(
     latent_dim: int,
     place: Callable[[Any], dict[str, jax.Array]],
 ) -> Fit:
-    """One pass over the batches; its memory depends on the size of a block alone.
-
-    Raises:
-      UserError: there are no more blocks than latents.
-    """
+    """One pass over the batches; its memory depends on the size of a block alone."""
     moments = BlockMoments(downsampling * representation.bins)
     for batch in batches:
         placed = place(batch)
@@ -69,11 +65,6 @@ def fit(
             )
         )
         moments.update(blocks[mask])
-    if moments.count <= latent_dim:
-        raise UserError(
-            f"the training split has {moments.count} blocks of {downsampling} frames, too few to"
-            f" find {latent_dim} latents; add audio or lower model.latent_dim"
-        )
     mean, scale = moments.standardisation(downsampling)
     return Fit(moments.pca(latent_dim, downsampling), mean, scale)
 

@@ -46,16 +46,15 @@ def make_train_step(
         # optax mixes its integer step count with floats; all else here holds under "strict".
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = tx.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss/total": total,
             **terms,
             "gradient_norm": optax.tree.norm(gradients),
+            "parameter_norm": optax.tree.norm(params),
         }
         new_state = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            opt_state=opt_state,
+            state, step=state.step + 1, params=params, opt_state=opt_state
         )
         return new_state, metrics
 

@@ -63,6 +63,23 @@ def test_empty_broken_and_non_finite_files_say_what_they_are(tmp_path):
             audio_file.examine(tmp_path / name)
 
 
+def test_what_is_no_sound_is_refused(tmp_path):
+    soundfile.write(tmp_path / "loud.wav", np.asarray([0.0, 1e25]), 48000, subtype="FLOAT")
+    with pytest.raises(audio_file.UnusableAudio, match="samples up to 1e"):
+        audio_file.examine(tmp_path / "loud.wav")
+    soundfile.write(tmp_path / "slow.wav", np.zeros(10), 1)
+    with pytest.raises(audio_file.UnusableAudio, match="a sample rate of 1 Hz"):
+        audio_file.examine(tmp_path / "slow.wav")
+
+
+def test_a_name_need_not_be_utf8(tmp_path):
+    path = tmp_path / "caf\udce9.wav"
+    soundfile.write(tmp_path / "plain.wav", noise(0.1), 48000)
+    (tmp_path / "plain.wav").rename(path)
+    assert audio_file.examine(path).frames == 4800
+    assert len(audio_file.read_excerpt(path, 0, 9, sample_rate=16000, channels="mono")) == 9
+
+
 def test_a_streamed_wav_is_not_truncated(tmp_path):
     path = tmp_path / "stream.wav"
     soundfile.write(path, noise(0.1), 48000)

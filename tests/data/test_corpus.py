@@ -128,6 +128,15 @@ def test_a_file_that_vanishes_is_named(audio_folder):
         corpus.read(corpus.clips[0], 0, 100)
 
 
+def test_runs_inside_the_folder_are_no_corpus(audio_folder):
+    run = audio_folder / "runs" / "mel_conv"
+    (run / "audio").mkdir(parents=True)
+    (audio_folder / "a" / "wav.wav").rename(run / "audio" / "wav.wav")
+    for name in ("config.json", "corpus.json"):
+        (run / name).write_text("{}")
+    assert len(folder.scan(audio_folder, sample_rate=16000)[0].clips) == 8
+
+
 def test_links_that_go_in_circles_are_not_followed(audio_folder):
     (audio_folder / "a" / "loop").symlink_to(audio_folder)
     assert len(scan(audio_folder)[0].clips) == 9

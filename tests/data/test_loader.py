@@ -40,7 +40,7 @@ def test_batches_do_not_depend_on_threads(corpus, monkeypatch):
 
 
 def test_an_epoch_has_each_training_window_once(corpus):
-    windows = loader.windows(corpus, "train", 2000)
+    windows = loader.Windows(corpus, "train", 2000)
     batches = take(corpus, len(windows), batch_size=1)
     counts = np.bincount([batch["clip"][0] for batch in batches], minlength=len(corpus.clips))
     for index, clip in enumerate(corpus.clips):
@@ -48,7 +48,7 @@ def test_an_epoch_has_each_training_window_once(corpus):
 
 
 def test_consecutive_windows_cover_every_sample_once(corpus):
-    batches = list(loader.consecutive_batches(corpus, "test", excerpt=3000, batch_size=4))
+    batches = list(loader.Batches(corpus, "test", excerpt=3000, batch_size=4))
     rows = [
         (clip, row[:length])
         for batch in batches
@@ -60,7 +60,7 @@ def test_consecutive_windows_cover_every_sample_once(corpus):
             np.testing.assert_array_equal(audio, corpus.read(clip, 0, clip.frames))
     assert {batch["audio"].shape for batch in batches} == {(4, 3000)}
     filling = [row for number, row in rows if number < 0]
-    assert len(rows) - len(filling) == len(loader.windows(corpus, "test", 3000))
+    assert len(rows) - len(filling) == len(loader.Windows(corpus, "test", 3000))
     assert all(len(row) == 0 for row in filling)
 
 

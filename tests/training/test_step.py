@@ -53,8 +53,18 @@ def test_golden_step(parts, batch):
 
 
 GOLDEN = (
-    {"gradient_norm": 28.1813, "loss/features": 3.84978, "loss/total": 3.84978},
-    {"gradient_norm": 28.6128, "loss/features": 3.91784, "loss/total": 3.91784},
+    {
+        "gradient_norm": 28.1813,
+        "loss/features": 3.84978,
+        "loss/total": 3.84978,
+        "parameter_norm": 33.9614,
+    },
+    {
+        "gradient_norm": 28.6128,
+        "loss/features": 3.91784,
+        "loss/total": 3.91784,
+        "parameter_norm": 33.9556,
+    },
 )
 
 

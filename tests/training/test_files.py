@@ -1,0 +1,112 @@
+"""What a run writes while it trains: checkpoints, the metrics log, the fit of PCA."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import representation as representations
+from aejax.data import loader
+from aejax.data.synthetic import SyntheticCorpus
+from aejax.errors import UserError
+from aejax.models.blocks import to_blocks
+from aejax.training import checkpoint, loop, metrics_log, pca_fit
+from aejax.training.devices import Devices
+from aejax.training.state import TrainState
+
+
+def snapshot(value):
+    state = TrainState(
+        step=jnp.int32(value),
+        params={"b": {"w": jnp.full((2, 3), value, jnp.float32)}, "a": jnp.float32(value)},
+        constants={"mean": jnp.zeros(4)},
+        opt_state=(jnp.int32(value), (), {"m": jnp.ones(2)}),
+        key=jax.random.key_data(jax.random.key(value)),
+    )
+    return loop.first_snapshot(state)
+
+
+def test_a_snapshot_comes_back_as_it_was(tmp_path):
+    devices = Devices(1)
+    with checkpoint.opened(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step is None
+        for value in (3, 5, 9):
+            checkpoints.save(snapshot(value))
+    (tmp_path / "checkpoints" / "12.orbax-checkpoint-tmp").mkdir()
+    with checkpoint.opened(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest_step == 9
+        restored = checkpoints.restore(jax.eval_shape(lambda: snapshot(0)), devices.copied)
+    expected = snapshot(9)
+    assert jax.tree.structure(restored) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        assert ours.dtype == theirs.dtype
+        assert ours.sharding == devices.copied
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"5", "9"}
+
+
+def test_the_log_drops_what_will_be_logged_again(tmp_path):
+    with metrics_log.MetricsLog(tmp_path, after=-1) as log:
+        for step in (0, 2, 4, 6):
+            log(step, {"loss/total": step / 3})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "loss/to')
+    assert [line["step"] for line in metrics_log.read(tmp_path / "metrics.jsonl")] == [0, 2, 4, 6]
+    with metrics_log.MetricsLog(tmp_path, after=4) as log:
+        log(6, {"loss/total": 7.0})
+    lines = metrics_log.read(tmp_path / "metrics.jsonl")
+    assert lines[:3] == [{"step": step, "loss/total": step / 3} for step in (0, 2, 4)]
+    assert lines[3:] == [{"step": 6, "loss/total": 7.0}]
+
+
+@pytest.fixture
+def fitted(small_config):
+    small_config.representation.n_mels = 20
+    representation = representations.from_config(small_config)
+    corpus = SyntheticCorpus(clips=20, seconds=0.7, seed=0)
+    excerpt = representation.samples(16)
+    batches = loader.Batches(corpus, "train", excerpt=excerpt, batch_size=8)
+
+    found = pca_fit.fit(
+        batches,
+        representation=representation,
+        downsampling=8,
+        latent_dim=5,
+        place=Devices(8).place,
+    )
+    return found, batches, representation
+
+
+def test_pca_sees_every_whole_block_of_the_training_clips_once(fitted):
+    found, batches, representation = fitted
+    blocks = []
+    for batch in batches:
+        features = representation.analyse(jnp.asarray(batch["audio"]))
+        for row, length in zip(to_blocks(features, 8), batch["length"], strict=True):
+            reached = -(-(1 + length // 256) // 8) if length else 0
+            blocks.append(np.asarray(row[:reached], np.float64))
+    blocks = np.concatenate(blocks)
+    np.testing.assert_allclose(found.pca.mean, blocks.mean(axis=0), rtol=1e-5)
+    values = np.linalg.eigvalsh(np.cov(blocks.T))[::-1]
+    np.testing.assert_allclose(np.square(found.pca.deviations), values[:5], rtol=1e-5)
+
+
+def test_a_fit_is_saved_and_read_without_executing_anything(fitted, tmp_path):
+    found = fitted[0]
+    pca_fit.save(tmp_path / "pca.npz", found)
+    again = pca_fit.load(tmp_path / "pca.npz")
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [path.name for path in tmp_path.iterdir()] == ["pca.npz"]
+    np.savez(tmp_path / "pca.npz", mean=np.asarray([print], dtype=object))
+    with pytest.raises(UserError, match=r"pca\.npz is damaged"):
+        pca_fit.load(tmp_path / "pca.npz")
+    (tmp_path / "pca.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(UserError, match="delete it to fit PCA anew"):
+        pca_fit.load(tmp_path / "pca.npz")
+
+
+def test_a_batch_that_the_devices_cannot_share(monkeypatch):
+    monkeypatch.setattr(jax, "local_devices", lambda: [None] * 3)
+    with pytest.raises(UserError, match=r"batch_size=8 must be a multiple of the 3 devices"):
+        Devices(8)

@@ -1,0 +1,91 @@
+"""The loop, with a step that can be watched."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax.errors import UserError
+from aejax.training import loop
+from aejax.training.state import TrainState
+
+
+@jax.jit
+def descend(state, batch):
+    """One parameter that goes 0, 1, 2, ...; the loss is that of the batch."""
+    new = TrainState(
+        step=state.step + 1,
+        params={"w": state.params["w"] + 1},
+        constants=state.constants,
+        opt_state=state.opt_state,
+        key=state.key,
+    )
+    return new, {"loss/total": batch["loss"]}
+
+
+def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_put, **hooks):
+    state = TrainState(
+        step=jnp.int32(0), params={"w": jnp.float32(0)}, constants={}, opt_state=(), key=None
+    )
+    batches = ({"loss": np.float32(x), "clip": np.asarray([i])} for i, x in enumerate(losses))
+    saved, logged, seen = hooks.get("saved", []), [], []
+    snapshot = loop.train(
+        loop.first_snapshot(state),
+        hooks.get("step", descend),
+        batches,
+        schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),
+        place=place,
+        validate=lambda variables: {
+            "validation/log_mel_rmse_db": validation(float(variables["params"]["w"]))
+        },
+        save=lambda snapshot: saved.append(int(snapshot.state.step)),
+        log=lambda step, scalars: logged.append((step, scalars)),
+        progress=lambda step, scalars: seen.append((step, scalars)),
+        name_clips=lambda clips: f"clip {clips[0]}",
+    )
+    return snapshot, saved, logged, seen
+
+
+def test_the_best_by_validation_is_kept_and_every_validation_is_saved():
+    snapshot, saved, logged, seen = run(itertools.count())
+    assert int(snapshot.best_step) == 4
+    assert float(snapshot.best_params["w"]) == 4
+    assert float(snapshot.state.params["w"]) == 6
+    assert saved == [0, 2, 4, 6]
+    assert [step for step, x in logged if "validation/log_mel_rmse_db" in x] == [0, 2, 4, 6]
+    assert [step for step, x in logged if "loss/total" in x] == [2, 4, 6]
+    assert seen == [(k + 1, {"loss/total": float(k)}) for k in range(6)]
+
+
+def test_metrics_are_read_after_the_next_step_is_under_way():
+    order = []
+
+    def step(state, batch):
+        order.append(f"start {int(jax.device_get(state.step)) + 1}")
+        return descend(state, batch)
+
+    real = jax.device_get
+
+    def device_get(tree):
+        if isinstance(tree, dict):
+            order.append("read")
+        return real(tree)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.jax, "device_get", device_get)
+        run(itertools.count(), step=step, steps=3, validation=lambda w: 0.0)
+    assert order[:3] == ["start 1", "start 2", "read"]
+
+
+def test_a_host_array_in_the_loop_is_refused():
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        run(itertools.count(), place=lambda batch: batch)
+
+
+def test_a_non_finite_loss_names_step_term_and_clips_and_is_not_saved():
+    saved = []
+    with pytest.raises(UserError, match=r"step 4: loss/total is nan; the batch was clip 3\."):
+        run([0.0, 1.0, 2.0, float("nan"), 4.0, 5.0], saved=saved)
+    assert saved == [0, 2]
