@@ -222,6 +222,16 @@ def test_asked_to_stop_a_run_saves_and_goes_on(run, environment, tmp_path, numbe
     assert f"after step {saved};" in output
 
 
+def assert_same_losses(one, other):
+    """From the third step on Adam has made whole steps out of gradients that are all rounding
+    (the linear part begins at its optimum), so gradients may differ where losses do not.
+    """
+    for line, theirs in zip(one, other, strict=True):
+        for name in line:
+            if name.startswith("loss/") or name.endswith("rmse_db"):
+                assert theirs[name] == pytest.approx(line[name], rel=2e-3)
+
+
 EIGHT = """
 import os, json, sys
 import jax
@@ -254,8 +264,8 @@ def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(envir
     assert out.startswith("device: 8 x")
     one, eight = logged(tmp_path / "one"), logged(tmp_path / "eight")
     assert [line["step"] for line in one] == [line["step"] for line in eight]
-    for line, other in zip(one, eight, strict=True):
-        assert other == pytest.approx(line, rel=2e-3, abs=1e-3)
+    assert eight[:3] == [pytest.approx(line, rel=1e-4, abs=1e-5) for line in one[:3]]
+    assert_same_losses(one, eight)
     # A checkpoint moves: what eight devices saved, one trains on from, and the other way.
     for source, devices in (("eight", 1), ("one", 8)):
         workdir = tmp_path / f"{source}_moved"
@@ -264,8 +274,7 @@ def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(envir
         (workdir / "results.json").unlink()
         assert "going on from step 4" in run_on(devices, workdir, 8)
         assert [line["step"] for line in logged(workdir)] == [line["step"] for line in one]
-        for line, other in zip(one, logged(workdir), strict=True):
-            assert other == pytest.approx(line, rel=2e-3, abs=1e-3)
+        assert_same_losses(one, logged(workdir))
 
 
 def test_main_imports_in_good_time():
