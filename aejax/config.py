@@ -22,6 +22,7 @@ def default() -> ConfigDict:
     data.sample_rate = 16_000  # Hz; everything is resampled to it
     data.channels = "mono"  # "mono": mean of all channels; "first": the first one alone
     data.split_by = "file"  # "file", or "folder": each top-level folder is in one split
+    data.split_seed = 0  # another number draws other files or folders into each split
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
     data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
@@ -138,6 +139,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "data.sample_rate": _between(1000, 1_000_000),
     "data.channels": _one_of("mono", "first"),
     "data.split_by": _one_of("file", "folder"),
+    "data.split_seed": _between(0, 2**32),
     "data.validation_fraction": _between(0.001, 0.9),
     "data.test_fraction": _between(0.001, 0.9),
     "data.excerpt_seconds": _above(0),

@@ -105,9 +105,10 @@ def _refuse_another_corpus(corpus: corpora.Corpus, earlier: Any, workdir: Workdi
 
 def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str, Any]]:
     data = config.data
-    fractions = {
+    splitting = {
         "validation_fraction": data.validation_fraction,
         "test_fraction": data.test_fraction,
+        "split_seed": data.split_seed,
     }
     if not data.path:
         synthetic = SyntheticCorpus(
@@ -116,7 +117,7 @@ def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str,
             seed=config.seed,
             sample_rate=data.sample_rate,
             cache_bytes=int(data.cache_megabytes * 1e6),
-            **fractions,
+            **splitting,
         )
         return synthetic, {}
     return folder.scan(
@@ -128,7 +129,7 @@ def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str,
         cache_bytes=int(data.cache_megabytes * 1e6),
         known=(earlier or {}).get("scanned"),
         progress=lambda items, total: bar(items, total=total, desc="reading files", unit="file"),
-        **fractions,
+        **splitting,
     )
 
 

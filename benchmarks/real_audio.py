@@ -31,9 +31,10 @@ CORPORA = {
 }
 
 
-def command(corpus, latents, audio, workdir, steps):
-    keys = [key.format(audio) for key in CORPORA[corpus]] + SPLIT
-    keys += [f"model.latent_dim={latents}", f"train.steps={steps}"]
+def command(corpus, latents, options, workdir):
+    keys = [key.format(options.audio) for key in CORPORA[corpus]] + SPLIT
+    keys += [f"data.split_seed={options.split_seed}"] if options.split_seed else []
+    keys += [f"model.latent_dim={latents}", f"train.steps={options.steps}"]
     arguments = ["-m", "aejax.main", "--config=experiments/mel_conv.py", f"--workdir={workdir}"]
     return arguments + [f"--config.{key}" for key in keys]
 
@@ -57,16 +58,18 @@ def main():
     parser.add_argument("audio", type=pathlib.Path)
     parser.add_argument("runs", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--split_seed", type=int, default=0, help="other folders in each split")
+    parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA))
     options = parser.parse_args()
     commands = []
     sizes = " | ".join(f"{size} latents" for size in LATENTS)
     print(f"| gain over PCA (dB) | {sizes} | mean | minutes each |")
     print("|" + "---|" * (len(LATENTS) + 3))
-    for corpus in CORPORA:
+    for corpus in options.corpora:
         gains, minutes = [], []
         for latents in LATENTS:
             workdir = options.runs / f"{corpus.split(',')[0].lower()}_{latents}"
-            arguments = command(corpus, latents, options.audio, workdir, options.steps)
+            arguments = command(corpus, latents, options, workdir)
             results, took = run(arguments, workdir)
             gains.append(results["rows"][-1]["gain_over_pca_db"])
             minutes.append(took)

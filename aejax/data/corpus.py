@@ -70,7 +70,9 @@ def samples_of(corpus: Corpus, clip: Clip, speed: float = 1.0) -> int:
     return audio_file.resampled_length(clip.frames, rate, corpus.sample_rate)
 
 
-def split_units(units: Sequence[str], validation: float, test: float) -> dict[str, str]:
+def split_units(
+    units: Sequence[str], validation: float, test: float, seed: int = 0
+) -> dict[str, str]:
     """Which split each unit (a file or a folder) belongs to.
 
     A unit's place depends on a hash of its own name alone, so it stays where it is when others are
@@ -80,10 +82,12 @@ def split_units(units: Sequence[str], validation: float, test: float) -> dict[st
     Args:
       units: names, each once.
       validation, test: the fractions of units to expect there.
+      seed: another one gives another split.
     """
 
     def position(unit: str) -> float:
-        digest = hashlib.sha256(unit.encode("utf-8", "surrogateescape")).digest()
+        salted = f"{unit}\0{seed}" if seed else unit
+        digest = hashlib.sha256(salted.encode("utf-8", "surrogateescape")).digest()
         return int.from_bytes(digest[:8], "big") / 2**64
 
     ordered = sorted(units, key=position)

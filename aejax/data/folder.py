@@ -85,6 +85,7 @@ def scan(
     include: Sequence[str] = ("*",),
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    split_seed: int = 0,
     cache_bytes: int = 0,
     known: dict[str, dict[str, Any]] | None = None,
     progress: Callable[[Any, int], Any] = lambda items, total: items,
@@ -97,6 +98,7 @@ def scan(
       split_by: "file", or "folder" to keep each top-level folder in one split.
       include: glob patterns; a file counts if its path below ``root`` matches any.
       validation_fraction, test_fraction: of the files or folders.
+      split_seed: another one draws other files or folders.
       cache_bytes: see `FolderCorpus`.
       known: what an earlier scan found; files of the same size and time are not read again.
       progress: wraps an iterable of a given length, for a progress bar.
@@ -134,7 +136,9 @@ def scan(
             f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
             " use data.split_by='file'"
         )
-    split = split_units(sorted({unit(name) for name in usable}), validation_fraction, test_fraction)
+    split = split_units(
+        sorted({unit(name) for name in usable}), validation_fraction, test_fraction, split_seed
+    )
     clips = [
         Clip(
             name=name,

@@ -143,13 +143,14 @@ class SyntheticCorpus:
         sample_rate: int = SAMPLE_RATE,
         validation_fraction: float = 0.1,
         test_fraction: float = 0.1,
+        split_seed: int = 0,
         cache_bytes: int = 2**28,
     ):
         self.title = f"built-in ({', '.join(FAMILIES)}; seed {seed})"
         self.sample_rate = sample_rate
         self._seed = seed
         names = [f"synthetic/{index:06d}" for index in range(clips)]
-        split = split_units(names, validation_fraction, test_fraction)
+        split = split_units(names, validation_fraction, test_fraction, split_seed)
         self.clips = tuple(
             Clip(
                 name=name,

@@ -23,6 +23,15 @@ def test_a_split_is_stable_when_files_are_added():
     assert counts["validation"] == pytest.approx(300, rel=0.2)
 
 
+def test_another_seed_draws_another_split():
+    units = [f"file{i}" for i in range(300)]
+    splits = [corpora.split_units(units, 0.1, 0.2, seed) for seed in (0, 1, 2)]
+    for one, other in ((0, 1), (1, 2)):
+        same = sum(splits[one][unit] == splits[other][unit] for unit in units)
+        # 0.7² + 0.1² + 0.2² = 0.54 by chance.
+        assert 0.4 < same / 300 < 0.7
+
+
 @pytest.mark.parametrize("count", range(3, 12))
 def test_no_split_is_empty_while_there_are_three_units(count):
     split = corpora.split_units([f"speaker{i}" for i in range(count)], 0.05, 0.05)
