@@ -109,16 +109,7 @@ def scan(
     Raises:
       UserError: the folder is not there, or holds no usable audio.
     """
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.path={root} {what}; give a folder of audio files")
-    names = [name for name in _audio_names(root) if _matches(name, include)]
-    if not names:
-        pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
-        raise UserError(
-            f"no audio files{pattern} below data.path={root}"
-            f" (looked for {' '.join(sorted(audio_file.SUFFIXES))})"
-        )
+    names = _find(root, include)
     look = functools.partial(_look, root, known or {})
     with concurrent.futures.ThreadPoolExecutor() as pool:
         entries = dict(zip(names, progress(pool.map(look, names), len(names)), strict=True))
@@ -130,22 +121,15 @@ def scan(
             f"none of the {len(skipped)} audio files below data.path={root} can be used;"
             f" the first, {first}: {skipped[first]}"
         )
-    unit = (lambda name: Path(name).parts[0]) if split_by == "folder" else (lambda name: name)
-    if split_by == "folder" and all(len(Path(name).parts) == 1 for name in usable):
-        raise UserError(
-            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
-            " use data.split_by='file'"
-        )
-    split = split_units(
-        sorted({unit(name) for name in usable}), validation_fraction, test_fraction, split_seed
-    )
+    units = _units(root, usable, split_by)
+    split = split_units(sorted(set(units.values())), validation_fraction, test_fraction, split_seed)
     clips = [
         Clip(
             name=name,
             frames=entries[name]["frames"],
             sample_rate=entries[name]["sample_rate"],
             channels=entries[name]["channels"],
-            split=split[unit(name)],
+            split=split[units[name]],
             labels={"folder": Path(name).parts[0]} if len(Path(name).parts) > 1 else {},
         )
         for name in usable
@@ -154,6 +138,33 @@ def scan(
         root, clips, skipped, sample_rate=sample_rate, channels=channels, cache_bytes=cache_bytes
     )
     return corpus, entries
+
+
+def _find(root: Path, include: Sequence[str]) -> list[str]:
+    """Names of the audio files that count, at least one."""
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UserError(f"data.path={root} {what}; give a folder of audio files")
+    names = [name for name in _audio_names(root) if _matches(name, include)]
+    if not names:
+        pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
+        raise UserError(
+            f"no audio files{pattern} below data.path={root}"
+            f" (looked for {' '.join(sorted(audio_file.SUFFIXES))})"
+        )
+    return names
+
+
+def _units(root: Path, names: Sequence[str], split_by: str) -> dict[str, str]:
+    """What each file moves between splits with: itself, or its top-level folder."""
+    if split_by == "file":
+        return {name: name for name in names}
+    if all(len(Path(name).parts) == 1 for name in names):
+        raise UserError(
+            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
+            " use data.split_by='file'"
+        )
+    return {name: Path(name).parts[0] for name in names}
 
 
 def _audio_names(root: Path) -> list[str]:
