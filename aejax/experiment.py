@@ -63,6 +63,8 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     # One function object, so that what is compiled for it is compiled once.
     reconstruct = functools.partial(autoencoder.reconstruct, model)
     best = train(experiment, model, reconstruct, fitted, evaluator)
+    step, rmse = int(best.best_step), float(best.best_rmse_db)
+    print(f"chosen by validation: step {step}, log-mel RMSE {rmse:.3f} dB there")
     rows = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
     write_results(experiment, rows, best)
     print(f"\n{results_table([dataclasses.asdict(row) for row in rows])}\n")

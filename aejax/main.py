@@ -1,5 +1,6 @@
 """The command line: ``python -m aejax.main --config=experiments/mel_conv.py``."""
 
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from aejax import experiment
+from aejax.config import default, flatten
 from aejax.errors import UserError
 
 FLAGS = flags.FLAGS
+QUOTES = "\"'"
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="An experiment file; --config.KEY=VALUE changes a key of it."
 )
@@ -22,7 +25,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run goes; runs/<its n
 def main(argv: Sequence[str]) -> int:
     """Runs one experiment; returns the exit code."""
     if {"--help", "-help", "-h"} & set(argv):
-        print(f"{__doc__}\n\n{FLAGS.module_help(sys.modules[__name__])}")
+        _print_help()
         return 0
     try:
         config, workdir = _parse(argv)
@@ -38,6 +41,19 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def _print_help() -> None:
+    print(
+        "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
+        " [--config.KEY=VALUE ...]\n\n"
+        "  --config   an experiment file\n"
+        "  --workdir  where the run goes; runs/<its name> by default\n\n"
+        "Keys and their defaults, which an experiment may change; aejax/config.py says what they"
+        " mean:\n"
+    )
+    for key, value in flatten(default()).items():
+        print(f"  --config.{key}={value!r}")
+
+
 def _fail(message: str) -> int:
     """Prints one line, whatever characters a file name brought into it."""
     plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
@@ -47,7 +63,7 @@ def _fail(message: str) -> int:
 
 def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
     # Looked for here, since ml-collections prints a traceback of its own.
-    for argument, following in zip(argv[1:], [*argv[2:], ""], strict=True):
+    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
         option, equals, path = argument.partition("=")
         if option in ("--config", "-config"):
             path = path if equals else following
@@ -57,11 +73,17 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
         rest = FLAGS(list(argv))
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(" ".join(str(error).split())) from None
+        # ml-collections hands on the repr of a message of two lines.
+        message = " ".join(str(error).replace("\\n", ". ").replace("\\'", "'").split())
+        if message[:1] in QUOTES and message[:1] == message[-1:]:
+            message = message[1:-1]
+        raise UserError(f"{message}; --help lists all keys") from None
     if config is None:
         raise UserError("give an experiment: --config=experiments/mel_conv.py")
     if rest[1:]:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
+    if config.data.path:  # so that a trailing slash is no other config
+        config.data.path = str(Path(config.data.path))
     return config, Path(_WORKDIR.value) if _WORKDIR.value else None
 
 

@@ -71,7 +71,7 @@ def bad(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--config.model.latent_dims=3"], "latent_dim"),
+        (["--config.model.latent_dims=3"], 'Did you mean "latent_dim"'),
         (["--config.model.latent_dim=many"], "latent_dim"),
         (["--config.model.latent_dim=641"], "more than a block holds"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
@@ -110,9 +110,16 @@ def test_a_missing_experiment_is_named(form, capsys):
     )
 
 
+def test_without_arguments_it_says_what_to_give(capsys):
+    assert main(["aejax"]) == 1
+    assert capsys.readouterr().err.startswith("error: give an experiment: --config=")
+
+
 def test_help_is_help(capsys):
     assert main(["aejax", "--help"]) == 0
-    assert "--config=experiments/mel_conv.py" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "--config=experiments/mel_conv.py" in printed
+    assert "--config.model.latent_dim=32" in printed
 
 
 @pytest.mark.parametrize(
