@@ -52,7 +52,7 @@ def write_listening(
     clips = choose(corpus, count)
     lengths = [samples_of(corpus, clip) for clip in clips]
     longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))
-    frames = int(representation.frames(longest))
+    frames = max(int(representation.frames(longest)), representation.fewest_frames)
     frames = -(-frames // downsampling) * downsampling
     audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in clips])
     features = analyse(jnp.asarray(audio), representation=representation)

@@ -59,7 +59,7 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     corpus, scanned = _corpus(config, earlier)
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
-    fewest = -(-2 // downsampling)  # two frames are the least that have a sample between them
+    fewest = -(-representation.fewest_frames // downsampling)
     excerpt = representation.samples(max(fewest, round(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)

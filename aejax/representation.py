@@ -26,6 +26,10 @@ class Representation(Protocol):
     def frame_rate(self) -> float:
         """Frames per second, Hz."""
 
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed."""
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
 
@@ -75,6 +79,11 @@ class MelSpectrogram:
         """Frames per second, Hz."""
         return self.sample_rate / self.hop_length
 
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
+        return 2 + self.n_fft // 2 // self.hop_length
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
         return (frames - 1) * self.hop_length
@@ -101,14 +110,15 @@ class MelSpectrogram:
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
         """Log-mel power in dB to audio; what lies at the floor becomes silence."""
-        filters = signal.mel_filterbank(
+        linear = signal.mel_to_linear(
+            signal.db_to_power(features),
             sample_rate=self.sample_rate,
             n_fft=self.n_fft,
-            n_mels=self.n_mels,
             fmin=self.fmin,
             fmax=self.fmax,
+            # Not least squares: what counts here is dB, in quiet bands too.
+            method="kl",
         )
-        linear = signal.mel_to_linear(signal.db_to_power(features), filters)
         return signal.griffin_lim(
             jnp.sqrt(linear),
             n_fft=self.n_fft,
@@ -133,9 +143,8 @@ def from_config(config: ConfigDict) -> Representation:
     keys["win_length"] = keys["win_length"] or keys["n_fft"]
     representation = kind(sample_rate=config.data.sample_rate, **keys)
     try:
-        jax.eval_shape(
-            representation.analyse, jax.ShapeDtypeStruct((representation.samples(2),), jnp.float32)
-        )
+        samples = representation.samples(representation.fewest_frames)
+        jax.eval_shape(representation.analyse, jax.ShapeDtypeStruct((samples,), jnp.float32))
     except ValueError as error:
         raise UserError(f"config.representation: {error}") from None
     return representation

@@ -40,6 +40,14 @@ def shrink(config):
 
 
 @pytest.fixture
+def unchecked_types():
+    """Calls as they are outside of the tests, where no annotation is checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
 def small_config():
     return shrink(config_module.default())
 

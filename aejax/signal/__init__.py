@@ -1,25 +1,68 @@
-"""Pure functions from sound to spectra and back, in librosa's words, usable anywhere in JAX."""
+"""Pure functions from sound to spectra and back, in librosa's words, usable anywhere in JAX.
 
-from aejax.signal.framing import frame, overlap_add, window
-from aejax.signal.mel import hz_to_mel, mel_filterbank, mel_spectrogram, mel_to_hz, mel_to_linear
+Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., frames, bins]``. Any
+number of leading dimensions goes through. What is array is traced, what is setting is static.
+"""
+
+from aejax.signal.framing import frame, overlap_add
+from aejax.signal.mdct import imdct, mdct
+from aejax.signal.mel import (
+    hz_to_mel,
+    mel_cepstrum,
+    mel_filterbank,
+    mel_spectrogram,
+    mel_to_hz,
+    mfcc,
+)
+from aejax.signal.mel_inversion import mel_to_linear
+from aejax.signal.pcen import pcen
 from aejax.signal.phase import griffin_lim
-from aejax.signal.scale import db_to_amplitude, db_to_power, power_to_db
-from aejax.signal.stft import istft, power, stft
+from aejax.signal.resampling import resample
+from aejax.signal.scale import (
+    amplitude_to_db,
+    db_to_amplitude,
+    db_to_power,
+    mu_compress,
+    mu_dequantize,
+    mu_expand,
+    mu_quantize,
+    natural_log,
+    power_to_db,
+)
+from aejax.signal.stft import istft, magnitude, power, spectrogram, stft
+from aejax.signal.weighting import a_weighting, k_weighting
+from aejax.signal.windows import window
 
 __all__ = [
+    "a_weighting",
+    "amplitude_to_db",
     "db_to_amplitude",
     "db_to_power",
     "frame",
     "griffin_lim",
     "hz_to_mel",
+    "imdct",
     "istft",
+    "k_weighting",
+    "magnitude",
+    "mdct",
+    "mel_cepstrum",
     "mel_filterbank",
     "mel_spectrogram",
     "mel_to_hz",
     "mel_to_linear",
+    "mfcc",
+    "mu_compress",
+    "mu_dequantize",
+    "mu_expand",
+    "mu_quantize",
+    "natural_log",
     "overlap_add",
+    "pcen",
     "power",
     "power_to_db",
+    "resample",
+    "spectrogram",
     "stft",
     "window",
 ]

@@ -6,22 +6,32 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.signal.stft import istft, stft
+from aejax.signal.arguments import check_integer, check_real, check_spectrum, compiled, frame_sizes
+from aejax.signal.stft import PadMode, istft, power, stft
+from aejax.signal.stft import magnitude as absolute
+from aejax.signal.windows import Window
 
 
+@compiled("phase", "key")
 def griffin_lim(
     magnitude: Float[Array, "*batch frames bins"],
     *,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: str = "hann",
+    window: Window = "hann",
     center: bool = True,
+    pad_mode: PadMode = "reflect",
     num_iterations: int = 32,
     momentum: float = 0.99,
     length: int | None = None,
+    phase: Float[Array, "*batch frames bins"] | None = None,
     key: jax.Array | None = None,
-) -> Float[Array, "*batch samples"]:
+    return_convergence: bool = False,
+) -> (
+    Float[Array, "*batch samples"]
+    | tuple[Float[Array, "*batch samples"], Float[Array, "*batch rounds"]]
+):
     """Audio whose STFT magnitude comes near the one given: the fast Griffin-Lim algorithm.
 
     Source: Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", WASPAA 2013,
@@ -29,39 +39,88 @@ def griffin_lim(
 
     Args:
       magnitude: ``[..., frames, n_fft // 2 + 1]``, non-negative.
-      n_fft, hop_length, win_length, window, center: as for `aejax.signal.stft.stft`.
-      num_iterations: rounds of inverse and forward transform.
+      n_fft, hop_length, win_length, window, center, pad_mode: as for `aejax.signal.stft.stft`, of
+        which this is the magnitude.
+      num_iterations: rounds of inverse and forward transform; 0 only inverts the start.
       momentum: 0 up to (not including) 1.
-      length: samples to return; by default all that the frames cover.
-      key: for a random start; without one the start is zero phase.
+      length: samples to return; by default all that `aejax.signal.stft.istft` makes.
+      phase: where to start, in radians.
+      key: for a random start. Without it and without ``phase`` the start is zero phase.
+      return_convergence: whether to return the spectral convergence too.
 
     Returns:
-      float32 ``[..., samples]``.
+      float32 ``[..., samples]``, and with ``return_convergence`` also
+      ``[..., num_iterations + 1]``: how far the magnitude of the audio is from the one given after
+      0, 1, ... iterations, ``norm(difference) / norm(given)`` over frames and bins, before the audio
+      is cut to ``length``. 0 for silence.
+
+    Raises:
+      ValueError: an argument is not as said, or as `stft` and `istft` raise it.
     """
+    hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
+    check_real("magnitude", magnitude, ndim=2)
+    check_spectrum(magnitude, n_fft)
+    check_integer("num_iterations", num_iterations, least=0)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
-    hop = hop_length or (win_length or n_fft) // 4
-    # The whole signal that the frames cover, so that every round has the frames it began with.
-    samples = (magnitude.shape[-2] - 1) * hop + (0 if center else n_fft)
-    transform = functools.partial(
-        stft, n_fft=n_fft, hop_length=hop, win_length=win_length, window=window, center=center
-    )
-    invert = functools.partial(
-        istft, n_fft=n_fft, hop_length=hop, win_length=win_length, window=window, center=center
-    )
-    tiny = jnp.finfo(jnp.float32).tiny
+    sizes = {
+        "n_fft": n_fft,
+        "hop_length": hop_length,
+        "win_length": win_length,
+        "window": window,
+        "center": center,
+    }
+    transform = functools.partial(stft, **sizes, pad_mode=pad_mode)
+    invert = functools.partial(istft, **sizes)
+    # Every round has the frames it began with. Where it can it also has the samples that are
+    # wanted, so that those behind the middle of the last frame are sought as the others are.
+    samples = (magnitude.shape[-2] - 1) * hop_length + (n_fft % 2 if center else n_fft)
+    if length is not None and samples <= length < samples + hop_length:
+        samples = length
+    spectrum = _with_start(magnitude, phase, key)
 
-    def round_trip(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, None]:
+    def round_trip(carry: tuple, _: None) -> tuple[tuple, jax.Array | None]:
         spectrum, previous = carry
         projected = transform(invert(spectrum, length=samples))
+        error = spectral_convergence(projected, magnitude) if return_convergence else None
         ahead = projected + momentum * (projected - previous)
-        scale = magnitude / jnp.maximum(jnp.abs(ahead), tiny)
-        return (jax.lax.complex(ahead.real * scale, ahead.imag * scale), projected), None
+        return (_with_phase_of(ahead, magnitude), projected), error
 
-    angle = jnp.zeros_like(magnitude)
+    carry = (spectrum, jnp.zeros_like(spectrum))
+    (spectrum, _), errors = jax.lax.scan(round_trip, carry, length=num_iterations)
+    audio = invert(spectrum, length=samples if length is None else length)
+    if not return_convergence:
+        return audio
+    last = spectral_convergence(transform(invert(spectrum, length=samples)), magnitude)
+    return audio, jnp.moveaxis(jnp.concatenate([errors, last[None]]), 0, -1)
+
+
+def _with_start(
+    magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | None
+) -> jax.Array:
+    if phase is not None and key is not None:
+        raise ValueError("phase and key are two different starts; give one of them")
+    if phase is not None and phase.shape != magnitude.shape:
+        raise ValueError(f"phase has shape {phase.shape}, the magnitude {magnitude.shape}")
     if key is not None:
-        angle = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
-    spectrum = jax.lax.complex(magnitude * jnp.cos(angle), magnitude * jnp.sin(angle))
-    start = (spectrum, jnp.zeros_like(spectrum))
-    (spectrum, _), _ = jax.lax.scan(round_trip, start, length=num_iterations)
-    return invert(spectrum, length=length)
+        phase = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
+    if phase is None:
+        return jax.lax.complex(magnitude, jnp.zeros_like(magnitude))
+    return jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase))
+
+
+def _with_phase_of(s: jax.Array, magnitude: jax.Array) -> jax.Array:
+    """The phase of ``s`` under that magnitude; zero phase where ``s`` is zero and has none."""
+    squared = power(s)
+    is_zero = squared == 0
+    scale = magnitude / jnp.sqrt(jnp.where(is_zero, 1, squared))
+    return jax.lax.complex(
+        jnp.where(is_zero, magnitude, s.real * scale), jnp.where(is_zero, 0, s.imag * scale)
+    )
+
+
+def spectral_convergence(s: jax.Array, magnitude: jax.Array) -> jax.Array:
+    """``norm(|s| - magnitude) / norm(magnitude)`` over frames and bins; 0 for silence."""
+    error = jnp.square(absolute(s) - magnitude).sum(axis=(-2, -1))
+    total = jnp.square(magnitude).sum(axis=(-2, -1))
+    return jnp.sqrt(error / jnp.where(total == 0, 1, total))

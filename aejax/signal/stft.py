@@ -1,63 +1,156 @@
 """The short-time Fourier transform and its inverse, in librosa's conventions."""
 
+from collections.abc import Callable
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from aejax.signal.framing import frame, overlap_add
-from aejax.signal.framing import window as make_window
+from aejax.signal.arguments import (
+    check_choice,
+    check_integer,
+    check_signal,
+    check_spectrum,
+    compiled,
+    frame_sizes,
+)
+from aejax.signal.framing import expand, fit_length, map_frames, map_overlap_add
+from aejax.signal.windows import Window
+from aejax.signal.windows import window as make_window
 
 PadMode = Literal["reflect", "constant", "edge"]
+PAD_MODES = ("reflect", "constant", "edge")
+# Below this share of its largest value, the sum of the squared windows counts as zero.
+UNCOVERED = 1e-8
 
 
+@compiled()
 def stft(
     x: Float[Array, "*batch samples"],
     *,
     n_fft: int = 2048,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: str = "hann",
+    window: Window = "hann",
     center: bool = True,
     pad_mode: PadMode = "reflect",
 ) -> Complex[Array, "*batch frames bins"]:
     """Short-time Fourier transform, as ``librosa.stft`` but with time before frequency.
 
     Args:
-      x: audio; float32.
-      n_fft: samples in one transform.
-      hop_length: samples from frame to frame; ``win_length // 4`` by default.
+      x: audio; float32 (or float64, for complex128).
+      n_fft: samples in one transform; any number.
+      hop_length: samples from frame to frame, 1 to ``win_length``; ``win_length // 4`` by default.
       win_length: samples of the window, centred in ``n_fft``; ``n_fft`` by default.
-      window: a key of `aejax.signal.framing.WINDOWS`.
+      window: as for `aejax.signal.windows.window`, periodic.
       center: pad by ``n_fft // 2`` on both sides, so that frame t is centred at ``t * hop_length``.
       pad_mode: how to pad, as ``numpy.pad`` names it. librosa's default is "constant",
         torch's is "reflect", which is ours too: it makes no edge where there is none.
 
     Returns:
-      complex64 ``[..., frames, n_fft // 2 + 1]``; with ``center``, frames is
-      ``1 + samples // hop_length``.
+      complex64 ``[..., frames, n_fft // 2 + 1]``; with ``center`` and an even ``n_fft``, frames is
+      ``1 + samples // hop_length``. No factor is applied: a full-scale sine in the middle of a bin
+      has the magnitude ``sum(window) / 2``.
 
     Raises:
-      ValueError: the window does not fit, or the signal is too short for one frame.
+      ValueError: a size, the window or ``pad_mode`` is not as said, or the signal is too short
+        for reflect padding or, without ``center``, for one frame.
     """
-    win_length = win_length or n_fft
-    hop_length = hop_length or win_length // 4
-    if center:
-        lead = [(0, 0)] * (x.ndim - 1)
-        x = jnp.pad(x, [*lead, (n_fft // 2, n_fft // 2)], mode=pad_mode)
-    frames = frame(x, frame_length=n_fft, hop_length=hop_length)
-    weight = make_window(window, win_length, n_fft)
-    return jnp.fft.rfft(frames * weight[(None,) * (frames.ndim - 1)], axis=-1)
+    return stft_then(
+        lambda s: s,
+        x,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        win_length=win_length,
+        window=window,
+        center=center,
+        pad_mode=pad_mode,
+    )
 
 
+@compiled()
+def spectrogram(
+    x: Float[Array, "*batch samples"],
+    *,
+    n_fft: int = 2048,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: Window = "hann",
+    center: bool = True,
+    pad_mode: PadMode = "reflect",
+    power: float = 2.0,
+) -> Float[Array, "*batch frames bins"]:
+    """``magnitude(stft(x, ...))`` or ``power(stft(x, ...))``, without room for the STFT.
+
+    Args:
+      x, n_fft, hop_length, win_length, window, center, pad_mode: as for `stft`, raising the same.
+      power: 1 for the magnitude, 2 for the power.
+    """
+    return stft_then(
+        detector(power),
+        x,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        win_length=win_length,
+        window=window,
+        center=center,
+        pad_mode=pad_mode,
+    )
+
+
+def stft_then(
+    function: Callable[[jax.Array], jax.Array],
+    x: jax.Array,
+    *,
+    n_fft: int,
+    hop_length: int | None,
+    win_length: int | None,
+    window: Window,
+    center: bool,
+    pad_mode: PadMode,
+) -> jax.Array:
+    """``function(stft(x, ...))``, chunk by chunk, for a function that takes each frame by itself.
+
+    The STFT takes eight times the memory of the signal at the usual hop of a quarter window, and
+    what is wanted of it is mostly less: so it is never there as a whole.
+    """
+    check_signal(x)
+    hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
+    weight = make_window(window, win_length, n_fft=n_fft).astype(x.dtype)
+    x = _pad(x, n_fft, pad_mode) if center else x
+    if x.shape[-1] < n_fft:
+        raise ValueError(
+            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: without center=True there"
+            " is not one frame"
+        )
+
+    def transform(frames: jax.Array) -> jax.Array:
+        return function(jnp.fft.rfft(frames * expand(weight, frames.ndim), axis=-1))
+
+    return map_frames(transform, x, frame_length=n_fft, hop_length=hop_length)
+
+
+def _pad(x: jax.Array, n_fft: int, pad_mode: PadMode) -> jax.Array:
+    check_choice("pad_mode", pad_mode, PAD_MODES)
+    width = n_fft // 2
+    if pad_mode == "reflect" and x.shape[-1] <= width:
+        raise ValueError(
+            f"pad_mode='reflect' needs more samples than n_fft // 2 = {width}, x has"
+            f" {x.shape[-1]}; 'constant' and 'edge' take any number"
+        )
+    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(width, width)], mode=pad_mode)
+
+
+@compiled()
 def istft(
     s: Complex[Array, "*batch frames bins"],
     *,
     n_fft: int,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: str = "hann",
+    window: Window = "hann",
     center: bool = True,
     length: int | None = None,
 ) -> Float[Array, "*batch samples"]:
@@ -69,50 +162,92 @@ def istft(
     Args:
       s: complex64 ``[..., frames, n_fft // 2 + 1]``.
       n_fft, hop_length, win_length, window, center: as they were given to `stft`.
-      length: samples to return, cut or padded with zeros; by default all that the frames cover
-        (with ``center``, ``(frames - 1) * hop_length``).
+      length: samples to return, filled up with zeros where no frame reaches; by default all from
+        the middle of the first frame to the middle of the last, ``(frames - 1) * hop_length``
+        (without ``center``, all that the frames cover). Samples after the middle of the last frame
+        lie under its falling flank alone, and are the less exact the nearer they are to its end.
 
     Returns:
       float32 ``[..., samples]``.
 
     Raises:
-      ValueError: ``s`` has other bins than ``n_fft`` makes, or some sample is under no window.
+      ValueError: a size is not as said, ``s`` has other bins than ``n_fft`` makes, or the windows,
+        as often as they come, leave samples without any weight.
     """
-    win_length = win_length or n_fft
-    hop_length = hop_length or win_length // 4
-    count, bins = s.shape[-2:]
-    if bins != n_fft // 2 + 1:
-        raise ValueError(f"n_fft={n_fft} makes {n_fft // 2 + 1} bins, the spectrum has {bins}")
-    weight = make_window(window, win_length, n_fft)
-    envelope = _squared_window_sum(weight, count, hop_length)
+    hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
+    check_spectrum(s, n_fft)
+    if length is not None:
+        check_integer("length", length)
+    weight = make_window(window, win_length, n_fft=n_fft)
+    _check_invertible(weight, window, win_length, hop_length)
+    if center and n_fft % 2 == 0 and s.shape[-2] == 1 and length is None:
+        raise ValueError("from the middle of one frame to itself there is no sample; give length")
+    weight = weight.astype(s.real.dtype)
+
+    def transform(s: jax.Array) -> jax.Array:
+        return jnp.fft.irfft(s, n=n_fft, axis=-1) * expand(weight, s.ndim)
+
+    x = map_overlap_add(transform, s, frame_length=n_fft, hop_length=hop_length)
+    x = x * expand(_inverse_envelope(weight, hop_length, s.shape[-2]), x.ndim)
     first = n_fft // 2 if center else 0
-    last = len(envelope) - n_fft // 2 if center else len(envelope)
-    # Without `center` the ends lie under the window's own flanks, and a Hann window begins with
-    # a zero: those few samples are lost. Anywhere else a zero means that the hop is too long.
-    inner = envelope[first:last] if center else envelope[win_length : len(envelope) - win_length]
-    if inner.size and inner.min() < 1e-8 * envelope.max():
+    if length is not None:
+        return fit_length(x[..., first:], length)
+    return x[..., first : x.shape[-1] - first]
+
+
+def _check_invertible(weight: np.ndarray, window: Window, win_length: int, hop_length: int) -> None:
+    squared = np.square(weight)
+    pieces = np.pad(squared, (0, -len(squared) % hop_length)).reshape(-1, hop_length)
+    total = pieces.sum(axis=0)
+    if total.min() < UNCOVERED * total.max():
         raise ValueError(
-            f"a {window} window of {win_length} every {hop_length} samples leaves samples"
-            f" uncovered; hop_length must be below {win_length}"
+            f"a {window!r} window of win_length={win_length} every hop_length={hop_length} samples"
+            " cannot be inverted: samples between the windows have no weight; use a shorter hop"
         )
-    frames = jnp.fft.irfft(s, n=n_fft, axis=-1) * weight[(None,) * (s.ndim - 1)]
-    inverse = 1 / np.where(envelope > 1e-8 * envelope.max(), envelope, 1.0)
-    x = overlap_add(frames, hop_length=hop_length)
-    x = (x * inverse.astype(np.float32)[(None,) * (x.ndim - 1)])[..., first:last]
-    if length is None:
-        return x
-    x = x[..., :length]
-    return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, length - x.shape[-1])])
 
 
-def _squared_window_sum(weight: np.ndarray, count: int, hop_length: int) -> np.ndarray:
-    """What overlapping squared windows add up to at each sample: a constant of the program."""
-    total = np.zeros((count - 1) * hop_length + len(weight))
-    for start in range(0, count * hop_length, hop_length):
-        total[start : start + len(weight)] += np.square(weight, dtype=np.float64)
-    return total
+def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Array:
+    """One over what ``count`` overlapping squared windows add up to, at each of their samples.
+
+    The sum rises over the first windows, then repeats itself every hop, then falls. So it is
+    computed on the host for as few windows as have a hop that repeats, and that hop is broadcast
+    by the compiled program: as a constant the whole would be as long as the signal.
+    """
+    per_window = -(-len(weight) // hop_length)
+    few = min(count, per_window)
+    envelope = np.zeros((few + per_window - 1) * hop_length)
+    for start in range(0, few * hop_length, hop_length):
+        envelope[start : start + len(weight)] += np.square(weight, dtype=np.float64)
+    covered = envelope > UNCOVERED * envelope.max()
+    inverse = np.where(covered, 1 / np.where(covered, envelope, 1), 0).astype(weight.dtype)
+    samples = (few - 1) * hop_length + len(weight)
+    # The last hop before the first window ends is under as many windows as any.
+    middle = (per_window - 1) * hop_length
+    repeated = jnp.broadcast_to(
+        inverse[middle : middle + hop_length], (count - few, hop_length)
+    ).reshape(-1)
+    return jnp.concatenate([inverse[:middle], repeated, inverse[middle:samples]])
+
+
+def detector(power: float) -> Callable[[jax.Array], jax.Array]:
+    """`magnitude` for a power of 1, `power` for 2; ValueError for any other."""
+    check_choice("power", power, tuple(DETECTORS))
+    return DETECTORS[power]
+
+
+def magnitude(s: Complex[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Absolute value, with a gradient that is finite everywhere and zero at silence.
+
+    Computed as the root of `power`, which is 0 below 1e-19 in float32: 380 dB under full scale.
+    """
+    squared = power(s)
+    is_zero = squared == 0
+    return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
 
 
 def power(s: Complex[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Squared magnitude, whose gradient is finite everywhere, at silence too."""
+    """Squared absolute value, whose gradient is finite everywhere, at silence too."""
     return jnp.square(s.real) + jnp.square(s.imag)
+
+
+DETECTORS = {1: magnitude, 2: power}

@@ -1,0 +1,146 @@
+"""From a mel spectrogram back to linear frequency."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from aejax.signal.arguments import check_choice, check_integer, check_real, compiled
+from aejax.signal.framing import expand, map_frames
+from aejax.signal.mel import Scale, matmul, mel_filterbank
+
+Solver = Callable[[jax.Array], jax.Array]
+
+
+@compiled()
+def mel_to_linear(
+    mel: Float[Array, "*batch frames n_mels"],
+    *,
+    sample_rate: float,
+    n_fft: int,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+    scale: Scale = "slaney",
+    norm: Literal["slaney"] | None = "slaney",
+    method: Literal["nnls", "kl", "pinv"] = "nnls",
+    num_iterations: int = 50,
+) -> Float[Array, "*batch frames bins"]:
+    """A non-negative spectrum whose mel spectrum is (nearly) the one given.
+
+    There are many: a mel spectrum has fewer numbers. Bins that no filter covers come out as zero.
+
+    Args:
+      mel: mel power (or magnitude, if that is what the filters were applied to), 0 or above.
+      sample_rate, n_fft, fmin, fmax, scale, norm: as for `aejax.signal.mel.mel_filterbank`, whose
+        filters made ``mel``.
+      method: "nnls", non-negative least squares, as ``librosa.feature.inverse.mel_to_stft``: loud
+        bands come out right to the last digit, quiet ones only in proportion to the loud.
+        "kl", the least generalised Kullback-Leibler divergence: it weighs errors in proportion to
+        the level, so that errors in dB are small in quiet bands too.
+        "pinv", the pseudo-inverse with its negative values set to zero: one matrix product.
+      num_iterations: of "nnls" and "kl".
+
+    Returns:
+      ``[..., frames, n_fft // 2 + 1]``.
+
+    Raises:
+      ValueError: an argument is not as said, or as `mel_filterbank` raises it.
+    """
+    check_real("mel", mel, ndim=2)
+    check_choice("method", method, tuple(METHODS))
+    check_integer("num_iterations", num_iterations)
+    filters = mel_filterbank(
+        sample_rate=sample_rate,
+        n_fft=n_fft,
+        n_mels=mel.shape[-1],
+        fmin=fmin,
+        fmax=fmax,
+        scale=scale,
+        norm=norm,
+    )
+    solve = METHODS[method](filters.astype(np.float64), num_iterations, mel.dtype)
+    # Each row is a frame by itself, so the rows of a long spectrogram are solved chunk by chunk.
+    n_mels = mel.shape[-1]
+    rows = mel.reshape(*mel.shape[:-2], -1)
+    return map_frames(solve, rows, frame_length=n_mels, hop_length=n_mels)
+
+
+def _least_squares(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
+    """Accelerated projected gradient, each bin with its own step, momentum restarted row by row.
+
+    With H = F F', which has no negative element, the diagonal of the row sums of H is above H, so
+    one over it is a step for which the error never grows.
+
+    Sources: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J.
+    Imaging Sciences 2(1), 2009; O'Donoghue and Candes, "Adaptive restart for accelerated gradient
+    schemes", Foundations of Computational Mathematics 15, 2015, section 3.2, gradient scheme.
+    """
+    bound = filters @ filters.sum(axis=0)
+    covered = bound > 0
+    back = (filters / np.where(covered, bound, 1)[:, None]).T.astype(dtype)
+    weight = bound.astype(dtype)
+    forward = filters.astype(dtype)
+
+    def solve(mel: jax.Array) -> jax.Array:
+        def update(carry: tuple, _: None) -> tuple[tuple, None]:
+            x, ahead, t = carry
+            new = jnp.maximum(0, ahead - matmul(matmul(ahead, forward) - mel, back))
+            moved = new - x
+            uphill = ((ahead - new) * moved * expand(weight, x.ndim)).sum(axis=-1, keepdims=True)
+            t = jnp.where(uphill > 0, 1, t)
+            t_new = (1 + jnp.sqrt(1 + 4 * jnp.square(t))) / 2
+            return (new, new + (t - 1) / t_new * moved, t_new), None
+
+        start = _spread(filters, dtype)(mel)
+        t = jnp.ones((*mel.shape[:-1], 1), dtype)
+        return jax.lax.scan(update, (start, start, t), length=num_iterations)[0][0]
+
+    return solve
+
+
+def _kullback_leibler(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
+    """Multiplicative updates that lower the generalised Kullback-Leibler divergence.
+
+    Source: Lee and Seung, "Algorithms for non-negative matrix factorization", NIPS 2000,
+    theorem 2, with the dictionary held fixed.
+    """
+    back = _transposed(filters).astype(dtype)
+    forward = filters.astype(dtype)
+    # Below this a band is silent; above, the slope of a quotient by it is still finite.
+    silent = float(np.sqrt(jnp.finfo(dtype).tiny))
+
+    def solve(mel: jax.Array) -> jax.Array:
+        def update(x: jax.Array, _: None) -> tuple[jax.Array, None]:
+            have = matmul(x, forward)
+            is_silent = have < silent
+            ratio = jnp.where(is_silent, 0, mel / jnp.where(is_silent, 1, have))
+            return x * matmul(ratio, back), None
+
+        return jax.lax.scan(update, _spread(filters, dtype)(mel), length=num_iterations)[0]
+
+    return solve
+
+
+def _pseudo_inverse(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
+    """One product; the number of iterations has no meaning here."""
+    del num_iterations
+    inverse = np.linalg.pinv(filters).astype(dtype)
+    return lambda mel: jnp.maximum(0, matmul(mel, inverse))
+
+
+def _spread(filters: np.ndarray, dtype: np.dtype) -> Solver:
+    """Every band's level given to the bins under its filter: a start without negative values."""
+    back = (_transposed(filters) / filters.sum(axis=0)[:, None]).astype(dtype)
+    return lambda mel: matmul(mel, back)
+
+
+def _transposed(filters: np.ndarray) -> np.ndarray:
+    """``[n_mels, bins]``, its columns scaled to the sum of 1, or 0 where no filter reaches."""
+    total = filters.sum(axis=1)
+    return (filters / np.where(total > 0, total, 1)[:, None]).T
+
+
+METHODS = {"nnls": _least_squares, "kl": _kullback_leibler, "pinv": _pseudo_inverse}

@@ -1,0 +1,72 @@
+"""Bad input is refused when it is traced, by name, value and rule."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from aejax import signal
+
+X = jnp.zeros(1000)
+S = jnp.zeros((5, 33), jnp.complex64)
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"n_fft": 0}, "n_fft must be a whole number, at least 1; got 0"),
+        ({"n_fft": 64.0}, "n_fft must be a whole number.* got 64.0"),
+        ({"n_fft": True}, "n_fft must be a whole number.* got True"),
+        ({"win_length": 0}, "win_length must be .* got 0"),
+        ({"win_length": 65}, "win_length must be a whole number, 1 to 64; got 65"),
+        ({"hop_length": 0}, "hop_length must be .* got 0"),
+        ({"hop_length": -3}, "hop_length must be .* got -3"),
+        ({"hop_length": 65}, "hop_length=65 is larger than win_length=64"),
+        ({"win_length": 32, "hop_length": 33}, "hop_length=33 is larger than win_length=32"),
+        ({"window": "hanning"}, "unknown window 'hanning'"),
+        ({"pad_mode": "wrap"}, "unknown pad_mode 'wrap'; known: 'reflect', 'constant', 'edge'"),
+        ({"n_fft": 2000}, "reflect' needs more samples than n_fft // 2 = 1000, x has 1000"),
+        ({"n_fft": 1001, "center": False}, "x has 1000 samples, fewer than n_fft=1001"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_stft_refuses(changed, rule):
+    with pytest.raises(ValueError, match=rule):
+        signal.stft(X, **{"n_fft": 64} | changed)
+    # At trace time, before anything runs.
+    with pytest.raises(ValueError, match=rule):
+        jax.eval_shape(lambda x: signal.spectrogram(x, **{"n_fft": 64} | changed), X)
+
+
+@pytest.mark.parametrize(
+    ("x", "rule"),
+    [
+        (jnp.zeros(0), "x must have at least one sample"),
+        (jnp.zeros((3, 0)), "x must have at least one sample"),
+        (jnp.zeros(1000, jnp.int16), "x must be float32 .* got int16"),
+        (jnp.zeros(1000, jnp.bfloat16), "x must be float32 .* got bfloat16"),
+        (jnp.zeros(1000, jnp.complex64), "x must be float32 .* got complex64"),
+        (jnp.zeros(()), "at least 1 dimensions"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_no_signal_is_refused(x, rule):
+    for transform in (signal.stft, signal.mdct):
+        with pytest.raises(ValueError, match=rule):
+            transform(x)
+
+
+@pytest.mark.parametrize(
+    ("s", "changed", "rule"),
+    [
+        (S, {"hop_length": 64}, "'hann' window of win_length=64 every hop_length=64 .* inverted"),
+        (S, {"hop_length": 80}, "hop_length=80 is larger than win_length=64"),
+        (S, {"n_fft": 128}, "n_fft=128 makes .* 65.*, the spectrum is .5, 33"),
+        (S, {"length": 0}, "length must be"),
+        (S[:0], {}, "the spectrum is .0, 33"),
+        (S[:1], {}, "one frame .* length"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_istft_refuses(s, changed, rule):
+    with pytest.raises(ValueError, match=rule):
+        signal.istft(s, **{"n_fft": 64} | changed)

@@ -1,0 +1,85 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.signal
+import soxr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signal_cases import relative_error
+
+from aejax import signal
+
+RNG = np.random.default_rng(0)
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    up=st.integers(1, 40),
+    down=st.integers(1, 40),
+    samples=st.integers(1, 2000),
+    num_zeros=st.integers(1, 64),
+)
+def test_it_is_scipys_polyphase_filter(up, down, samples, num_zeros):
+    x = RNG.standard_normal((2, samples)).astype(np.float32)
+    ours = signal.resample(jnp.asarray(x), orig_sr=down, target_sr=up, num_zeros=num_zeros)
+    assert ours.shape == (2, -(-samples * up // down))
+    divisor = np.gcd(up, down)
+    up, down = up // divisor, down // divisor
+    # The same filter, as scipy wants it: all phases in a row, at `up` times the rate.
+    ratio = min(1, up / down)
+    half = int(np.ceil(num_zeros * up / ratio))
+    time = np.arange(-half, half + 1) / up * ratio
+    taper = np.i0(14.77 * np.sqrt(np.maximum(0, 1 - (time / num_zeros) ** 2))) / np.i0(14.77)
+    # scipy multiplies by `up` itself.
+    taps = ratio / up * 0.9476 * np.sinc(0.9476 * time) * taper * (np.abs(time) <= num_zeros)
+    if up == down:
+        np.testing.assert_array_equal(ours, x)
+        return
+    theirs = scipy.signal.resample_poly(x.astype(np.float64), up, down, axis=-1, window=taps)
+    assert relative_error(ours, theirs[:, : ours.shape[1]]) < 2e-6
+
+
+@pytest.mark.parametrize(("orig_sr", "target_sr"), [(44100, 16000), (16000, 44100), (10, 11)])
+def test_what_fits_passes_and_what_does_not_is_gone(orig_sr, target_sr):
+    time = np.arange(2 * 4410) / orig_sr
+    nyquist = min(orig_sr, target_sr) / 2
+
+    def tone(share):
+        return np.sin(2 * np.pi * share * nyquist * time).astype(np.float32)
+
+    middle = slice(2 * 4410 * target_sr // orig_sr // 4, 2 * 4410 * target_sr // orig_sr * 3 // 4)
+    passed = signal.resample(jnp.asarray(tone(0.87)), orig_sr=orig_sr, target_sr=target_sr)
+    again = np.arange(len(passed)) / target_sr
+    expected = np.sin(2 * np.pi * 0.87 * nyquist * again)
+    assert np.abs(passed - expected)[middle].max() < 10 ** (0.01 / 20) - 1
+    if target_sr < orig_sr:
+        gone = signal.resample(jnp.asarray(tone(1.03)), orig_sr=orig_sr, target_sr=target_sr)
+        assert np.abs(gone)[middle].max() < 1e-6
+
+
+def test_it_agrees_with_soxr_where_both_pass():
+    x = scipy.signal.sosfilt(
+        scipy.signal.cheby2(16, 120, 0.6, output="sos"), RNG.standard_normal(22050)
+    ).astype(np.float32)
+    ours = np.asarray(signal.resample(jnp.asarray(x), orig_sr=22050, target_sr=16000))
+    theirs = soxr.resample(x, 22050, 16000, quality="VHQ")
+    assert relative_error(ours[1000:-1000], theirs[1000:-1000]) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule"),
+    [
+        ({"orig_sr": 0}, "orig_sr must be"),
+        ({"target_sr": -1}, "target_sr must be"),
+        ({"target_sr": 11.5}, "whole number"),
+        ({"num_zeros": 0}, "num_zeros"),
+        ({"rolloff": 0.0}, "rolloff"),
+        ({"rolloff": 1.5}, "rolloff"),
+        ({"beta": -1.0}, "beta"),
+        ({"orig_sr": 44100, "target_sr": 44101}, "44101/44100.*larger common divisor"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_bad_arguments_are_refused(changed, rule):
+    with pytest.raises(ValueError, match=rule):
+        signal.resample(jnp.zeros(100), **{"orig_sr": 10, "target_sr": 9} | changed)
