@@ -119,13 +119,15 @@ class MelSpectrogram:
             # Not least squares: what counts here is dB, in quiet bands too.
             method="kl",
         )
-        return signal.griffin_lim(
+        audio = signal.griffin_lim(
             jnp.sqrt(linear),
             n_fft=self.n_fft,
             win_length=self.win_length,
             hop_length=self.hop_length,
             num_iterations=self.griffin_lim_iterations,
         )
+        assert isinstance(audio, jax.Array)  # and not a pair, which only comes on request
+        return audio
 
 
 REPRESENTATIONS = {"mel": MelSpectrogram}

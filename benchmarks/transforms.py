@@ -1,6 +1,8 @@
 """aejax.signal against librosa, PyTorch and scipy, in pairs within one run.
 
-    pip install -e '.[test,bench]' && python benchmarks/transforms.py [--only forward,gradient,inverse,hour]
+    pip install -e '.[test,bench]' && python benchmarks/transforms.py
+
+--only=forward,gradient runs a part of it; the parts are forward, gradient, inverse and hour.
 
 Each task runs in turns, aejax and its peers after one another, and the median of the ratios of
 each turn is printed: above 1 aejax is faster. Before anything is timed the results are compared.
@@ -78,9 +80,7 @@ def aejax_magnitude(size):
 
 
 def aejax_log_mel(size):
-    return jax.jit(
-        lambda x: signal.power_to_db(signal.mel_spectrogram(x, **size.stft, **size.mel))
-    )
+    return jax.jit(lambda x: signal.power_to_db(signal.mel_spectrogram(x, **size.stft, **size.mel)))
 
 
 def torch_magnitude(size):
@@ -173,7 +173,7 @@ def finish(result):
 def in_turns(runs, rounds):
     """Seconds of each, ``{name: [rounds]}``, one after the other in every round."""
     times = {name: [] for name in runs}
-    for name, run in runs.items():
+    for run in runs.values():
         for _ in range(2):
             finish(run())
     for _ in range(rounds):
@@ -189,8 +189,8 @@ def report(task, times):
     print(f"  {task:<12} aejax {1e3 * statistics.median(ours):9.2f} ms", end="")
     for name in list(times)[1:]:
         ratios = [theirs / mine for mine, theirs in zip(ours, times[name], strict=True)]
-        low, high = np.percentile(ratios, [10, 90])
-        print(f" | {name} / aejax {statistics.median(ratios):6.2f} ({low:.2f} to {high:.2f})", end="")
+        low, middle, high = np.percentile(ratios, [10, 50, 90])
+        print(f" | {name} / aejax {middle:6.2f} ({low:.2f} to {high:.2f})", end="")
     print(flush=True)
 
 
@@ -215,15 +215,25 @@ def forward(sizes, rounds):
     for size in sizes:
         print(f" {size}")
         x = size.audio()
-        on_device, tensor = jnp.asarray(x), for_torch(x)
+        given = {"aejax": jnp.asarray(x), "torch": for_torch(x), "librosa": x, "scipy": x}
         for task, peers in FORWARD.items():
-            ours = AEJAX[task](size)
-            runs = {"aejax": lambda ours=ours: ours(on_device)}
-            for name, make in peers.items():
-                given = tensor if name == "torch" else x
-                runs[name] = lambda run=make(size), given=given: run(given)
+            makers = {"aejax": AEJAX[task]} | peers
+            runs = {
+                name: functools.partial(make(size), given[name]) for name, make in makers.items()
+            }
             compare(task, runs)
             report(task, in_turns(runs, rounds))
+
+
+def sum_and_back(transform, x):
+    """PyTorch's gradient of the sum."""
+    x.grad = None
+    transform(x).sum().backward()
+    return x.grad
+
+
+def sum_of(transform):
+    return lambda x: transform(x).sum()
 
 
 def gradient(sizes, rounds):
@@ -231,17 +241,13 @@ def gradient(sizes, rounds):
     for size in sizes:
         print(f" {size}")
         x = size.audio()
-        on_device, tensor = jnp.asarray(x), for_torch(x).requires_grad_()
-        for task in FORWARD:
-            ours = jax.jit(jax.grad(lambda x, f=AEJAX[task](size): f(x).sum()))
-            theirs = FORWARD[task]["torch"](size)
-
-            def backward(theirs=theirs):
-                tensor.grad = None
-                theirs(tensor).sum().backward()
-                return tensor.grad
-
-            runs = {"aejax": lambda ours=ours: ours(on_device), "torch": backward}
+        for task, peers in FORWARD.items():
+            ours = jax.jit(jax.grad(sum_of(AEJAX[task](size))))
+            theirs = peers["torch"](size)
+            runs = {
+                "aejax": functools.partial(ours, jnp.asarray(x)),
+                "torch": functools.partial(sum_and_back, theirs, for_torch(x).requires_grad_()),
+            }
             error = relative_error(runs["aejax"](), runs["torch"]().cpu())
             if error > 1e-4:
                 raise SystemExit(f"{task}: the gradients differ by {error:.1e}")
@@ -261,12 +267,10 @@ def inverse(sizes, rounds):
         magnitude = aejax_magnitude(size)(x)
         numpy_magnitude = np.asarray(magnitude).swapaxes(-1, -2)
         ours = functools.partial(signal.griffin_lim, magnitude, **size.stft)
-        runs = {
-            "aejax": ours,
-            "librosa": lambda s=numpy_magnitude, size=size: librosa.griffinlim(
-                s, **size.stft, init=None, pad_mode="reflect"
-            ),
-        }
+        theirs = functools.partial(
+            librosa.griffinlim, numpy_magnitude, **size.stft, init=None, pad_mode="reflect"
+        )
+        runs = {"aejax": ours, "librosa": theirs}
         errors = [spectral_convergence(run(), magnitude, size) for run in runs.values()]
         print("  spectral convergence: aejax {:.4f}, librosa {:.4f}".format(*errors))
         report("Griffin-Lim", in_turns(runs, max(3, rounds // 5)))

@@ -1,4 +1,4 @@
-"""What the tests of the transforms share: drawn parameters, references in float64, every transform."""
+"""What the tests of the transforms share: drawn parameters, a slow STFT, every transform."""
 
 import functools
 

@@ -136,9 +136,7 @@ def map_frames(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
-def _map_frames(
-    function: Callable, x: jax.Array, frame_length: int, hop_length: int
-) -> jax.Array:
+def _map_frames(function: Callable, x: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
     count = num_frames(x.shape[-1], frame_length, hop_length)
     size = _chunk(count, frame_length * math.prod(x.shape[:-1]))
     plain = functools.partial(_plain_map, function, frame_length, hop_length)

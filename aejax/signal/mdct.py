@@ -97,9 +97,7 @@ def _fold(x: jax.Array) -> jax.Array:
 def _unfold(x: jax.Array) -> jax.Array:
     """The adjoint of `_fold`."""
     first, second = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate(
-        [second, -second[..., ::-1], -first[..., ::-1], -first], axis=-1
-    )
+    return jnp.concatenate([second, -second[..., ::-1], -first[..., ::-1], -first], axis=-1)
 
 
 def _dct_iv(x: jax.Array) -> jax.Array:

@@ -102,11 +102,8 @@ def mel_filterbank(
             f"need 0 <= fmin < fmax <= {sample_rate / 2:g} Hz (half of sample_rate={sample_rate}),"
             f" got fmin={fmin:g}, fmax={fmax:g}"
         )
-    edges = np.asarray(
-        mel_to_hz(
-            np.linspace(*(float(hz_to_mel(hz, scale)) for hz in (fmin, fmax)), n_mels + 2), scale
-        )
-    )
+    lowest, highest = (float(hz_to_mel(hz, scale)) for hz in (fmin, fmax))
+    edges = np.asarray(mel_to_hz(np.linspace(lowest, highest, n_mels + 2), scale))
     weights = _triangles(edges, np.arange(n_fft // 2 + 1) * (sample_rate / n_fft))
     if not (weights > 0).any(axis=0).all():
         raise ValueError(

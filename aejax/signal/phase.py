@@ -1,6 +1,6 @@
 """Finding a phase for a magnitude spectrogram that has none."""
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,9 +50,9 @@ def griffin_lim(
 
     Returns:
       float32 ``[..., samples]``, and with ``return_convergence`` also
-      ``[..., num_iterations + 1]``: how far the magnitude of the audio is from the one given after
-      0, 1, ... iterations, ``norm(difference) / norm(given)`` over frames and bins, before the audio
-      is cut to ``length``. 0 for silence.
+      ``[..., num_iterations + 1]``: after 0, 1, ... iterations, how far the magnitude of the audio
+      is from the one given, ``norm(difference) / norm(given)`` over frames and bins, before the
+      audio is cut to ``length``. 0 for silence.
 
     Raises:
       ValueError: an argument is not as said, or as `stft` and `istft` raise it.
@@ -63,41 +63,45 @@ def griffin_lim(
     check_integer("num_iterations", num_iterations, least=0)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
-    sizes = {
+    sizes: dict[str, Any] = {
         "n_fft": n_fft,
         "hop_length": hop_length,
         "win_length": win_length,
         "window": window,
         "center": center,
     }
-    transform = functools.partial(stft, **sizes, pad_mode=pad_mode)
-    invert = functools.partial(istft, **sizes)
     # Every round has the frames it began with. Where it can it also has the samples that are
     # wanted, so that those behind the middle of the last frame are sought as the others are.
     samples = (magnitude.shape[-2] - 1) * hop_length + (n_fft % 2 if center else n_fft)
     if length is not None and samples <= length < samples + hop_length:
         samples = length
+    if samples < 1:
+        raise ValueError("from the middle of one frame to itself there is no sample; give length")
     spectrum = _with_start(magnitude, phase, key)
 
-    def round_trip(carry: tuple, _: None) -> tuple[tuple, jax.Array | None]:
+    def transform(audio: jax.Array) -> jax.Array:
+        return stft(audio, **sizes, pad_mode=pad_mode)
+
+    def invert(spectrum: jax.Array, length: int) -> jax.Array:
+        return istft(spectrum, **sizes, length=length)
+
+    def round_trip(carry: tuple, _: None) -> tuple[tuple, Any]:
         spectrum, previous = carry
-        projected = transform(invert(spectrum, length=samples))
+        projected = transform(invert(spectrum, samples))
         error = spectral_convergence(projected, magnitude) if return_convergence else None
         ahead = projected + momentum * (projected - previous)
         return (_with_phase_of(ahead, magnitude), projected), error
 
     carry = (spectrum, jnp.zeros_like(spectrum))
     (spectrum, _), errors = jax.lax.scan(round_trip, carry, length=num_iterations)
-    audio = invert(spectrum, length=samples if length is None else length)
+    audio = invert(spectrum, samples if length is None else length)
     if not return_convergence:
         return audio
-    last = spectral_convergence(transform(invert(spectrum, length=samples)), magnitude)
+    last = spectral_convergence(transform(invert(spectrum, samples)), magnitude)
     return audio, jnp.moveaxis(jnp.concatenate([errors, last[None]]), 0, -1)
 
 
-def _with_start(
-    magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | None
-) -> jax.Array:
+def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | None) -> jax.Array:
     if phase is not None and key is not None:
         raise ValueError("phase and key are two different starts; give one of them")
     if phase is not None and phase.shape != magnitude.shape:

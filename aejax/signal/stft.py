@@ -250,4 +250,4 @@ def power(s: Complex[Array, "*shape"]) -> Float[Array, "*shape"]:
     return jnp.square(s.real) + jnp.square(s.imag)
 
 
-DETECTORS = {1: magnitude, 2: power}
+DETECTORS: dict[float, Callable[[jax.Array], jax.Array]] = {1: magnitude, 2: power}

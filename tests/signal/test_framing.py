@@ -46,9 +46,7 @@ def test_chunks_make_the_same_numbers(hop, count, data):
         patch.setitem(framing.CHUNK, "cpu", 2 * frame_length * size)
         sizes = {"frame_length": frame_length, "hop_length": hop}
         mapped = framing.map_frames(jnp.fft.rfft, jnp.asarray(x), **sizes)
-        back = framing.map_overlap_add(
-            lambda s: jnp.fft.irfft(s, n=frame_length), mapped, **sizes
-        )
+        back = framing.map_overlap_add(lambda s: jnp.fft.irfft(s, n=frame_length), mapped, **sizes)
     frames = framing.frame(jnp.asarray(x), **sizes)
     np.testing.assert_array_equal(mapped, jnp.fft.rfft(frames))
     expected = framing.overlap_add(frames, hop_length=hop)

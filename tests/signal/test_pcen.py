@@ -10,7 +10,8 @@ SIZES = {"sample_rate": 16000, "hop_length": 256}
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"gain": 0.5, "bias": 10.0, "power": 0.25}, {"gain": 1.0, "time_constant": 0.06}]
+    "options",
+    [{}, {"gain": 0.5, "bias": 10.0, "power": 0.25}, {"gain": 1.0, "time_constant": 0.06}],
 )
 @pytest.mark.parametrize("level", [1.0, 2.0**31])
 def test_pcen_is_librosas(options, level):

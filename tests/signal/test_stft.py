@@ -95,9 +95,7 @@ def test_istft_gives_the_whole_signal(n_fft, hop, win):
     sizes = {"n_fft": n_fft, "hop_length": hop, "win_length": win}
     back = signal.istft(signal.stft(jnp.asarray(x), **sizes), **sizes, length=5000)
     assert relative_error(back, x) < 1e-6
-    theirs = librosa.istft(
-        librosa.stft(x, **sizes, pad_mode="reflect"), **sizes, length=5000
-    )
+    theirs = librosa.istft(librosa.stft(x, **sizes, pad_mode="reflect"), **sizes, length=5000)
     assert relative_error(back, theirs) < 2e-6
 
 
