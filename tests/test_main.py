@@ -76,7 +76,7 @@ def bad(tmp_path):
         (["--config.model.latent_dim=641"], "more than a block holds"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
         (["--config.representation.fmax=9000.0"], "above 8000 Hz"),
-        (["--config.representation.n_mels=400"], "use n_fft="),
+        (["--config.representation.n_mels=400"], "at least n_fft=1064"),
         (["--config.data.path={bad}/nowhere"], "does not exist"),
         (["--config.data.path={bad}/nothing"], "no audio files"),
         (["--config.data.path={bad}/one"], "too small for its splits"),

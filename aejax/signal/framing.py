@@ -1,8 +1,10 @@
 """Cutting a signal into overlapping frames, and adding them up again."""
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -112,9 +114,10 @@ def expand(row: jax.Array | np.ndarray, ndim: int) -> jax.Array | np.ndarray:
     return row[(None,) * (ndim - 1)]
 
 
-# What follows runs over chunks of frames: a whole signal's frames take `frame_length / hop_length`
-# times its memory. Only values are made so: derivatives are those of the plain expression, which
-# is faster than a loop that keeps every chunk's intermediate values, though it takes their memory.
+# What follows goes over chunks of frames, as all of a signal's frames take `frame_length /
+# hop_length` times its memory. The derivative is a second loop, which computes each chunk anew: to
+# keep what it needs of the first would take more time than that. (Forward-mode derivatives, which
+# JAX cannot take through such a pair of loops, are there for what fits in one chunk.)
 
 
 def map_frames(
@@ -123,6 +126,7 @@ def map_frames(
     *,
     frame_length: int,
     hop_length: int,
+    chunked: bool = True,
 ) -> Inexact[Array, "*batch frames width"]:
     """``function(frame(x, ...))``, a chunk of frames at a time: the same numbers in less memory.
 
@@ -131,41 +135,12 @@ def map_frames(
         itself. It must not close over traced arrays.
       x: a signal.
       frame_length, hop_length: as for `frame`; raises what it raises.
+      chunked: False for the plain expression, where the frames have to be there anyway.
     """
-    return _map_frames(function, x, frame_length, hop_length)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
-def _map_frames(function: Callable, x: jax.Array, frame_length: int, hop_length: int) -> jax.Array:
-    count = num_frames(x.shape[-1], frame_length, hop_length)
-    size = _chunk(count, frame_length * math.prod(x.shape[:-1]))
-    plain = functools.partial(_plain_map, function, frame_length, hop_length)
-    if size >= count:
-        return plain(x)
-    span = (size - 1) * hop_length + frame_length
-    row = jax.eval_shape(plain, x[..., :span])
-
-    def add_chunk(index: jax.Array, out: jax.Array) -> jax.Array:
-        # The last chunk is moved back to end with the signal, and makes some frames again.
-        start = jnp.minimum(index * size, count - size)
-        samples = jax.lax.dynamic_slice_in_dim(x, start * hop_length, span, axis=-1)
-        return jax.lax.dynamic_update_slice_in_dim(out, plain(samples), start, axis=-2)
-
-    # Every element is written before it is read, so it need not be zero first.
-    out = jax.lax.empty((*x.shape[:-1], count, row.shape[-1]), row.dtype)
-    return jax.lax.fori_loop(0, -(-count // size), add_chunk, out)
-
-
-def _plain_map(function: Callable, frame_length: int, hop_length: int, x: jax.Array) -> jax.Array:
-    return function(frame(x, frame_length=frame_length, hop_length=hop_length))
-
-
-@_map_frames.defjvp
-def _map_frames_jvp(
-    function: Callable, frame_length: int, hop_length: int, primals: tuple, tangents: tuple
-) -> tuple[jax.Array, jax.Array]:
-    plain = functools.partial(_plain_map, function, frame_length, hop_length)
-    return jax.jvp(plain, primals, tangents)
+    chunks = _Chunks(x.shape[:-1], x.shape[-1], frame_length, hop_length)
+    if chunks.is_one or not chunked:
+        return function(frame(x, frame_length=frame_length, hop_length=hop_length))
+    return _map_frames(function, chunks, x)
 
 
 def map_overlap_add(
@@ -174,6 +149,7 @@ def map_overlap_add(
     *,
     frame_length: int,
     hop_length: int,
+    chunked: bool = True,
 ) -> Float[Array, "*batch samples"]:
     """``overlap_add(function(s), ...)``, a chunk of frames at a time, in less memory.
 
@@ -183,50 +159,141 @@ def map_overlap_add(
       s: one row for each frame.
       frame_length: samples that ``function`` makes of a row.
       hop_length: as for `overlap_add`.
+      chunked: as for `map_frames`.
     """
-    return _map_overlap_add(function, s, frame_length, hop_length)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 2, 3))
-def _map_overlap_add(
-    function: Callable, s: jax.Array, frame_length: int, hop_length: int
-) -> jax.Array:
-    count = s.shape[-2]
-    size = _chunk(count, frame_length * math.prod(s.shape[:-2]))
-    if size >= count:
+    samples = (s.shape[-2] - 1) * hop_length + frame_length
+    chunks = _Chunks(s.shape[:-2], samples, frame_length, hop_length)
+    if chunks.is_one or not chunked:
         return overlap_add(function(s), hop_length=hop_length)
-    span = (size - 1) * hop_length + frame_length
-    dtype = jax.eval_shape(function, s[..., :1, :]).dtype
+    return _map_overlap_add(function, chunks, s)
 
-    def add_chunk(index: jax.Array, out: jax.Array) -> jax.Array:
-        start = jnp.minimum(index * size, count - size)
-        frames = function(jax.lax.dynamic_slice_in_dim(s, start, size, axis=-2))
-        # The last chunk is moved back to end with the signal; what it makes again is left out.
-        is_new = start + jnp.arange(size) >= index * size
-        frames = jnp.where(expand(is_new[:, None], frames.ndim - 1), frames, 0)
-        samples = overlap_add(frames, hop_length=hop_length)
-        before = jax.lax.dynamic_slice_in_dim(out, start * hop_length, span, axis=-1)
-        return jax.lax.dynamic_update_slice_in_dim(
-            out, before + samples, start * hop_length, axis=-1
+
+@dataclasses.dataclass(frozen=True)
+class _Chunks:
+    """Equal chunks of a signal's frames. The last is moved back to end with the signal, so it may
+    have frames in it that the one before had too.
+
+    Attributes:
+      batch: leading dimensions of the signal.
+      samples: of the signal.
+      frame_length, hop_length: samples.
+    """
+
+    batch: tuple[int, ...]
+    samples: int
+    frame_length: int
+    hop_length: int
+
+    @property
+    def frames(self) -> int:
+        """Of the whole signal."""
+        return num_frames(self.samples, self.frame_length, self.hop_length)
+
+    @property
+    def size(self) -> int:
+        """Frames in a chunk."""
+        numbers = CHUNK.get(jax.default_backend(), ACCELERATOR_CHUNK)
+        most = max(1, numbers // max(1, self.frame_length * math.prod(self.batch)))
+        return -(-self.frames // -(-self.frames // most)) if self.frames else 0
+
+    @property
+    def is_one(self) -> bool:
+        """Whether everything is in one chunk."""
+        return self.size >= self.frames
+
+    @property
+    def span(self) -> int:
+        """Samples under the frames of a chunk."""
+        return (self.size - 1) * self.hop_length + self.frame_length
+
+    def loop(self, body: Callable[[Any, jax.Array], jax.Array], out: jax.Array) -> jax.Array:
+        """``out = body(chunk, out)`` for each chunk; a chunk is its index and its first frame."""
+
+        def step(index: jax.Array, out: jax.Array) -> jax.Array:
+            first = jnp.minimum(index * self.size, self.frames - self.size)
+            return body((index, first), out)
+
+        return jax.lax.fori_loop(0, -(-self.frames // self.size), step, out)
+
+    def samples_of(self, x: jax.Array, chunk: tuple) -> jax.Array:
+        """The samples of ``x`` under a chunk's frames."""
+        return jax.lax.dynamic_slice_in_dim(x, chunk[1] * self.hop_length, self.span, axis=-1)
+
+    def add_samples(self, x: jax.Array, samples: jax.Array, chunk: tuple) -> jax.Array:
+        """``x`` with a chunk's samples added in their place."""
+        start = chunk[1] * self.hop_length
+        total = self.samples_of(x, chunk) + samples
+        return jax.lax.dynamic_update_slice_in_dim(x, total, start, axis=-1)
+
+    def rows_of(self, s: jax.Array, chunk: tuple) -> jax.Array:
+        """A chunk's rows of ``s``."""
+        return jax.lax.dynamic_slice_in_dim(s, chunk[1], self.size, axis=-2)
+
+    def put_rows(self, s: jax.Array, rows: jax.Array, chunk: tuple) -> jax.Array:
+        """``s`` with a chunk's rows in their place."""
+        return jax.lax.dynamic_update_slice_in_dim(s, rows, chunk[1], axis=-2)
+
+    def only_new(self, rows: jax.Array, chunk: tuple) -> jax.Array:
+        """A chunk's rows, zero where an earlier chunk had them."""
+        index, first = chunk
+        is_new = first + jnp.arange(self.size) >= index * self.size
+        return jnp.where(expand(is_new[:, None], rows.ndim - 1), rows, 0)
+
+    def plain(self, function: Callable) -> Callable[[jax.Array], jax.Array]:
+        """``function(frame(x))`` as a function of a chunk's samples."""
+        return lambda x: function(
+            frame(x, frame_length=self.frame_length, hop_length=self.hop_length)
         )
 
-    out = jnp.zeros((*s.shape[:-2], (count - 1) * hop_length + frame_length), dtype)
-    return jax.lax.fori_loop(0, -(-count // size), add_chunk, out)
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _map_frames(function: Callable, chunks: _Chunks, x: jax.Array) -> jax.Array:
+    plain = chunks.plain(function)
+    row = jax.eval_shape(plain, x[..., : chunks.span])
+    # Every element is written before it is read, so it need not be zero first.
+    out = jax.lax.empty((*chunks.batch, chunks.frames, row.shape[-1]), row.dtype)
+    return chunks.loop(
+        lambda chunk, out: chunks.put_rows(out, plain(chunks.samples_of(x, chunk)), chunk), out
+    )
 
 
-@_map_overlap_add.defjvp
-def _map_overlap_add_jvp(
-    function: Callable, frame_length: int, hop_length: int, primals: tuple, tangents: tuple
-) -> tuple[jax.Array, jax.Array]:
-    def plain(s: jax.Array) -> jax.Array:
-        return overlap_add(function(s), hop_length=hop_length)
+def _map_frames_backward(
+    function: Callable, chunks: _Chunks, x: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array]:
+    def body(chunk: tuple, out: jax.Array) -> jax.Array:
+        pull = jax.vjp(chunks.plain(function), chunks.samples_of(x, chunk))[1]
+        rows = chunks.only_new(chunks.rows_of(cotangent, chunk), chunk)
+        return chunks.add_samples(out, pull(rows)[0], chunk)
 
-    return jax.jvp(plain, primals, tangents)
+    return (chunks.loop(body, jnp.zeros_like(x)),)
 
 
-def _chunk(count: int, numbers_per_frame: int) -> int:
-    """Frames in one chunk, of ``count`` frames; all of them evenly, and at least one."""
-    numbers = CHUNK.get(jax.default_backend(), ACCELERATOR_CHUNK)
-    most = max(1, numbers // max(1, numbers_per_frame))
-    chunks = -(-count // most)
-    return -(-count // chunks)
+_map_frames.defvjp(
+    lambda *arguments: (_map_frames(*arguments), arguments[-1]), _map_frames_backward
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _map_overlap_add(function: Callable, chunks: _Chunks, s: jax.Array) -> jax.Array:
+    def body(chunk: tuple, out: jax.Array) -> jax.Array:
+        frames = chunks.only_new(function(chunks.rows_of(s, chunk)), chunk)
+        return chunks.add_samples(out, overlap_add(frames, hop_length=chunks.hop_length), chunk)
+
+    dtype = jax.eval_shape(function, s[..., :1, :]).dtype
+    return chunks.loop(body, jnp.zeros((*chunks.batch, chunks.samples), dtype))
+
+
+def _map_overlap_add_backward(
+    function: Callable, chunks: _Chunks, s: jax.Array, cotangent: jax.Array
+) -> tuple[jax.Array]:
+    def body(chunk: tuple, out: jax.Array) -> jax.Array:
+        pull = jax.vjp(function, chunks.rows_of(s, chunk))[1]
+        frames = chunks.plain(lambda frames: frames)(chunks.samples_of(cotangent, chunk))
+        return chunks.put_rows(out, pull(frames)[0], chunk)
+
+    return (chunks.loop(body, jax.lax.empty(s.shape, s.dtype)),)
+
+
+_map_overlap_add.defvjp(
+    lambda *arguments: (_map_overlap_add(*arguments), arguments[-1]), _map_overlap_add_backward
+)

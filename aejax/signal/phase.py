@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aejax.signal.arguments import check_integer, check_real, check_spectrum, compiled, frame_sizes
-from aejax.signal.stft import PadMode, istft, power, stft
+from aejax.signal.stft import PadMode, inverse, power, stft_then
 from aejax.signal.stft import magnitude as absolute
 from aejax.signal.windows import Window
 
@@ -79,25 +79,31 @@ def griffin_lim(
         raise ValueError("from the middle of one frame to itself there is no sample; give length")
     spectrum = _with_start(magnitude, phase, key)
 
+    # The magnitude is as large as all frames, so nothing is gained by making them in chunks.
     def transform(audio: jax.Array) -> jax.Array:
-        return stft(audio, **sizes, pad_mode=pad_mode)
+        return stft_then(lambda s: s, audio, **sizes, pad_mode=pad_mode, chunked=False)
 
     def invert(spectrum: jax.Array, length: int) -> jax.Array:
-        return istft(spectrum, **sizes, length=length)
+        return inverse(spectrum, **sizes, length=length, chunked=False)
 
-    def round_trip(carry: tuple, _: None) -> tuple[tuple, Any]:
+    def iterate(carry: tuple, _: None) -> tuple[tuple, Any]:
         spectrum, previous = carry
-        projected = transform(invert(spectrum, samples))
-        error = spectral_convergence(projected, magnitude) if return_convergence else None
-        ahead = projected + momentum * (projected - previous)
-        return (_with_phase_of(ahead, magnitude), projected), error
+        audio = invert(spectrum, samples)
+        error = convergence(audio) if return_convergence else None
+        # The momentum is the paper's, c + momentum (c - previous c) with c = stft(istft(spectrum)),
+        # before the transform instead of after it, which is linear: signals are smaller.
+        ahead = transform(audio + momentum * (audio - previous))
+        return (_with_phase_of(ahead, magnitude), audio), error
 
-    carry = (spectrum, jnp.zeros_like(spectrum))
-    (spectrum, _), errors = jax.lax.scan(round_trip, carry, length=num_iterations)
+    def convergence(audio: jax.Array) -> jax.Array:
+        return spectral_convergence(transform(audio), magnitude)
+
+    silence = jnp.zeros((*magnitude.shape[:-2], samples), magnitude.dtype)
+    (spectrum, _), errors = jax.lax.scan(iterate, (spectrum, silence), length=num_iterations)
     audio = invert(spectrum, samples if length is None else length)
     if not return_convergence:
         return audio
-    last = spectral_convergence(transform(invert(spectrum, samples)), magnitude)
+    last = convergence(invert(spectrum, samples))
     return audio, jnp.moveaxis(jnp.concatenate([errors, last[None]]), 0, -1)
 
 

@@ -110,10 +110,11 @@ def stft_then(
     window: Window,
     center: bool,
     pad_mode: PadMode,
+    chunked: bool = True,
 ) -> jax.Array:
     """``function(stft(x, ...))``, chunk by chunk, for a function that takes each frame by itself.
 
-    The STFT takes eight times the memory of the signal at the usual hop of a quarter window, and
+    The STFT takes four times the memory of the signal at the usual hop of a quarter window, and
     what is wanted of it is mostly less: so it is never there as a whole.
     """
     check_signal(x)
@@ -129,7 +130,7 @@ def stft_then(
     def transform(frames: jax.Array) -> jax.Array:
         return function(jnp.fft.rfft(frames * expand(weight, frames.ndim), axis=-1))
 
-    return map_frames(transform, x, frame_length=n_fft, hop_length=hop_length)
+    return map_frames(transform, x, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
 
 
 def _pad(x: jax.Array, n_fft: int, pad_mode: PadMode) -> jax.Array:
@@ -174,6 +175,29 @@ def istft(
       ValueError: a size is not as said, ``s`` has other bins than ``n_fft`` makes, or the windows,
         as often as they come, leave samples without any weight.
     """
+    return inverse(
+        s,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        win_length=win_length,
+        window=window,
+        center=center,
+        length=length,
+    )
+
+
+def inverse(
+    s: jax.Array,
+    *,
+    n_fft: int,
+    hop_length: int | None,
+    win_length: int | None,
+    window: Window,
+    center: bool,
+    length: int | None,
+    chunked: bool = True,
+) -> jax.Array:
+    """`istft`, in chunks or, where its frames are to be kept anyway, not."""
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     check_spectrum(s, n_fft)
     if length is not None:
@@ -187,7 +211,7 @@ def istft(
     def transform(s: jax.Array) -> jax.Array:
         return jnp.fft.irfft(s, n=n_fft, axis=-1) * expand(weight, s.ndim)
 
-    x = map_overlap_add(transform, s, frame_length=n_fft, hop_length=hop_length)
+    x = map_overlap_add(transform, s, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
     x = x * expand(_inverse_envelope(weight, hop_length, s.shape[-2]), x.ndim)
     first = n_fft // 2 if center else 0
     if length is not None:
