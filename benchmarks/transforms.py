@@ -170,17 +170,27 @@ def finish(result):
         torch.cuda.synchronize()
 
 
+def seconds_per_call(run, calls):
+    begin = time.perf_counter()
+    for _ in range(calls):
+        finish(run())
+    return (time.perf_counter() - begin) / calls
+
+
 def in_turns(runs, rounds):
-    """Seconds of each, ``{name: [rounds]}``, one after the other in every round."""
+    """Seconds per call of each, ``{name: [rounds]}``, one after the other in every round.
+
+    A turn is as many calls as take a tenth of a second: some libraries' threads go on spinning
+    for a while, which is a burden to the first call of whoever is next.
+    """
     times = {name: [] for name in runs}
-    for run in runs.values():
-        for _ in range(2):
-            finish(run())
+    calls = {}
+    for name, run in runs.items():
+        seconds_per_call(run, 1)
+        calls[name] = max(1, round(0.1 / seconds_per_call(run, 2)))
     for _ in range(rounds):
         for name, run in runs.items():
-            begin = time.perf_counter()
-            finish(run())
-            times[name].append(time.perf_counter() - begin)
+            times[name].append(seconds_per_call(run, calls[name]))
     return times
 
 

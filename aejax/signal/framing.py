@@ -18,6 +18,9 @@ from aejax.signal.arguments import check_integer
 # spent two thirds of its time in page faults. An accelerator only has to be kept within its memory.
 CHUNK = {"cpu": 2**19}
 ACCELERATOR_CHUNK = 2**26
+# Up to so many numbers in all frames, a derivative keeps what was computed before; beyond, to compute
+# it again in chunks is faster than to keep it.
+KEEP = {"cpu": 2**21}
 # Slices that one expression is made of, at the most.
 MOST_PIECES = 8
 
@@ -202,6 +205,12 @@ class _Chunks:
         return self.size >= self.frames
 
     @property
+    def keep(self) -> bool:
+        """Whether a derivative keeps what was computed before, instead of computing it again."""
+        most = KEEP.get(jax.default_backend(), ACCELERATOR_CHUNK)
+        return self.frames * self.frame_length * math.prod(self.batch) <= most
+
+    @property
     def span(self) -> int:
         """Samples under the frames of a chunk."""
         return (self.size - 1) * self.hop_length + self.frame_length
@@ -257,9 +266,19 @@ def _map_frames(function: Callable, chunks: _Chunks, x: jax.Array) -> jax.Array:
     )
 
 
+def _map_frames_forward(function: Callable, chunks: _Chunks, x: jax.Array) -> tuple:
+    if chunks.keep:
+        return jax.vjp(chunks.plain(function), x)
+    return _map_frames(function, chunks, x), x
+
+
 def _map_frames_backward(
-    function: Callable, chunks: _Chunks, x: jax.Array, cotangent: jax.Array
+    function: Callable, chunks: _Chunks, kept: Any, cotangent: jax.Array
 ) -> tuple[jax.Array]:
+    if chunks.keep:
+        return kept(cotangent)
+    x = kept
+
     def body(chunk: tuple, out: jax.Array) -> jax.Array:
         pull = jax.vjp(chunks.plain(function), chunks.samples_of(x, chunk))[1]
         rows = chunks.only_new(chunks.rows_of(cotangent, chunk), chunk)
@@ -268,9 +287,7 @@ def _map_frames_backward(
     return (chunks.loop(body, jnp.zeros_like(x)),)
 
 
-_map_frames.defvjp(
-    lambda *arguments: (_map_frames(*arguments), arguments[-1]), _map_frames_backward
-)
+_map_frames.defvjp(_map_frames_forward, _map_frames_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
