@@ -18,8 +18,8 @@ from aejax.signal.arguments import check_integer
 # spent two thirds of its time in page faults. An accelerator only has to be kept within its memory.
 CHUNK = {"cpu": 2**19}
 ACCELERATOR_CHUNK = 2**26
-# Up to so many numbers in all frames, a derivative keeps what was computed before; beyond, to compute
-# it again in chunks is faster than to keep it.
+# Up to so many numbers in all frames, a derivative keeps what was computed before; beyond, it is
+# faster to compute that again, in chunks.
 KEEP = {"cpu": 2**21}
 # Slices that one expression is made of, at the most.
 MOST_PIECES = 8
@@ -118,9 +118,9 @@ def expand(row: jax.Array | np.ndarray, ndim: int) -> jax.Array | np.ndarray:
 
 
 # What follows goes over chunks of frames, as all of a signal's frames take `frame_length /
-# hop_length` times its memory. The derivative is a second loop, which computes each chunk anew: to
-# keep what it needs of the first would take more time than that. (Forward-mode derivatives, which
-# JAX cannot take through such a pair of loops, are there for what fits in one chunk.)
+# hop_length` times its memory. The derivative of a long signal is a second loop. (Forward-mode
+# derivatives, which JAX cannot take through such a pair of loops, are there for what fits in one
+# chunk.)
 
 
 def map_frames(

@@ -10,7 +10,7 @@ from aejax.signal import framing
 RNG = np.random.default_rng(0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(frame_length=st.integers(1, 40), hop=st.integers(1, 50), extra=st.integers(0, 100))
 def test_frames_are_slices(frame_length, hop, extra):
     x = np.arange(frame_length + extra, dtype=np.float32)
@@ -19,7 +19,7 @@ def test_frames_are_slices(frame_length, hop, extra):
     np.testing.assert_array_equal(frames[0], expected)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=12)
 @given(frame_length=st.integers(1, 40), hop=st.integers(1, 50), count=st.integers(1, 7))
 def test_overlap_add_is_a_loop(frame_length, hop, count):
     frames = np.random.default_rng(0).standard_normal((2, count, frame_length)).astype(np.float32)
@@ -35,7 +35,7 @@ def test_too_short_a_signal_is_refused():
         framing.frame(jnp.zeros(4), frame_length=5, hop_length=1)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=8)
 @given(hop=st.integers(1, 9), count=st.integers(1, 60), data=st.data())
 def test_chunks_make_the_same_numbers(hop, count, data):
     """A chunk of any size, also one that does not divide the frames."""

@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 WINDOWS = ["sine", ("kbd", 4 * np.pi)]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(
     quarter=st.integers(1, 130),
     samples=st.integers(1, 2000),

@@ -24,7 +24,7 @@ def test_mel_scale_agrees_with_librosa(scale):
     np.testing.assert_allclose(traced(jnp.asarray(hz, jnp.float32)), hz, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=80)
 @given(
     sample_rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
     n_fft=st.integers(400, 4096),
@@ -69,7 +69,7 @@ def test_no_empty_filter_passes_and_the_smallest_n_fft_is_named(n_fft, n_mels, f
                 filters(shorter)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=50)
 @given(stft_parameters(), st.booleans(), st.sampled_from([1.0, 2.0]))
 def test_mel_spectrogram_and_db_agree_with_librosa(drawn, htk, power):
     sizes, shape = drawn

@@ -58,7 +58,7 @@ def test_gradients_agree_with_finite_differences(name):
             lambda x: TRANSFORMS[name](jnp.asarray(x)),
             (x,),
             order=1,
-            modes=("fwd", "rev"),
+            modes=("rev",),
             atol=1e-5,
             rtol=1e-5,
             eps=1e-6,
