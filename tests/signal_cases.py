@@ -40,7 +40,7 @@ TRANSFORMS = {
         _mel, functools.partial(signal.pcen, sample_rate=8000, hop_length=16)
     ),
     "mdct": functools.partial(signal.mdct, win_length=32),
-    "imdct": lambda x: signal.imdct(x.reshape(*x.shape[:-1], -1, 16), window=("kbd", 12.0)),
+    "imdct": lambda x: signal.imdct(x.reshape(*x.shape[:-1], 16, 16), window=("kbd", 12.0)),
     "mu_compress": signal.mu_compress,
     "mu_expand": signal.mu_expand,
     "resample": functools.partial(signal.resample, orig_sr=10, target_sr=9, num_zeros=8),
@@ -57,6 +57,12 @@ TRANSFORMS = {
             signal.mel_to_linear, sample_rate=8000, n_fft=64, method="kl", num_iterations=5
         ),
     ),
+    "convergence": lambda x: signal.griffin_lim(
+        signal.spectrogram(x, **SMALL, power=1.0),
+        **SMALL,
+        num_iterations=2,
+        return_convergence=True,
+    )[1],
     "griffin_lim": lambda x: signal.griffin_lim(
         signal.spectrogram(x, **SMALL, power=1.0), **SMALL, num_iterations=2
     ),

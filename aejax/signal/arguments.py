@@ -44,6 +44,11 @@ def check_real(name: str, x: jax.Array, *, ndim: int = 1) -> None:
     """
     if x.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"{name} must be float32 (or float64), got {x.dtype}; convert it first")
+    check_dimensions(name, x, ndim)
+
+
+def check_dimensions(name: str, x: jax.Array, ndim: int) -> None:
+    """Raises ValueError unless ``x`` has so many dimensions or more."""
     if x.ndim < ndim:
         raise ValueError(f"{name} must have at least {ndim} dimensions, got shape {x.shape}")
 
@@ -57,6 +62,8 @@ def check_signal(x: jax.Array) -> None:
 
 def check_spectrum(s: jax.Array, n_fft: int) -> None:
     """Raises ValueError unless ``s`` is ``[..., frames, n_fft // 2 + 1]`` with frames in it."""
+    if not jnp.issubdtype(s.dtype, jnp.inexact):
+        raise ValueError(f"the spectrum must be of floating point, got {s.dtype}")
     if s.ndim < 2 or s.shape[-2] == 0 or s.shape[-1] != n_fft // 2 + 1:
         raise ValueError(
             f"n_fft={n_fft} makes [..., frames, {n_fft // 2 + 1}], the spectrum is {s.shape}"
@@ -64,9 +71,12 @@ def check_spectrum(s: jax.Array, n_fft: int) -> None:
 
 
 def check_level(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is finite and above 0: a floor, a reference, a rate."""
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name} must be above 0 and finite, got {value!r}")
+    """Raises ValueError unless ``value`` is a positive number of float32: a floor, a rate."""
+    least, most = float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max)
+    if not isinstance(value, int | float | np.number) or not least <= value <= most:
+        raise ValueError(
+            f"{name} must be above 0 and finite ({least:.2g} to {most:.2g}), got {value!r}"
+        )
 
 
 def check_choice(name: str, value: object, choices: tuple) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
-from aejax.signal.arguments import check_integer
+from aejax.signal.arguments import check_dimensions, check_integer
 
 # Numbers in the frames of one chunk. On a CPU they stay in its cache (2 MB in float32), and the
 # allocator hands the same memory out again: a 60 s signal whose frames were all there at once
@@ -42,6 +42,7 @@ def frame(
     Raises:
       ValueError: a length is not a whole number above 0, or the signal is shorter than one frame.
     """
+    check_dimensions("x", x, 1)
     check_integer("frame_length", frame_length)
     check_integer("hop_length", hop_length)
     samples = x.shape[-1]
@@ -56,9 +57,9 @@ def frame(
         long = frame(x, frame_length=span, hop_length=MOST_PIECES * hop_length)
         starts = range(0, MOST_PIECES * hop_length, hop_length)
         frames = jnp.stack([long[..., i : i + frame_length] for i in starts], axis=-2)
-        return frames.reshape(*x.shape[:-1], -1, frame_length)[..., :count, :]
-    needed = (count - 1 + pieces_per_frame) * hop_length
-    pieces = _pad_end(x[..., :needed], needed).reshape(*x.shape[:-1], -1, hop_length)
+        return _merge(frames, -3)[..., :count, :]
+    needed = count - 1 + pieces_per_frame
+    pieces = _split(_pad_end(x[..., : needed * hop_length], needed * hop_length), hop_length)
     shifted = [pieces[..., i : i + count, :] for i in range(pieces_per_frame)]
     return jnp.concatenate(shifted, axis=-1)[..., :frame_length]
 
@@ -74,22 +75,23 @@ def overlap_add(
     Raises:
       ValueError: the hop is not a whole number above 0, or there is no frame.
     """
+    check_dimensions("frames", frames, 2)
     check_integer("hop_length", hop_length)
     count, frame_length = frames.shape[-2:]
     check_integer("frames", count)
+    check_integer("frame_length", frame_length)
     samples = (count - 1) * hop_length + frame_length
     pieces_per_frame = -(-frame_length // hop_length)
     if pieces_per_frame > MOST_PIECES:
         # As in `frame`: neighbours are added up to long frames first.
         lead = [(0, 0)] * (frames.ndim - 2)
         frames = jnp.pad(frames, [*lead, (0, -count % MOST_PIECES), (0, 0)])
-        groups = frames.reshape(*frames.shape[:-2], -1, MOST_PIECES, frame_length)
+        groups = jnp.moveaxis(_split(jnp.moveaxis(frames, -2, -1), MOST_PIECES), -3, -1)
         long = _add_shifted(jnp.moveaxis(groups, -2, 0), hop_length, axis=-1)
         return overlap_add(long, hop_length=MOST_PIECES * hop_length)[..., :samples]
-    pieces = _pad_end(frames, pieces_per_frame * hop_length)
-    pieces = pieces.reshape(*pieces.shape[:-1], pieces_per_frame, hop_length)
+    pieces = _split(_pad_end(frames, pieces_per_frame * hop_length), hop_length)
     total = _add_shifted(jnp.moveaxis(pieces, -2, 0), 1, axis=-2)
-    return total.reshape(*total.shape[:-2], -1)[..., :samples]
+    return _merge(total, -2)[..., :samples]
 
 
 def _add_shifted(parts: jax.Array, shift: int, axis: int) -> jax.Array:
@@ -106,6 +108,18 @@ def _add_shifted(parts: jax.Array, shift: int, axis: int) -> jax.Array:
 def fit_length(x: Inexact[Array, "*batch samples"], length: int) -> Inexact[Array, "*batch length"]:
     """``x`` cut to ``length`` samples, or filled up with zeros behind."""
     return _pad_end(x[..., :length], length)
+
+
+def _split(x: jax.Array, size: int) -> jax.Array:
+    """The last axis as two, the second of ``size``."""
+    return x.reshape(*x.shape[:-1], x.shape[-1] // size, size)
+
+
+def _merge(x: jax.Array, axis: int) -> jax.Array:
+    """Axis ``axis``, counted from the end, and the next one as one."""
+    shape = x.shape
+    after = shape[axis + 2 :] if axis < -2 else ()
+    return x.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *after)
 
 
 def _pad_end(x: jax.Array, length: int) -> jax.Array:
@@ -169,6 +183,12 @@ def map_overlap_add(
     if chunks.is_one or not chunked:
         return overlap_add(function(s), hop_length=hop_length)
     return _map_overlap_add(function, chunks, s)
+
+
+def _zeros(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
+    """Zeros with the leading dimensions of ``like``, laid out over devices as these are."""
+    first = jnp.zeros_like(like[(..., *(slice(1) for _ in shape))], dtype=dtype)
+    return jnp.broadcast_to(first, (*first.shape[: -len(shape)], *shape))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,8 +279,7 @@ class _Chunks:
 def _map_frames(function: Callable, chunks: _Chunks, x: jax.Array) -> jax.Array:
     plain = chunks.plain(function)
     row = jax.eval_shape(plain, x[..., : chunks.span])
-    # Every element is written before it is read, so it need not be zero first.
-    out = jax.lax.empty((*chunks.batch, chunks.frames, row.shape[-1]), row.dtype)
+    out = _zeros(x[..., None], (chunks.frames, row.shape[-1]), row.dtype)
     return chunks.loop(
         lambda chunk, out: chunks.put_rows(out, plain(chunks.samples_of(x, chunk)), chunk), out
     )
@@ -297,7 +316,7 @@ def _map_overlap_add(function: Callable, chunks: _Chunks, s: jax.Array) -> jax.A
         return chunks.add_samples(out, overlap_add(frames, hop_length=chunks.hop_length), chunk)
 
     dtype = jax.eval_shape(function, s[..., :1, :]).dtype
-    return chunks.loop(body, jnp.zeros((*chunks.batch, chunks.samples), dtype))
+    return chunks.loop(body, _zeros(s[..., 0], (chunks.samples,), dtype))
 
 
 def _map_overlap_add_backward(
@@ -308,7 +327,7 @@ def _map_overlap_add_backward(
         frames = chunks.plain(lambda frames: frames)(chunks.samples_of(cotangent, chunk))
         return chunks.put_rows(out, pull(frames)[0], chunk)
 
-    return (chunks.loop(body, jax.lax.empty(s.shape, s.dtype)),)
+    return (chunks.loop(body, jnp.zeros_like(s)),)
 
 
 _map_overlap_add.defvjp(

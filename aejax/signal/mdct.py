@@ -59,12 +59,17 @@ def imdct(
         filled up to whole hops.
 
     Raises:
-      ValueError: as `mdct`, the window being twice as long as ``s`` has bins.
+      ValueError: ``s`` has an odd number of bins or less than two frames, or the window, twice as
+        long as ``s`` has bins, does not reconstruct.
     """
     check_real("s", s, ndim=2)
     if length is not None:
         check_integer("length", length)
     hop = s.shape[-1]
+    if hop < 2 or hop % 2:
+        raise ValueError(f"s must have an even number of bins, half of win_length; got {s.shape}")
+    if s.shape[-2] < 2:
+        raise ValueError(f"mdct makes two frames at least, s has shape {s.shape}")
     weight = expand(_checked_window(window, 2 * hop).astype(s.dtype), s.ndim)
     x = map_overlap_add(
         lambda s: _unfold(_dct_iv(s)) * weight, s, frame_length=2 * hop, hop_length=hop

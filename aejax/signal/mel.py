@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.signal.arguments import check_choice, check_integer, check_level, compiled
+from aejax.signal.arguments import (
+    check_choice,
+    check_integer,
+    check_level,
+    check_real,
+    compiled,
+)
 from aejax.signal.scale import power_to_db
 from aejax.signal.stft import PadMode, detector, stft_then
 from aejax.signal.windows import Window
@@ -27,6 +33,8 @@ _LOG_STEP = float(np.log(6.4)) / 27
 _HTK_FACTOR = 2595.0
 _HTK_HZ = 700.0
 
+# Share of the sample rate; a filterbank over less would ask for transforms of millions of samples.
+NARROWEST = 1e-3
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
 
 
@@ -60,7 +68,7 @@ def _namespace(x: Frequencies) -> tuple:
     return (jnp, x) if isinstance(x, jax.Array) else (np, np.asarray(x, np.float64))
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16, typed=True)
 def mel_filterbank(
     *,
     sample_rate: float,
@@ -101,6 +109,11 @@ def mel_filterbank(
         raise ValueError(
             f"need 0 <= fmin < fmax <= {sample_rate / 2:g} Hz (half of sample_rate={sample_rate}),"
             f" got fmin={fmin:g}, fmax={fmax:g}"
+        )
+    if fmax - fmin < NARROWEST * sample_rate:
+        raise ValueError(
+            f"fmin={fmin:g} to fmax={fmax:g} Hz is too narrow: at sample_rate={sample_rate} a band"
+            f" must be {NARROWEST * sample_rate:g} Hz wide at least"
         )
     lowest, highest = (float(hz_to_mel(hz, scale)) for hz in (fmin, fmax))
     edges = np.asarray(mel_to_hz(np.linspace(lowest, highest, n_mels + 2), scale))
@@ -203,6 +216,7 @@ def mel_cepstrum(
     Raises:
       ValueError: ``n_mfcc`` is not as said, or ``lifter`` is negative.
     """
+    check_real("log_mel", log_mel, ndim=2)
     n_mels = log_mel.shape[-1]
     check_integer("n_mfcc", n_mfcc, most=n_mels)
     if not 0 <= lifter < float("inf"):

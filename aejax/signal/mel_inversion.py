@@ -50,6 +50,7 @@ def mel_to_linear(
       ValueError: an argument is not as said, or as `mel_filterbank` raises it.
     """
     check_real("mel", mel, ndim=2)
+    check_integer("frames", mel.shape[-2])
     check_choice("method", method, tuple(METHODS))
     check_integer("num_iterations", num_iterations)
     filters = mel_filterbank(
@@ -62,10 +63,18 @@ def mel_to_linear(
         norm=norm,
     )
     solve = METHODS[method](filters.astype(np.float64), num_iterations, mel.dtype)
+
+    def solve_at_any_level(mel: jax.Array) -> jax.Array:
+        # A louder frame has a louder solution, and that is all: so it is solved at level 1, where
+        # products are far from the ends of float32, and the level has no part in the derivative.
+        level = jax.lax.stop_gradient(mel.max(axis=-1, keepdims=True))
+        level = jnp.where(level > 0, level, 1)
+        return solve(mel / level) * level
+
     # Each row is a frame by itself, so the rows of a long spectrogram are solved chunk by chunk.
     n_mels = mel.shape[-1]
-    rows = mel.reshape(*mel.shape[:-2], -1)
-    return map_frames(solve, rows, frame_length=n_mels, hop_length=n_mels)
+    rows = mel.reshape(*mel.shape[:-2], mel.shape[-2] * n_mels)
+    return map_frames(solve_at_any_level, rows, frame_length=n_mels, hop_length=n_mels)
 
 
 def _least_squares(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
@@ -95,7 +104,7 @@ def _least_squares(filters: np.ndarray, num_iterations: int, dtype: np.dtype) ->
             return (new, new + (t - 1) / t_new * moved, t_new), None
 
         start = _spread(filters, dtype)(mel)
-        t = jnp.ones((*mel.shape[:-1], 1), dtype)
+        t = jnp.ones_like(mel[..., :1])
         return jax.lax.scan(update, (start, start, t), length=num_iterations)[0][0]
 
     return solve
@@ -109,7 +118,7 @@ def _kullback_leibler(filters: np.ndarray, num_iterations: int, dtype: np.dtype)
     """
     back = _transposed(filters).astype(dtype)
     forward = filters.astype(dtype)
-    # Below this a band is silent; above, the slope of a quotient by it is still finite.
+    # Below this share of the loudest, a band is silent: the slope of a quotient by it is finite.
     silent = float(np.sqrt(jnp.finfo(dtype).tiny))
 
     def solve(mel: jax.Array) -> jax.Array:

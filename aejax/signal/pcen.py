@@ -55,8 +55,7 @@ def pcen(
     frames = time_constant * sample_rate / hop_length
     b = float((np.sqrt(1 + 4 * frames**2) - 1) / (2 * frames**2))
     smooth = smooth_in_time(s, b, before=1.0)
-    # (floor + m) ** -gain, in logarithms so that neither factor leaves float32's range.
-    normal = jnp.exp(-gain * (float(np.log(floor)) + jnp.log1p(smooth / floor)))
+    normal = jnp.exp(-gain * jnp.log(floor + smooth))
     return bias**power * jnp.expm1(power * jnp.log1p(s * normal / bias))
 
 

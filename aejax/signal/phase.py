@@ -98,7 +98,7 @@ def griffin_lim(
     def convergence(audio: jax.Array) -> jax.Array:
         return spectral_convergence(transform(audio), magnitude)
 
-    silence = jnp.zeros((*magnitude.shape[:-2], samples), magnitude.dtype)
+    silence = jnp.zeros_like(invert(spectrum, samples))
     (spectrum, _), errors = jax.lax.scan(iterate, (spectrum, silence), length=num_iterations)
     audio = invert(spectrum, samples if length is None else length)
     if not return_convergence:
@@ -116,6 +116,7 @@ def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | 
         phase = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
     if phase is None:
         return jax.lax.complex(magnitude, jnp.zeros_like(magnitude))
+    phase = phase.astype(magnitude.dtype)
     return jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase))
 
 
@@ -133,4 +134,6 @@ def spectral_convergence(s: jax.Array, magnitude: jax.Array) -> jax.Array:
     """``norm(|s| - magnitude) / norm(magnitude)`` over frames and bins; 0 for silence."""
     error = jnp.square(absolute(s) - magnitude).sum(axis=(-2, -1))
     total = jnp.square(magnitude).sum(axis=(-2, -1))
-    return jnp.sqrt(error / jnp.where(total == 0, 1, total))
+    ratio = error / jnp.where(total == 0, 1, total)
+    is_zero = ratio == 0
+    return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, ratio)))

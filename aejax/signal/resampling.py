@@ -6,9 +6,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.signal.arguments import check_integer, check_level, check_signal, compiled
+from aejax.signal.arguments import check_integer, check_signal, compiled
 from aejax.signal.framing import fit_length, map_frames
 from aejax.signal.mel import matmul
+from aejax.signal.windows import MOST_BETA
 
 # Numbers in the table of filters, 64 MB in float32.
 MOST_TAPS = 2**24
@@ -52,7 +53,8 @@ def resample(
     check_integer("orig_sr", orig_sr)
     check_integer("target_sr", target_sr)
     check_integer("num_zeros", num_zeros)
-    check_level("beta", beta)
+    if not 0 < beta <= MOST_BETA:
+        raise ValueError(f"beta must be above 0 and at most {MOST_BETA}, got {beta!r}")
     if not 0 < rolloff <= 1:
         raise ValueError(f"rolloff must be above 0 and at most 1, got {rolloff!r}")
     divisor = math.gcd(orig_sr, target_sr)
@@ -74,7 +76,7 @@ def resample(
     y = map_frames(
         lambda frame: matmul(frame, filters), x, frame_length=2 * width + down, hop_length=down
     )
-    return y.reshape(*y.shape[:-2], -1)[..., :samples]
+    return y.reshape(*y.shape[:-2], frames * up)[..., :samples]
 
 
 def _filters(

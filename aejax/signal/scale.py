@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from aejax.signal.arguments import check_integer, check_level
+from aejax.signal.arguments import check_integer, check_level, check_real
 
 Reference = float | Float[Array, "..."]
 
@@ -33,14 +33,15 @@ def power_to_db(
     Raises:
       ValueError: ``floor`` is not above 0, or ``reference``, as a number, or ``top_db`` is not.
     """
+    check_real("x", x, ndim=0)
     check_level("floor", floor)
-    if isinstance(reference, int | float):
-        check_level("reference", reference)
-    reference = jnp.maximum(jnp.asarray(reference, x.dtype), floor)
+    reference = jnp.maximum(_checked_reference(reference, x), floor)
     db = 10 * (jnp.log10(jnp.maximum(x, floor)) - jnp.log10(reference))
     if top_db is None:
         return db
     check_level("top_db", top_db)
+    if db.size == 0:
+        return db
     loudest = db.max(axis=tuple(range(-min(db.ndim, 2), 0)), keepdims=True)
     return jnp.maximum(db, loudest - top_db)
 
@@ -56,7 +57,8 @@ def amplitude_to_db(
 
     Arguments as for `power_to_db`, but of the signal's unit, not its square; raises the same.
     """
-    check_level("floor", floor)
+    if top_db is not None:
+        check_level("top_db", top_db)
     return 2 * power_to_db(
         x,
         reference=reference,
@@ -69,14 +71,22 @@ def db_to_power(
     db: Float[Array, "*shape"], *, reference: Reference = 1.0
 ) -> Float[Array, "*shape"]:
     """``reference * 10 ** (db / 10)``: the inverse of `power_to_db` above its floor."""
-    return jnp.asarray(reference, db.dtype) * jnp.power(10.0, db / 10)
+    check_real("db", db, ndim=0)
+    return _checked_reference(reference, db) * jnp.power(10.0, db / 10)
 
 
 def db_to_amplitude(
     db: Float[Array, "*shape"], *, reference: Reference = 1.0
 ) -> Float[Array, "*shape"]:
     """``reference * 10 ** (db / 20)``: a level in dB as a factor on amplitudes."""
-    return jnp.asarray(reference, db.dtype) * jnp.power(10.0, db / 20)
+    check_real("db", db, ndim=0)
+    return _checked_reference(reference, db) * jnp.power(10.0, db / 20)
+
+
+def _checked_reference(reference: Reference, x: jax.Array) -> jax.Array:
+    if not isinstance(reference, jax.Array):
+        check_level("reference", reference)
+    return jnp.asarray(reference, x.dtype)
 
 
 def natural_log(x: Float[Array, "*shape"], *, floor: float = 1e-5) -> Float[Array, "*shape"]:
@@ -89,6 +99,7 @@ def natural_log(x: Float[Array, "*shape"], *, floor: float = 1e-5) -> Float[Arra
     Raises:
       ValueError: ``floor`` is not above 0.
     """
+    check_real("x", x, ndim=0)
     check_level("floor", floor)
     return jnp.log(jnp.maximum(x, floor))
 
@@ -102,12 +113,14 @@ def mu_compress(x: Float[Array, "*shape"], *, mu: float = 255.0) -> Float[Array,
     Raises:
       ValueError: ``mu`` is not above 0.
     """
+    check_real("x", x, ndim=0)
     check_level("mu", mu)
     return _odd(lambda size: jnp.log1p(mu * size), x) / float(np.log1p(mu))
 
 
 def mu_expand(x: Float[Array, "*shape"], *, mu: float = 255.0) -> Float[Array, "*shape"]:
     """The inverse of `mu_compress`: ``sign(x) ((1 + mu) ** |x| - 1) / mu``; raises the same."""
+    check_real("x", x, ndim=0)
     check_level("mu", mu)
     rate = float(np.log1p(mu))
     return _odd(lambda size: jnp.expm1(rate * size), x) / mu

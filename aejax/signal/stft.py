@@ -57,6 +57,9 @@ def stft(
     Raises:
       ValueError: a size, the window or ``pad_mode`` is not as said, or the signal is too short
         for reflect padding or, without ``center``, for one frame.
+
+    As all that goes over a signal in chunks (`aejax.signal.framing`), it has reverse-mode
+    derivatives of any order, and forward-mode ones for signals that fit in one chunk.
     """
     return stft_then(
         lambda s: s,
@@ -164,9 +167,10 @@ def istft(
       s: complex64 ``[..., frames, n_fft // 2 + 1]``.
       n_fft, hop_length, win_length, window, center: as they were given to `stft`.
       length: samples to return, filled up with zeros where no frame reaches; by default all from
-        the middle of the first frame to the middle of the last, ``(frames - 1) * hop_length``
-        (without ``center``, all that the frames cover). Samples after the middle of the last frame
-        lie under its falling flank alone, and are the less exact the nearer they are to its end.
+        the middle of the first frame to the middle of the last, ``(frames - 1) * hop_length``, and
+        one more for an odd ``n_fft``; without ``center``, all that the frames cover. Samples that
+        lie under the flank of the first or last window alone are the less exact the nearer they
+        are to its end; those under less than 1e-4 of its height are lost, and come out as zero.
 
     Returns:
       float32 ``[..., samples]``.
@@ -223,7 +227,7 @@ def _check_invertible(weight: np.ndarray, window: Window, win_length: int, hop_l
     squared = np.square(weight)
     pieces = np.pad(squared, (0, -len(squared) % hop_length)).reshape(-1, hop_length)
     total = pieces.sum(axis=0)
-    if total.min() < UNCOVERED * total.max():
+    if not total.min() > UNCOVERED * total.max():
         raise ValueError(
             f"a {window!r} window of win_length={win_length} every hop_length={hop_length} samples"
             " cannot be inverted: samples between the windows have no weight; use a shorter hop"

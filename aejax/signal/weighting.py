@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from aejax.signal.arguments import check_real
+
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
 
 # IEC 61672-1: the poles of the A curve in Hz, and its gain, which makes it 0 dB at 1 kHz.
@@ -31,9 +33,9 @@ def a_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
     Args:
       hz: frequencies, 0 or above. JAX arrays give JAX arrays of their own type; all else is
         computed by numpy in float64.
-      min_db: the least that is returned; None for no limit, which is minus infinity at 0 Hz.
+      min_db: the least that is returned; None for no limit. 0 Hz is at some -1666 dB then.
     """
-    xp, hz = (jnp, hz) if isinstance(hz, jax.Array) else (np, np.asarray(hz, np.float64))
+    xp, hz = _checked(hz)
     tiny = float(np.finfo(np.float32).tiny)
     squared = hz * hz
     low, second, third, high = (pole**2 for pole in _A_POLES)
@@ -56,9 +58,14 @@ def k_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
     Args:
       hz: frequencies, 0 to 24,000. JAX arrays give JAX arrays of their own type; all else is
         computed by numpy in float64.
-      min_db: the least that is returned; None for no limit, which is minus infinity at 0 Hz.
+      min_db: the least that is returned; None for no limit. 0 Hz is at some -287 dB then.
+
+    Raises:
+      ValueError: a frequency is above 24 kHz; of a traced array this is not known, and not asked.
     """
-    xp, hz = (jnp, hz) if isinstance(hz, jax.Array) else (np, np.asarray(hz, np.float64))
+    xp, hz = _checked(hz)
+    if xp is np and np.any(hz > _K_RATE / 2):
+        raise ValueError(f"hz must be at most {_K_RATE // 2}, got {np.max(hz):g}")
     tiny = float(np.finfo(np.float32).tiny)
     # Squared responses as polynomials in this keep their precision near 0 Hz.
     half = xp.square(xp.sin(np.pi / _K_RATE * hz))
@@ -67,6 +74,14 @@ def k_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
         top, bottom = _squared_response(numerator, half), _squared_response((1.0, a1, a2), half)
         db = db + 10 * (xp.log10(xp.maximum(top, tiny)) - xp.log10(bottom))
     return db if min_db is None else xp.maximum(db, min_db)
+
+
+def _checked(hz: Frequencies) -> tuple:
+    """The namespace to compute in, and the frequencies as its arrays."""
+    if not isinstance(hz, jax.Array):
+        return np, np.asarray(hz, np.float64)
+    check_real("hz", hz, ndim=0)
+    return jnp, hz
 
 
 def _squared_response(taps: tuple[float, float, float], half: Frequencies) -> Frequencies:

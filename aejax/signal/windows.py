@@ -49,6 +49,8 @@ WITH_PARAMETER: dict[str, Callable[[int, float], np.ndarray]] = {
     "gaussian": gaussian,
     "kbd": kaiser_bessel_derived,
 }
+# Beyond, a Kaiser window leaves the range of float64.
+MOST_BETA = 700
 # These exist only as symmetric windows; both are made for a transform, not for a filter.
 ALREADY_SYMMETRIC = ("sine", "kbd")
 
@@ -73,7 +75,7 @@ def window(
 
     Raises:
       ValueError: the name is unknown, its parameter is missing, not wanted or not above 0, the
-        window does not fit in ``n_fft``, or a "kbd" window has an odd length.
+        window does not fit in ``n_fft``, a "kbd" window has an odd length, or all of it is zero.
     """
     n_fft = win_length if n_fft is None else n_fft
     check_integer("win_length", win_length, most=n_fft)
@@ -86,6 +88,8 @@ def window(
         values = make(win_length + 1)[:-1]
     else:
         values = make(win_length)
+    if periodic and not values.any():
+        raise ValueError(f"window {name!r} of win_length={win_length} is zero everywhere")
     before = (n_fft - win_length) // 2
     return np.pad(values, (before, n_fft - win_length - before))
 
@@ -95,8 +99,13 @@ def _maker(name: Window) -> Callable[[int], np.ndarray]:
         return PLAIN[name]
     if isinstance(name, tuple) and len(name) == 2 and name[0] in WITH_PARAMETER:
         key, parameter = name
-        if not 0 < parameter < float("inf"):
-            raise ValueError(f"window {name!r}: the parameter must be above 0 and finite")
+        most = float("inf") if key == "gaussian" else MOST_BETA
+        is_number = isinstance(parameter, int | float | np.number)
+        if not is_number or not 0 < parameter <= most or parameter == float("inf"):
+            raise ValueError(
+                f"window {name!r}: the parameter must be above 0 and finite, for Kaiser windows"
+                f" at most {MOST_BETA}"
+            )
         return lambda length: WITH_PARAMETER[key](length, parameter)
     known = [*map(repr, PLAIN), *(f'("{key}", parameter)' for key in WITH_PARAMETER)]
     raise ValueError(f"unknown window {name!r}; known: {', '.join(known)}")

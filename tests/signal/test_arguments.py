@@ -70,3 +70,40 @@ def test_what_is_no_signal_is_refused(x, rule):
 def test_istft_refuses(s, changed, rule):
     with pytest.raises(ValueError, match=rule):
         signal.istft(s, **{"n_fft": 64} | changed)
+
+
+WHOLE = jnp.arange(8).reshape(2, 4)
+
+
+@pytest.mark.parametrize(
+    ("call", "rule"),
+    [
+        (lambda: signal.power_to_db(WHOLE), "x must be float32 .* got int32"),
+        (lambda: signal.db_to_power(WHOLE), "db must be float32 .* got int32"),
+        (lambda: signal.natural_log(WHOLE), "x must be float32 .* got int32"),
+        (lambda: signal.mel_cepstrum(WHOLE, n_mfcc=2), "log_mel must be float32"),
+        (lambda: signal.a_weighting(WHOLE), "hz must be float32"),
+        (lambda: signal.istft(WHOLE, n_fft=6), "floating point, got int32"),
+        (lambda: signal.k_weighting(30000.0), "at most 24000, got 30000"),
+        (lambda: signal.frame(jnp.zeros(()), frame_length=1, hop_length=1), "1 dimensions"),
+        (lambda: signal.overlap_add(jnp.zeros(4), hop_length=1), "2 dimensions"),
+        (lambda: signal.overlap_add(jnp.zeros((4, 0)), hop_length=1), "frame_length must be"),
+        (lambda: signal.power_to_db(X, floor=1e-50), "floor must be .*1.2e-38.* got 1e-50"),
+        (lambda: signal.power_to_db(X, reference=1e39), "reference must be"),
+        (lambda: signal.db_to_power(X, reference=float("nan")), "reference must be .* nan"),
+        (lambda: signal.stft(X, window=("kaiser", 800.0), n_fft=64), "at most 700"),
+        (lambda: signal.stft(X, window=("gaussian", 1e-3), n_fft=63), "zero everywhere"),
+        (lambda: signal.resample(X, orig_sr=10, target_sr=9, beta=800.0), "at most 700"),
+        (lambda: signal.imdct(jnp.zeros((1, 16))), "two frames at least"),
+        (
+            lambda: signal.mel_filterbank(
+                sample_rate=48000, n_fft=2048, n_mels=128, fmin=999.999, fmax=1000.0
+            ),
+            "too narrow",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_would_give_wrong_numbers_is_refused(call, rule):
+    with pytest.raises(ValueError, match=rule):
+        call()

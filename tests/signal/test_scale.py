@@ -7,7 +7,7 @@ import pytest
 from aejax import signal
 
 RNG = np.random.default_rng(0)
-# Eighty decades below the float32 range and above, zero among them.
+# Fifty decades, and zero.
 POWER = np.concatenate([[0.0], np.geomspace(1e-30, 1e20, 399)]).astype(np.float32).reshape(20, 20)
 
 

@@ -47,7 +47,7 @@ def test_stft_agrees_with_scipy(drawn):
     assert relative_error(ours, theirs.swapaxes(-1, -2)) < 2e-6
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(stft_parameters())
 def test_stft_agrees_with_torch(drawn):
     torch = pytest.importorskip("torch", reason="torch is in the extra 'bench'")
