@@ -33,6 +33,8 @@ _LOG_STEP = float(np.log(6.4)) / 27
 _HTK_FACTOR = 2595.0
 _HTK_HZ = 700.0
 
+# Filters that are applied by one matrix product.
+GROUP = 16
 # Share of the sample rate; a filterbank over less would ask for transforms of millions of samples.
 NARROWEST = 1e-3
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
@@ -158,6 +160,23 @@ def _smallest_n_fft(edges: np.ndarray, sample_rate: float, n_fft: int) -> int:
     return next(int(n) for n in candidates if filled(slice(None), n).all())
 
 
+def apply_filterbank(x: jax.Array, filters: np.ndarray) -> jax.Array:
+    """``x @ filters``, without most of the filterbank's zeros.
+
+    Neighbouring filters lie over neighbouring bins, so each group of them is a product with those
+    bins alone: a quarter of the work for 64 filters, an eighth for 128.
+    """
+
+    def product(first: int) -> jax.Array:
+        group = filters[:, first : first + GROUP]
+        (inside,) = np.nonzero(group.any(axis=1))
+        bins = slice(inside[0], inside[-1] + 1)
+        return matmul(x[..., bins], group[bins])
+
+    groups = [product(first) for first in range(0, filters.shape[1], GROUP)]
+    return jnp.concatenate(groups, axis=-1)
+
+
 @compiled()
 def mel_spectrogram(
     x: Float[Array, "*batch samples"],
@@ -191,7 +210,7 @@ def mel_spectrogram(
     ).astype(x.dtype)
     detect = detector(power)
     return stft_then(
-        lambda s: matmul(detect(s), filters),
+        lambda s: apply_filterbank(detect(s), filters),
         x,
         n_fft=n_fft,
         hop_length=hop_length,
