@@ -37,7 +37,7 @@ def frame(
 
     The signal is cut in pieces of one hop. A frame is that many whole pieces in a row and the
     beginning of one more, so ``ceil(frame_length / hop_length)`` shifted slices make all frames.
-    XLA fuses them, and what is done with each sample next, into one loop.
+    XLA makes of it that many slices, which copy whole rows, and one concatenation.
 
     Raises:
       ValueError: a length is not a whole number above 0, or the signal is shorter than one frame.
