@@ -122,6 +122,7 @@ def stft_then(
     """
     check_signal(x)
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
+    is_one, x = x.ndim == 1, jnp.atleast_2d(x)  # for a batch XLA's program is three times as fast
     weight = make_window(window, win_length, n_fft=n_fft).astype(x.dtype)
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
@@ -133,7 +134,8 @@ def stft_then(
     def transform(frames: jax.Array) -> jax.Array:
         return function(jnp.fft.rfft(frames * expand(weight, frames.ndim), axis=-1))
 
-    return map_frames(transform, x, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
+    s = map_frames(transform, x, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
+    return s[0] if is_one else s
 
 
 def _pad(x: jax.Array, n_fft: int, pad_mode: PadMode) -> jax.Array:
