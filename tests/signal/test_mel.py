@@ -24,7 +24,7 @@ def test_mel_scale_agrees_with_librosa(scale):
     np.testing.assert_allclose(traced(jnp.asarray(hz, jnp.float32)), hz, rtol=1e-4)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=100)
 @given(
     sample_rate=st.sampled_from([8000, 16000, 22050, 44100, 48000]),
     n_fft=st.integers(400, 4096),
