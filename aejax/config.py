@@ -17,28 +17,23 @@ def default() -> ConfigDict:
     config.seed = 0  # of everything random: weights, order, excerpts, dropout, built-in corpus
 
     config.data = data = ConfigDict()
-    data.path = ""  # folder of audio, searched recursively; "" is the built-in corpus
+    data.path = ""  # folder of audio, or what `aejax pack` made of one; "" is the built-in corpus
     data.include = ("*",)  # glob patterns; a file counts if its path below data.path matches one
+    data.labels = ""  # table of labels; "" is labels.csv, .tsv or .parquet in data.path, if there
     data.sample_rate = 16_000  # Hz; everything is resampled to it
-    data.channels = "mono"  # "mono": mean of all channels; "first": the first one alone
+    data.channels = "mono"  # "mono": mean of all channels; "first": the first one alone; "stereo":
+    # two, each with its own features; "each": every channel is a clip
     data.split_by = "file"  # "file", or "folder": each top-level folder is in one split
     data.split_seed = 0  # another number draws other files or folders into each split
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
     data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
-    data.speeds = (
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-        1.0,
-        1.1,
-        1.25,
-        1.4,
-        1.6,
-    )  # one is drawn for each excerpt, and
-    # changes its pitch too; (1.0,) for none
-    data.cache_megabytes = 256  # a corpus that decodes to no more than this stays in memory
+    data.weighting = "duration"  # "duration": long clips are drawn more often; "equal": all alike
+    data.silence_db = -60.0  # dB re full scale; an excerpt softer than this is drawn again,
+    data.silence_redraws = 0  # at most so many times
+    data.workers = 4  # who read audio ahead of the device; 0 for none
+    data.worker_kind = "thread"  # "thread" or "process"; the batches are the same
+    data.cache_megabytes = 256  # of decoded audio that stays in memory, in each worker process
     data.synthetic = synthetic = ConfigDict()  # the built-in corpus
     synthetic.clips = 1000
     synthetic.seconds = 2.0  # of each clip
@@ -73,11 +68,27 @@ def default() -> ConfigDict:
     train.adam_b2 = 0.99
     train.weight_decay = 0.1
     train.clip_norm = 1.0  # largest global norm of the gradients
-    train.gain_db = 6.0  # each excerpt is made louder or softer by up to this, dB
-    train.filter_db = 3.0  # spread of the response of a random filter for each excerpt, dB
-    train.mix_probability = 0.5  # of mixing another excerpt into one, 0 to 40 dB softer
     train.validate_every = 200  # steps; a checkpoint is saved then too
     train.log_every = 20  # steps
+
+    config.augment = augment = ConfigDict()  # of each training excerpt, in the compiled step
+    augment.speed = (
+        0.6,
+        1.6,
+    )  # played faster or slower, pitch and all, log-uniform; (1.0, 1.0) off
+    augment.speed_probability = 0.75  # of playing an excerpt at another speed than its own at all
+    augment.mix_probability = 0.5  # of mixing another excerpt in, 0 to 40 dB softer
+    augment.noise = "none"  # "white", "pink", or "folder"; its level goes by noise_snr_db
+    augment.noise_path = ""  # for "folder": of audio, of which the training split is used
+    augment.noise_probability = 0.5  # of adding noise to an excerpt
+    augment.noise_snr_db = (0.0, 30.0)  # signal-to-noise ratio, dB, uniform
+    augment.eq_db = 3.0  # spread of the response of a random equaliser, dB
+    augment.gain_db = 6.0  # louder or softer by up to this, dB
+    augment.polarity_probability = 0.0  # of turning an excerpt over
+    augment.time_masks = 0  # stretches of frames that the model does not see but has to give back,
+    augment.time_mask_frames = 8  # of at most so many frames
+    augment.frequency_masks = 0  # the same, of bins
+    augment.frequency_mask_bins = 8
 
     config.evaluate = evaluate = ConfigDict()
     evaluate.listen_clips = 4  # test clips that are written as audio and drawn
@@ -122,9 +133,19 @@ def _name(value: str) -> str:
     )
 
 
-def _speeds(value: tuple[float, ...]) -> str:
-    good = len(value) and all(isinstance(x, (int, float)) and 0.25 <= x <= 4 for x in value)
-    return "" if good else "must be one or more numbers from 0.25 to 4"
+def _pair(low: float, high: float) -> Callable[[Any], str]:
+    """Two numbers, the second not below the first."""
+
+    def rule(value: Any) -> str:
+        good = len(value) == 2 and all(_is_number(x) for x in value)
+        good = good and low <= value[0] <= value[1] <= high
+        return "" if good else f"must be two numbers from {low:g} to {high:g}, the lower one first"
+
+    return rule
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _patterns(value: tuple[str, ...]) -> str:
@@ -137,13 +158,17 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "seed": _between(0, 2**32),
     "data.include": _patterns,
     "data.sample_rate": _between(1000, 1_000_000),
-    "data.channels": _one_of("mono", "first"),
+    "data.channels": _one_of("mono", "first", "stereo", "each"),
     "data.split_by": _one_of("file", "folder"),
     "data.split_seed": _between(0, 2**32),
     "data.validation_fraction": _between(0.001, 0.9),
     "data.test_fraction": _between(0.001, 0.9),
     "data.excerpt_seconds": _above(0),
-    "data.speeds": _speeds,
+    "data.weighting": _one_of("duration", "equal"),
+    "data.silence_db": _between(-200, 1),
+    "data.silence_redraws": _between(0, 1000),
+    "data.workers": _between(0, 257),
+    "data.worker_kind": _one_of("thread", "process"),
     "data.cache_megabytes": _at_least(0),
     "data.synthetic.clips": _at_least(3),
     "data.synthetic.seconds": _between(0.1, 60),
@@ -171,11 +196,21 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "train.adam_b2": _between(0, 1),
     "train.weight_decay": _at_least(0),
     "train.clip_norm": _above(0),
-    "train.gain_db": _at_least(0),
-    "train.filter_db": _at_least(0),
-    "train.mix_probability": _fraction,
     "train.validate_every": _at_least(1),
     "train.log_every": _at_least(1),
+    "augment.speed": _pair(0.25, 4),
+    "augment.speed_probability": _fraction,
+    "augment.mix_probability": _fraction,
+    "augment.noise": _one_of("none", "white", "pink", "folder"),
+    "augment.noise_probability": _fraction,
+    "augment.noise_snr_db": _pair(-100, 200),
+    "augment.eq_db": _at_least(0),
+    "augment.gain_db": _at_least(0),
+    "augment.polarity_probability": _fraction,
+    "augment.time_masks": _between(0, 100),
+    "augment.time_mask_frames": _at_least(1),
+    "augment.frequency_masks": _between(0, 100),
+    "augment.frequency_mask_bins": _at_least(1),
     "evaluate.listen_clips": _at_least(1),
 }
 
@@ -245,15 +280,24 @@ def _check_together(config: ConfigDict) -> None:
             f"config.representation.hop_length={representation.hop_length} must be at most half"
             " of the window, or the way back to audio has gaps"
         )
-    block = model.downsampling * representation.n_mels
+    channels = 2 if data.channels == "stereo" else 1
+    block = model.downsampling * representation.n_mels * channels
     if model.latent_dim > block:
+        shape = f"{model.downsampling} x {representation.n_mels}" + " x 2 channels" * (channels - 1)
         raise UserError(
             f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
-            f" model.downsampling x n_mels = {model.downsampling} x {representation.n_mels}"
-            f" = {block}"
+            f" model.downsampling x n_mels = {shape} = {block}"
+        )
+    if (config.augment.noise == "folder") != bool(config.augment.noise_path):
+        raise UserError(
+            f"config.augment.noise={config.augment.noise!r} and"
+            f" augment.noise_path={config.augment.noise_path!r} do not go together: a folder is"
+            " needed for 'folder', and for nothing else"
         )
     if not data.path and tuple(data.include) != ("*",):
         raise UserError(f"config.data.include={tuple(data.include)} needs a data.path to pick from")
+    if not data.path and data.labels:
+        raise UserError(f"config.data.labels={data.labels!r} needs a data.path that it is about")
     if data.validation_fraction + data.test_fraction >= 1:
         raise UserError(
             "config.data.validation_fraction + data.test_fraction"

@@ -1,4 +1,7 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and how errors end a command."""
+
+import sys
+from collections.abc import Callable
 
 
 class UserError(Exception):
@@ -7,3 +10,38 @@ class UserError(Exception):
     The message is one line that names the thing and the way out; the command line prints it
     without a traceback. Everything else that is raised is a defect of aejax and shows one.
     """
+
+
+def plain(text: str) -> str:
+    """Any text in characters that a terminal shows on one line."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
+    """Runs a command; what the user can mend becomes one line. All else keeps its traceback.
+
+    Args:
+      command: to run.
+      interrupted: what to say after Ctrl-C.
+
+    Returns:
+      0, 1 for an error, 130 after Ctrl-C.
+    """
+    try:
+        command()
+    except UserError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stderr.close()
+        return 0
+    except OSError as error:  # a full disk, a folder that may not be entered, a name too long
+        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
+    except KeyboardInterrupt:
+        _fail(f"interrupted; {interrupted}")
+        return 130
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {plain(message)}", file=sys.stderr)
+    return 1

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
+from aejax.bars import bar
 from aejax.evaluation import metrics
 from aejax.evaluation.evaluate import (
     Codec,
@@ -23,7 +24,7 @@ from aejax.evaluation.evaluate import (
 from aejax.fit import fit_pca, train
 from aejax.listening import write_listening
 from aejax.models import autoencoder
-from aejax.prepare import Experiment, bar, prepare
+from aejax.prepare import Experiment, prepare
 from aejax.reporting.table import results_table
 from aejax.training import checkpoint, metrics_log, pca_fit
 from aejax.workdir import Workdir
@@ -139,7 +140,7 @@ def write_results(experiment: Experiment, rows: Sequence[Row], best: checkpoint.
         },
         "best_step": int(best.best_step),
         "validation_log_mel_rmse_db": float(best.best_rmse_db),
-        "test_clips": sum(clip.split == "test" for clip in experiment.corpus.clips),
+        "test_clips": len(experiment.corpus.clips.of_split("test")),
         "device": str(experiment.devices),
     }
     experiment.workdir.write_text(

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from aejax.bars import bar
 from aejax.data import loader
 from aejax.evaluation import metrics
 from aejax.evaluation.evaluate import Evaluator, Reconstruct, autoencode
 from aejax.models import autoencoder
-from aejax.prepare import Experiment, bar
+from aejax.prepare import Experiment
 from aejax.training import checkpoint, loop, metrics_log, pca_fit, state
 from aejax.training.augmentation import Augmentation
 from aejax.training.step import TrainStep, make_train_step
@@ -71,8 +72,16 @@ def train(
             excerpt=experiment.excerpt,
             batch_size=config.train.batch_size,
             seed=config.seed,
-            speeds=config.data.speeds,
             start=first,
+            drawing=loader.Drawing(
+                augmentation(config).span(experiment.excerpt),
+                equal=config.data.weighting == "equal",
+                silence_db=config.data.silence_db,
+                redraws=config.data.silence_redraws,
+            ),
+            noise=experiment.noise,
+            workers=experiment.workers,
+            shard=(jax.process_index(), jax.process_count()),
         )
         with (
             metrics_log.MetricsLog(workdir.path, after=first if first else -1) as log,
@@ -96,7 +105,7 @@ def train(
                 log=log,
                 progress=progress,
                 name_clips=lambda clips: ", ".join(
-                    sorted({experiment.corpus.clips[clip].name for clip in clips})
+                    sorted({experiment.corpus.clips.name(clip) for clip in clips.tolist()})
                 ),
             )
 
@@ -113,6 +122,15 @@ def initial_state(
     return state.create(variables, tx, step_key)
 
 
+def augmentation(config: ConfigDict) -> Augmentation:
+    """What ``config.augment`` stands for."""
+    keys: dict[str, Any] = config.augment.to_dict()
+    del keys["noise_path"]
+    for pair in ("speed", "noise_snr_db"):
+        keys[pair] = tuple(keys[pair])
+    return Augmentation(**keys)
+
+
 def compile_step(
     experiment: Experiment,
     model: autoencoder.Autoencoder,
@@ -121,17 +139,25 @@ def compile_step(
 ) -> TrainStep:
     """Compiles the train step for this state and says how long it took."""
     options, devices = experiment.config.train, experiment.devices
+    amount = augmentation(experiment.config)
+    span = amount.span(experiment.excerpt)
+    audio = np.zeros((options.batch_size, span, *experiment.corpus.channel_shape), np.float32)
+    rows = options.batch_size
     example = {
-        "audio": np.zeros((options.batch_size, experiment.excerpt), np.float32),
-        "length": np.zeros(options.batch_size, np.int32),
+        "audio": audio,
+        "length": np.zeros(rows, np.int32),
+        "place": np.zeros(rows, np.float32),
     }
+    if experiment.noise is not None:
+        example["noise"] = audio
     step = jax.jit(
         make_train_step(
             experiment.representation,
             model,
             tx,
+            samples=experiment.excerpt,
             downsampling=experiment.downsampling,
-            augmentation=Augmentation(options.gain_db, options.filter_db, options.mix_probability),
+            augmentation=amount,
         ),
         donate_argnums=0,
         out_shardings=devices.copied,

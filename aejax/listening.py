@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.data import audio_file
-from aejax.data.corpus import Clip, Corpus, samples_of
+from aejax.data.corpus import Corpus
+from aejax.data.table import Clip
 from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
 from aejax.reporting.figure import draw_run
 from aejax.representation import Representation
@@ -18,11 +19,11 @@ _MOST_SECONDS = 5.0
 ORIGINAL = "original"
 
 
-def choose(corpus: Corpus, count: int) -> list[Clip]:
-    """Test clips spread evenly over the split, so over folders too."""
-    clips = [clip for clip in corpus.clips if clip.split == "test"]
+def choose(corpus: Corpus, count: int) -> list[int]:
+    """Indices of test clips spread evenly over the split, so over folders too."""
+    clips = corpus.clips.of_split("test")
     picked = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
-    return [clips[index] for index in picked]
+    return clips[picked].tolist()
 
 
 def write_listening(
@@ -49,12 +50,13 @@ def write_listening(
       floor_db: dB, the darkest level of the picture.
       curves: (step, log-mel RMSE in dB) pairs by name, drawn below.
     """
-    clips = choose(corpus, count)
-    lengths = [samples_of(corpus, clip) for clip in clips]
+    chosen = choose(corpus, count)
+    clips = [corpus.clips[index] for index in chosen]
+    lengths = [clip.samples for clip in clips]
     longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))
     frames = max(int(representation.frames(longest)), representation.fewest_frames)
     frames = -(-frames // downsampling) * downsampling
-    audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in clips])
+    audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in chosen])
     features = analyse(jnp.asarray(audio), representation=representation)
     sounds = {ORIGINAL: audio}
     pictures = {ORIGINAL: np.asarray(features)}

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict, config_flags
 
 from aejax import experiment
 from aejax.config import default, flatten
-from aejax.errors import UserError
+from aejax.errors import UserError, exit_code
 
 FLAGS = flags.FLAGS
 QUOTES = "\"'"
@@ -27,18 +27,13 @@ def main(argv: Sequence[str]) -> int:
     if {"--help", "-help", "-h"} & set(argv):
         _print_help()
         return 0
-    try:
+
+    def run() -> None:
         config, workdir = _parse(argv)
         _use_compilation_cache()
         experiment.run(config, workdir)
-    except UserError as error:
-        return _fail(str(error))
-    except OSError as error:  # a full disk, a folder that may not be entered, a name too long
-        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on with the run")
-        return 130
-    return 0
+
+    return exit_code(run, interrupted="the same command goes on with the run")
 
 
 def _print_help() -> None:
@@ -52,13 +47,6 @@ def _print_help() -> None:
     )
     for key, value in flatten(default()).items():
         print(f"  --config.{key}={value!r}")
-
-
-def _fail(message: str) -> int:
-    """Prints one line, whatever characters a file name brought into it."""
-    plain = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
-    print(f"error: {plain}", file=sys.stderr)
-    return 1
 
 
 def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:

@@ -1,16 +1,19 @@
 """What a config stands for: devices, corpus, representation, sizes. Nothing is fitted here."""
 
 import dataclasses
-import sys
+import json
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from aejax import representation as representations
+from aejax.bars import progress, warn
 from aejax.data import corpus as corpora
-from aejax.data import folder, loader
+from aejax.data import loader, packed
+from aejax.data import scan as scans
+from aejax.data.folder import open_folder
+from aejax.data.preflight import preflight, summary
+from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.representation import Representation
@@ -27,6 +30,7 @@ class Experiment:
       workdir: of the run.
       devices: it runs on.
       corpus: it runs on.
+      noise: what noise is drawn from for augmentation, if it is from a folder.
       representation: of its audio.
       excerpt: samples of a training excerpt: whole blocks of frames, exactly.
     """
@@ -35,6 +39,7 @@ class Experiment:
     workdir: Workdir
     devices: Devices
     corpus: corpora.Corpus
+    noise: corpora.Corpus | None
     representation: Representation
     excerpt: int
 
@@ -43,10 +48,20 @@ class Experiment:
         """Frames in a block."""
         return self.config.model.downsampling
 
+    @property
+    def workers(self) -> loader.Workers:
+        """Who read audio."""
+        data = self.config.data
+        return loader.Workers(data.workers, data.worker_kind, warn)
+
     def batches(self, split: str) -> loader.Batches:
         """All of a split, in order."""
         return loader.Batches(
-            self.corpus, split, excerpt=self.excerpt, batch_size=self.config.train.batch_size
+            self.corpus,
+            split,
+            excerpt=self.excerpt,
+            batch_size=self.config.train.batch_size,
+            workers=self.workers,
         )
 
 
@@ -55,8 +70,15 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     representation = representations.from_config(config)
     devices = Devices(config.train.batch_size)
     print(f"device: {devices}")
-    earlier = workdir.read_json("corpus.json")
-    corpus, scanned = _corpus(config, earlier)
+    earlier = scans.load(workdir.path / "corpus.npz")
+    settings = _settings(config)
+    if config.data.path:
+        corpus = open_corpus(Path(config.data.path), settings, known=earlier)
+    else:
+        synthetic = config.data.synthetic
+        corpus = SyntheticCorpus(
+            clips=synthetic.clips, seconds=synthetic.seconds, seed=config.seed, settings=settings
+        )
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
     fewest = -(-representation.fewest_frames // downsampling)
@@ -64,10 +86,53 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
     _refuse_another_corpus(corpus, earlier, workdir)
-    print(corpora.summary(corpus))
+    noise = _noise(config, settings)
+    found = preflight(corpus)
+    print(summary(found))
     workdir.create()
-    workdir.write_text("corpus.json", corpora.to_json(corpus, scanned))
-    return Experiment(config, workdir, devices, corpus, representation, excerpt)
+    workdir.write_text("corpus.json", json.dumps(found.as_json(), indent=1) + "\n")
+    if corpus.scanned is not None:
+        scans.save(workdir.path / "corpus.npz", corpus.scanned)
+    return Experiment(config, workdir, devices, corpus, noise, representation, excerpt)
+
+
+def open_corpus(
+    root: Path, settings: corpora.Settings, *, known: Scan | None = None
+) -> corpora.Corpus:
+    """A folder of audio, or a pack, with a progress bar where that takes long."""
+    root = root.expanduser()
+    if packed.is_pack(root):
+        return packed.PackedCorpus(root, settings)
+    return open_folder(root, settings, known=known, progress=progress)
+
+
+def _settings(config: ConfigDict) -> corpora.Settings:
+    data = config.data
+    return corpora.Settings(
+        sample_rate=data.sample_rate,
+        channels=data.channels,
+        include=tuple(data.include),
+        split_by=data.split_by,
+        split_seed=data.split_seed,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+        labels=data.labels,
+        cache_bytes=int(data.cache_megabytes * 1e6),
+    )
+
+
+def _noise(config: ConfigDict, settings: corpora.Settings) -> corpora.Corpus | None:
+    """The corpus of noise, split as the other one is."""
+    if config.augment.noise != "folder":
+        return None
+    settings = dataclasses.replace(settings, include=("*",), labels="", split_by="file")
+    noise = open_corpus(Path(config.augment.noise_path), settings)
+    if not len(noise.clips.of_split("train")):
+        raise UserError(
+            f"augment.noise_path={config.augment.noise_path} has too few clips to train on: the"
+            f" {len(noise.clips)} there are go to the other splits"
+        )
+    return noise
 
 
 def _check_blocks(
@@ -76,11 +141,10 @@ def _check_blocks(
     """Refuses a training split with too few blocks for PCA to find so many latents."""
     downsampling, latent_dim = config.model.downsampling, config.model.latent_dim
     blocks = 0
-    for clip in corpus.clips:
-        if clip.split == "train":
-            whole, rest = divmod(corpora.samples_of(corpus, clip), excerpt)
-            blocks += whole * (representation.frames(excerpt) // downsampling)
-            blocks += -(-representation.frames(rest) // downsampling) if rest else 0
+    for clip in corpus.clips.of_split("train"):
+        whole, rest = divmod(int(corpus.clips.samples[clip]), excerpt)
+        blocks += whole * (representation.frames(excerpt) // downsampling)
+        blocks += -(-representation.frames(rest) // downsampling) if rest else 0
         if blocks > latent_dim:
             return
     raise UserError(
@@ -89,51 +153,13 @@ def _check_blocks(
     )
 
 
-def _refuse_another_corpus(corpus: corpora.Corpus, earlier: Any, workdir: Workdir) -> None:
-    """A run goes on only with the clips and splits that it began with."""
-    now = corpora.as_dicts(corpus)
-    if earlier is None or earlier["clips"] == now:
+def _refuse_another_corpus(corpus: corpora.Corpus, earlier: Scan | None, workdir: Workdir) -> None:
+    """A run goes on only with the audio that it began with."""
+    if earlier is None or corpus.scanned is None:
         return
-    then = {clip["name"]: clip for clip in earlier["clips"]}
-    here = {clip["name"]: clip for clip in now}
-    changed = sorted(n for n in then.keys() | here.keys() if then.get(n) != here.get(n))
-    raise UserError(
-        f"the audio of data.path has changed since the run in {workdir.path} began"
-        f" ({len(changed)} clips, the first {changed[0]}); give another --workdir"
-    )
-
-
-def _corpus(config: ConfigDict, earlier: Any) -> tuple[corpora.Corpus, dict[str, Any]]:
-    data = config.data
-    splitting = {
-        "validation_fraction": data.validation_fraction,
-        "test_fraction": data.test_fraction,
-        "split_seed": data.split_seed,
-    }
-    if not data.path:
-        synthetic = SyntheticCorpus(
-            clips=data.synthetic.clips,
-            seconds=data.synthetic.seconds,
-            seed=config.seed,
-            sample_rate=data.sample_rate,
-            cache_bytes=int(data.cache_megabytes * 1e6),
-            **splitting,
+    changed = corpora.changes(corpus.scanned, earlier)
+    if changed:
+        raise UserError(
+            f"the audio of data.path has changed since the run in {workdir.path} began"
+            f" ({len(changed)} files, the first {changed[0]}); give another --workdir"
         )
-        return synthetic, {}
-    return folder.scan(
-        Path(data.path).expanduser(),
-        sample_rate=data.sample_rate,
-        channels=data.channels,
-        split_by=data.split_by,
-        include=data.include,
-        cache_bytes=int(data.cache_megabytes * 1e6),
-        known=(earlier or {}).get("scanned"),
-        progress=lambda items, total: bar(items, total=total, desc="reading files", unit="file"),
-        **splitting,
-    )
-
-
-def bar(items: Any = None, **options: Any) -> tqdm:
-    """A progress bar on a terminal or in a log, gone when it is done."""
-    every = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(items, leave=False, mininterval=every, dynamic_ncols=True, **options)

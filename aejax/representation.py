@@ -36,12 +36,10 @@ class Representation(Protocol):
     def frames(self, samples: Count) -> Count:
         """Frames of a signal of that many samples; for arrays of lengths too."""
 
-    def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
-        """Audio to features."""
+    def analyse(self, audio: Float[Array, "..."]) -> Float[Array, "*batch frames bins"]:
+        """Audio, ``[..., samples]`` or with its channels behind, to features."""
 
-    def synthesise(
-        self, features: Float[Array, "*batch frames bins"]
-    ) -> Float[Array, "*batch samples"]:
+    def synthesise(self, features: Float[Array, "*batch frames bins"]) -> Float[Array, "..."]:
         """Features to audio."""
 
 
@@ -130,6 +128,56 @@ class MelSpectrogram:
         return audio
 
 
+@dataclasses.dataclass(frozen=True)
+class Multichannel:
+    """Any representation, of each channel by itself, their bins side by side.
+
+    Attributes:
+      inner: of one channel.
+      channels: how many.
+    """
+
+    inner: Representation
+    channels: int
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame, of all channels."""
+        return self.inner.bins * self.channels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.inner.frame_rate
+
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed."""
+        return self.inner.fewest_frames
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return self.inner.samples(frames)
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return self.inner.frames(samples)
+
+    def analyse(
+        self, audio: Float[Array, "*batch samples channels"]
+    ) -> Float[Array, "*batch frames bins"]:
+        """Audio to the features of the first channel, then those of the next."""
+        features = self.inner.analyse(jnp.moveaxis(audio, -1, -2))
+        return jnp.concatenate(jnp.moveaxis(features, -3, 0), axis=-1)
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples channels"]:
+        """Features to audio, each channel by itself."""
+        parts = jnp.stack(jnp.split(features, self.channels, axis=-1), axis=-3)
+        return jnp.moveaxis(self.inner.synthesise(parts), -2, -1)
+
+
 REPRESENTATIONS = {"mel": MelSpectrogram}
 
 
@@ -143,13 +191,14 @@ def from_config(config: ConfigDict) -> Representation:
     kind = REPRESENTATIONS[keys.pop("name")]
     keys["fmax"] = keys["fmax"] or config.data.sample_rate / 2
     keys["win_length"] = keys["win_length"] or keys["n_fft"]
-    representation = kind(sample_rate=config.data.sample_rate, **keys)
+    representation: Representation = kind(sample_rate=config.data.sample_rate, **keys)
     try:
         samples = representation.samples(representation.fewest_frames)
         jax.eval_shape(representation.analyse, jax.ShapeDtypeStruct((samples,), jnp.float32))
     except ValueError as error:
         raise UserError(f"config.representation: {error}") from None
-    return representation
+    stereo = config.data.channels == "stereo"
+    return Multichannel(representation, 2) if stereo else representation
 
 
 def valid_frames(

@@ -1,43 +1,48 @@
 """A corpus: a table of clips, split into train, validation and test, and how to read them."""
 
-import collections
 import dataclasses
 import hashlib
-import json
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from aejax.data import audio_file
+from aejax.data import labels
+from aejax.data.audio_file import resampled_length
+from aejax.data.scan import Scan
+from aejax.data.table import SPLITS, Clips, Column
 from aejax.errors import UserError
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
-    """One recording.
+class Settings:
+    """How a folder or a pack becomes a corpus: see ``config.data``.
 
     Attributes:
-      name: its path below the corpus, or a made-up one for a synthetic clip.
-      frames: samples in time, at its own rate.
-      sample_rate: its own, in Hz.
-      channels: its own.
-      split: one of `SPLITS`.
-      labels: what is known about it, by name.
+      sample_rate: Hz, of what is read.
+      channels: one of `audio_file.CHANNEL_POLICIES`.
+      include: glob patterns; a file counts if its path matches any.
+      split_by: "file", or "folder" to keep each top-level folder in one split.
+      split_seed: another one draws other files or folders.
+      validation_fraction, test_fraction: of the files or folders.
+      labels: a table of labels; "" for ``labels.csv``, ``.tsv`` or ``.parquet`` beside the audio.
+      cache_bytes: of decoded audio kept in memory.
     """
 
-    name: str
-    frames: int
-    sample_rate: int
-    channels: int
-    split: str
-    labels: dict[str, str | float]
+    sample_rate: int = 16_000
+    channels: str = "mono"
+    include: tuple[str, ...] = ("*",)
+    split_by: str = "file"
+    split_seed: int = 0
+    validation_fraction: float = 0.1
+    test_fraction: float = 0.1
+    labels: str = ""
+    cache_bytes: int = 0
 
     @property
-    def seconds(self) -> float:
-        return self.frames / self.sample_rate
+    def channel_shape(self) -> tuple[int, ...]:
+        """What follows the samples in the shape of what is read."""
+        return (2,) if self.channels == "stereo" else ()
 
 
 @runtime_checkable
@@ -49,30 +54,35 @@ class Corpus(Protocol):
         """What to call it."""
 
     @property
-    def clips(self) -> Sequence[Clip]:
+    def clips(self) -> Clips:
         """All usable clips."""
 
     @property
-    def skipped(self) -> dict[str, str]:
+    def skipped(self) -> Mapping[str, str]:
         """The reason by name, for each file that could not be used."""
+
+    @property
+    def scanned(self) -> Scan | None:
+        """What was found in its files, if it has any."""
 
     @property
     def sample_rate(self) -> int:
         """Hz, of what `read` returns."""
 
-    def read(self, clip: Clip, start: int, length: int, speed: float = 1.0) -> np.ndarray:
-        """float32 ``[length]`` from ``start`` on, in samples at ``sample_rate``; then silence."""
+    @property
+    def channel_shape(self) -> tuple[int, ...]:
+        """``()``, or ``(2,)`` for stereo."""
+
+    def read(self, clip: int, start: int, length: int) -> np.ndarray:
+        """float32 ``[length, *channel_shape]`` of the clip of that index, from ``start`` on, in
+        samples at ``sample_rate``; then silence.
+
+        Raises:
+          UnusableAudio: it cannot be read any more.
+        """
 
 
-def samples_of(corpus: Corpus, clip: Clip, speed: float = 1.0) -> int:
-    """Samples a clip has at the corpus's rate, played at ``speed``."""
-    rate = round(clip.sample_rate * speed)
-    return audio_file.resampled_length(clip.frames, rate, corpus.sample_rate)
-
-
-def split_units(
-    units: Sequence[str], validation: float, test: float, seed: int = 0
-) -> dict[str, str]:
+def split_units(units: Sequence[str], validation: float, test: float, seed: int = 0) -> np.ndarray:
     """Which split each unit (a file or a folder) belongs to.
 
     A unit's place depends on a hash of its own name alone, so it stays where it is when others are
@@ -83,26 +93,125 @@ def split_units(
       units: names, each once.
       validation, test: the fractions of units to expect there.
       seed: another one gives another split.
+
+    Returns:
+      uint8, indices in `SPLITS`.
     """
-
-    def position(unit: str) -> float:
-        salted = f"{unit}\0{seed}" if seed else unit
-        digest = hashlib.sha256(salted.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8], "big") / 2**64
-
-    ordered = sorted(units, key=position)
-    split = {}
-    for unit in ordered:
-        place = position(unit)
-        split[unit] = (
-            "test" if place < test else "validation" if place < test + validation else "train"
-        )
-    for name in ("test", "validation"):
-        if name not in split.values():
-            rest = [unit for unit in ordered if split[unit] == "train"]
-            if rest:
-                split[rest[0]] = name
+    salt = f"\0{seed}" if seed else ""
+    places = np.asarray(
+        [
+            int.from_bytes(
+                hashlib.sha256((unit + salt).encode("utf-8", "surrogateescape")).digest()[:8], "big"
+            )
+            / 2**64
+            for unit in units
+        ]
+    )
+    train, held_out, unseen = (SPLITS.index(name) for name in SPLITS)
+    split = np.full(len(units), train, np.uint8)
+    split[places < test + validation] = held_out
+    split[places < test] = unseen
+    for empty in (unseen, held_out):
+        rest = np.flatnonzero(split == train)
+        if len(rest) and empty not in split:
+            split[rest[np.argmin(places[rest])]] = empty
     return split
+
+
+def duplicates(scanned: Scan) -> dict[int, int]:
+    """Rows of usable files that hold the same sound as an earlier one: row to that one's."""
+    rows = np.flatnonzero(scanned.usable())
+    _, first, inverse = np.unique(
+        scanned.facts["digest"][rows], return_index=True, return_inverse=True
+    )
+    first = first[inverse]
+    again = np.flatnonzero(first != np.arange(len(rows)))
+    return {int(rows[row]): int(rows[first[row]]) for row in again}
+
+
+def clips_of(
+    scanned: Scan, root: object, settings: Settings, table: labels.Table
+) -> tuple[Clips, np.ndarray, dict[str, str]]:
+    """The clips in what was scanned.
+
+    Of files that hold the same sound the first by name is used, so that nothing is in two splits.
+
+    Args:
+      scanned: all that is to be used.
+      root: named in messages.
+      settings: see there.
+      table: of labels.
+
+    Returns:
+      The clips, the row of each in ``scanned``, and the files left out with the reasons.
+
+    Raises:
+      UserError: none can be used, or not split as wished.
+    """
+    skipped, same = scanned.skipped(), duplicates(scanned)
+    skipped |= {
+        scanned.names[row]: f"the same sound as {scanned.names[first]}"
+        for row, first in same.items()
+    }
+    usable = scanned.usable()
+    usable[list(same)] = False
+    if not usable.any():
+        name, reason = next(iter(skipped.items()))
+        raise UserError(
+            f"none of the {len(skipped)} audio files below data.path={root} can be used;"
+            f" the first, {name}: {reason}"
+        )
+    rows = np.flatnonzero(usable)
+    files = scanned.names if usable.all() else scanned.names.take(rows)
+    split, folders = _split(files, root, settings)
+    columns = {"folder": folders} if (folders.values >= 0).any() else {}
+    columns |= table.columns(files)
+    # From files to clips, which is another thing where each channel is a clip.
+    facts = scanned.facts[rows]
+    channel = np.full(len(rows), -1)
+    if settings.channels == "each":
+        count = facts["channels"].astype(np.int64)
+        place = np.repeat(np.arange(len(rows)), count)
+        channel = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
+        channel[count[place] == 1] = -1
+        rows, facts, split, files = rows[place], facts[place], split[place], files.take(place)
+        columns = {
+            name: Column(column.categories, column.values[place])
+            for name, column in columns.items()
+        }
+    rates = facts["sample_rate"].astype(np.int64)
+    clips = Clips(
+        files=files,
+        frames=facts["frames"],
+        sample_rate=rates,
+        channels=facts["channels"],
+        channel=channel,
+        samples=resampled_length(facts["frames"], rates, settings.sample_rate),
+        split=split,
+        labels=columns,
+    )
+    return clips, rows, skipped
+
+
+def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.ndarray, Column]:
+    """The split of each file, and its top-level folder."""
+    names = [name.partition("/") for name in files]
+    folders = Column.of([folder if slash else "" for folder, slash, _ in names], numbers=False)
+    fractions = (settings.validation_fraction, settings.test_fraction, settings.split_seed)
+    if settings.split_by == "file":
+        return split_units(files, *fractions), folders
+    if not folders.categories:
+        raise UserError(
+            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
+            " use data.split_by='file'"
+        )
+    # A file beside the folders is a unit of its own.
+    units = [
+        folder if slash else name for name, (folder, slash, _) in zip(files, names, strict=True)
+    ]
+    different = sorted(set(units))
+    split = dict(zip(different, split_units(different, *fractions).tolist(), strict=True))
+    return np.asarray([split[unit] for unit in units], np.uint8), folders
 
 
 def check_splits(corpus: Corpus, excerpt: int) -> None:
@@ -111,64 +220,31 @@ def check_splits(corpus: Corpus, excerpt: int) -> None:
     Raises:
       UserError: a split is empty, or every clip is shorter than an excerpt.
     """
-    counts = collections.Counter(clip.split for clip in corpus.clips)
-    empty = [split for split in SPLITS if not counts[split]]
+    clips = corpus.clips
+    empty = [split for split in SPLITS if not len(clips.of_split(split))]
     if empty:
         raise UserError(
-            f"the corpus is too small for its splits: {len(corpus.clips)} usable clips leave"
+            f"the corpus is too small for its splits: {len(clips)} usable clips leave"
             f" {' and '.join(empty)} empty; add audio, or change data.split_by,"
             " data.validation_fraction or data.test_fraction"
         )
-    longest = max(corpus.clips, key=lambda clip: clip.seconds)
-    if samples_of(corpus, longest) < excerpt:
+    longest = int(np.argmax(clips.samples))
+    if clips.samples[longest] < excerpt:
         raise UserError(
             f"every clip is shorter than an excerpt of {excerpt / corpus.sample_rate:.2f} s (the"
-            f" longest, {longest.name}, has {longest.seconds:.2f} s); lower data.excerpt_seconds"
+            f" longest, {clips.name(longest)}, has {clips[longest].seconds:.2f} s); lower"
+            " data.excerpt_seconds"
         )
 
 
-def summary(corpus: Corpus, most_skipped: int = 10) -> str:
-    """The corpus in a few lines: clips, hours, sample rates, splits, files skipped and why."""
-    rates = collections.Counter(clip.sample_rate for clip in corpus.clips)
-    lines = [
-        f"corpus: {corpus.title}",
-        f"  {len(corpus.clips)} clips, {_hours(corpus.clips)}, "
-        + ", ".join(f"{count} at {rate} Hz" for rate, count in rates.most_common(5))
-        + (f", {len(rates) - 5} other rates" if len(rates) > 5 else "")
-        + f"; read at {corpus.sample_rate} Hz",
-    ]
-    for split in SPLITS:
-        clips = [clip for clip in corpus.clips if clip.split == split]
-        lines.append(f"  {split:<10} {len(clips):>6} clips, {_hours(clips)}")
-    if corpus.skipped:
-        lines.append(f"  {len(corpus.skipped)} files skipped:")
-        shown = list(corpus.skipped.items())[:most_skipped]
-        lines += [f"    {ascii(name)[1:-1]}: {reason}" for name, reason in shown]
-        if len(corpus.skipped) > most_skipped:
-            lines.append(f"    and {len(corpus.skipped) - most_skipped} more, in corpus.json")
-    return "\n".join(lines)
+def changes(now: Scan | None, then: Scan | None) -> list[str]:
+    """Names of the usable files that differ between two scans, or are in one of them alone."""
+    facts = [{} if scanned is None else _contents(scanned) for scanned in (now, then)]
+    names = facts[0].keys() | facts[1].keys()
+    return sorted(name for name in names if facts[0].get(name) != facts[1].get(name))
 
 
-def _hours(clips: Sequence[Clip]) -> str:
-    seconds = sum(clip.seconds for clip in clips)
-    return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds / 60:.1f} minutes"
-
-
-def as_dicts(corpus: Corpus) -> list[dict[str, Any]]:
-    """The table of clips, as JSON has it."""
-    return [dataclasses.asdict(clip) for clip in corpus.clips]
-
-
-def to_json(corpus: Corpus, entries: dict[str, dict[str, Any]]) -> str:
-    """What is known of a corpus, for ``corpus.json``; ``entries`` as
-    `aejax.data.folder.scan` returned them."""
-    return json.dumps(
-        {
-            "title": corpus.title,
-            "sample_rate": corpus.sample_rate,
-            "clips": as_dicts(corpus),
-            "skipped": corpus.skipped,
-            "scanned": entries,
-        },
-        indent=1,
-    )
+def _contents(scanned: Scan) -> dict[str, tuple[int, int]]:
+    rows = np.flatnonzero(scanned.usable()).tolist()
+    frames, digests = scanned.facts["frames"].tolist(), scanned.facts["digest"].tolist()
+    return {scanned.names[row]: (frames[row], digests[row]) for row in rows}

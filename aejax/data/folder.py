@@ -1,204 +1,107 @@
 """A folder of audio files as a corpus."""
 
-import concurrent.futures
-import dataclasses
-import fnmatch
-import functools
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aejax.data import audio_file
-from aejax.data.corpus import Clip, samples_of, split_units
-from aejax.errors import UserError
+from aejax.data import audio_file, labels
+from aejax.data import scan as scans
+from aejax.data.corpus import Settings, clips_of
+from aejax.data.scan import Scan
 
 
 class FolderCorpus:
     """All usable audio files below a folder.
 
-    Corpora whose audio fits in ``cache_bytes`` once decoded are kept in memory as they are read;
-    of larger ones each excerpt is read from its file.
+    As many clips as fit in ``settings.cache_bytes`` once decoded, in the order of their names, are
+    kept in memory as they are read; of the others each excerpt is read from its file.
+
+    Args:
+      root: the folder.
+      scanned: what is in it.
+      settings: how to read it.
+
+    Attributes:
+      rows: the row of each clip in ``scanned``.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        clips: Sequence[Clip],
-        skipped: dict[str, str],
-        *,
-        sample_rate: int,
-        channels: str,
-        cache_bytes: int,
-    ):
+    def __init__(self, root: Path, scanned: Scan, settings: Settings):
         self.title = str(root)
         self.root = root
-        self.clips = tuple(clips)
-        self.skipped = skipped
-        self.sample_rate = sample_rate
-        self.channels = channels
-        decoded = 4 * sum(samples_of(self, clip) for clip in self.clips)
-        self._whole = functools.cache(self._decode) if decoded <= cache_bytes else None
+        self.scanned = scanned
+        self.settings = settings
+        self.sample_rate = settings.sample_rate
+        self.channel_shape = settings.channel_shape
+        table = labels.load(labels.find(root, settings.labels))
+        self.clips, self.rows, self.skipped = clips_of(scanned, root, settings, table)
+        decoded = 4 * self.clips.samples * int(np.prod(self.channel_shape))
+        self._kept = np.cumsum(decoded) <= settings.cache_bytes
+        self._whole: dict[int, np.ndarray] = {}
 
-    def _decode(self, clip_name: str, length: int) -> np.ndarray:
-        return self._excerpt(clip_name, 0, length, 1.0)
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_whole": {}}  # a worker process reads for itself
 
-    def _excerpt(self, clip_name: str, start: int, length: int, speed: float) -> np.ndarray:
-        try:
-            return audio_file.read_excerpt(
-                self.root / clip_name,
-                start,
-                length,
-                sample_rate=self.sample_rate,
-                channels=self.channels,
-                speed=speed,
-            )
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{self.root / clip_name} was readable when the run began and is not any more"
-                f" ({' '.join(str(error).split())}); put it back, or start a new run"
-            ) from None
-
-    def read(self, clip: Clip, start: int, length: int, speed: float = 1.0) -> np.ndarray:
+    def read(self, clip: int, start: int, length: int) -> np.ndarray:
         """See `Corpus.read`."""
-        if self._whole is None:
-            return self._excerpt(clip.name, start, length, speed)
-        whole = self._whole(clip.name, samples_of(self, clip))
-        return audio_file.resampled_excerpt(
-            lambda first, count: whole[first : first + count],
-            len(whole),
-            round(self.sample_rate * speed),
+        if not self._kept[clip]:
+            return self._excerpt(clip, start, length)
+        whole = self._whole.get(clip)
+        if whole is None:
+            whole = self._whole[clip] = self._excerpt(clip, 0, int(self.clips.samples[clip]))
+        return audio_file.cut(whole, start, length)
+
+    def _excerpt(self, clip: int, start: int, length: int) -> np.ndarray:
+        path = self.root / self.clips.files[clip]
+        facts, channel = self.scanned.facts[self.rows[clip]], int(self.clips.channel[clip])
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise audio_file.UnusableAudio(f"unreadable: {error.strerror}") from None
+        if (status.st_size, status.st_mtime_ns) != (facts["bytes"], facts["modified_ns"]):
+            raise audio_file.UnusableAudio("changed since it was scanned")
+        return audio_file.read_excerpt(
+            path,
             start,
             length,
-            self.sample_rate,
+            sample_rate=self.sample_rate,
+            channels=self.settings.channels,
+            channel=channel if channel >= 0 else None,
         )
 
 
-def scan(
+def open_folder(
     root: Path,
+    settings: Settings,
     *,
-    sample_rate: int,
-    channels: str = "mono",
-    split_by: str = "file",
-    include: Sequence[str] = ("*",),
-    validation_fraction: float = 0.1,
-    test_fraction: float = 0.1,
-    split_seed: int = 0,
-    cache_bytes: int = 0,
-    known: dict[str, dict[str, Any]] | None = None,
-    progress: Callable[[Any, int], Any] = lambda items, total: items,
-) -> tuple[FolderCorpus, dict[str, dict[str, Any]]]:
-    """Finds every audio file below ``root`` and reads each from end to end once.
+    known: Scan | None = None,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+) -> FolderCorpus:
+    """Scans a folder; what was found is kept for the next time in the user's cache.
 
     Args:
       root: searched recursively.
-      sample_rate, channels: of what will be read (see `audio_file.read_excerpt`).
-      split_by: "file", or "folder" to keep each top-level folder in one split.
-      include: glob patterns; a file counts if its path below ``root`` matches any.
-      validation_fraction, test_fraction: of the files or folders.
-      split_seed: another one draws other files or folders.
-      cache_bytes: see `FolderCorpus`.
-      known: what an earlier scan found; files of the same size and time are not read again.
-      progress: wraps an iterable of a given length, for a progress bar.
-
-    Returns:
-      The corpus, and what was found in each file, to be given as ``known`` the next time.
+      settings: how to read it.
+      known: an earlier scan, should there be none in the cache.
+      progress: see `aejax.data.scan.scan`.
 
     Raises:
       UserError: the folder is not there, or holds no usable audio.
     """
-    names = _find(root, include)
-    look = functools.partial(_look, root, known or {})
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        entries = dict(zip(names, progress(pool.map(look, names), len(names)), strict=True))
-    skipped = {name: entry["skipped"] for name, entry in entries.items() if "skipped" in entry}
-    usable = [name for name in names if name not in skipped]
-    if not usable:
-        first = next(iter(skipped))
-        raise UserError(
-            f"none of the {len(skipped)} audio files below data.path={root} can be used;"
-            f" the first, {first}: {skipped[first]}"
-        )
-    units = _units(root, usable, split_by)
-    split = split_units(sorted(set(units.values())), validation_fraction, test_fraction, split_seed)
-    clips = [
-        Clip(
-            name=name,
-            frames=entries[name]["frames"],
-            sample_rate=entries[name]["sample_rate"],
-            channels=entries[name]["channels"],
-            split=split[units[name]],
-            labels={"folder": Path(name).parts[0]} if len(Path(name).parts) > 1 else {},
-        )
-        for name in usable
-    ]
-    corpus = FolderCorpus(
-        root, clips, skipped, sample_rate=sample_rate, channels=channels, cache_bytes=cache_bytes
+    cache = scans.cache_path(root, settings.include)
+
+    def save(found: Scan) -> None:
+        with contextlib.suppress(OSError):  # no room for a cache is no reason to stop
+            scans.save(cache, found)
+
+    scanned = scans.scan(
+        root,
+        include=settings.include,
+        known=scans.load(cache) or known,
+        save=save,
+        progress=progress,
     )
-    return corpus, entries
-
-
-def _find(root: Path, include: Sequence[str]) -> list[str]:
-    """Names of the audio files that count, at least one."""
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.path={root} {what}; give a folder of audio files")
-    names = [name for name in _audio_names(root) if _matches(name, include)]
-    if not names:
-        pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
-        raise UserError(
-            f"no audio files{pattern} below data.path={root}"
-            f" (looked for {' '.join(sorted(audio_file.SUFFIXES))})"
-        )
-    return names
-
-
-def _units(root: Path, names: Sequence[str], split_by: str) -> dict[str, str]:
-    """What each file moves between splits with: itself, or its top-level folder."""
-    if split_by == "file":
-        return {name: name for name in names}
-    if all(len(Path(name).parts) == 1 for name in names):
-        raise UserError(
-            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
-            " use data.split_by='file'"
-        )
-    return {name: Path(name).parts[0] for name in names}
-
-
-def _audio_names(root: Path) -> list[str]:
-    """Paths of audio files below ``root``, sorted.
-
-    Links to folders are not followed, and the folders of aejax's own runs are left out: what they
-    hold is made from the corpus.
-    """
-    names = []
-    for folder, below, files in os.walk(root):
-        if {"config.json", "corpus.json"} <= set(files):
-            below.clear()
-            continue
-        for file in files:
-            path = Path(folder, file)
-            if path.suffix.lower() in audio_file.SUFFIXES and not file.startswith("."):
-                names.append(path.relative_to(root).as_posix())
-    return sorted(names)
-
-
-def _matches(name: str, include: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
-
-
-def _look(root: Path, known: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
-    path = root / name
-    try:
-        stat = path.stat()
-    except OSError as error:
-        return {"skipped": f"unreadable: {error.strerror}"}
-    stamp = {"bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-    if known.get(name, {}).items() >= stamp.items():
-        return known[name]
-    try:
-        return stamp | dataclasses.asdict(audio_file.examine(path))
-    except audio_file.UnusableAudio as reason:
-        return stamp | {"skipped": str(reason)}
+    return FolderCorpus(root, scanned, settings)

@@ -1,27 +1,95 @@
-"""Batches of audio from a corpus: seeded, shuffled, resumable, read ahead by threads."""
+"""Batches of audio from a corpus: seeded, shuffled, resumable, sharded, read ahead by workers."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import grain
 import numpy as np
+from absl import flags
 
-from aejax.data.corpus import Clip, Corpus, samples_of
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.corpus import Corpus
+from aejax.errors import UserError
+
+# Other excerpts that are tried where one cannot be read, before it is an error.
+_MOST_LOST = 16
 
 
 class Batch(TypedDict):
     """What the host hands to the device.
 
     Attributes:
-      audio: float32 ``[batch, samples]``.
+      audio: float32 ``[batch, samples]``, or ``[batch, samples, 2]`` for stereo.
       length: int32 ``[batch]``, samples before the clip's end; the rest of the row is silence. 0
         marks a row that only fills up the batch.
       clip: int32 ``[batch]``, index in the corpus's clips.
+      place: float32 ``[batch]``, where in its clip the row lies: 0 at the beginning, 1 at the end.
+        Whoever takes a shorter excerpt of the row takes it from there, and so evenly of the clip.
+      lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
+        stands in for it in training; in evaluation the row counts for nothing.
+      noise: of the shape of ``audio``, where there is a noise corpus.
     """
 
     audio: np.ndarray
     length: np.ndarray
     clip: np.ndarray
+    place: np.ndarray
+    lost: np.ndarray
+    noise: NotRequired[np.ndarray]
+
+
+class Workers(NamedTuple):
+    """Who reads: see ``config.data``. Batches are the same, whoever does.
+
+    Attributes:
+      number: how many; 0 reads in the caller's thread.
+      kind: "thread" or "process".
+      report: told once of each clip that could not be read any more.
+    """
+
+    number: int = 4
+    kind: str = "thread"
+    report: Callable[[str], None] = lambda message: None
+
+    def read(self, dataset: grain.MapDataset, corpus: Corpus) -> Iterator[Batch]:
+        """The elements of a dataset in order, read ahead.
+
+        Raises:
+          UserError: a worker process died, or too much cannot be read any more.
+        """
+        processes = self.number if self.kind == "process" else 0
+        threads = 1 if processes else self.number
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        iterable = dataset.to_iter_dataset(options)
+        if processes:
+            if not flags.FLAGS.is_parsed():  # grain asks for some of its own
+                flags.FLAGS.mark_as_parsed()
+            iterable = iterable.mp_prefetch(
+                grain.MultiprocessingOptions(processes, per_worker_buffer_size=2)
+            )
+        reported: set[int] = set()
+        try:
+            for batch in iterable:
+                for clip in set(batch["lost"].tolist()) - {-1} - reported:
+                    reported.add(clip)
+                    self.report(_why_lost(corpus, clip))
+                yield batch
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise UserError(
+                "a process that reads audio died (out of memory?); the same command goes on from"
+                " the last checkpoint; a lower data.workers needs less"
+            ) from None
+
+
+def _why_lost(corpus: Corpus, clip: int) -> str:
+    try:
+        corpus.read(clip, 0, 1)
+        reason = "could not be read for a moment"
+    except UnusableAudio as error:
+        reason = str(error)
+    return f"left out from now on, {corpus.clips.name(clip)}: {reason}"
 
 
 class Window(NamedTuple):
@@ -41,16 +109,18 @@ class Windows(Sequence[Window]):
       split: which of them.
       excerpt: samples of a window.
       multiple: filling windows are added until their number is a multiple of this.
+      equal: one window for each clip instead, however long it is.
     """
 
-    def __init__(self, corpus: Corpus, split: str, excerpt: int, multiple: int = 1):
+    def __init__(
+        self, corpus: Corpus, split: str, excerpt: int, multiple: int = 1, equal: bool = False
+    ):
         self._excerpt = excerpt
-        self._clips = np.asarray(
-            [index for index, clip in enumerate(corpus.clips) if clip.split == split], np.int64
-        )
-        samples = [samples_of(corpus, corpus.clips[index]) for index in self._clips]
-        self._ends = np.cumsum([-(-count // excerpt) for count in samples])
-        self._size = -(-int(self._ends[-1]) // multiple) * multiple
+        self._clips = corpus.clips.of_split(split)
+        samples = corpus.clips.samples[self._clips]
+        counts = np.ones_like(samples) if equal else -(-samples // excerpt)
+        self._ends = np.cumsum(counts)
+        self._size = -(-int(counts.sum()) // multiple) * multiple
 
     def __len__(self) -> int:
         return self._size
@@ -65,17 +135,20 @@ class Windows(Sequence[Window]):
         return Window(int(self._clips[place]), (int(index) - before) * self._excerpt)
 
 
-def _row(corpus: Corpus, clip: int, start: int, excerpt: int, speed: float) -> Batch:
-    entry: Clip = corpus.clips[clip]
-    remaining = samples_of(corpus, entry, speed) - start
-    return {
-        "audio": corpus.read(entry, start, excerpt, speed),
-        "length": np.asarray(min(excerpt, remaining), np.int32),
-        "clip": np.asarray(clip, np.int32),
-    }
+class Drawing(NamedTuple):
+    """How a random excerpt is drawn: see ``config.data``.
 
+    Attributes:
+      length: samples that are read.
+      equal: each clip is drawn as often as any other, instead of by its duration.
+      silence_db: an excerpt whose level is below this, dB re full scale, is drawn again,
+      redraws: up to so many times from the same clip; then the loudest of them is taken.
+    """
 
-_READ = grain.ReadOptions(num_threads=4, prefetch_buffer_size=8)
+    length: int
+    equal: bool = False
+    silence_db: float = -60.0
+    redraws: int = 0
 
 
 def train_batches(
@@ -84,40 +157,118 @@ def train_batches(
     excerpt: int,
     batch_size: int,
     seed: int,
-    speeds: Sequence[float] = (1.0,),
     start: int = 0,
+    drawing: Drawing | None = None,
+    noise: Corpus | None = None,
+    workers: Workers = Workers(),  # noqa: B008  a tuple
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Endless batches of random excerpts from the training clips.
 
     In an epoch each clip is drawn once for every excerpt length it has, so long clips count for
-    more, in a new order each time. Batch k is the same for any number of threads and depends on
+    more, in a new order each time. Batch k is the same for any number of workers and depends on
     ``seed`` and k alone, so the step number is all that a checkpoint has to keep.
 
     Args:
       corpus: to read from.
-      excerpt: samples of each row.
-      batch_size: rows.
-      seed: of order, positions and speeds.
-      speeds: one of these is drawn for each excerpt; how much faster to play it.
+      excerpt: samples that count as one draw.
+      batch_size: rows, of all shards together.
+      seed: of order and positions.
       start: the batch to begin with.
+      drawing: of an excerpt; by default of ``excerpt`` samples.
+      noise: what the noise of each row is drawn from.
+      workers: who read.
+      shard: this process's index and how many there are. Each reads a stretch of the rows of every
+        batch, so that together they read what one alone would.
+
+    Raises:
+      UserError: the batch cannot be shared out evenly.
     """
+    index, count = shard
+    if batch_size % count:
+        raise UserError(f"a batch of {batch_size} cannot be shared out to {count} processes")
+    drawing = drawing or Drawing(excerpt)
+    windows = Windows(corpus, "train", excerpt, equal=drawing.equal)
+    noises = None if noise is None else Windows(noise, "train", excerpt)
 
     def draw(window: Window, rng: np.random.Generator) -> Batch:
-        speed = speeds[int(rng.integers(len(speeds)))]
-        free = samples_of(corpus, corpus.clips[window.clip], speed) - excerpt
-        first = int(rng.integers(free + 1)) if free > 0 else 0
-        return _row(corpus, window.clip, first, excerpt, speed)
+        row = _draw(corpus, windows, window, drawing, rng)
+        if noise is not None and noises is not None:
+            other = noises[int(rng.integers(len(noises)))]
+            row["noise"] = _noise(noise, noises, other, drawing.length, rng)
+        return row
 
     dataset = (
-        grain.MapDataset.source(Windows(corpus, "train", excerpt))
+        grain.MapDataset.source(windows)
         .seed(seed)
         .shuffle()
         .repeat()
         .random_map(draw)
-        .batch(batch_size, drop_remainder=True)
-        .slice(slice(start, None))
+        .batch(batch_size // count, drop_remainder=True)
+        .slice(slice(start * count + index, None, count))
     )
-    return iter(dataset.to_iter_dataset(_READ))
+    return workers.read(dataset, corpus)
+
+
+def _draw(
+    corpus: Corpus,
+    windows: Windows,
+    window: Window,
+    drawing: Drawing,
+    rng: np.random.Generator,
+) -> Batch:
+    """An excerpt of the window's clip; of another one's, where it cannot be read any more."""
+    lost = -1
+    for _ in range(_MOST_LOST):
+        samples = int(corpus.clips.samples[window.clip])
+        try:
+            place, audio = _loud_enough(corpus, window.clip, samples, drawing, rng)
+        except UnusableAudio:
+            lost = window.clip
+            window = windows[int(rng.integers(len(windows)))]
+            continue
+        return {
+            "audio": audio,
+            "length": np.asarray(min(drawing.length, samples), np.int32),
+            "clip": np.asarray(window.clip, np.int32),
+            "place": np.asarray(place, np.float32),
+            "lost": np.asarray(lost, np.int32),
+        }
+    raise UserError(
+        f"{_MOST_LOST} clips one after the other could not be read any more, the last"
+        f" {_why_lost(corpus, lost).partition(', ')[2]}"
+    )
+
+
+def _loud_enough(
+    corpus: Corpus, clip: int, samples: int, drawing: Drawing, rng: np.random.Generator
+) -> tuple[float, np.ndarray]:
+    """The place of an excerpt, and the excerpt: the first that is no silence, or the loudest."""
+    free = max(0, samples - drawing.length)
+    loudest, best = -1.0, (0.0, np.zeros(0, np.float32))
+    for _ in range(1 + drawing.redraws):
+        place = float(rng.random(dtype=np.float32))
+        audio = corpus.read(clip, round(place * free), drawing.length)
+        if not drawing.redraws:
+            return place, audio
+        level = float(np.mean(np.square(audio)))
+        if level > loudest:
+            loudest, best = level, (place, audio)
+        if level >= 10 ** (drawing.silence_db / 10) or not free:
+            break
+    return best
+
+
+def _noise(
+    noise: Corpus, windows: Windows, window: Window, length: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A stretch of noise, repeated where it is too short; silence where it cannot be read."""
+    try:
+        row = _draw(noise, windows, window, Drawing(length), rng)
+    except UserError:
+        return np.zeros((length, *noise.channel_shape), np.float32)
+    there = row["audio"][: int(row["length"])]
+    return np.resize(there, (length, *there.shape[1:]))
 
 
 class Batches:
@@ -129,10 +280,20 @@ class Batches:
       corpus, split: to read from.
       excerpt: samples of each row.
       batch_size: rows.
+      workers: who read.
     """
 
-    def __init__(self, corpus: Corpus, split: str, *, excerpt: int, batch_size: int):
+    def __init__(
+        self,
+        corpus: Corpus,
+        split: str,
+        *,
+        excerpt: int,
+        batch_size: int,
+        workers: Workers = Workers(),  # noqa: B008  a tuple
+    ):
         self._corpus, self._excerpt, self._batch_size = corpus, excerpt, batch_size
+        self._workers = workers
         self._windows = Windows(corpus, split, excerpt, multiple=batch_size)
 
     def __len__(self) -> int:
@@ -140,14 +301,22 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
-        return iter(dataset.to_iter_dataset(_READ))
+        return self._workers.read(dataset, self._corpus)
 
     def _read(self, window: Window) -> Batch:
+        audio = np.zeros((self._excerpt, *self._corpus.channel_shape), np.float32)
+        length, lost = 0, -1
         if window.clip >= 0:
-            return _row(self._corpus, window.clip, window.start, self._excerpt, 1.0)
-        silence = np.zeros(self._excerpt, np.float32)
+            remaining = int(self._corpus.clips.samples[window.clip]) - window.start
+            try:
+                audio = self._corpus.read(window.clip, window.start, self._excerpt)
+                length = min(self._excerpt, remaining)
+            except UnusableAudio:
+                lost = window.clip
         return {
-            "audio": silence,
-            "length": np.asarray(0, np.int32),
-            "clip": np.asarray(-1, np.int32),
+            "audio": audio,
+            "length": np.asarray(length, np.int32),
+            "clip": np.asarray(window.clip, np.int32),
+            "place": np.zeros((), np.float32),
+            "lost": np.asarray(lost, np.int32),
         }

@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from aejax.data import audio_file
-from aejax.data.corpus import Clip, split_units
+from aejax.data.corpus import Settings, split_units
+from aejax.data.table import Clips, Column, Strings
 
 SAMPLE_RATE = 16_000
 _LOUDEST_DB, _SOFTEST_DB = -10.0, -30.0
@@ -129,57 +131,69 @@ FAMILIES: dict[str, Callable[[Rng, float, int], np.ndarray]] = {
 
 
 class SyntheticCorpus:
-    """``clips`` sounds of ``seconds`` each; what clip k sounds like depends on seed and k alone."""
+    """``clips`` sounds of ``seconds`` each; what clip k sounds like depends on seed and k alone.
 
-    skipped: dict[str, str] = {}
-    sample_rate: int
+    Args:
+      clips: how many.
+      seconds: of each.
+      seed: of what they sound like.
+      settings: how to read them. They are split each by itself; every channel is the same.
+    """
 
-    def __init__(
-        self,
-        *,
-        clips: int,
-        seconds: float,
-        seed: int,
-        sample_rate: int = SAMPLE_RATE,
-        validation_fraction: float = 0.1,
-        test_fraction: float = 0.1,
-        split_seed: int = 0,
-        cache_bytes: int = 2**28,
-    ):
+    scanned: None = None
+
+    def __init__(self, *, clips: int, seconds: float, seed: int, settings: Settings):
         self.title = f"built-in ({', '.join(FAMILIES)}; seed {seed})"
-        self.sample_rate = sample_rate
+        self.skipped: dict[str, str] = {}
+        self.sample_rate = settings.sample_rate
+        self.channel_shape = settings.channel_shape
         self._seed = seed
         names = [f"synthetic/{index:06d}" for index in range(clips)]
-        split = split_units(names, validation_fraction, test_fraction, split_seed)
-        self.clips = tuple(
-            Clip(
-                name=name,
-                frames=round(seconds * SAMPLE_RATE),
-                sample_rate=SAMPLE_RATE,
-                channels=1,
-                split=split[name],
-                labels=dataclasses.asdict(_recipe(seed, index)),
-            )
-            for index, name in enumerate(names)
+        frames = np.full(clips, round(seconds * SAMPLE_RATE))
+        recipes = [_recipe(seed, index) for index in range(clips)]
+        self.clips = Clips(
+            files=Strings.of(names),
+            frames=frames,
+            sample_rate=np.full(clips, SAMPLE_RATE),
+            channels=np.ones(clips, np.int32),
+            channel=np.full(clips, -1),
+            samples=audio_file.resampled_length(frames, SAMPLE_RATE, self.sample_rate),
+            split=split_units(
+                names, settings.validation_fraction, settings.test_fraction, settings.split_seed
+            ),
+            labels={
+                "family": Column.of([recipe.family for recipe in recipes]),
+                "pitch": Column(None, np.asarray([recipe.pitch for recipe in recipes])),
+                "loudness": Column(None, np.asarray([recipe.loudness for recipe in recipes])),
+            },
         )
         # As many clips as fit are kept; others are made anew when they are asked for.
-        kept = max(1, int(cache_bytes / (4 * seconds * SAMPLE_RATE)))
+        kept = max(1, int(settings.cache_bytes / (4 * seconds * SAMPLE_RATE)))
+        self._kept = kept
         self._audio = functools.lru_cache(maxsize=kept)(self._make)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_audio"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._audio = functools.lru_cache(maxsize=self._kept)(self._make)
 
     def _make(self, index: int, samples: int) -> np.ndarray:
         return _render(self._seed, index, samples)
 
-    def read(self, clip: Clip, start: int, length: int, speed: float = 1.0) -> np.ndarray:
+    def read(self, clip: int, start: int, length: int) -> np.ndarray:
         """See `aejax.data.corpus.Corpus.read`."""
-        audio = self._audio(int(clip.name.rpartition("/")[2]), clip.frames)
-        return audio_file.resampled_excerpt(
+        audio = self._audio(clip, int(self.clips.frames[clip]))
+        excerpt = audio_file.resampled_excerpt(
             lambda first, count: audio[first : first + count],
             len(audio),
-            round(SAMPLE_RATE * speed),
+            SAMPLE_RATE,
             start,
             length,
             self.sample_rate,
         )
+        return np.stack([excerpt] * 2, axis=1) if self.channel_shape else excerpt
 
 
 @dataclasses.dataclass(frozen=True)

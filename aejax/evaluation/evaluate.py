@@ -110,7 +110,7 @@ class Evaluator:
 
 @functools.partial(jax.jit, static_argnames="representation")
 def analyse(
-    audio: Float[Array, "batch samples"], *, representation: Representation
+    audio: Float[Array, "batch samples *channels"], *, representation: Representation
 ) -> Float[Array, "batch frames bins"]:
     """`Representation.analyse`, compiled."""
     return representation.analyse(audio)
@@ -119,7 +119,7 @@ def analyse(
 @functools.partial(jax.jit, static_argnames="representation")
 def synthesise(
     features: Float[Array, "batch frames bins"], *, representation: Representation
-) -> Float[Array, "batch samples"]:
+) -> Float[Array, "batch samples *channels"]:
     """`Representation.synthesise`, compiled."""
     return representation.synthesise(features)
 

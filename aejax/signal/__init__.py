@@ -17,7 +17,7 @@ from aejax.signal.mel import (
 from aejax.signal.mel_inversion import mel_to_linear
 from aejax.signal.pcen import pcen
 from aejax.signal.phase import griffin_lim
-from aejax.signal.resampling import resample
+from aejax.signal.resampling import play_at_speed, resample
 from aejax.signal.scale import (
     amplitude_to_db,
     db_to_amplitude,
@@ -59,6 +59,7 @@ __all__ = [
     "natural_log",
     "overlap_add",
     "pcen",
+    "play_at_speed",
     "power",
     "power_to_db",
     "resample",

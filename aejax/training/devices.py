@@ -26,7 +26,9 @@ class Devices:
 
     def place(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, split along its first axis; names of clips stay behind."""
-        return jax.device_put({key: batch[key] for key in ("audio", "length")}, self._split)
+        keys = ("audio", "length", "place", "noise")
+        placed = {key: batch[key] for key in keys if key in batch}
+        return jax.device_put(placed, self._split)
 
     def copy(self, tree: Any) -> Any:
         """A pytree on every device."""

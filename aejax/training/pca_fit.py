@@ -33,7 +33,7 @@ class Fit(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("representation", "downsampling"))
 def _blocks(
-    audio: Float[Array, "batch samples"],
+    audio: Float[Array, "batch samples *channels"],
     length: Int[Array, " batch"],
     *,
     representation: Representation,

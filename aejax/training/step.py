@@ -9,7 +9,7 @@ import optax
 
 from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
-from aejax.training.augmentation import Augmentation, augment
+from aejax.training.augmentation import Augmentation, augment, random_masks
 from aejax.training.losses import masked_mean_square
 from aejax.training.state import TrainState
 
@@ -22,21 +22,43 @@ def make_train_step(
     model: autoencoder.Autoencoder,
     tx: optax.GradientTransformation,
     *,
+    samples: int,
     downsampling: int,
     augmentation: Augmentation,
 ) -> TrainStep:
-    """The step as a pure function, to be compiled once."""
+    """The step as a pure function, to be compiled once.
+
+    Args:
+      representation: of the audio.
+      model: trained on its features.
+      tx: the optimiser.
+      samples: of an excerpt; the batch has ``augmentation.span(samples)``.
+      downsampling: frames in a block.
+      augmentation: of the audio, and of what the model sees of the features.
+    """
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, dropout_key = jax.random.split(key)
-        features = representation.analyse(augment(augment_key, batch["audio"], augmentation))
-        mask = valid_frames(representation, batch["length"], features.shape[1], downsampling)
+        augment_key, mask_key, dropout_key = jax.random.split(key, 3)
+        audio, length = augment(
+            augment_key,
+            batch["audio"],
+            batch["length"],
+            batch["place"],
+            augmentation,
+            samples=samples,
+            noise=batch.get("noise"),
+        )
+        features = representation.analyse(audio)
+        mask = valid_frames(representation, length, features.shape[1], downsampling)
+        seen = features
+        if augmentation.time_masks or augmentation.frequency_masks:
+            seen = random_masks(mask_key, features, state.constants["mean"], augmentation)
 
         def loss(params: dict) -> tuple[jax.Array, Metrics]:
             variables = {"params": params, "constants": state.constants}
             reconstruction = autoencoder.reconstruct(
-                model, variables, features, dropout_key=dropout_key
+                model, variables, seen, dropout_key=dropout_key
             )
             error = (reconstruction - features) / state.constants["scale"]
             terms = {"loss/features": masked_mean_square(error, mask)}

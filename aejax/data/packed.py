@@ -1,0 +1,149 @@
+"""Packed corpora: decoded, resampled audio in a few large ArrayRecord files.
+
+A pack is a folder with
+
+- ``shard-*.array_record``: every clip's records one after the other (`aejax.data.record`);
+- ``index.npz``: what was found in each file (`aejax.data.scan.Scan`), and where its records are;
+- ``labels.csv``: the labels, if there are any;
+- ``pack.json``, written last: how it was made, and every shard's SHA-256.
+
+It is read without the files it was made from; splits, labels and batches are the same.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader
+
+from aejax.data import audio_file, labels, table
+from aejax.data import scan as scans
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.corpus import Settings, clips_of
+from aejax.data.record import CHUNK, decode
+from aejax.errors import UserError
+
+VERSION = 1
+_READER = "readahead_buffer_size:0"  # excerpts are read here and there
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a folder is a pack that was finished."""
+    return (path / "pack.json").is_file()
+
+
+class PackedCorpus:
+    """A pack as a corpus.
+
+    Args:
+      root: the pack's folder.
+      settings: of which the sample rate and the channels must be those it was packed with.
+
+    Raises:
+      UserError: it is damaged, or was packed with other settings.
+    """
+
+    def __init__(self, root: Path, settings: Settings):
+        self.title = f"{root} (packed)"
+        self.root = root
+        self.sample_rate = settings.sample_rate
+        self.channel_shape = settings.channel_shape
+        self.about = about(root)
+        for key in ("sample_rate", "channels"):
+            if self.about[key] != getattr(settings, key):
+                raise UserError(
+                    f"{root} was packed with {key}={self.about[key]}; set"
+                    f" data.{key}={self.about[key]}, or pack it again with"
+                    f" --{key}={getattr(settings, key)}"
+                )
+        try:
+            arrays = table.load_arrays(root / "index.npz")
+            everything = scans.from_arrays(arrays)
+            self._shard, self._first = arrays["shard"], arrays["first"]
+            if not len(self._shard) == len(self._first) == len(everything.names):
+                raise ValueError("columns of different lengths")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{root / 'index.npz'} is damaged ({error}); pack it again") from None
+        chosen = np.flatnonzero(
+            [scans.matches(name, settings.include) for name in everything.names]
+        )
+        if not len(chosen):
+            raise UserError(f"nothing in {root} matches data.include={settings.include}")
+        self.scanned = everything.take(chosen)
+        given = labels.load(labels.find(root, settings.labels))
+        self.clips, rows, self.skipped = clips_of(self.scanned, root, settings, given)
+        self._rows = chosen[rows]
+        self._readers: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_readers": {}}
+
+    def read(self, clip: int, start: int, length: int) -> np.ndarray:
+        """See `Corpus.read`."""
+        row = int(self._rows[clip])
+        samples, channel = int(self.clips.samples[clip]), int(self.clips.channel[clip])
+        first, last = start // CHUNK, (min(start + length, samples) - 1) // CHUNK
+        if first > last or start >= samples:
+            return np.zeros((length, *self.channel_shape), np.float32)
+        begin = int(self._first[row]) + max(0, channel) * -(-samples // CHUNK)
+        try:
+            data = self._reader(int(self._shard[row])).read(
+                list(range(begin + first, begin + last + 1))
+            )
+        except (OSError, ValueError, RuntimeError, IndexError) as error:
+            reason = " ".join(str(error).split())
+            raise UnusableAudio(f"unreadable in its shard: {reason}") from None
+        records = [decode(piece) for piece in data]
+        name = self.clips.name(clip)
+        for place, record in enumerate(records, start=first):
+            if (record.name, record.start) != (name, place * CHUNK):
+                raise UnusableAudio("another clip's record in its place")
+        audio = np.concatenate([record.audio for record in records])
+        if not self.channel_shape:
+            audio = audio[:, 0]
+        return audio_file.cut(audio, start - first * CHUNK, length)
+
+    def _reader(self, shard: int) -> Any:
+        if shard not in self._readers:
+            path = self.root / self.about["shards"][shard]["name"]
+            self._readers[shard] = ArrayRecordReader(str(path), _READER)
+        return self._readers[shard]
+
+    def damage(self, progress: Callable[[Any, int, str], Any]) -> dict[str, str]:
+        """Compares every shard with its checksum: the reason by name, of those that differ."""
+        found = {}
+        for shard in progress(self.about["shards"], len(self.about["shards"]), "checking shards"):
+            path = self.root / shard["name"]
+            try:
+                if sha256(path) != shard["sha256"]:
+                    found[shard["name"]] = "its checksum is another; pack it again"
+            except OSError as error:
+                found[shard["name"]] = f"unreadable: {error.strerror}"
+        return found
+
+
+def about(root: Path) -> dict[str, Any]:
+    """``pack.json``, checked as far as it is used."""
+    path = root / "pack.json"
+    try:
+        found = json.loads(path.read_text())
+        names = [shard["name"] for shard in found["shards"]]
+        # A name from a file: it must not lead out of the folder.
+        good = all(os.path.basename(name) == name and name not in ("", ".", "..") for name in names)
+        good = good and isinstance(found["sample_rate"], int) and found["version"] == VERSION
+        good = good and all(isinstance(shard["sha256"], str) for shard in found["shards"])
+        if not good or found["channels"] not in audio_file.CHANNEL_POLICIES:
+            raise ValueError("not of this version")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}); pack it again") from None
+    return found
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

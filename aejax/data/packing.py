@@ -1,0 +1,217 @@
+"""Making a pack of a folder: see `aejax.data.packed` for what is in one."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordWriter
+
+from aejax.data import audio_file, labels, packed, table
+from aejax.data import scan as scans
+from aejax.data.folder import FolderCorpus
+from aejax.data.record import CHUNK, Record, encode
+from aejax.data.table import Strings
+from aejax.data.threads import in_order
+from aejax.errors import UserError
+
+_PIECE = 1 << 11  # records that are decoded at a time: 256 MB
+_WRITER = "group_size:1,uncompressed"  # any record can be read alone
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """What goes into one file: these rows of the scan."""
+
+    name: str
+    rows: range
+
+
+def pack(
+    source: FolderCorpus,
+    out: Path,
+    *,
+    encoding: str = "pcm16",
+    shard_bytes: int = 1 << 28,
+    jobs: int | None = None,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+) -> None:
+    """Packs a corpus, many files at a time; goes on where an earlier attempt stopped.
+
+    A file that cannot be read any more is left out, and listed with the reason in the pack.
+
+    Args:
+      source: its clips, as they would be read for training.
+      out: a folder, made if it is not there.
+      encoding: one of `record.ENCODINGS`: "pcm16" is fastest, "flac" smallest, "float32" exact.
+      shard_bytes: the size of a shard, about, before FLAC makes it smaller.
+      jobs: threads; as many as there are cores by default.
+      progress: wraps an iterable of a given length, for a progress bar.
+
+    Raises:
+      UserError: ``out`` holds something else, or another pack.
+    """
+    how = {
+        "version": packed.VERSION,
+        "sample_rate": source.sample_rate,
+        "channels": source.settings.channels,
+        "encoding": encoding,
+        "shard_bytes": shard_bytes,
+    }
+    _make_room(out, how)
+    plan = _plan(source, 4 if encoding == "float32" else 2, shard_bytes)
+    files = len(source.scanned.names)
+    finished: list[dict[str, Any]] = []
+    work = _pack_shards(source, out, plan, encoding, jobs or os.cpu_count() or 1, finished)
+    for _ in progress(work, files, "packing"):
+        pass
+    shard, first = np.full(files, -1, np.int32), np.zeros(files, np.int64)
+    problems = list(source.scanned.problems)
+    for number, (part, done) in enumerate(zip(plan, finished, strict=True)):
+        shard[part.rows], first[part.rows] = number, done["first"]
+        for row, reason in done["problems"].items():
+            problems[int(row)] = reason
+    scanned = dataclasses.replace(source.scanned, problems=Strings.of(problems))
+    table.save_arrays(
+        out / "index.npz", scans.as_arrays(scanned) | {"shard": shard, "first": first}
+    )
+    given = labels.load(labels.find(source.root, source.settings.labels))
+    if given.rows:
+        labels.save(out / "labels.csv", given)
+    shards = [{key: done[key] for key in ("name", "bytes", "sha256")} for done in finished]
+    _write_json(out / "pack.json", how | {"shards": shards})
+    for leftover in ("packing.json", *(f"{part.name}.json" for part in plan)):
+        (out / leftover).unlink(missing_ok=True)
+
+
+def _make_room(out: Path, how: dict[str, Any]) -> None:
+    """Refuses a folder of something else; notes what is being made in one of its own."""
+    begun = out / "packing.json"
+    if packed.is_pack(out):
+        raise UserError(f"{out} holds a finished pack; give another folder")
+    if begun.is_file():
+        if json.loads(begun.read_text()) != how:
+            raise UserError(f"{out} holds a pack begun with other settings; give another folder")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already and is no pack; give another folder")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(begun, how)
+
+
+def _plan(source: FolderCorpus, width: int, shard_bytes: int) -> list[_Shard]:
+    """Cuts the files, in the order of their names, into shards of about that many bytes."""
+    size = np.zeros(len(source.scanned.names), np.int64)
+    samples = source.clips.samples * int(np.prod(source.channel_shape))
+    np.add.at(size, source.rows, samples * width)
+    place = (np.cumsum(size) - size) // shard_bytes
+    cuts = [0, *(np.flatnonzero(np.diff(place)) + 1).tolist(), len(size)]
+    names = [
+        f"shard-{number:05d}-of-{len(cuts) - 1:05d}.array_record" for number in range(len(cuts) - 1)
+    ]
+    return [
+        _Shard(name, range(begin, end))
+        for name, begin, end in zip(names, cuts[:-1], cuts[1:], strict=True)
+    ]
+
+
+def _pack_shards(
+    source: FolderCorpus,
+    out: Path,
+    plan: list[_Shard],
+    encoding: str,
+    jobs: int,
+    finished: list[dict[str, Any]],
+) -> Iterator[int]:
+    """Writes the shards that are not there, one after the other; yields each file's row.
+
+    ``finished`` gets what there is to know of each, which is kept beside it until all are done.
+    """
+    for part in plan:
+        note, path = out / f"{part.name}.json", out / part.name
+        identity = _identity(source, part)
+        done = json.loads(note.read_text()) if note.is_file() else {}
+        if done.get("identity") == identity and path.is_file():
+            yield from part.rows
+        else:
+            done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
+            beside = out / f"{part.name}.part"
+            yield from _write_shard(source, beside, part, encoding, jobs, done)
+            done |= {"bytes": beside.stat().st_size, "sha256": packed.sha256(beside)}
+            beside.replace(path)
+            _write_json(note, done)
+        finished.append(done)
+
+
+def _write_shard(
+    source: FolderCorpus,
+    path: Path,
+    part: _Shard,
+    encoding: str,
+    jobs: int,
+    done: dict[str, Any],
+) -> Iterator[int]:
+    writer = ArrayRecordWriter(str(path), _WRITER)
+    pieces = [
+        (row, clip, start)
+        for row in part.rows
+        for clip in range(*np.searchsorted(source.rows, [row, row + 1]).tolist())
+        for start in range(0, int(source.clips.samples[clip]), _PIECE * CHUNK)
+    ]
+    coded = in_order(
+        lambda piece: _encode(source, piece[1], piece[2], encoding),
+        pieces,
+        threads=jobs,
+        ahead=jobs,
+    )
+    records, first = 0, dict[int, int]()
+    try:
+        for (row, _, _), result in zip(pieces, coded, strict=True):
+            first.setdefault(row, records)
+            if isinstance(result, str):
+                done["problems"][row] = result
+                continue
+            for data in result:
+                writer.write(data)
+            records += len(result)
+            yield row
+    finally:
+        writer.close()
+    done["first"] = [first.get(row, 0) for row in part.rows]
+
+
+def _encode(source: FolderCorpus, clip: int, start: int, encoding: str) -> list[bytes] | str:
+    """The records of a piece of a clip, or the reason why there are none."""
+    length = min(_PIECE * CHUNK, int(source.clips.samples[clip]) - start)
+    try:
+        audio = source.read(clip, start, length).reshape(length, -1)
+    except audio_file.UnusableAudio as reason:
+        return str(reason)
+    name = source.clips.name(clip)
+    return [
+        encode(
+            Record(encoding, source.sample_rate, start + place, audio[place : place + CHUNK], name)
+        )
+        for place in range(0, length, CHUNK)
+    ]
+
+
+def _identity(source: FolderCorpus, part: _Shard) -> str:
+    """Of what a shard is made from: a hash of names and contents."""
+    digest = hashlib.sha256()
+    for row in part.rows:
+        facts = source.scanned.facts[row]
+        line = f"{source.scanned.names[row]}\0{facts['digest']}\0{facts['frames']}\0"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+        digest.update(source.scanned.problems[row].encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.replace(path)

@@ -1,0 +1,247 @@
+"""Preflight: what a corpus holds and what is wrong with it, before anything is trained on it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from aejax.data.corpus import Corpus
+from aejax.data.scan import NO_AUDIO, Scan
+from aejax.data.table import SPLITS
+from aejax.errors import plain
+
+# A file is silent if its peak is below this (dB re full scale), clipped if more than this fraction
+# of its samples is, and anti-phase if the mean of its channels has less than this fraction (-20 dB)
+# of their power.
+SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
+
+_DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
+_LEVELS = (-np.inf, -70, -60, -50, -40, -30, -25, -20, -15, -10, -5, np.inf)  # dB re full scale
+# Reasons to leave a file out, by how they begin.
+_KINDS = {
+    "empty": ("empty file", "no audio in it"),
+    "truncated": ("truncated",),
+    "non-finite": ("non-finite", "samples up to"),
+    "contradictory": ("a header that contradicts", "a sample rate of"),
+    "duplicate": ("the same sound as",),
+    "unreadable": ("",),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Preflight:
+    """What is known of a corpus.
+
+    Attributes:
+      title: of the corpus.
+      read_at: Hz.
+      clips: how many are used.
+      seconds: of all of them.
+      splits: clips and seconds by split.
+      sample_rates, channels, formats: files by what they have.
+      durations, levels: histograms, (low, high, files); seconds, and RMS in dB re full scale.
+      left_out: the reason by name, by kind.
+      noticed: what is used all the same, by kind: silent, clipped, anti-phase.
+      other_files: how many are no audio.
+      labels: how many different values each has.
+    """
+
+    title: str
+    read_at: int
+    clips: int
+    seconds: float
+    splits: Mapping[str, Mapping[str, float]]
+    sample_rates: Mapping[str, int]
+    channels: Mapping[str, int]
+    formats: Mapping[str, int]
+    durations: Sequence[tuple[float, float, int]]
+    levels: Sequence[tuple[float, float, int]]
+    left_out: Mapping[str, Mapping[str, str]]
+    noticed: Mapping[str, Mapping[str, str]]
+    other_files: int
+    labels: Mapping[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``json.dumps``: an open end of a histogram is None."""
+        plain = dataclasses.asdict(self)
+        for name in ("durations", "levels"):
+            plain[name] = [
+                [low if np.isfinite(low) else None, high if np.isfinite(high) else None, count]
+                for low, high, count in plain[name]
+            ]
+        return plain
+
+
+def preflight(corpus: Corpus) -> Preflight:
+    """Looks at a corpus; reads no audio."""
+    clips, scanned = corpus.clips, corpus.scanned
+    seconds = clips.seconds()
+    used = _used(corpus, scanned)
+    left_out: dict[str, dict[str, str]] = {}
+    for name, reason in corpus.skipped.items():
+        kind = next(k for k, begins in _KINDS.items() if reason.startswith(begins))
+        left_out.setdefault(kind, {})[name] = reason
+    return Preflight(
+        title=corpus.title,
+        read_at=corpus.sample_rate,
+        clips=len(clips),
+        seconds=float(seconds.sum()),
+        splits={
+            split: {
+                "clips": len(clips.of_split(split)),
+                "seconds": float(seconds[clips.of_split(split)].sum()),
+            }
+            for split in SPLITS
+        },
+        sample_rates=_counts(clips.sample_rate, str),
+        channels=_counts(clips.channels, str),
+        formats={} if scanned is None else _counts(used["format"], lambda k: scanned.formats[k]),
+        durations=_histogram(seconds, _DURATIONS),
+        levels=[] if scanned is None else _histogram(_db(used["rms"]), _LEVELS),
+        left_out=left_out,
+        noticed={} if scanned is None else _noticed(corpus, scanned),
+        other_files=0 if scanned is None else _others(scanned),
+        labels={
+            name: len(np.unique(column.values))
+            if column.categories is None
+            else len(column.categories)
+            for name, column in clips.labels.items()
+        },
+    )
+
+
+def _used(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
+    """The facts of the files that are used."""
+    if scanned is None:
+        return np.zeros(0)
+    return scanned.facts[_used_rows(corpus, scanned)]
+
+
+def _used_rows(corpus: Corpus, scanned: Scan) -> np.ndarray:
+    usable = np.flatnonzero(scanned.usable())
+    return np.asarray([r for r in usable.tolist() if scanned.names[r] not in corpus.skipped], int)
+
+
+def _noticed(corpus: Corpus, scanned: Scan) -> dict[str, dict[str, str]]:
+    rows = _used_rows(corpus, scanned)
+    facts = scanned.facts[rows]
+    peak, mono = _db(facts["peak"]), facts["mono"]
+    silent = peak < SILENT_DB
+    found = {
+        "silent": (silent, lambda r: f"its peak is {peak[r]:.0f} dB"),
+        "clipped": (facts["clipped"] > CLIPPED, lambda r: f"{facts['clipped'][r]:.2%} of it"),
+        "anti-phase": (
+            (mono < ANTI_PHASE) & ~silent,
+            lambda r: f"the mean of its channels is {-_db(np.sqrt(mono[r])):.0f} dB softer",
+        ),
+    }
+    return {
+        kind: {scanned.names[rows[r]]: says(r) for r in np.flatnonzero(which).tolist()}
+        for kind, (which, says) in found.items()
+        if which.any()
+    }
+
+
+def _others(scanned: Scan) -> int:
+    rows = np.flatnonzero(~scanned.usable()).tolist()
+    return sum(scanned.problems[row] == NO_AUDIO for row in rows)
+
+
+def _db(amplitude: Any) -> Any:
+    return 20 * np.log10(np.maximum(amplitude, 1e-10))
+
+
+def _counts(values: np.ndarray, name: Callable[[Any], str]) -> dict[str, int]:
+    different, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable").tolist()
+    return {name(different[place]): int(counts[place]) for place in order}
+
+
+def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[tuple[float, float, int]]:
+    counts = np.histogram(values, edges)[0].tolist()
+    return list(zip(map(float, edges[:-1]), map(float, edges[1:]), counts, strict=True))
+
+
+def summary(found: Preflight, most: int = 10) -> str:
+    """In a few lines, for the beginning of a run."""
+    rates = list(found.sample_rates.items())
+    lines = [
+        f"corpus: {plain(found.title)}",
+        f"  {found.clips} clips, {_long(found.seconds)}, "
+        + ", ".join(f"{count} at {rate} Hz" for rate, count in rates[:5])
+        + (f", {len(rates) - 5} other rates" if len(rates) > 5 else "")
+        + f"; read at {found.read_at} Hz",
+    ]
+    lines += [
+        f"  {split:<10} {int(part['clips']):>6} clips, {_long(part['seconds'])}"
+        for split, part in found.splits.items()
+    ]
+    lines += _listed(found.left_out, "left out", most) + _listed(found.noticed, "noticed", 3)
+    return "\n".join(lines)
+
+
+def report(found: Preflight, most: int = 20) -> str:
+    """All of it, for a terminal."""
+    lines = [
+        plain(found.title),
+        "",
+        f"  {found.clips} clips, {_long(found.seconds)}, read at {found.read_at} Hz",
+    ]
+    for title, counts in (
+        ("sample rates (Hz)", found.sample_rates),
+        ("channels", found.channels),
+        ("formats", found.formats),
+        ("labels (values)", found.labels),
+    ):
+        if counts:
+            shown = [f"{name}: {count}" for name, count in list(counts.items())[:8]]
+            rest = [f"{len(counts) - 8} more"] if len(counts) > 8 else []
+            lines.append(f"  {title:<18} {plain(', '.join(shown + rest))}")
+    lines += _bars("duration (s)", found.durations) + _bars("RMS level (dB)", found.levels)
+    lines += ["", "  splits"]
+    lines += [
+        f"    {split:<12} {int(part['clips']):>9} clips  {_long(part['seconds'])}"
+        for split, part in found.splits.items()
+    ]
+    lines += ["", *_listed(found.left_out, "left out", most)] if found.left_out else []
+    lines += ["", *_listed(found.noticed, "noticed", most)] if found.noticed else []
+    if found.other_files:
+        lines += ["", f"  {found.other_files} other files, no audio"]
+    if not found.left_out and not found.noticed:
+        lines += ["", "  nothing wrong with any file"]
+    return "\n".join(lines)
+
+
+def _bars(title: str, bins: Sequence[tuple[float, float, int]], width: int = 40) -> list[str]:
+    filled = [place for place, (_, _, count) in enumerate(bins) if count]
+    if not filled:
+        return []
+    most = max(count for _, _, count in bins)
+    lines = ["", f"  {title}"]
+    for low, high, count in bins[filled[0] : filled[-1] + 1]:
+        span = f"from {low:g}" if high == np.inf else f"to {high:g}"
+        lines.append(f"    {span:>10} {count:>9}  {'#' * -(-count * width // most)}")
+    return lines
+
+
+def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> list[str]:
+    """Names and reasons, kind by kind, not more than ``most`` of each."""
+    if not kinds:
+        return []
+    total = sum(len(names) for names in kinds.values())
+    what = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
+    lines = [f"  {total} files {title}: {what}"]
+    for names in kinds.values():
+        lines += [
+            f"    {plain(name)}: {plain(reason)}" for name, reason in list(names.items())[:most]
+        ]
+        if len(names) > most:
+            lines.append(f"    and {len(names) - most} more")
+    return lines
+
+
+def _long(seconds: float) -> str:
+    if seconds >= 360:
+        return f"{seconds / 3600:.2f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"

@@ -1,0 +1,102 @@
+"""Records of packed audio: a stretch of a clip, with what has to be known of it, and a CRC."""
+
+import io
+import struct
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+
+from aejax.data.audio_file import UnusableAudio
+
+CHUNK = 1 << 15  # samples in a record, but for a clip's last
+ENCODINGS = ("pcm16", "flac", "float32")
+_VERSION = 1
+# Magic, version, encoding, channels, rate, start, samples, scale, bytes of the name.
+_HEADER = struct.Struct("<4sBBHIQIfI")
+_MAGIC = b"AEJR"
+
+
+class Record(NamedTuple):
+    """A stretch of one channel policy's view of a clip.
+
+    Attributes:
+      encoding: one of `ENCODINGS`.
+      sample_rate: Hz.
+      start: its first sample in the clip.
+      audio: float32 ``[samples, channels]``.
+      name: of the file, and its channel where each is a clip.
+    """
+
+    encoding: str
+    sample_rate: int
+    start: int
+    audio: np.ndarray
+    name: str
+
+
+def encode(record: Record) -> bytes:
+    """A record as bytes: a header, the name, the samples, and a CRC-32 over all of it.
+
+    The two encodings of 16 bits are exact for audio that has no more; what is beyond full scale is
+    scaled down, and back when it is read.
+    """
+    samples, channels = record.audio.shape
+    scale = 1.0
+    if record.encoding == "float32":
+        payload = np.ascontiguousarray(record.audio, "<f4").tobytes()
+    else:
+        peak = float(np.abs(record.audio).max(initial=0))
+        scale = float(np.float32(1 / 32768 if peak <= 32767 / 32768 else peak / 32767))
+        coded = np.clip(np.round(record.audio / np.float32(scale)), -32768, 32767).astype("<i2")
+        payload = coded.tobytes() if record.encoding == "pcm16" else _flac(coded)
+    name = record.name.encode("utf-8", "surrogateescape")
+    header = _HEADER.pack(
+        _MAGIC,
+        _VERSION,
+        ENCODINGS.index(record.encoding),
+        channels,
+        record.sample_rate,
+        record.start,
+        samples,
+        scale,
+        len(name),
+    )
+    body = header + name + payload
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def decode(data: bytes) -> Record:
+    """What `encode` wrote.
+
+    Raises:
+      UnusableAudio: it is damaged, or something else.
+    """
+    if len(data) < _HEADER.size + 4 or data[:4] != _MAGIC:
+        raise UnusableAudio("no record of a pack")
+    body = memoryview(data)[:-4]
+    if zlib.crc32(body) != int.from_bytes(data[-4:], "little"):
+        raise UnusableAudio("a damaged record")
+    _, version, encoding, channels, rate, start, samples, scale, size = _HEADER.unpack_from(data)
+    if version != _VERSION or encoding >= len(ENCODINGS) or not channels or samples > CHUNK:
+        raise UnusableAudio("a record of another version")
+    name = bytes(body[_HEADER.size : _HEADER.size + size]).decode("utf-8", "surrogateescape")
+    payload, kind = body[_HEADER.size + size :], ENCODINGS[encoding]
+    if kind == "flac":
+        coded = soundfile.read(io.BytesIO(payload), samples, dtype="int16", always_2d=True)[0]
+    else:
+        coded = np.frombuffer(payload, "<f4" if kind == "float32" else "<i2")
+    if coded.size != samples * channels:
+        raise UnusableAudio("a record of another length")
+    audio = coded.reshape(samples, channels)
+    if kind != "float32":
+        audio = audio * np.float32(scale)
+    return Record(kind, rate, start, audio, name)
+
+
+def _flac(coded: np.ndarray) -> bytes:
+    # FLAC has 8 channels at most, and no more are packed; its rate does not matter here.
+    file = io.BytesIO()
+    soundfile.write(file, coded, 16_000, format="FLAC", subtype="PCM_16")
+    return file.getvalue()

@@ -1,0 +1,270 @@
+"""Scanning a folder: what files there are, and what is in each. A second look only stats them."""
+
+import dataclasses
+import fnmatch
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.data import audio_file, table
+from aejax.data.examination import Examination, examine
+from aejax.data.table import Strings
+from aejax.data.threads import in_order
+from aejax.errors import UserError
+
+# A row for each file. `format` is an index into the scan's formats; for the rest see `Examination`.
+FACTS = np.dtype(
+    [("bytes", "i8"), ("modified_ns", "i8"), ("frames", "i8"), ("sample_rate", "i4")]
+    + [("channels", "i4"), ("format", "i4"), ("peak", "f4"), ("rms", "f4"), ("clipped", "f4")]
+    + [("mono", "f4"), ("digest", "u8")]
+)
+_PARTS = ("names", "problems", "formats", "facts")
+NO_AUDIO = "no audio file"
+# Files handed to the threads ahead of time, and seconds between two savings of what was found.
+_AHEAD, _SAVE_EVERY = 256, 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """What was found in a folder, sorted by name.
+
+    Attributes:
+      names: paths below the folder.
+      facts: a row of `FACTS` for each.
+      problems: why it cannot be used; "" where it can, `NO_AUDIO` for what is not even called
+        as audio is.
+      formats: that ``facts["format"]`` points at.
+    """
+
+    names: Strings
+    facts: np.ndarray
+    problems: Strings
+    formats: tuple[str, ...]
+
+    def usable(self) -> np.ndarray:
+        """Which can be used, bool."""
+        return np.diff(self.problems.ends, prepend=0) == 0
+
+    def take(self, rows: np.ndarray) -> "Scan":
+        """Those rows alone."""
+        return Scan(self.names.take(rows), self.facts[rows], self.problems.take(rows), self.formats)
+
+    def skipped(self) -> dict[str, str]:
+        """The reason by name, for each audio file that cannot be used."""
+        rows = np.flatnonzero(~self.usable()).tolist()
+        found = {self.names[row]: self.problems[row] for row in rows}
+        return {name: problem for name, problem in found.items() if problem != NO_AUDIO}
+
+
+def scan(
+    root: Path,
+    *,
+    include: Sequence[str] = ("*",),
+    known: Scan | None = None,
+    save: Callable[[Scan], None] = lambda scan: None,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+) -> Scan:
+    """Finds the audio files below ``root`` and reads each from end to end, once, in threads.
+
+    Links are followed, but to no folder twice, and to none that ``root`` itself is in. The folders
+    of aejax's own runs are left out: what they hold is made from the corpus. Whether a file is
+    audio is decided by what is in it; one that cannot be opened counts only if it is called as
+    audio is.
+
+    Args:
+      root: searched recursively.
+      include: glob patterns; a file counts if its path below ``root`` matches any.
+      known: an earlier scan; what has the same size and time is not read again.
+      save: is given what was found up to now, every half a minute of reading.
+      progress: wraps an iterable of a given length (0 if unknown), for a progress bar.
+
+    Raises:
+      UserError: the folder is not there, or holds no audio.
+    """
+    if not root.is_dir():
+        what = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UserError(f"data.path={root} {what}; give a folder of audio files")
+    found = [
+        entry
+        for entry in progress(_walk(root), 0, "looking for files")
+        if matches(entry[0], include)
+    ]
+    found.sort()
+    result = _fill(root, found, known, save, progress)
+    others = sum(problem == NO_AUDIO for problem in result.problems)
+    if others == len(found):
+        pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
+        raise UserError(
+            f"no audio files{pattern} below data.path={root}"
+            + (f" ({others} other files are there)" if others else "")
+        )
+    return result
+
+
+def matches(name: str, include: Sequence[str]) -> bool:
+    """Whether a path matches any of the patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
+
+
+def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
+    """(path below ``root``, bytes, modification time in ns) of every file; -1 bytes for one that
+    cannot be looked at."""
+    status = os.stat(root)
+    seen = {(status.st_dev, status.st_ino)}
+    for parent in root.resolve().parents:
+        status = os.stat(parent)
+        seen.add((status.st_dev, status.st_ino))
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        try:
+            with os.scandir(os.path.join(root, below)) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield f"{below}/".lstrip("/"), -1, error.errno or 0
+            continue
+        if {"config.json", "corpus.json"} <= {entry.name for entry in inside}:
+            continue
+        deeper = []
+        for entry in inside:
+            if entry.name.startswith("."):
+                continue
+            name = f"{below}/{entry.name}" if below else entry.name
+            try:
+                status = entry.stat()
+                if not entry.is_dir():
+                    yield name, status.st_size, status.st_mtime_ns
+                elif (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    deeper.append(name)
+            except OSError as error:  # a link to nowhere, or in a circle
+                yield name, -1, error.errno or 0
+        folders += reversed(deeper)
+
+
+def _fill(
+    root: Path,
+    found: Sequence[tuple[str, int, int]],
+    known: Scan | None,
+    save: Callable[[Scan], None],
+    progress: Callable[[Any, int, str], Any],
+) -> Scan:
+    """Looks into what is not known already."""
+    facts = np.zeros(len(found), FACTS)
+    facts["bytes"] = [size for _, size, _ in found]
+    facts["modified_ns"] = [modified for _, _, modified in found]
+    problems: list[str | None] = [None] * len(found)  # None until it was looked at
+    formats: dict[str, int] = {}
+    if known is not None:
+        formats = {name: index for index, name in enumerate(known.formats)}
+        _recall(found, facts, problems, known)
+
+    def result(rows: Sequence[int]) -> Scan:
+        return Scan(
+            names=Strings.of([found[row][0] for row in rows]),
+            facts=facts[rows] if len(rows) < len(facts) else facts,
+            problems=Strings.of([problems[row] or "" for row in rows]),
+            formats=tuple(formats),
+        )
+
+    todo = [row for row, problem in enumerate(problems) if problem is None]
+    saved = time.monotonic()
+    looks = in_order(
+        lambda row: _look(root, *found[row]), todo, threads=os.cpu_count() or 1, ahead=_AHEAD
+    )
+    for row, outcome in zip(todo, progress(looks, len(todo), "reading files"), strict=True):
+        if isinstance(outcome, str):
+            problems[row] = outcome
+        else:
+            problems[row] = ""
+            number = formats.setdefault(outcome.format, len(formats))
+            for name, value in outcome._asdict().items():
+                facts[name][row] = number if name == "format" else value
+        if time.monotonic() - saved > _SAVE_EVERY:
+            save(result([row for row, problem in enumerate(problems) if problem is not None]))
+            saved = time.monotonic()
+    scanned = result(range(len(found)))
+    if todo:
+        save(scanned)
+    return scanned
+
+
+def _recall(
+    found: Sequence[tuple[str, int, int]],
+    facts: np.ndarray,
+    problems: list[str | None],
+    known: Scan,
+) -> None:
+    """Fills in what is known of files whose size and time are the same."""
+    place = {name: index for index, name in enumerate(known.names)}
+    sizes, times = known.facts["bytes"].tolist(), known.facts["modified_ns"].tolist()
+    for index, (name, size, modified) in enumerate(found):
+        old = place.get(name)
+        if old is not None and sizes[old] == size >= 0 and times[old] == modified:
+            facts[index] = known.facts[old]
+            problems[index] = known.problems[old]
+
+
+def _look(root: Path, name: str, size: int, error: int) -> Examination | str:
+    if size < 0:
+        return f"unreadable: {os.strerror(error)}"
+    path = root / name
+    try:
+        return examine(path)
+    except audio_file.NotAudio as reason:
+        return str(reason) if path.suffix.lower() in audio_file.SUFFIXES else NO_AUDIO
+    except audio_file.UnusableAudio as reason:
+        return str(reason)
+
+
+def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path:
+    """Where the scan of a folder is kept for whoever looks at it next."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    key = b"\0".join([os.fsencode(root.resolve()), *map(os.fsencode, include)])
+    name = hashlib.sha256(key).hexdigest()[:24]
+    return home / "aejax" / "scans" / f"{name}.npz"
+
+
+def save(path: Path, scanned: Scan) -> None:
+    """Writes a scan as ``.npz``, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.save_arrays(path, as_arrays(scanned))
+
+
+def load(path: Path) -> Scan | None:
+    """Reads what `save` wrote; None where there is none, or what is there is no such thing."""
+    try:
+        return from_arrays(table.load_arrays(path))
+    except (OSError, ValueError):
+        return None
+
+
+def as_arrays(scanned: Scan) -> dict[str, np.ndarray | Strings]:
+    """A scan, to be saved alone or in a larger table."""
+    formats = Strings.of(scanned.formats)
+    return dict(zip(_PARTS, (scanned.names, scanned.problems, formats, scanned.facts), strict=True))
+
+
+def from_arrays(arrays: Mapping[str, Any]) -> Scan:
+    """What `as_arrays` gave.
+
+    Raises:
+      ValueError: it is something else.
+    """
+    names, problems, formats, facts = (arrays.get(key) for key in _PARTS)
+    tables = all(isinstance(x, Strings) for x in (names, problems, formats))
+    if not tables or not isinstance(facts, np.ndarray) or facts.dtype != FACTS or facts.ndim != 1:
+        raise ValueError("no scan of this version")
+    assert names is not None
+    assert problems is not None
+    assert formats is not None
+    if not len(names) == len(problems) == len(facts):
+        raise ValueError("columns of different lengths")
+    if (facts["format"] < 0).any() or (facts["format"] >= max(1, len(formats))).any():
+        raise ValueError("an unknown format")
+    return Scan(names, facts, problems, tuple(formats))

@@ -1,0 +1,229 @@
+"""Tables with a row for each clip, in columns of NumPy arrays: a million rows stay small."""
+
+import dataclasses
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+
+
+class Strings(Sequence[str]):
+    """Many strings in one block of bytes; names that are not UTF-8 too.
+
+    Args:
+      block: uint8, all of them one after the other.
+      ends: int64, where each ends.
+    """
+
+    def __init__(self, block: np.ndarray, ends: np.ndarray):
+        self.block, self.ends = block, ends
+        self._bytes = np.ascontiguousarray(block).data
+
+    @classmethod
+    def of(cls, strings: Sequence[str]) -> "Strings":
+        """From any strings."""
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends.reshape(-1))
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self.ends):
+            raise IndexError(index)
+        start = int(self.ends[index - 1]) if index else 0
+        return bytes(self._bytes[start : int(self.ends[index])]).decode("utf-8", "surrogateescape")
+
+    def take(self, indices: np.ndarray) -> "Strings":
+        """Those of the given rows."""
+        starts = np.concatenate([[0], self.ends])[indices].tolist()
+        ends = self.ends[indices].tolist()
+        block = b"".join(self._bytes[start:end] for start, end in zip(starts, ends, strict=True))
+        lengths = self.ends[indices] - np.concatenate([[0], self.ends])[indices]
+        return Strings(np.frombuffer(block, np.uint8), np.cumsum(lengths))
+
+    def __reduce__(self) -> Any:
+        return Strings, (self.block, self.ends)
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """What one label says of each row.
+
+    Attributes:
+      categories: the different values there are, or None where ``values`` are numbers.
+      values: int32 indices of categories, -1 where there is none; or float64, NaN where none.
+    """
+
+    categories: tuple[str, ...] | None
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, cells: Sequence[str], *, numbers: bool = True) -> "Column":
+        """Numbers, if all cells that are not empty are finite numbers; categories otherwise, or
+        where ``numbers`` is False."""
+        if numbers and any(cells) and all(_is_number(cell) for cell in cells if cell):
+            return cls(None, np.asarray([float(cell) if cell else np.nan for cell in cells]))
+        categories = sorted({cell for cell in cells if cell})
+        place = {category: index for index, category in enumerate(categories)}
+        return cls(tuple(categories), np.asarray([place.get(cell, -1) for cell in cells], np.int32))
+
+    def at(self, row: int) -> str | float | None:
+        """What it says of a row; None where it says nothing."""
+        value = self.values[row]
+        if self.categories is None:
+            return None if np.isnan(value) else float(value)
+        return None if value < 0 else self.categories[value]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return bool(np.isfinite(float(cell)))
+    except ValueError:
+        return False
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """One row of `Clips`.
+
+    Attributes:
+      name: its path below the corpus, with the channel behind it if it is one of several; or a
+        made-up name for a synthetic clip.
+      frames: samples in time, at its own rate.
+      sample_rate: its own, in Hz.
+      channels: of its file.
+      samples: in time, at the corpus's rate.
+      split: one of `SPLITS`.
+      labels: what is known about it, by name.
+    """
+
+    name: str
+    frames: int
+    sample_rate: int
+    channels: int
+    samples: int
+    split: str
+    labels: dict[str, str | float]
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.sample_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips(Sequence[Clip]):
+    """All clips of a corpus.
+
+    Attributes:
+      files: the name of each clip's file.
+      frames, sample_rate, channels, samples: see `Clip`.
+      channel: which channel of the file, counted from 0; -1 for all of them together.
+      split: index in `SPLITS`.
+      labels: by name.
+    """
+
+    files: Strings
+    frames: np.ndarray
+    sample_rate: np.ndarray
+    channels: np.ndarray
+    channel: np.ndarray
+    samples: np.ndarray
+    split: np.ndarray
+    labels: Mapping[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def name(self, index: int) -> str:
+        """See `Clip`."""
+        channel = int(self.channel[index])
+        return self.files[index] + (f"[{channel + 1}]" if channel >= 0 else "")
+
+    def __getitem__(self, index: Any) -> Any:
+        labels = {name: column.at(index) for name, column in self.labels.items()}
+        return Clip(
+            name=self.name(index),
+            frames=int(self.frames[index]),
+            sample_rate=int(self.sample_rate[index]),
+            channels=int(self.channels[index]),
+            samples=int(self.samples[index]),
+            split=SPLITS[self.split[index]],
+            labels={name: value for name, value in labels.items() if value is not None},
+        )
+
+    def of_split(self, split: str) -> np.ndarray:
+        """Indices of the clips in a split, int64."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def seconds(self) -> np.ndarray:
+        """Of each clip."""
+        return self.frames / self.sample_rate
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray | Strings]) -> None:
+    """Writes arrays and strings as ``.npz``, whole or not at all."""
+    plain: dict[str, np.ndarray] = {}
+    for name, value in arrays.items():
+        if isinstance(value, Strings):
+            plain |= {f"{name}.block": value.block, f"{name}.ends": value.ends}
+        else:
+            plain[name] = value
+    beside = path.with_name(f"part.{os.getpid()}.{path.name}")
+    np.savez(beside, **plain)  # type: ignore[arg-type]
+    beside.replace(path)
+
+
+def load_arrays(path: Path) -> dict[str, Any]:
+    """Reads what `save_arrays` wrote: numbers alone, never objects, and never more than the file
+    is long.
+
+    Raises:
+      ValueError: it is something else.
+      OSError: it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as members:
+            plain = {
+                member.filename.removesuffix(".npy"): _load_array(members, member)
+                for member in members.infolist()
+            }
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(str(error)) from None
+    arrays: dict[str, Any] = {}
+    for name, value in plain.items():
+        stem, _, part = name.rpartition(".")
+        if part == "block":
+            arrays[stem] = _strings(value, plain.get(f"{stem}.ends"))
+        elif part != "ends":
+            arrays[name] = value
+    return arrays
+
+
+def _load_array(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed")
+    with members.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError(f"{member.filename} is of another version")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        count = int(np.prod(shape, dtype=object))
+        if dtype.hasobject or count * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} is not what it says")
+        data = file.read(count * dtype.itemsize)
+    return np.frombuffer(data, dtype, count).reshape(shape)
+
+
+def _strings(block: np.ndarray, ends: Any) -> Strings:
+    good = isinstance(ends, np.ndarray) and ends.dtype == np.int64 and block.dtype == np.uint8
+    if not good or ends.ndim != 1 or block.ndim != 1:
+        raise ValueError("no table of strings")
+    if (np.diff(ends, prepend=0) < 0).any() or (ends[-1] if len(ends) else 0) != len(block):
+        raise ValueError("strings that overlap")
+    return Strings(block, ends)
