@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.bars import bar
-from aejax.evaluation import metrics
+from aejax.evaluation import by_clip, metrics
+from aejax.evaluation.by_clip import ClipErrors
 from aejax.evaluation.evaluate import (
     Codec,
     Evaluator,
@@ -66,8 +67,8 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     best = train(experiment, model, reconstruct, fitted, evaluator)
     step, rmse = int(best.best_step), float(best.best_rmse_db)
     print(f"chosen by validation: step {step}, log-mel RMSE {rmse:.3f} dB there")
-    rows = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
-    write_results(experiment, rows, best)
+    rows, errors = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
+    write_results(experiment, rows, errors, best)
     print(f"\n{results_table([dataclasses.asdict(row) for row in rows])}\n")
     _print_outputs(workdir)
     return rows
@@ -95,12 +96,15 @@ def codecs(
 
 def evaluate(
     experiment: Experiment, candidates: Sequence[Codec], evaluator: Evaluator
-) -> list[Row]:
-    """The results table, measured on the test split; writes what there is to hear and see."""
-    batches = experiment.batches("test")
-    rows = []
+) -> tuple[list[Row], dict[str, ClipErrors]]:
+    """The results table, measured on the test split, and the errors of each clip by codec; writes
+    what there is to hear and see."""
+    batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
+    rows, errors = [], {}
     for codec in candidates:
-        rows.append(evaluator.row(codec, bar(batches, desc=f"testing {codec.name}", unit="batch")))
+        testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
+        row, errors[codec.name] = evaluator.row(codec, testing, clips)
+        rows.append(row)
     write_listening(
         experiment.workdir.path,
         corpus=experiment.corpus,
@@ -111,7 +115,7 @@ def evaluate(
         floor_db=experiment.config.representation.floor_db,
         curves=_validation_curves(experiment),
     )
-    return with_gains(rows, PCA)
+    return with_gains(rows, PCA), errors
 
 
 def _validation_curves(experiment: Experiment) -> dict[str, list[tuple[int, float]]]:
@@ -127,8 +131,21 @@ def _validation_curves(experiment: Experiment) -> dict[str, list[tuple[int, floa
     }
 
 
-def write_results(experiment: Experiment, rows: Sequence[Row], best: checkpoint.Snapshot) -> None:
-    """Writes ``results.json``, last of all: where it is, the run is finished."""
+def write_results(
+    experiment: Experiment,
+    rows: Sequence[Row],
+    errors: Mapping[str, ClipErrors],
+    best: checkpoint.Snapshot,
+) -> None:
+    """Writes ``clips.jsonl`` and ``results.json``, that last of all: where it is, the run is
+    finished."""
+    clips = experiment.corpus.clips
+    tested = clips.of_split("test")
+    latent = {name: found for name, found in errors.items() if name != REPRESENTATION_ONLY}
+    lines = by_clip.lines(clips, latent, tested)
+    experiment.workdir.write_text(
+        "clips.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+    )
     results = {
         "rows": [dataclasses.asdict(row) for row in rows],
         "units": {
@@ -138,9 +155,10 @@ def write_results(experiment: Experiment, rows: Sequence[Row], best: checkpoint.
             "explained_variance": "1",
             "gain_over_pca_db": "dB",
         },
+        "by_label": by_clip.by_label(clips, latent, tested, PCA),
         "best_step": int(best.best_step),
         "validation_log_mel_rmse_db": float(best.best_rmse_db),
-        "test_clips": len(experiment.corpus.clips.of_split("test")),
+        "test_clips": len(tested),
         "device": str(experiment.devices),
     }
     experiment.workdir.write_text(

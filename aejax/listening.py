@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax.bars import warn
 from aejax.data import audio_file
 from aejax.data.corpus import Corpus
 from aejax.data.table import Clip
+from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
 from aejax.reporting.figure import draw_run
 from aejax.representation import Representation
@@ -24,6 +26,20 @@ def choose(corpus: Corpus, count: int) -> list[int]:
     clips = corpus.clips.of_split("test")
     picked = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
     return clips[picked].tolist()
+
+
+def _readable(corpus: Corpus, clips: Sequence[int]) -> list[int]:
+    """Those that are still there."""
+    found = []
+    for clip in clips:
+        try:
+            corpus.read(clip, 0, 1)
+            found.append(clip)
+        except audio_file.UnusableAudio as reason:
+            warn(f"not among what there is to hear, {corpus.clips.name(clip)}: {reason}")
+    if not found:
+        raise UserError(f"no clip to hear can be read any more below {corpus.title}")
+    return found
 
 
 def write_listening(
@@ -50,7 +66,7 @@ def write_listening(
       floor_db: dB, the darkest level of the picture.
       curves: (step, log-mel RMSE in dB) pairs by name, drawn below.
     """
-    chosen = choose(corpus, count)
+    chosen = _readable(corpus, choose(corpus, count))
     clips = [corpus.clips[index] for index in chosen]
     lengths = [clip.samples for clip in clips]
     longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))

@@ -14,6 +14,7 @@ FLOORS = {
     "aejax.models": 1,
     "aejax.reporting": 1,
     "aejax.config": 1,
+    "aejax.bars": 1,
     "aejax.representation": 2,
     "aejax.workdir": 2,
     "aejax.training": 3,
@@ -23,6 +24,7 @@ FLOORS = {
     "aejax.fit": 5,
     "aejax.experiment": 6,
     "aejax.main": 7,
+    "aejax.cli": 7,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 

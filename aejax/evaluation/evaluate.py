@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from aejax.evaluation import metrics
+from aejax.evaluation.by_clip import ClipErrors
 from aejax.representation import Representation, valid_frames
 
 Reconstruct = Callable[[Any, Float[Array, "batch frames bins"]], Float[Array, "batch frames bins"]]
@@ -65,31 +67,36 @@ class Evaluator:
         """Log-mel RMSE of what ``reconstruct`` puts out, in dB."""
         total = None
         for batch in batches:
-            sums, _ = self._sums(reconstruct, variables, batch, audio=False)
+            sums, _, _ = self._sums(reconstruct, variables, batch, audio=False)
             total = metrics.add(total, sums)
         assert total is not None
         return metrics.log_mel_rmse_db(total)
 
-    def row(self, codec: Codec, batches: Iterable[Any]) -> Row:
-        """All metrics of a codec, but for the gain, which needs another row."""
+    def row(self, codec: Codec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
+        """All metrics of a codec, but for the gain, which needs another row; and the error of each
+        of the ``clips`` that there are in the corpus."""
         total = audio_total = None
+        errors = ClipErrors(np.zeros(clips), np.zeros(clips))
         for batch in batches:
-            sums, audio_sums = self._sums(codec.reconstruct, codec.variables, batch, audio=True)
-            assert audio_sums is not None
+            sums, audio_sums, rows = self._sums(
+                codec.reconstruct, codec.variables, batch, audio=True
+            )
             total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
+            there = batch["clip"] >= 0
+            for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
+                np.add.at(whole, batch["clip"][there], part[there])
         assert total is not None
         assert audio_total is not None
-        return Row(
+        row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
             log_mel_rmse_db=metrics.log_mel_rmse_db(total),
             audio_log_mel_rmse_db=metrics.log_mel_rmse_db(audio_total),
             explained_variance=metrics.explained_variance(total),
         )
+        return row, errors
 
-    def _sums(
-        self, reconstruct: Reconstruct, variables: Any, batch: Any, *, audio: bool
-    ) -> tuple[metrics.ErrorSums, metrics.ErrorSums | None]:
+    def _sums(self, reconstruct: Reconstruct, variables: Any, batch: Any, *, audio: bool) -> Any:
         placed = self.place(batch)
         features = analyse(placed["audio"], representation=self.representation)
         output = apply(variables, features, reconstruct=reconstruct)
@@ -142,13 +149,14 @@ def _measure(
     representation: Representation,
     downsampling: int,
     audio: bool,
-) -> tuple[metrics.ErrorSums, metrics.ErrorSums | None]:
+) -> Any:
     mask = valid_frames(representation, length, features.shape[1], downsampling)
     sums = metrics.error_sums(output, features, mask, centre)
+    rows = metrics.row_sums(output, features, mask)
     if not audio:
-        return sums, None
+        return sums, None, rows
     heard = representation.analyse(representation.synthesise(output))
-    return sums, metrics.error_sums(heard, features, mask, centre)
+    return sums, metrics.error_sums(heard, features, mask, centre), rows
 
 
 def with_gains(rows: list[Row], reference: str) -> list[Row]:

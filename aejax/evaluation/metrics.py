@@ -45,6 +45,17 @@ def error_sums(
     )
 
 
+def row_sums(
+    output: Float[Array, "batch frames bins"],
+    reference: Float[Array, "batch frames bins"],
+    mask: Bool[Array, "batch frames"],
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """Of each row: the frames that count, and the squared error summed over them, in dB², the mean
+    over bins."""
+    weight = mask.astype(reference.dtype)
+    return weight.sum(1), (jnp.square(output - reference).mean(-1) * weight).sum(1)
+
+
 def add(total: ErrorSums | None, batch: ErrorSums) -> ErrorSums:
     """Adds a batch's sums to a total, in float64 on the host."""
     sums = ErrorSums(*(np.asarray(x, np.float64) for x in batch))
