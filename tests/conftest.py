@@ -15,6 +15,8 @@ import soundfile
 jaxtyping.install_import_hook("aejax", "typechecker.check")
 
 from aejax import config as config_module  # noqa: E402  the hook must come first
+from aejax.data import folder  # noqa: E402
+from aejax.data.corpus import Settings  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 REAL_AUDIO = REPOSITORY.parent / "shared" / "audio" / "data"
@@ -65,9 +67,25 @@ def audio_folder(tmp_path):
     rng = np.random.default_rng(0)
     root = tmp_path / "sounds"
     kinds = [("wav", 16000, 1), ("flac", 44100, 2), ("ogg", 22050, 1)]
-    for folder in "abc":
-        (root / folder).mkdir(parents=True)
+    for name in "abc":
+        (root / name).mkdir(parents=True)
         for suffix, rate, channels in kinds:
             audio = 0.1 * rng.standard_normal((rate, channels))
-            soundfile.write(root / folder / f"{suffix}.{suffix}", audio, rate)
+            soundfile.write(root / name / f"{suffix}.{suffix}", audio, rate)
     return root
+
+
+@pytest.fixture(autouse=True)
+def _fresh_cache(tmp_path_factory, monkeypatch):
+    """No test sees what another has scanned."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def open_folder():
+    """``open_folder(root, **settings)``: a folder as a corpus."""
+
+    def open_(root, **settings):
+        return folder.open_folder(root, Settings(**settings))
+
+    return open_

@@ -118,6 +118,10 @@ def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
         return 0
     promised = [int(count) for count in re.findall(r"\b[Ff]rames *: (\d+)", file.extra_info)]
     promised += [int(count) for count in re.findall(r"Rows : \d+ +Cols : (\d+)", file.extra_info)]
+    if file.format == "CAF":
+        packet = re.search(r"Bytes / packet +: ([1-9]\d*)", file.extra_info)
+        for size in re.findall(r"^data : (\d+)", file.extra_info, re.MULTILINE) if packet else ():
+            promised.append((int(size) - 4) // int(packet[1]))
     if file.format == "NIST":
         with open(path, "rb") as raw:
             counts = re.findall(rb"sample_count -i (\d+)", raw.read(1024))
