@@ -16,6 +16,10 @@ _LOUDEST = 1e6  # in units of full scale; beyond that the power of a spectrum ov
 _STREAMED = 0x7FFF0000
 # Two neighbours at least this loud, on the same side, are taken for one clipped peak.
 _FULL_SCALE = 32767 / 32768
+# No more frames than this fit in a byte. Silence is what a codec makes smallest: FLAC takes some 12
+# bytes for 65,535 frames. Elsewhere the least is GSM, with 5 frames.
+_DENSEST, _DENSEST_PLAIN = 8192, 16
+_COMPRESSED = ("FLAC", "OGG", "MP3", "CAF")
 
 
 class Examination(NamedTuple):
@@ -60,7 +64,7 @@ def examine(path: Path) -> Examination:
         if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
             raise UnusableAudio(f"a sample rate of {file.samplerate} Hz")
         _refuse_contradictions(file)
-        found = _measure(file)
+        found = _measure(file, _most_frames(file, path))
         promised = max(file.frames, _promised_frames(file, path))
         log = file.extra_info
     if found.frames == 0:
@@ -120,8 +124,9 @@ def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
     promised += [int(count) for count in re.findall(r"Rows : \d+ +Cols : (\d+)", file.extra_info)]
     if file.format == "CAF":
         packet = re.search(r"Bytes / packet +: ([1-9]\d*)", file.extra_info)
-        for size in re.findall(r"^data : (\d+)", file.extra_info, re.MULTILINE) if packet else ():
-            promised.append((int(size) - 4) // int(packet[1]))
+        data = re.search(r"^data : (\d+)", file.extra_info, re.MULTILINE)
+        if packet and data:
+            promised.append((int(data[1]) - 4) // int(packet[1]))
     if file.format == "NIST":
         with open(path, "rb") as raw:
             counts = re.findall(rb"sample_count -i (\d+)", raw.read(1024))
@@ -129,7 +134,13 @@ def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
     return max((count for count in promised if count < _STREAMED), default=0)
 
 
-def _measure(file: soundfile.SoundFile) -> Examination:
+def _most_frames(file: soundfile.SoundFile, path: Path) -> int:
+    """More than this cannot be in the file, whatever its header says."""
+    dense = file.format in _COMPRESSED or "MPEG" in file.subtype
+    return path.stat().st_size * (_DENSEST if dense else _DENSEST_PLAIN)
+
+
+def _measure(file: soundfile.SoundFile, most: int) -> Examination:
     frames, peak, clipped, squares, mono_squares = 0, 0.0, 0, 0.0, 0.0
     channels, rate = file.channels, file.samplerate
     digest = hashlib.blake2b(f"{rate} {channels}".encode(), digest_size=8)
@@ -141,6 +152,8 @@ def _measure(file: soundfile.SoundFile) -> Examination:
         if loudest > _LOUDEST:
             raise UnusableAudio(f"samples up to {loudest:.0e}, full scale being 1")
         frames += len(block)
+        if frames > most:  # some decoders go on for as long as they are told to
+            raise UnusableAudio(f"a header that contradicts itself: {file.frames} frames")
         peak = max(peak, loudest)
         if loudest >= _FULL_SCALE:
             clipped += _flat_tops(block)

@@ -1,5 +1,6 @@
 """Batches of audio from a corpus: seeded, shuffled, resumable, sharded, read ahead by workers."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -190,81 +191,83 @@ def train_batches(
     drawing = drawing or Drawing(excerpt)
     windows = Windows(corpus, "train", excerpt, equal=drawing.equal)
     noises = None if noise is None else Windows(noise, "train", excerpt)
-
-    def draw(window: Window, rng: np.random.Generator) -> Batch:
-        row = _draw(corpus, windows, window, drawing, rng)
-        if noise is not None and noises is not None:
-            other = noises[int(rng.integers(len(noises)))]
-            row["noise"] = _noise(noise, noises, other, drawing.length, rng)
-        return row
-
     dataset = (
         grain.MapDataset.source(windows)
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(draw)
+        .random_map(_Draw(corpus, windows, drawing, noise, noises))
         .batch(batch_size // count, drop_remainder=True)
         .slice(slice(start * count + index, None, count))
     )
     return workers.read(dataset, corpus)
 
 
-def _draw(
-    corpus: Corpus,
-    windows: Windows,
-    window: Window,
-    drawing: Drawing,
-    rng: np.random.Generator,
-) -> Batch:
-    """An excerpt of the window's clip; of another one's, where it cannot be read any more."""
-    lost = -1
-    for _ in range(_MOST_LOST):
-        samples = int(corpus.clips.samples[window.clip])
-        try:
-            place, audio = _loud_enough(corpus, window.clip, samples, drawing, rng)
-        except UnusableAudio:
-            lost = window.clip
-            window = windows[int(rng.integers(len(windows)))]
-            continue
-        return {
-            "audio": audio,
-            "length": np.asarray(min(drawing.length, samples), np.int32),
-            "clip": np.asarray(window.clip, np.int32),
-            "place": np.asarray(place, np.float32),
-            "lost": np.asarray(lost, np.int32),
-        }
-    raise UserError(
-        f"{_MOST_LOST} clips one after the other could not be read any more, the last"
-        f" {_why_lost(corpus, lost).partition(', ')[2]}"
-    )
+@dataclasses.dataclass(frozen=True)
+class _Draw:
+    """Draws a row of a batch for a window: an excerpt of the window's clip, and its noise."""
+
+    corpus: Corpus
+    windows: Windows
+    drawing: Drawing
+    noise: Corpus | None = None
+    noises: Windows | None = None
+
+    def __call__(self, window: Window, rng: np.random.Generator) -> Batch:
+        row = self._excerpt(window, rng)
+        if self.noise is not None and self.noises is not None:
+            row["noise"] = _noise(self.noise, self.noises, self.drawing.length, rng)
+        return row
+
+    def _excerpt(self, window: Window, rng: np.random.Generator) -> Batch:
+        """Of the window's clip; of another one's, where that cannot be read any more."""
+        length, lost = self.drawing.length, -1
+        for _ in range(_MOST_LOST):
+            samples = int(self.corpus.clips.samples[window.clip])
+            try:
+                place, audio = self._loud_enough(window.clip, samples, rng)
+            except UnusableAudio:
+                lost = window.clip
+                window = self.windows[int(rng.integers(len(self.windows)))]
+                continue
+            return {
+                "audio": audio,
+                "length": np.asarray(min(length, samples), np.int32),
+                "clip": np.asarray(window.clip, np.int32),
+                "place": np.asarray(place, np.float32),
+                "lost": np.asarray(lost, np.int32),
+            }
+        raise UserError(
+            f"{_MOST_LOST} clips one after the other could not be read any more, the last"
+            f" {_why_lost(self.corpus, lost).partition(', ')[2]}"
+        )
+
+    def _loud_enough(
+        self, clip: int, samples: int, rng: np.random.Generator
+    ) -> tuple[float, np.ndarray]:
+        """The place of an excerpt, and the excerpt: the first that is no silence, or the
+        loudest."""
+        length, redraws = self.drawing.length, self.drawing.redraws
+        free = max(0, samples - length)
+        loudest, best = -1.0, (0.0, np.zeros(0, np.float32))
+        for _ in range(1 + redraws):
+            place = float(rng.random(dtype=np.float32))
+            audio = self.corpus.read(clip, round(place * free), length)
+            if not redraws:
+                return place, audio
+            level = float(np.mean(np.square(audio)))
+            if level > loudest:
+                loudest, best = level, (place, audio)
+            if level >= 10 ** (self.drawing.silence_db / 10) or not free:
+                break
+        return best
 
 
-def _loud_enough(
-    corpus: Corpus, clip: int, samples: int, drawing: Drawing, rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """The place of an excerpt, and the excerpt: the first that is no silence, or the loudest."""
-    free = max(0, samples - drawing.length)
-    loudest, best = -1.0, (0.0, np.zeros(0, np.float32))
-    for _ in range(1 + drawing.redraws):
-        place = float(rng.random(dtype=np.float32))
-        audio = corpus.read(clip, round(place * free), drawing.length)
-        if not drawing.redraws:
-            return place, audio
-        level = float(np.mean(np.square(audio)))
-        if level > loudest:
-            loudest, best = level, (place, audio)
-        if level >= 10 ** (drawing.silence_db / 10) or not free:
-            break
-    return best
-
-
-def _noise(
-    noise: Corpus, windows: Windows, window: Window, length: int, rng: np.random.Generator
-) -> np.ndarray:
-    """A stretch of noise, repeated where it is too short; silence where it cannot be read."""
+def _noise(noise: Corpus, windows: Windows, length: int, rng: np.random.Generator) -> np.ndarray:
+    """A stretch of noise, repeated where it is too short; silence where none can be read."""
+    window = windows[int(rng.integers(len(windows)))]
     try:
-        row = _draw(noise, windows, window, Drawing(length), rng)
+        row = _Draw(noise, windows, Drawing(length))(window, rng)
     except UserError:
         return np.zeros((length, *noise.channel_shape), np.float32)
     there = row["audio"][: int(row["length"])]

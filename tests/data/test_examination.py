@@ -184,6 +184,25 @@ def test_a_flac_that_lies_about_its_length_is_refused(tmp_path):
         examine(path)
 
 
+def test_a_header_that_promises_years_is_refused_at_once(tmp_path):
+    """libsndfile goes on decoding past the end, as long as the header says."""
+    path = tmp_path / "a.w64"
+    soundfile.write(path, RNG.uniform(-0.5, 0.5, 3000), 8000, format="W64", subtype="GSM610")
+    data = bytearray(path.read_bytes())
+    place = data.rindex(b"data") + 16
+    data[place : place + 8] = struct.pack("<q", -4107282860161891664)
+    path.write_bytes(data)
+    with pytest.raises(UnusableAudio):
+        examine(path)
+
+
+def test_long_silence_in_few_bytes_is_no_lie(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.zeros(10**6), 16000)
+    soundfile.write(tmp_path / "a.ogg", np.zeros(10**6), 16000)
+    assert examine(tmp_path / "a.flac").frames == 10**6
+    assert examine(tmp_path / "a.ogg").frames == 10**6
+
+
 @pytest.mark.parametrize("bits", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
 def test_widths_and_channels(tmp_path, bits, channels):
