@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,13 +119,13 @@ def _pack(options: argparse.Namespace) -> None:
         progress=progress,
     )
     print(report(preflight(source), most=5))
-    keys = [
-        ("path", options.out),
-        ("sample_rate", options.sample_rate),
-        ("channels", options.channels),
-    ]
     default = config_module.default().data
-    flags = [f"--config.data.{key}={value}" for key, value in keys if value != default[key]]
+    flags = [f"--config.data.path={shlex.quote(str(options.out))}"]
+    flags += [
+        f"--config.data.{key}={getattr(options, key)}"
+        for key in ("sample_rate", "channels")
+        if getattr(options, key) != default[key]
+    ]
     print(
         f"\npacked in {options.out}; to train on it:\n"
         f"  python -m aejax.main --config=experiments/mel_conv.py {' '.join(flags)}"

@@ -79,7 +79,7 @@ def default() -> ConfigDict:
     augment.speed_probability = 0.75  # of playing an excerpt at another speed than its own at all
     augment.mix_probability = 0.5  # of mixing another excerpt in, 0 to 40 dB softer
     augment.noise = "none"  # "white", "pink", or "folder"; its level goes by noise_snr_db
-    augment.noise_path = ""  # for "folder": of audio, of which the training split is used
+    augment.noise_path = ""  # for "folder": of noise, all of it for training
     augment.noise_probability = 0.5  # of adding noise to an excerpt
     augment.noise_snr_db = (0.0, 30.0)  # signal-to-noise ratio, dB, uniform
     augment.eq_db = 3.0  # spread of the response of a random equaliser, dB

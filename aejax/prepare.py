@@ -122,17 +122,18 @@ def _settings(config: ConfigDict) -> corpora.Settings:
 
 
 def _noise(config: ConfigDict, settings: corpora.Settings) -> corpora.Corpus | None:
-    """The corpus of noise, split as the other one is."""
+    """The corpus of noise, all of it for training."""
     if config.augment.noise != "folder":
         return None
-    settings = dataclasses.replace(settings, include=("*",), labels="", split_by="file")
-    noise = open_corpus(Path(config.augment.noise_path), settings)
-    if not len(noise.clips.of_split("train")):
-        raise UserError(
-            f"augment.noise_path={config.augment.noise_path} has too few clips to train on: the"
-            f" {len(noise.clips)} there are go to the other splits"
-        )
-    return noise
+    settings = dataclasses.replace(
+        settings,
+        include=("*",),
+        labels="",
+        split_by="file",
+        validation_fraction=0.0,
+        test_fraction=0.0,
+    )
+    return open_corpus(Path(config.augment.noise_path), settings)
 
 
 def _check_blocks(

@@ -14,9 +14,10 @@ def test_the_defaults_are_valid():
     config_module.validate(config_module.default())
 
 
-def test_every_key_but_two_has_a_rule():
+def test_every_key_but_paths_and_switches_has_a_rule():
     known = config_module.flatten(config_module.default())
-    assert known.keys() - config_module._RULES.keys() == {"data.path", "model.pca_start"}
+    free = {"data.path", "data.labels", "augment.noise_path", "model.pca_start"}
+    assert known.keys() - config_module._RULES.keys() == free
 
 
 @pytest.mark.parametrize(
@@ -27,8 +28,16 @@ def test_every_key_but_two_has_a_rule():
         ("model.encoder", "cov", "did you mean conv"),
         ("model.dropout", 1.0, "below 1"),
         ("data.split_by", "speaker", "file, folder"),
-        ("data.speeds", (), "one or more numbers"),
-        ("data.speeds", (0.0,), "one or more numbers"),
+        ("augment.speed", (1.0,), "must be two numbers from 0.25 to 4"),
+        ("augment.speed", (1.1, 0.9), "the lower one first"),
+        ("augment.speed", (0.0, 1.0), "must be two numbers from 0.25 to 4"),
+        ("augment.noise", "pinkish", "did you mean pink"),
+        ("augment.noise", "folder", "a folder is needed for 'folder'"),
+        ("augment.noise_path", "noises", "a folder is needed for 'folder'"),
+        ("data.channels", "sterio", "did you mean stereo"),
+        ("data.worker_kind", "fork", "must be one of thread, process"),
+        ("data.workers", -1, "must be at least 0"),
+        ("data.labels", "labels.csv", "needs a data.path"),
         ("data.validation_fraction", 0.89, None),
         ("data.sample_rate", 0, "at least 1000"),
         ("representation.fmax", 8000.5, "above 8000 Hz"),

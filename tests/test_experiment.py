@@ -10,6 +10,7 @@ import soundfile
 from conftest import REPOSITORY, shrink
 
 from aejax import experiment, fit
+from aejax.data.packing import pack
 from aejax.errors import UserError
 from aejax.reporting.table import results_table
 from aejax.training import step as step_module
@@ -113,7 +114,6 @@ def test_a_folder_of_audio(small_config, audio_folder, tmp_path, capsys):
     (audio_folder / "a" / "broken.wav").write_bytes(b"RIFF")
     small_config.data.path = str(audio_folder)
     small_config.data.split_by = "folder"
-    small_config.data.speeds = (0.9, 1.0)
     small_config.train.steps = 2
     rows = experiment.run(small_config, tmp_path / "run")
     assert rows[1].log_mel_rmse_db > 0
@@ -121,7 +121,7 @@ def test_a_folder_of_audio(small_config, audio_folder, tmp_path, capsys):
     assert "a/broken.wav: unreadable" in printed
     assert "3 at 44100 Hz" in printed
     corpus = json.loads((tmp_path / "run" / "corpus.json").read_text())
-    assert list(corpus["skipped"]) == ["a/broken.wav"]
+    assert list(corpus["left_out"]["unreadable"]) == ["a/broken.wav"]
 
 
 def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(small_config, tmp_path, monkeypatch):
@@ -151,8 +151,8 @@ def test_a_workdir_of_another_config_is_refused(small_config, tmp_path):
     small_config.train.steps = 1
     experiment.run(small_config, tmp_path / "run")
     small_config.train.steps = 2
-    small_config.data.speeds = (1.0, 1.1)
-    with pytest.raises(UserError, match=r"data\.speeds: .* train\.steps: 1 there, 2 now"):
+    small_config.augment.speed = (1.0, 1.1)
+    with pytest.raises(UserError, match=r"augment\.speed: .* train\.steps: 1 there, 2 now"):
         experiment.run(small_config, tmp_path / "run")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
@@ -176,7 +176,7 @@ def test_a_run_does_not_go_on_with_other_clips(small_config, audio_folder, tmp_p
     experiment.run(small_config, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
     (audio_folder / "a" / "wav.wav").rename(audio_folder / "a" / "new.wav")
-    with pytest.raises(UserError, match=r"has changed .* \(2 clips, the first a/new\.wav\)"):
+    with pytest.raises(UserError, match=r"has changed .* \(2 files, the first a/new\.wav\)"):
         experiment.run(small_config, tmp_path / "run")
 
 
@@ -198,7 +198,7 @@ def test_silence_gives_no_number_that_is_not_one(small_config, tmp_path):
     for index in range(20):
         path = tmp_path / "silence" / f"{index}.wav"
         path.parent.mkdir(exist_ok=True)
-        soundfile.write(path, np.zeros(16000), 16000)
+        soundfile.write(path, np.zeros(16000 + index), 16000)
     small_config.data.path = str(tmp_path / "silence")
     small_config.train.steps = 1
     rows = experiment.run(small_config, tmp_path / "run")
@@ -209,18 +209,16 @@ def test_silence_gives_no_number_that_is_not_one(small_config, tmp_path):
 
 def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config, tmp_path):
     small_config.data.synthetic.clips = 200
-    small_config.data.speeds = (1.0,)
+    small_config.augment.speed = (1.0, 1.0)
     small_config.model.update(encoder="linear", latent_dim=2, downsampling=2, pca_start=False)
     small_config.train.update(
         batch_size=32,
         steps=600,
         learning_rate=0.02,
         weight_decay=0.0,
-        gain_db=0.0,
-        filter_db=0.0,
-        mix_probability=0.0,
         validate_every=600,
     )
+    small_config.augment.update(gain_db=0.0, eq_db=0.0, mix_probability=0.0)
     rows = experiment.run(small_config, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     name = "validation/gain_over_pca_db"
@@ -228,3 +226,103 @@ def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config
     assert gains[0] < -1
     assert -0.1 < gains[-1] < 0.01
     assert -0.1 < rows[2].gain_over_pca_db < 0.01
+
+
+def test_stereo_has_its_own_features_and_sounds(small_config, audio_folder, tmp_path):
+    small_config.data.update(path=str(audio_folder), channels="stereo", test_fraction=0.3)
+    small_config.train.steps = 2
+    rows = experiment.run(small_config, tmp_path / "run")
+    assert rows[1].explained_variance > 0
+    sounds = list((tmp_path / "run" / "audio").glob("*.wav"))
+    assert {soundfile.info(path).channels for path in sounds} == {2}
+
+
+def test_every_channel_a_clip(small_config, audio_folder, tmp_path):
+    small_config.data.update(path=str(audio_folder), channels="each", test_fraction=0.3)
+    small_config.train.steps = 1
+    experiment.run(small_config, tmp_path / "run")
+    corpus = json.loads((tmp_path / "run" / "corpus.json").read_text())
+    assert corpus["clips"] == 12
+
+
+AUGMENTED = {
+    "polarity_probability": 0.5,
+    "noise": "folder",
+    "noise_snr_db": (0.0, 10.0),
+    "time_masks": 1,
+    "frequency_masks": 2,
+}
+
+
+@pytest.mark.parametrize("workers", [(0, "thread"), (2, "process")])
+def test_everything_at_once(small_config, audio_folder, tmp_path, workers):
+    """All augmentations, labels, silence and weighting, with noise from a folder."""
+    (audio_folder / "labels.csv").write_text("path,who\na/wav.wav,Bo\nb/wav.wav,Cy\n")
+    small_config.data.update(path=str(audio_folder), test_fraction=0.3, weighting="equal")
+    small_config.data.update(silence_redraws=3, workers=workers[0], worker_kind=workers[1])
+    small_config.augment.update(**AUGMENTED, noise_path=str(audio_folder / "c"))
+    small_config.train.steps = 3
+    experiment.run(small_config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
+    losses = [line["loss/total"] for line in lines if "loss/total" in line]
+    LOSSES.append(losses)
+    # The same, whoever reads.
+    assert all(found == LOSSES[0] for found in LOSSES)
+
+
+LOSSES = []
+
+
+def test_the_same_from_a_pack(small_config, audio_folder, tmp_path, open_folder):
+    pack(open_folder(audio_folder), tmp_path / "pack", encoding="float32")
+    small_config.data.update(path=str(audio_folder), test_fraction=0.3)
+    small_config.train.steps = 3
+    rows = experiment.run(small_config, tmp_path / "run")
+    small_config.data.path = str(tmp_path / "pack")
+    assert experiment.run(small_config, tmp_path / "packed") == rows
+
+
+def test_labels_go_into_the_results(small_config, audio_folder, tmp_path):
+    (audio_folder / "labels.csv").write_text(
+        "path,who\n" + "".join(f"{x}/wav.wav,Bo\n{x}/ogg.ogg,Cy\n" for x in "abc")
+    )
+    small_config.data.update(path=str(audio_folder), test_fraction=0.4)
+    small_config.train.steps = 1
+    rows = experiment.run(small_config, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "clips.jsonl").open()]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert len(lines) == results["test_clips"]
+    assert {"who", "folder"} >= lines[0]["labels"].keys()
+    for label, values in results["by_label"].items():
+        for value, found in values.items():
+            of_it = [line for line in lines if line["labels"].get(label) == value]
+            assert found["clips"] == len(of_it) > 0
+            # All clips are of one length, so that the mean of squares is that of theirs.
+            squares = [line["log_mel_rmse_db"]["pca"] ** 2 for line in of_it]
+            assert found["log_mel_rmse_db"]["pca"] == pytest.approx(np.sqrt(np.mean(squares)))
+    squares = [line["log_mel_rmse_db"]["pca"] ** 2 for line in lines]
+    assert np.sqrt(np.mean(squares)) == pytest.approx(rows[1].log_mel_rmse_db, rel=1e-5)
+
+
+def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, tmp_path, capfd):
+    """One of the training clips and one of the test clips, while it trains."""
+    small_config.data.update(path=str(audio_folder), test_fraction=0.4, cache_megabytes=0)
+    small_config.train.steps = 6
+    gone = []
+    compile_step = fit.compile_step
+
+    def compile_and_delete(prepared, *args):
+        clips = prepared.corpus.clips
+        for split in ("train", "test"):
+            name = clips.name(int(clips.of_split(split)[0]))
+            (audio_folder / name).unlink()
+            gone.append(name)
+        return compile_step(prepared, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "compile_step", compile_and_delete)
+        rows = experiment.run(small_config, tmp_path / "run")
+    assert rows[2].log_mel_rmse_db > 0
+    said = capfd.readouterr().err
+    for name in gone:
+        assert f"{name}: unreadable: No such file or directory" in said

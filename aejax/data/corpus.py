@@ -86,8 +86,8 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
     """Which split each unit (a file or a folder) belongs to.
 
     A unit's place depends on a hash of its own name alone, so it stays where it is when others are
-    added. Only where a split would stay empty, as with a handful of folders, does the unit of the
-    lowest hash that is still in "train" move there.
+    added. Only where a split that has a fraction would stay empty, as with a handful of folders, does
+    the unit of the lowest hash that is still in "train" move there.
 
     Args:
       units: names, each once.
@@ -111,10 +111,10 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
     split = np.full(len(units), train, np.uint8)
     split[places < test + validation] = held_out
     split[places < test] = unseen
-    for empty in (unseen, held_out):
+    for place, fraction in ((unseen, test), (held_out, validation)):
         rest = np.flatnonzero(split == train)
-        if len(rest) and empty not in split:
-            split[rest[np.argmin(places[rest])]] = empty
+        if fraction > 0 and len(rest) and place not in split:
+            split[rest[np.argmin(places[rest])]] = place
     return split
 
 

@@ -78,10 +78,10 @@ def preflight(corpus: Corpus) -> Preflight:
     clips, scanned = corpus.clips, corpus.scanned
     seconds = clips.seconds()
     used = _used(corpus, scanned)
-    left_out: dict[str, dict[str, str]] = {}
+    left_out: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
     for name, reason in corpus.skipped.items():
         kind = next(k for k, begins in _KINDS.items() if reason.startswith(begins))
-        left_out.setdefault(kind, {})[name] = reason
+        left_out[kind][name] = reason
     return Preflight(
         title=corpus.title,
         read_at=corpus.sample_rate,
@@ -99,7 +99,7 @@ def preflight(corpus: Corpus) -> Preflight:
         formats={} if scanned is None else _counts(used["format"], lambda k: scanned.formats[k]),
         durations=_histogram(seconds, _DURATIONS),
         levels=[] if scanned is None else _histogram(_db(used["rms"]), _LEVELS),
-        left_out=left_out,
+        left_out={kind: names for kind, names in left_out.items() if names},
         noticed={} if scanned is None else _noticed(corpus, scanned),
         other_files=0 if scanned is None else _others(scanned),
         labels={

@@ -273,6 +273,6 @@ def _stretches(key: jax.Array, features: Array, count: int, longest: int, size: 
     width_key, start_key = jax.random.split(key)
     shape = (features.shape[0], count, 1)
     width = jax.random.randint(width_key, shape, 0, min(longest, size) + 1)
-    start = jnp.floor(jax.random.uniform(start_key, shape) * (size - width + 1)).astype(jnp.int32)
+    start = jax.random.randint(start_key, shape, 0, size - width + 1)
     place = jnp.arange(size)[None, None]
     return ((place >= start) & (place < start + width)).any(axis=1)

@@ -116,7 +116,7 @@ def test_bad_files_are_left_out_by_name_and_reason(audio_folder, open_folder):
     assert corpus.skipped["c/cut.wav"].startswith("truncated")
     assert len(corpus.clips) == 9
     text = summary(preflight(corpus))
-    assert "3 files left out: 1 empty, 1 unreadable, 1 truncated" in text
+    assert "3 files left out: 1 empty, 1 truncated, 1 unreadable" in text
     assert "odd name\\n.flac" in text
 
 

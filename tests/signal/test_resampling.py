@@ -83,3 +83,54 @@ def test_it_agrees_with_soxr_where_both_pass():
 def test_bad_arguments_are_refused(changed, rule):
     with pytest.raises(ValueError, match=rule):
         signal.resample(jnp.zeros(100), **{"orig_sr": 10, "target_sr": 9} | changed)
+
+
+SPEEDS = [0.25, 0.613, 0.99, 1.0, 1.01, 1.37, 2.0, 3.3]
+
+
+@pytest.mark.parametrize("speed", SPEEDS)
+def test_a_sine_at_another_speed_is_another_sine(speed):
+    """Up to 0.6 of the band that passes; above the new Nyquist frequency there is nothing."""
+    samples, length = 16000, 4000
+    for place in (0.05, 0.3, 0.6):
+        hz = place * 0.5 / max(1.0, speed)  # cycles per sample
+        x = jnp.asarray(np.sin(2 * np.pi * hz * np.arange(samples)), jnp.float32)
+        y = signal.play_at_speed(x, jnp.float32(speed), jnp.int32(37), length=length)
+        exact = 37 + np.arange(length) * float(np.float32(speed))
+        expected = np.sin(2 * np.pi * hz * exact)
+        inside = (exact > 20) & (exact < samples - 20)
+        # The faster, the fewer zero crossings there are in 32 taps.
+        assert np.abs(y - expected)[inside].max() < (2e-3 if speed <= 2 else 1e-2)
+    if speed > 1.3:
+        x = jnp.asarray(np.sin(np.pi * 0.98 * np.arange(samples)), jnp.float32)
+        y = signal.play_at_speed(x, jnp.float32(speed), jnp.int32(0), length=length)
+        assert np.abs(y[20:-20]).max() < 0.05
+
+
+def test_speed_1_changes_nothing():
+    x = jnp.asarray(RNG.standard_normal((3, 2, 500)), jnp.float32)
+    speed, offset = jnp.ones((3, 2)), jnp.zeros((3, 2), jnp.int32)
+    y = signal.play_at_speed(x, speed, offset, length=500)
+    np.testing.assert_allclose(y, x, atol=1e-6)
+    later = signal.play_at_speed(x, speed, offset + 123, length=500)
+    np.testing.assert_allclose(later[..., :377], x[..., 123:], atol=1e-6)
+    np.testing.assert_allclose(later[..., 377:], 0, atol=1e-6)
+
+
+def test_positions_stay_exact_far_into_a_signal():
+    """In float32 a position of a million has a 16th of a sample left."""
+    samples, speed = 2**20, np.float32(1.1)
+    x = np.sin(2 * np.pi * 0.1 * np.arange(samples)).astype(np.float32)
+    length = int(samples / 1.1) - 50
+    y = signal.play_at_speed(jnp.asarray(x), jnp.asarray(speed), jnp.int32(0), length=length)
+    exact = np.arange(length) * np.float64(speed)
+    error = np.abs(y - np.sin(2 * np.pi * 0.1 * exact))
+    assert error[-10000:].max() < 2e-3
+
+
+def test_bad_arguments_to_play_at_speed_are_refused():
+    x, speed, offset = jnp.ones(9), jnp.float32(1), jnp.int32(0)
+    with pytest.raises(ValueError, match="num_taps must be even, got 7"):
+        signal.play_at_speed(x, speed, offset, length=3, num_taps=7)
+    with pytest.raises(ValueError, match="length must be a whole number"):
+        signal.play_at_speed(x, speed, offset, length=0)

@@ -7,6 +7,7 @@ import pytest
 
 from aejax import representation as representations
 from aejax.data import loader
+from aejax.data.corpus import Settings
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.models.blocks import to_blocks
@@ -63,7 +64,7 @@ def test_the_log_drops_what_will_be_logged_again(tmp_path):
 def fitted(small_config):
     small_config.representation.n_mels = 20
     representation = representations.from_config(small_config)
-    corpus = SyntheticCorpus(clips=20, seconds=0.7, seed=0)
+    corpus = SyntheticCorpus(clips=20, seconds=0.7, seed=0, settings=Settings())
     excerpt = representation.samples(16)
     batches = loader.Batches(corpus, "train", excerpt=excerpt, batch_size=8)
 

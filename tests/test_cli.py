@@ -1,0 +1,145 @@
+"""The command `aejax`: what it says, and what it says when something is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY
+
+from aejax.cli import main
+from aejax.data.preflight import preflight, report
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def messy(audio_folder):
+    """One of everything that may be wrong with a file."""
+    (audio_folder / "empty.wav").write_bytes(b"")
+    (audio_folder / "text.wav").write_text("no audio at all, and long enough to be looked at")
+    (audio_folder / "notes.txt").write_text("no audio either")
+    whole = (audio_folder / "a" / "wav.wav").read_bytes()
+    (audio_folder / "cut \n'short'.wav").write_bytes(whole[:5000])
+    (audio_folder / "copy.wav").write_bytes(whole)
+    soundfile.write(audio_folder / "silent.wav", np.zeros(16000), 16000)
+    loud = np.clip(5 * np.sin(np.arange(16000) / 10), -1, 1)
+    soundfile.write(audio_folder / "clipped.wav", loud, 16000)
+    side = 0.1 * RNG.standard_normal(16000)
+    soundfile.write(audio_folder / "anti.wav", np.stack([side, -side], axis=1), 16000)
+    bad = np.ones(100)
+    bad[3] = np.nan
+    soundfile.write(audio_folder / "nan.wav", bad, 16000, subtype="FLOAT")
+    return audio_folder
+
+
+def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):
+    assert main(["inspect", str(messy)]) == 0
+    printed = capsys.readouterr().out
+    for line in (
+        "12 clips, 12.0 seconds, read at 16000 Hz",
+        "sample rates (Hz)  16000: 6, 22050: 3, 44100: 3",
+        "channels           1: 8, 2: 4",
+        "5 files left out: 1 empty, 1 truncated, 1 non-finite, 1 duplicate, 1 unreadable",
+        "empty.wav: empty file",
+        "text.wav: unreadable: Format not recognised",
+        "cut \\n'short'.wav: truncated: 4992 of 32036 bytes",
+        "copy.wav: the same sound as a/wav.wav",
+        "nan.wav: non-finite samples",
+        "3 files noticed: 1 silent, 1 clipped, 1 anti-phase",
+        "silent.wav: its peak is -200 dB",
+        "anti.wav: the mean of its channels is",
+        "1 other files, no audio",
+        "train",
+    ):
+        assert line in printed, line
+
+
+def test_inspect_as_json(messy, capsys):
+    assert main(["inspect", str(messy), "--json", "--split_by=folder"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["clips"] == 12
+    assert found["left_out"]["duplicate"] == {"copy.wav": "the same sound as a/wav.wav"}
+    assert found["left_out"].keys() >= {"empty", "truncated", "unreadable", "non-finite"}
+    assert found["noticed"].keys() == {"silent", "clipped", "anti-phase"}
+    assert sum(part["clips"] for part in found["splits"].values()) == 12
+    assert sum(count for _, _, count in found["durations"]) == 12
+    assert found["formats"]["WAV PCM_16"] == 6
+    assert found["labels"] == {"folder": 3}
+
+
+def test_what_is_sound_has_nothing_wrong(audio_folder, open_folder):
+    assert "nothing wrong with any file" in report(preflight(open_folder(audio_folder)))
+
+
+def test_pack_then_inspect(messy, tmp_path, capsys):
+    out = tmp_path / "packed audio"
+    assert main(["pack", str(messy), str(out), "--encoding=flac", "--sample_rate=8000"]) == 0
+    printed = capsys.readouterr().out
+    assert f"--config.data.path='{out}' --config.data.sample_rate=8000" in printed
+    assert main(["inspect", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "12 clips, 12.0 seconds, read at 8000 Hz" in printed
+    shard = next(out.glob("*.array_record"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    assert main(["inspect", str(out)]) == 1
+    caught = capsys.readouterr()
+    assert "its checksum is another" in caught.out
+    assert "error: 1 shards of" in caught.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["inspect", "{}/nowhere"], "does not exist"),
+        (["inspect", "{}", "--test_fraction=2"], "config.data.test_fraction=2.0 must be"),
+        (["inspect", "{}", "--sample_rate=7"], "config.data.sample_rate=7 must be"),
+        (["inspect", "{}", "--labels=no.csv"], "data.labels=no.csv does not exist"),
+        (["inspect", "{}", "--include=*.xyz"], "no audio files that match"),
+        (["pack", "{}", "{}/a"], "is there already and is no pack"),
+        (["pack", "{}", "{}/out", "--jobs=0"], "must be at least 1"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_one_line(audio_folder, capsys, arguments, says):
+    assert main([argument.format(audio_folder) for argument in arguments]) == 1
+    lines = [x for x in capsys.readouterr().err.splitlines() if "file/s" not in x and x.strip()]
+    assert lines[-1].split("\r")[-1].strip().startswith("error: ")
+    assert says in lines[-1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["pack", "--help"], ["inspect", "--help"]])
+def test_help_is_help(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == (0 if arguments else 2)
+    printed = capsys.readouterr()
+    assert "usage: aejax" in printed.out + printed.err
+
+
+def test_it_needs_no_jax(audio_folder):
+    """Looking at a folder should not take the seconds that importing JAX does."""
+    script = (
+        "import sys; from aejax.cli import main; assert main(sys.argv[1:]) == 0;"
+        "assert 'jax' not in sys.modules, 'jax was imported'"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script, "inspect", str(audio_folder)],
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(audio_folder):
+    done = subprocess.run(
+        f"{sys.executable} -m aejax.cli inspect '{audio_folder}' | head -1",
+        shell=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,218 @@
+"""What each augmentation does to level, spectrum and length; and that off means off."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.signal import welch
+
+from aejax.training import augmentation as aug
+from aejax.training.augmentation import Augmentation
+
+KEY = jax.random.key(0)
+ROWS, SAMPLES = 200, 4000
+
+
+@pytest.fixture(scope="module", params=[(), (2,)], ids=["mono", "stereo"])
+def audio(request):
+    shape = (ROWS, SAMPLES, *request.param)
+    return 0.1 * jax.random.normal(jax.random.key(1), shape)
+
+
+def level_db(x):
+    return 20 * np.log10(np.sqrt(np.mean(np.square(x), axis=tuple(range(1, x.ndim)))))
+
+
+def augmented(audio, length=None, place=None, key=KEY, noise=None, **amount):
+    length = jnp.full(len(audio), audio.shape[1], jnp.int32) if length is None else length
+    place = jnp.zeros(len(audio)) if place is None else place
+    if "noise_kind" in amount:
+        amount["noise"] = amount.pop("noise_kind")
+    amount = Augmentation(**amount)
+    return aug.augment(key, audio, length, place, amount, samples=SAMPLES, noise=noise)
+
+
+def test_off_is_off(audio):
+    out, length = augmented(audio)
+    np.testing.assert_array_equal(out, audio)
+    np.testing.assert_array_equal(length, SAMPLES)
+
+
+KINDS = {
+    "speed": {"speed": (0.7, 1.4)},
+    "mix": {"mix_probability": 0.5},
+    "noise": {"noise_kind": "pink"},
+    "eq": {"eq_db": 3.0},
+    "gain": {"gain_db": 6.0},
+    "polarity": {"polarity_probability": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_is_seeded_and_changes_no_other(audio, kind):
+    one, _ = augmented(audio, **KINDS[kind])
+    np.testing.assert_array_equal(one, augmented(audio, **KINDS[kind])[0])
+    assert not np.array_equal(one, augmented(audio, key=jax.random.key(3), **KINDS[kind])[0])
+    assert not np.array_equal(one, audio)
+    # The last in the chain is drawn alike, whether the one before it is on or off.
+    if kind != "polarity":
+        turned, _ = augmented(audio, polarity_probability=0.5, **KINDS[kind])
+        alone, _ = augmented(audio, polarity_probability=0.5)
+        axes = tuple(range(1, audio.ndim))
+        signs = [np.sign((x * y).sum(axes)) for x, y in ((turned, one), (alone, audio))]
+        np.testing.assert_array_equal(*signs)
+
+
+def test_gain_moves_the_level_by_so_much(audio):
+    change = level_db(augmented(audio, gain_db=6.0)[0]) - level_db(audio)
+    assert -6.01 < change.min() < -5.6
+    assert 5.6 < change.max() < 6.01
+    assert np.abs(np.mean(change)) < 0.8
+
+
+def test_polarity_turns_some_over_and_nothing_else(audio):
+    out, _ = augmented(audio, polarity_probability=0.3)
+    turned = np.asarray((out == -audio).reshape(ROWS, -1).all(1))
+    assert 0.2 < turned.mean() < 0.4
+    np.testing.assert_array_equal(out[~turned], audio[~turned])
+
+
+def test_mix_adds_the_neighbour_softer():
+    audio = jnp.eye(1000)
+    mixed = aug.random_mix(KEY, audio, 0.5) - audio
+    added = mixed[mixed > 0]
+    assert 400 < added.size < 600
+    assert -40.1 < 20 * np.log10(added.min()) < -39
+    assert -1 < 20 * np.log10(added.max()) <= 0
+
+
+@pytest.mark.parametrize("kind", ["white", "pink", "folder"])
+def test_noise_comes_at_the_ratio_it_says(audio, kind):
+    options = {"noise_kind": kind, "noise_snr_db": (3.0, 12.0)}
+    if kind == "folder":
+        options["noise"] = 7 * jax.random.normal(jax.random.key(5), audio.shape)
+    out, _ = augmented(audio, noise_probability=1.0, **options)
+    ratio = level_db(audio) - level_db(out - audio)
+    assert 2.99 < ratio.min() < 3.6
+    assert 11.4 < ratio.max() < 12.01
+    some, _ = augmented(audio, noise_probability=0.5, **options)
+    changed = np.asarray((some != audio).reshape(ROWS, -1).any(1))
+    assert 0.4 < changed.mean() < 0.6
+
+
+@pytest.mark.parametrize(("pink", "slope"), [(False, 0.0), (True, -3.01)])
+def test_the_colour_of_noise(pink, slope):
+    noise = aug.coloured_noise(KEY, jnp.zeros((50, 8192)), pink=pink)
+    frequency, power = welch(noise, nperseg=8192)
+    power_db = 10 * np.log10(power.mean(0))
+    octaves = [(2.0**-k) for k in range(2, 9)]
+    levels = [power_db[(frequency > f / 2) & (frequency <= f)].mean() for f in octaves]
+    per_octave = -np.polyfit(range(len(levels)), levels, 1)[0]
+    assert per_octave == pytest.approx(slope, abs=0.15)
+    assert np.abs(np.corrcoef(noise)[~np.eye(50, dtype=bool)]).mean() < 0.1
+
+
+def test_noise_on_silence_is_silence_and_finite():
+    out = aug.add_noise(KEY, jnp.zeros((4, 100)), jnp.ones((4, 100)), (0.0, 0.0), 1.0)
+    np.testing.assert_array_equal(out, 0)
+    out = aug.add_noise(KEY, jnp.ones((4, 100)), jnp.zeros((4, 100)), (0.0, 0.0), 1.0)
+    np.testing.assert_array_equal(out, 1)
+
+
+def test_eq_has_the_spread_it_says():
+    impulses = jnp.zeros((500, 256)).at[:, 0].set(1.0)
+    response_db = 20 * np.log10(np.abs(np.fft.rfft(aug.random_eq(KEY, impulses, 3.0))))
+    assert np.abs(response_db.mean()) < 0.3
+    # Evenly along the logarithmic axis on which the response is drawn.
+    places = np.exp(np.linspace(0, np.log(33), 50)) - 1
+    rows = [np.interp(places / 64, np.fft.rfftfreq(256), row) for row in response_db]
+    assert np.std(rows) == pytest.approx(3.0, rel=0.15)
+
+
+def test_eq_is_the_same_in_both_channels():
+    audio = jax.random.normal(KEY, (3, 500))
+    both = aug.random_eq(KEY, jnp.stack([audio, 2 * audio], axis=2), 3.0)
+    one = aug.random_eq(KEY, audio, 3.0)
+    np.testing.assert_allclose(both, np.stack([one, 2 * one], axis=2), atol=1e-5)
+
+
+def test_speed_moves_the_pitch_by_so_much():
+    span, hz = 8000, 0.05  # cycles per sample
+    tone = jnp.broadcast_to(
+        jnp.sin(2 * np.pi * hz * jnp.arange(span, dtype=jnp.float32)), (ROWS, span)
+    )
+    out, length = augmented(tone, speed=(0.5, 2.0))
+    np.testing.assert_array_equal(length, SAMPLES)
+    spectra = np.abs(np.fft.rfft(np.asarray(out) * np.hanning(SAMPLES)))
+    peaks = spectra.argmax(1) / SAMPLES / hz
+    assert 0.5 <= peaks.min() < 0.53
+    assert 1.9 < peaks.max() <= 2.01
+    # Log-uniform: as often slower as faster; and as loud as before.
+    assert np.median(peaks) == pytest.approx(1, abs=0.15)
+    np.testing.assert_allclose(level_db(out), level_db(tone), atol=0.1)
+
+
+def test_some_are_left_at_their_speed():
+    audio = jax.random.normal(KEY, (ROWS, 6000))
+    out, _ = augmented(audio, speed=(0.5, 1.5), speed_probability=0.4)
+    kept = np.isclose(out, audio[:, :SAMPLES], atol=1e-5).all(1)
+    assert 0.5 < kept.mean() < 0.7
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0])
+def test_speed_takes_its_stretch_where_the_row_lies(place):
+    """At the end of its clip, the end of the row: so that all of a clip is heard equally often."""
+    span, length = 8000, 7000
+    ramp = jnp.broadcast_to(jnp.arange(span, dtype=jnp.float32) / span, (ROWS, span))
+    ramp = jnp.where(jnp.arange(span) < length, ramp, 0.0)
+    out, there = augmented(
+        ramp,
+        speed=(0.5, 1.5),
+        length=jnp.full(ROWS, length, jnp.int32),
+        place=jnp.full(ROWS, place),
+    )
+    np.testing.assert_array_equal(there, SAMPLES)
+    out = np.asarray(out) * span
+    first, last = out[:, 20], out[:, -20]
+    used = last - first
+    assert used.min() > 0.49 * SAMPLES
+    np.testing.assert_allclose(first, place * (length - used * 1.01), atol=130)
+
+
+def test_a_clip_that_ends_is_shorter_when_it_is_faster():
+    audio = jnp.ones((ROWS, 8000))
+    length = jnp.full(ROWS, 2000, jnp.int32).at[:5].set(0)
+    out, there = augmented(audio.at[:, 2000:].set(0.0), speed=(0.5, 2.0), length=length)
+    there = np.asarray(there)
+    np.testing.assert_array_equal(there[:5], 0)
+    assert 1000 <= there[5:].min() < 1060
+    assert 3800 < there[5:].max() <= SAMPLES
+    for row, count in zip(np.asarray(out), there, strict=True):
+        if count:
+            assert np.abs(row[10 : count - 20] - 1).max() < 0.02
+            assert np.abs(row[count + 60 :]).max(initial=0) < 0.05
+
+
+def test_masks_hide_so_many_stretches_and_no_more():
+    features = jax.random.normal(KEY, (300, 60, 40))
+    fill = jnp.arange(100.0, 140.0)
+    amount = Augmentation(time_masks=1, time_mask_frames=10)
+    hidden = np.asarray(aug.random_masks(KEY, features, fill, amount) != features)
+    frames = hidden.all(2)
+    assert (hidden == frames[:, :, None]).all()
+    assert set(frames.sum(1)) == set(range(11))
+    assert (np.diff(frames, axis=1, prepend=0, append=0) == 1).sum(1).max() == 1
+    assert frames.any(0).all()
+    amount = Augmentation(frequency_masks=2, frequency_mask_bins=5)
+    masked = np.asarray(aug.random_masks(KEY, features, fill, amount))
+    bins = (masked != features).all(1)
+    assert bins.sum(1).max() <= 10
+    assert bins.sum(1).mean() > 3
+    row, place = np.argwhere(bins)[0]
+    np.testing.assert_array_equal(masked[row, :, place], 100 + place)
+
+
+def test_the_span_is_what_the_highest_speed_needs():
+    assert Augmentation(speed=(0.5, 1.6)).span(1000) == 1600
+    assert Augmentation(speed=(0.5, 0.9)).span(1000) == 1000
+    assert Augmentation().span(1000) == 1000
