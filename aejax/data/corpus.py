@@ -86,8 +86,8 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
     """Which split each unit (a file or a folder) belongs to.
 
     A unit's place depends on a hash of its own name alone, so it stays where it is when others are
-    added. Only where a split that has a fraction would stay empty, as with a handful of folders, does
-    the unit of the lowest hash that is still in "train" move there.
+    added. Only where a split that has a fraction would stay empty, as with a handful of folders,
+    does the unit of the lowest hash that is still in "train" move there.
 
     Args:
       units: names, each once.
