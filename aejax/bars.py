@@ -19,6 +19,6 @@ def warn(message: str) -> None:
 
 
 def bar(items: Any = None, **options: Any) -> tqdm:
-    """A progress bar on a terminal or in a log, gone when it is done."""
+    """A progress bar on a terminal or in a log, after a second, gone when it is done."""
     every = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(items, leave=False, mininterval=every, dynamic_ncols=True, **options)
+    return tqdm(items, leave=False, mininterval=every, delay=1, dynamic_ncols=True, **options)

@@ -81,7 +81,6 @@ def train(
             ),
             noise=experiment.noise,
             workers=experiment.workers,
-            shard=(jax.process_index(), jax.process_count()),
         )
         with (
             metrics_log.MetricsLog(workdir.path, after=first if first else -1) as log,

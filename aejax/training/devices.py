@@ -14,6 +14,11 @@ class Devices:
     """A mesh of one axis over the local devices."""
 
     def __init__(self, batch_size: int):
+        if jax.process_count() > 1:
+            raise UserError(
+                f"this is one of {jax.process_count()} JAX processes, and a run is trained by one;"
+                " what several can share is reading (aejax.data.loader)"
+            )
         devices = jax.local_devices()
         if batch_size % len(devices):
             raise UserError(

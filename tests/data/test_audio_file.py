@@ -1,3 +1,4 @@
+import math
 import os
 
 import numpy as np
@@ -43,7 +44,12 @@ def test_a_resampled_excerpt_equals_the_resampled_file_cut(tmp_path, rate):
     audio = noise(3.0, rate)[:, 0]
     soundfile.write(path, audio, rate, subtype="FLOAT")
     whole = soxr.resample(audio, rate, 16000, "HQ")
-    for start, length in [(0, 1000), (12345, 7000), (20001, 1), (len(whole) - 500, 900)]:
+    # Where the reading begins and ends on a block of the two rates, and beside it.
+    block = 16000 // math.gcd(rate, 16000)
+    edges = [(k * block + d, 3 * block + e) for k in (1, 7) for d in (-1, 0, 1) for e in (-1, 0, 1)]
+    margins = [(256 + d, 512) for d in (-1, 0, 1)]
+    places = [(0, 1000), (12345, 7000), (20001, 1), (len(whole) - 500, 900), *edges, *margins]
+    for start, length in places:
         excerpt = audio_file.read_excerpt(path, start, length, sample_rate=16000, channels="mono")
         expected = np.zeros(length, np.float32)
         piece = whole[start : start + length]
