@@ -19,7 +19,7 @@ from aejax.data.table import Strings
 from aejax.data.threads import in_order
 from aejax.errors import UserError
 
-_PIECE = 1 << 11  # records that are decoded at a time: 256 MB
+_PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
 _WRITER = "group_size:1,uncompressed"  # any record can be read alone
 
 
@@ -84,8 +84,10 @@ def pack(
         labels.save(out / "labels.csv", given)
     shards = [{key: done[key] for key in ("name", "bytes", "sha256")} for done in finished]
     _write_json(out / "pack.json", how | {"shards": shards})
-    for leftover in ("packing.json", *(f"{part.name}.json" for part in plan)):
-        (out / leftover).unlink(missing_ok=True)
+    for path in out.glob("shard-*"):  # notes, and shards of an attempt whose files have changed
+        if path.name not in {part.name for part in plan}:
+            path.unlink()
+    (out / "packing.json").unlink()
 
 
 def _make_room(out: Path, how: dict[str, Any]) -> None:
@@ -135,7 +137,7 @@ def _pack_shards(
         note, path = out / f"{part.name}.json", out / part.name
         identity = _identity(source, part)
         done = json.loads(note.read_text()) if note.is_file() else {}
-        if done.get("identity") == identity and path.is_file():
+        if done.get("identity") == identity and path.is_file() and not done["problems"]:
             yield from part.rows
         else:
             done = {"name": part.name, "identity": identity, "problems": {}, "first": []}

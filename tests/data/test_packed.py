@@ -149,7 +149,9 @@ def test_what_changed_meanwhile_is_packed_anew(sounds, tmp_path, open_folder):
     del how["shards"]
     (out / "packing.json").write_text(json.dumps(how))
     soundfile.write(sounds / "a" / "wav.wav", np.full(16000, 0.25), 16000)
+    (out / "shard-00007-of-00009.array_record").write_bytes(b"of an earlier attempt")
     pack(open_folder(sounds), out)
+    assert len(list(out.glob("shard-*"))) == 1
     corpus = PackedCorpus(out, Settings())
     clip = [clip.name for clip in corpus.clips].index("a/wav.wav")
     np.testing.assert_array_equal(corpus.read(clip, 0, 9), np.full(9, 0.25, np.float32))
