@@ -16,7 +16,7 @@ from aejax.data.corpus import Corpus, Settings
 from aejax.data.folder import open_folder
 from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
-from aejax.errors import UserError, exit_code
+from aejax.errors import UserError, exit_code, plain
 
 _EXAMPLES = """examples:
   aejax inspect recordings
@@ -100,7 +100,7 @@ def _inspect(options: argparse.Namespace) -> None:
     else:
         print(report(found))
         for name, reason in damage.items():
-            print(f"  {name}: {reason}")
+            print(f"  {plain(name)}: {plain(reason)}")
     if damage:
         raise UserError(f"{len(damage)} shards of {options.folder} are damaged")
 

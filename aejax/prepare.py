@@ -65,12 +65,16 @@ class Experiment:
         )
 
 
+# What was found in the corpus, and in the noise.
+_SCANS = ("corpus.npz", "noise.npz")
+
+
 def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     """Finds the devices and the corpus, prints them, and makes the run's directory."""
     representation = representations.from_config(config)
     devices = Devices(config.train.batch_size)
     print(f"device: {devices}")
-    earlier = scans.load(workdir.path / "corpus.npz")
+    earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)
     settings = _settings(config)
     if config.data.path:
         corpus = open_corpus(Path(config.data.path), settings, known=earlier)
@@ -85,14 +89,22 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     excerpt = representation.samples(max(fewest, round(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
-    _refuse_another_corpus(corpus, earlier, workdir)
     noise = _noise(config, settings)
+    for key, now, then in (
+        ("data.path", corpus, earlier),
+        ("augment.noise_path", noise, earlier_noise),
+    ):
+        if now is not None:
+            _refuse_other_audio(key, now, then, workdir)
     found = preflight(corpus)
     print(summary(found))
+    if noise is not None:
+        print(f"noise of {summary(preflight(noise))}")
     workdir.create()
     workdir.write_text("corpus.json", json.dumps(found.as_json(), indent=1) + "\n")
-    if corpus.scanned is not None:
-        scans.save(workdir.path / "corpus.npz", corpus.scanned)
+    for name, kept in zip(_SCANS, (corpus, noise), strict=True):
+        if kept is not None and kept.scanned is not None:
+            scans.save(workdir.path / name, kept.scanned)
     return Experiment(config, workdir, devices, corpus, noise, representation, excerpt)
 
 
@@ -154,13 +166,15 @@ def _check_blocks(
     )
 
 
-def _refuse_another_corpus(corpus: corpora.Corpus, earlier: Scan | None, workdir: Workdir) -> None:
+def _refuse_other_audio(
+    key: str, corpus: corpora.Corpus, earlier: Scan | None, workdir: Workdir
+) -> None:
     """A run goes on only with the audio that it began with."""
     if earlier is None or corpus.scanned is None:
         return
     changed = corpora.changes(corpus.scanned, earlier)
     if changed:
         raise UserError(
-            f"the audio of data.path has changed since the run in {workdir.path} began"
+            f"the audio of {key} has changed since the run in {workdir.path} began"
             f" ({len(changed)} files, the first {changed[0]}); give another --workdir"
         )

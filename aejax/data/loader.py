@@ -1,7 +1,7 @@
 """Batches of audio from a corpus: seeded, shuffled, resumable, sharded, read ahead by workers."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import grain
@@ -29,6 +29,7 @@ class Batch(TypedDict):
       lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
         stands in for it in training; in evaluation the row counts for nothing.
       noise: of the shape of ``audio``, where there is a noise corpus.
+      noise_lost: int32 ``[batch]``, as ``lost``, of the noise corpus.
     """
 
     audio: np.ndarray
@@ -37,6 +38,7 @@ class Batch(TypedDict):
     place: np.ndarray
     lost: np.ndarray
     noise: NotRequired[np.ndarray]
+    noise_lost: NotRequired[np.ndarray]
 
 
 class Workers(NamedTuple):
@@ -52,8 +54,12 @@ class Workers(NamedTuple):
     kind: str = "thread"
     report: Callable[[str], None] = lambda message: None
 
-    def read(self, dataset: grain.MapDataset, corpus: Corpus) -> Iterator[Batch]:
+    def read(self, dataset: grain.MapDataset, corpora: Mapping[str, Corpus]) -> Iterator[Batch]:
         """The elements of a dataset in order, read ahead.
+
+        Args:
+          dataset: of batches.
+          corpora: by the key that says which of their clips were lost.
 
         Raises:
           UserError: a worker process died, or too much cannot be read any more.
@@ -68,12 +74,14 @@ class Workers(NamedTuple):
             iterable = iterable.mp_prefetch(
                 grain.MultiprocessingOptions(processes, per_worker_buffer_size=2)
             )
-        reported: set[int] = set()
+        reported: set[tuple[str, int]] = set()
         try:
             for batch in iterable:
-                for clip in set(batch["lost"].tolist()) - {-1} - reported:
-                    reported.add(clip)
-                    self.report(_why_lost(corpus, clip))
+                for key, corpus in corpora.items():
+                    lost = {(key, clip) for clip in batch[key].tolist() if clip >= 0}
+                    for _, clip in sorted(lost - reported):
+                        self.report(_why_lost(corpus, clip))
+                    reported |= lost
                 yield batch
         except RuntimeError as error:
             if "terminated unexpectedly" not in str(error):
@@ -90,7 +98,7 @@ def _why_lost(corpus: Corpus, clip: int) -> str:
         reason = "could not be read for a moment"
     except UnusableAudio as error:
         reason = str(error)
-    return f"left out from now on, {corpus.clips.name(clip)}: {reason}"
+    return f"{corpus.clips.name(clip)}: {reason}; others stand in for it"
 
 
 class Window(NamedTuple):
@@ -200,7 +208,9 @@ def train_batches(
         .batch(batch_size // count, drop_remainder=True)
         .slice(slice(start * count + index, None, count))
     )
-    return workers.read(dataset, corpus)
+    return workers.read(
+        dataset, {"lost": corpus} | ({} if noise is None else {"noise_lost": noise})
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,7 +226,9 @@ class _Draw:
     def __call__(self, window: Window, rng: np.random.Generator) -> Batch:
         row = self._excerpt(window, rng)
         if self.noise is not None and self.noises is not None:
-            row["noise"] = _noise(self.noise, self.noises, self.drawing.length, rng)
+            row["noise"], row["noise_lost"] = _noise(
+                self.noise, self.noises, self.drawing.length, rng
+            )
         return row
 
     def _excerpt(self, window: Window, rng: np.random.Generator) -> Batch:
@@ -239,7 +251,7 @@ class _Draw:
             }
         raise UserError(
             f"{_MOST_LOST} clips one after the other could not be read any more, the last"
-            f" {_why_lost(self.corpus, lost).partition(', ')[2]}"
+            f" {_why_lost(self.corpus, lost).rpartition(';')[0]}"
         )
 
     def _loud_enough(
@@ -263,15 +275,14 @@ class _Draw:
         return best
 
 
-def _noise(noise: Corpus, windows: Windows, length: int, rng: np.random.Generator) -> np.ndarray:
-    """A stretch of noise, repeated where it is too short; silence where none can be read."""
+def _noise(
+    noise: Corpus, windows: Windows, length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A stretch of noise, repeated where it is too short, and the clip that was lost for it."""
     window = windows[int(rng.integers(len(windows)))]
-    try:
-        row = _Draw(noise, windows, Drawing(length))(window, rng)
-    except UserError:
-        return np.zeros((length, *noise.channel_shape), np.float32)
+    row = _Draw(noise, windows, Drawing(length))(window, rng)
     there = row["audio"][: int(row["length"])]
-    return np.resize(there, (length, *there.shape[1:]))
+    return np.resize(there, (length, *there.shape[1:])), row["lost"]
 
 
 class Batches:
@@ -304,7 +315,7 @@ class Batches:
 
     def __iter__(self) -> Iterator[Batch]:
         dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
-        return self._workers.read(dataset, self._corpus)
+        return self._workers.read(dataset, {"lost": self._corpus})
 
     def _read(self, window: Window) -> Batch:
         audio = np.zeros((self._excerpt, *self._corpus.channel_shape), np.float32)

@@ -12,7 +12,8 @@ It is read without the files it was made from; splits, labels and batches are th
 
 import hashlib
 import json
-import os
+import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from aejax.data.record import CHUNK, decode
 from aejax.errors import UserError
 
 VERSION = 1
+# Where each file's records are: in which shard, from which record on, and whose name they bear.
+PLACES = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
+_MOST_READERS = 64  # of which each has a file open
 _READER = "readahead_buffer_size:0"  # excerpts are read here and there
 
 
@@ -62,45 +66,55 @@ class PackedCorpus:
                 )
         try:
             arrays = table.load_arrays(root / "index.npz")
-            everything = scans.from_arrays(arrays)
-            self._shard, self._first = arrays["shard"], arrays["first"]
-            if not len(self._shard) == len(self._first) == len(everything.names):
-                raise ValueError("columns of different lengths")
+            self._everything = everything = scans.from_arrays(arrays)
+            self._places = arrays["places"]
+            _check_places(self._places, len(everything.names), len(self.about["shards"]))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{root / 'index.npz'} is damaged ({error}); pack it again") from None
-        chosen = np.flatnonzero(
-            [scans.matches(name, settings.include) for name in everything.names]
-        )
-        if not len(chosen):
-            raise UserError(f"nothing in {root} matches data.include={settings.include}")
-        self.scanned = everything.take(chosen)
+        chosen = np.arange(len(everything.names))
+        if "*" not in settings.include:
+            matching = [scans.matches(name, settings.include) for name in everything.names]
+            chosen = chosen[matching]
+            if not len(chosen):
+                raise UserError(f"nothing in {root} matches data.include={settings.include}")
+            everything = everything.take(chosen)
+        self.scanned = everything
         given = labels.load(labels.find(root, settings.labels))
         self.clips, rows, self.skipped = clips_of(self.scanned, root, settings, given)
         self._rows = chosen[rows]
         self._readers: dict[int, Any] = {}
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_readers": {}}
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"} | {
+            "_readers": {}
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
 
     def read(self, clip: int, start: int, length: int) -> np.ndarray:
         """See `Corpus.read`."""
-        row = int(self._rows[clip])
+        place = self._places[self._rows[clip]]
         samples, channel = int(self.clips.samples[clip]), int(self.clips.channel[clip])
         first, last = start // CHUNK, (min(start + length, samples) - 1) // CHUNK
         if first > last or start >= samples:
             return np.zeros((length, *self.channel_shape), np.float32)
-        begin = int(self._first[row]) + max(0, channel) * -(-samples // CHUNK)
+        begin = int(place["first"]) + max(0, channel) * -(-samples // CHUNK)
         try:
-            data = self._reader(int(self._shard[row])).read(
+            data = self._reader(int(place["shard"])).read(
                 list(range(begin + first, begin + last + 1))
             )
         except (OSError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise UnusableAudio(f"unreadable in its shard: {reason}") from None
         records = [decode(piece) for piece in data]
-        name = self.clips.name(clip)
-        for place, record in enumerate(records, start=first):
-            if (record.name, record.start) != (name, place * CHUNK):
+        # Of the same sound under several names, one is packed.
+        name = self._everything.names[int(place["owner"])]
+        name += f"[{channel + 1}]" if channel >= 0 else ""
+        for number, record in enumerate(records, start=first):
+            if (record.name, record.start) != (name, number * CHUNK):
                 raise UnusableAudio("another clip's record in its place")
         audio = np.concatenate([record.audio for record in records])
         if not self.channel_shape:
@@ -108,10 +122,15 @@ class PackedCorpus:
         return audio_file.cut(audio, start - first * CHUNK, length)
 
     def _reader(self, shard: int) -> Any:
-        if shard not in self._readers:
-            path = self.root / self.about["shards"][shard]["name"]
-            self._readers[shard] = ArrayRecordReader(str(path), _READER)
-        return self._readers[shard]
+        with self._lock:
+            reader = self._readers.pop(shard, None)
+            if reader is None:
+                path = self.root / self.about["shards"][shard]["name"]
+                reader = ArrayRecordReader(str(path), _READER)
+            self._readers[shard] = reader  # as the last one used
+            if len(self._readers) > _MOST_READERS:
+                del self._readers[next(iter(self._readers))]
+        return reader
 
     def damage(self, progress: Callable[[Any, int, str], Any]) -> dict[str, str]:
         """Compares every shard with its checksum: the reason by name, of those that differ."""
@@ -132,15 +151,24 @@ def about(root: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         names = [shard["name"] for shard in found["shards"]]
-        # A name from a file: it must not lead out of the folder.
-        good = all(os.path.basename(name) == name and name not in ("", ".", "..") for name in names)
+        # Names from a file: they must not lead out of the folder.
+        good = all(re.fullmatch(r"shard-[0-9-]+of-[0-9]+\.array_record", name) for name in names)
         good = good and isinstance(found["sample_rate"], int) and found["version"] == VERSION
+        good = good and 1000 <= found["sample_rate"] <= 1_000_000
         good = good and all(isinstance(shard["sha256"], str) for shard in found["shards"])
         if not good or found["channels"] not in audio_file.CHANNEL_POLICIES:
             raise ValueError("not of this version")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}); pack it again") from None
     return found
+
+
+def _check_places(places: np.ndarray, files: int, shards: int) -> None:
+    if places.dtype != PLACES or places.shape != (files,):
+        raise ValueError("no places of this version")
+    for field, low, high in (("shard", -1, shards), ("first", 0, 2**62), ("owner", -1, files)):
+        if (places[field] < low).any() or (places[field] >= high).any():
+            raise ValueError(f"{field} beyond all reason")
 
 
 def sha256(path: Path) -> str:

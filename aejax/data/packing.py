@@ -13,6 +13,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from aejax.data import audio_file, labels, packed, table
 from aejax.data import scan as scans
+from aejax.data.corpus import duplicates
 from aejax.data.folder import FolderCorpus
 from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
@@ -69,16 +70,20 @@ def pack(
     work = _pack_shards(source, out, plan, encoding, jobs or os.cpu_count() or 1, finished)
     for _ in progress(work, files, "packing"):
         pass
-    shard, first = np.full(files, -1, np.int32), np.zeros(files, np.int64)
+    places = np.full(files, -1, packed.PLACES)
+    places["first"] = 0
     problems = list(source.scanned.problems)
     for number, (part, done) in enumerate(zip(plan, finished, strict=True)):
-        shard[part.rows], first[part.rows] = number, done["first"]
+        for row, first in zip(part.rows, done["first"], strict=True):
+            if first >= 0:
+                places[row] = (number, first, row)
         for row, reason in done["problems"].items():
             problems[int(row)] = reason
+    # The same sound under another name has the same records, for whoever includes that name alone.
+    for row, first in duplicates(source.scanned).items():
+        places[row], problems[row] = places[first], problems[first]
     scanned = dataclasses.replace(source.scanned, problems=Strings.of(problems))
-    table.save_arrays(
-        out / "index.npz", scans.as_arrays(scanned) | {"shard": shard, "first": first}
-    )
+    table.save_arrays(out / "index.npz", scans.as_arrays(scanned) | {"places": places})
     given = labels.load(labels.find(source.root, source.settings.labels))
     if given.rows:
         labels.save(out / "labels.csv", given)
@@ -137,7 +142,8 @@ def _pack_shards(
         note, path = out / f"{part.name}.json", out / part.name
         identity = _identity(source, part)
         done = json.loads(note.read_text()) if note.is_file() else {}
-        if done.get("identity") == identity and path.is_file() and not done["problems"]:
+        same = done.get("identity") == identity and not done["problems"] and path.is_file()
+        if same and packed.sha256(path) == done["sha256"]:
             yield from part.rows
         else:
             done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
@@ -183,7 +189,7 @@ def _write_shard(
             yield row
     finally:
         writer.close()
-    done["first"] = [first.get(row, 0) for row in part.rows]
+    done["first"] = [first.get(row, -1) for row in part.rows]
 
 
 def _encode(source: FolderCorpus, clip: int, start: int, encoding: str) -> list[bytes] | str:
@@ -207,7 +213,8 @@ def _identity(source: FolderCorpus, part: _Shard) -> str:
     digest = hashlib.sha256()
     for row in part.rows:
         facts = source.scanned.facts[row]
-        line = f"{source.scanned.names[row]}\0{facts['digest']}\0{facts['frames']}\0"
+        clips = np.diff(np.searchsorted(source.rows, [row, row + 1]))[0]
+        line = f"{source.scanned.names[row]}\0{facts['digest']}\0{facts['frames']}\0{clips}\0"
         digest.update(line.encode("utf-8", "surrogateescape"))
         digest.update(source.scanned.problems[row].encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -8,7 +8,7 @@ import numpy as np
 
 from aejax.data.corpus import Corpus
 from aejax.data.scan import NO_AUDIO, Scan
-from aejax.data.table import SPLITS
+from aejax.data.table import SPLITS, Column
 from aejax.errors import plain
 
 # A file is silent if its peak is below this (dB re full scale), clipped if more than this fraction
@@ -39,12 +39,14 @@ class Preflight:
       clips: how many are used.
       seconds: of all of them.
       splits: clips and seconds by split.
-      sample_rates, channels, formats: files by what they have.
-      durations, levels: histograms, (low, high, files); seconds, and RMS in dB re full scale.
+      sample_rates, channels: clips by what they have.
+      formats: files by what they have.
+      durations: histogram, (low, high, clips); seconds.
+      levels: histogram, (low, high, files); RMS in dB re full scale.
       left_out: the reason by name, by kind.
       noticed: what is used all the same, by kind: silent, clipped, anti-phase.
       other_files: how many are no audio.
-      labels: how many different values each has.
+      labels: how many different values each has, and how many clips have none.
     """
 
     title: str
@@ -60,7 +62,7 @@ class Preflight:
     left_out: Mapping[str, Mapping[str, str]]
     noticed: Mapping[str, Mapping[str, str]]
     other_files: int
-    labels: Mapping[str, int]
+    labels: Mapping[str, tuple[int, int]]
 
     def as_json(self) -> dict[str, Any]:
         """For ``json.dumps``: an open end of a histogram is None."""
@@ -102,13 +104,13 @@ def preflight(corpus: Corpus) -> Preflight:
         left_out={kind: names for kind, names in left_out.items() if names},
         noticed={} if scanned is None else _noticed(corpus, scanned),
         other_files=0 if scanned is None else _others(scanned),
-        labels={
-            name: len(np.unique(column.values))
-            if column.categories is None
-            else len(column.categories)
-            for name, column in clips.labels.items()
-        },
+        labels={name: _values(column) for name, column in clips.labels.items()},
     )
+
+
+def _values(column: Column) -> tuple[int, int]:
+    there = column.there()
+    return len(np.unique(column.values[there])), int(np.count_nonzero(~there))
 
 
 def _used(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
@@ -120,6 +122,8 @@ def _used(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
 
 def _used_rows(corpus: Corpus, scanned: Scan) -> np.ndarray:
     usable = np.flatnonzero(scanned.usable())
+    if not corpus.skipped:
+        return usable
     return np.asarray([r for r in usable.tolist() if scanned.names[r] not in corpus.skipped], int)
 
 
@@ -188,12 +192,17 @@ def report(found: Preflight, most: int = 20) -> str:
         "",
         f"  {found.clips} clips, {_long(found.seconds)}, read at {found.read_at} Hz",
     ]
-    for title, counts in (
-        ("sample rates (Hz)", found.sample_rates),
-        ("channels", found.channels),
-        ("formats", found.formats),
-        ("labels (values)", found.labels),
-    ):
+    labels = {
+        name: f"{values}" + (f" ({missing} clips without)" if missing else "")
+        for name, (values, missing) in found.labels.items()
+    }
+    table: dict[str, Mapping[str, object]] = {
+        "sample rates (Hz)": found.sample_rates,
+        "channels": found.channels,
+        "formats": found.formats,
+        "labels (values)": labels,
+    }
+    for title, counts in table.items():
         if counts:
             shown = [f"{name}: {count}" for name, count in list(counts.items())[:8]]
             rest = [f"{len(counts) - 8} more"] if len(counts) > 8 else []

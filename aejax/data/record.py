@@ -47,8 +47,9 @@ def encode(record: Record) -> bytes:
     if record.encoding == "float32":
         payload = np.ascontiguousarray(record.audio, "<f4").tobytes()
     else:
-        peak = float(np.abs(record.audio).max(initial=0))
-        scale = float(np.float32(1 / 32768 if peak <= 32767 / 32768 else peak / 32767))
+        highest, lowest = float(record.audio.max(initial=0)), float(record.audio.min(initial=0))
+        fits = highest <= 32767 / 32768 and lowest >= -1
+        scale = float(np.float32(1 / 32768 if fits else max(highest, -lowest) / 32767))
         coded = np.clip(np.round(record.audio / np.float32(scale)), -32768, 32767).astype("<i2")
         payload = coded.tobytes() if record.encoding == "pcm16" else _flac(coded)
     name = record.name.encode("utf-8", "surrogateescape")
@@ -83,15 +84,20 @@ def decode(data: bytes) -> Record:
         raise UnusableAudio("a record of another version")
     name = bytes(body[_HEADER.size : _HEADER.size + size]).decode("utf-8", "surrogateescape")
     payload, kind = body[_HEADER.size + size :], ENCODINGS[encoding]
-    if kind == "flac":
-        coded = soundfile.read(io.BytesIO(payload), samples, dtype="int16", always_2d=True)[0]
-    else:
-        coded = np.frombuffer(payload, "<f4" if kind == "float32" else "<i2")
+    try:
+        if kind == "flac":
+            coded = soundfile.read(io.BytesIO(payload), samples, dtype="int16", always_2d=True)[0]
+        else:
+            coded = np.frombuffer(payload, "<f4" if kind == "float32" else "<i2")
+    except (soundfile.SoundFileError, ValueError):
+        raise UnusableAudio("a record that cannot be decoded") from None
     if coded.size != samples * channels:
         raise UnusableAudio("a record of another length")
     audio = coded.reshape(samples, channels)
     if kind != "float32":
         audio = audio * np.float32(scale)
+    if not np.isfinite(audio).all():
+        raise UnusableAudio("a record with non-finite samples")
     return Record(kind, rate, start, audio, name)
 
 

@@ -21,9 +21,10 @@ from aejax.errors import UserError
 FACTS = np.dtype(
     [("bytes", "i8"), ("modified_ns", "i8"), ("frames", "i8"), ("sample_rate", "i4")]
     + [("channels", "i4"), ("format", "i4"), ("peak", "f4"), ("rms", "f4"), ("clipped", "f4")]
-    + [("mono", "f4"), ("digest", "u8")]
+    + [("mono", "f4"), ("digest", "u8"), ("seeks", "?")]
 )
 _PARTS = ("names", "problems", "formats", "facts")
+_OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
 NO_AUDIO = "no audio file"
 # Files handed to the threads ahead of time, and seconds between two savings of what was found.
 _AHEAD, _SAVE_EVERY = 256, 30.0
@@ -92,8 +93,10 @@ def scan(
     found = [
         entry
         for entry in progress(_walk(root), 0, "looking for files")
-        if matches(entry[0], include)
+        if matches(entry[0], include) or entry[0].endswith("/")  # a folder that cannot be entered
     ]
+    if any(name == "/" for name, _, _ in found):
+        raise UserError(f"data.path={root} may not be entered; give a folder that may be read")
     found.sort()
     result = _fill(root, found, known, save, progress)
     others = sum(problem == NO_AUDIO for problem in result.problems)
@@ -108,7 +111,7 @@ def scan(
 
 def matches(name: str, include: Sequence[str]) -> bool:
     """Whether a path matches any of the patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in include)
+    return any(pattern == "*" or fnmatch.fnmatchcase(name, pattern) for pattern in include)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
@@ -126,9 +129,9 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
             with os.scandir(os.path.join(root, below)) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            yield f"{below}/".lstrip("/"), -1, error.errno or 0
+            yield f"{below}/", -1, error.errno or 0
             continue
-        if {"config.json", "corpus.json"} <= {entry.name for entry in inside}:
+        if {entry.name for entry in inside} >= _OF_A_RUN:
             continue
         deeper = []
         for entry in inside:
@@ -205,14 +208,16 @@ def _recall(
     sizes, times = known.facts["bytes"].tolist(), known.facts["modified_ns"].tolist()
     for index, (name, size, modified) in enumerate(found):
         old = place.get(name)
-        if old is not None and sizes[old] == size >= 0 and times[old] == modified:
-            facts[index] = known.facts[old]
-            problems[index] = known.problems[old]
+        if old is None or not sizes[old] == size >= 0 or times[old] != modified:
+            continue
+        problem = known.problems[old]
+        if not problem.startswith(audio_file.OUT_OF_REACH):  # that may be mended elsewhere
+            facts[index], problems[index] = known.facts[old], problem
 
 
 def _look(root: Path, name: str, size: int, error: int) -> Examination | str:
     if size < 0:
-        return f"unreadable: {os.strerror(error)}"
+        return f"{audio_file.OUT_OF_REACH}: {os.strerror(error)}"
     path = root / name
     try:
         return examine(path)
@@ -222,9 +227,12 @@ def _look(root: Path, name: str, size: int, error: int) -> Examination | str:
         return str(reason)
 
 
-def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path:
-    """Where the scan of a folder is kept for whoever looks at it next."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path | None:
+    """Where the scan of a folder is kept for whoever looks at it next; None without a home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
     key = b"\0".join([os.fsencode(root.resolve()), *map(os.fsencode, include)])
     name = hashlib.sha256(key).hexdigest()[:24]
     return home / "aejax" / "scans" / f"{name}.npz"
@@ -267,4 +275,13 @@ def from_arrays(arrays: Mapping[str, Any]) -> Scan:
         raise ValueError("columns of different lengths")
     if (facts["format"] < 0).any() or (facts["format"] >= max(1, len(formats))).any():
         raise ValueError("an unknown format")
-    return Scan(names, facts, problems, tuple(formats))
+    scanned = Scan(names, facts, problems, tuple(formats))
+    used = facts if scanned.usable().all() else facts[scanned.usable()]
+    for field, low, high in (
+        ("frames", 1, 2**48),
+        ("sample_rate", 1000, 1_000_000),
+        ("channels", 1, 1024),
+    ):
+        if (used[field] < low).any() or (used[field] > high).any():
+            raise ValueError(f"{field} beyond all reason")
+    return scanned

@@ -67,12 +67,19 @@ class Column:
     @classmethod
     def of(cls, cells: Sequence[str], *, numbers: bool = True) -> "Column":
         """Numbers, if all cells that are not empty are finite numbers; categories otherwise, or
-        where ``numbers`` is False."""
-        if numbers and any(cells) and all(_is_number(cell) for cell in cells if cell):
+        where ``numbers`` is False. Whole numbers of no more than 100 different values are
+        categories too: speakers, classes, folds."""
+        different = {cell for cell in cells if cell}
+        numbers = numbers and bool(different) and all(map(_is_number, different))
+        if numbers and (len(different) > 100 or not all(map(_is_whole, different))):
             return cls(None, np.asarray([float(cell) if cell else np.nan for cell in cells]))
-        categories = sorted({cell for cell in cells if cell})
+        categories = sorted(different)
         place = {category: index for index, category in enumerate(categories)}
         return cls(tuple(categories), np.asarray([place.get(cell, -1) for cell in cells], np.int32))
+
+    def there(self) -> np.ndarray:
+        """The rows of which it says something, bool."""
+        return ~np.isnan(self.values) if self.categories is None else self.values >= 0
 
     def at(self, row: int) -> str | float | None:
         """What it says of a row; None where it says nothing."""
@@ -80,6 +87,10 @@ class Column:
         if self.categories is None:
             return None if np.isnan(value) else float(value)
         return None if value < 0 else self.categories[value]
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.lstrip("-").isdecimal()
 
 
 def _is_number(cell: str) -> bool:

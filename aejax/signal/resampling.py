@@ -106,7 +106,7 @@ def play_at_speed(
     Between samples a windowed sinc is laid through ``num_taps`` of them, so that a speed of 1
     changes nothing; above 1 it lets through what lies below the new Nyquist frequency. Outside of
     the signal there is silence. Positions are exact to 2**-32 of a sample for ``speed`` as it is
-    in float32, however long the signal.
+    in float32, from the first to the last.
 
     Source: Smith, "Digital audio resampling", https://ccrma.stanford.edu/~jos/resample/; the window
     is Hann's.
@@ -115,14 +115,14 @@ def play_at_speed(
       x: audio.
       speed: of each, above 0.
       offset: the sample of ``x`` that each begins with.
-      length: samples to put out.
+      length: samples to put out, at most 2**24.
       num_taps: samples of ``x`` that each output depends on; even.
 
     Raises:
       ValueError: an argument is not as said.
     """
     check_signal(x)
-    check_integer("length", length)
+    check_integer("length", length, most=2**24)
     check_integer("num_taps", num_taps)
     if num_taps % 2:
         raise ValueError(f"num_taps must be even, got {num_taps}")

@@ -98,7 +98,9 @@ def augment(
             added = noise[:, :samples]
         else:
             added = coloured_noise(shape_key, audio, pink=amount.noise == "pink")
-        audio = add_noise(level_key, audio, added, amount.noise_snr_db, amount.noise_probability)
+        audio = add_noise(
+            level_key, audio, length, added, amount.noise_snr_db, amount.noise_probability
+        )
     if amount.eq_db:
         audio = random_eq(eq_key, audio, amount.eq_db)
     if amount.gain_db:
@@ -138,7 +140,9 @@ def random_speed(
     factor = jnp.where(jax.random.bernoulli(choice_key, probability, rows), factor, 1.0)
     available = length.astype(audio.dtype)
     offset = jnp.floor(place * jnp.maximum(available - samples * factor, 0.0)).astype(jnp.int32)
-    played = jnp.floor((available - offset.astype(audio.dtype)) / factor).astype(length.dtype)
+    # A hair more, so that rounding takes no sample away.
+    played = jnp.floor((available - offset.astype(audio.dtype)) / factor + 0.01)
+    played = played.astype(length.dtype)
     # A row that has any samples keeps one: a length of 0 is a row that only fills the batch.
     played = jnp.clip(played, jnp.minimum(length, 1), samples)
     channels = jnp.moveaxis(audio.reshape(*audio.shape[:2], -1), 2, 1)
@@ -184,18 +188,20 @@ def coloured_noise(
 def add_noise(
     key: jax.Array,
     audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
     noise: Float[Array, "batch samples *channels"],
     snr_db: tuple[float, float],
     probability: float,
 ) -> Float[Array, "batch samples *channels"]:
     """Noise added to each row with that probability, at a signal-to-noise ratio drawn uniformly in
-    dB: of the mean powers of the whole row."""
+    dB: the mean power of the row as far as its clip goes (``length``), over that of its noise."""
     choice_key, level_key = jax.random.split(key)
     rows = (audio.shape[0],)
     chosen = jax.random.bernoulli(choice_key, probability, rows)
     ratio_db = jax.random.uniform(level_key, rows, minval=snr_db[0], maxval=snr_db[1])
     axes = tuple(range(1, audio.ndim))
-    power, noise_power = jnp.square(audio).mean(axes), jnp.square(noise).mean(axes)
+    there = jnp.maximum(length, 1).astype(audio.dtype) / audio.shape[1]
+    power, noise_power = jnp.square(audio).mean(axes) / there, jnp.square(noise).mean(axes)
     wanted = power * signal.db_to_power(-ratio_db)
     amount = jnp.sqrt(wanted / jnp.where(noise_power > 0, noise_power, 1.0))
     return audio + _of_rows(jnp.where(chosen, amount, 0.0), audio) * noise
@@ -252,9 +258,12 @@ def random_masks(
     features: Float[Array, "batch frames bins"],
     fill: Float[Array, " bins"],
     amount: Augmentation,
+    *,
+    channels: int = 1,
 ) -> Float[Array, "batch frames bins"]:
     """Features with stretches of frames and of bins hidden under ``fill``: for the model's eyes
-    alone, while the whole features are what it has to give back.
+    alone, while the whole features are what it has to give back. Where the bins are those of
+    several ``channels`` side by side, the same are hidden in all of them.
 
     Source: Park et al., "SpecAugment", Interspeech 2019, without the time warping.
     """
@@ -262,8 +271,13 @@ def random_masks(
     _, frames, bins = features.shape
     times = _stretches(time_key, features, amount.time_masks, amount.time_mask_frames, frames)
     bands = _stretches(
-        frequency_key, features, amount.frequency_masks, amount.frequency_mask_bins, bins
+        frequency_key,
+        features,
+        amount.frequency_masks,
+        amount.frequency_mask_bins,
+        bins // channels,
     )
+    bands = jnp.tile(bands, (1, channels))
     hidden = times[:, :, None] | bands[:, None, :]
     return jnp.where(hidden, fill[None, None], features)
 

@@ -53,7 +53,13 @@ def make_train_step(
         mask = valid_frames(representation, length, features.shape[1], downsampling)
         seen = features
         if augmentation.time_masks or augmentation.frequency_masks:
-            seen = random_masks(mask_key, features, state.constants["mean"], augmentation)
+            seen = random_masks(
+                mask_key,
+                features,
+                state.constants["mean"],
+                augmentation,
+                channels=audio.shape[2] if audio.ndim == 3 else 1,
+            )
 
         def loss(params: dict) -> tuple[jax.Array, Metrics]:
             variables = {"params": params, "constants": state.constants}

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aejax.data import audio_file
+from aejax.data import audio_file, containers
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.examination import examine
 
@@ -201,6 +201,101 @@ def test_long_silence_in_few_bytes_is_no_lie(tmp_path):
     soundfile.write(tmp_path / "a.ogg", np.zeros(10**6), 16000)
     assert examine(tmp_path / "a.flac").frames == 10**6
     assert examine(tmp_path / "a.ogg").frames == 10**6
+
+
+@pytest.fixture
+def uneven():
+    """Loud noise, then near silence, then a tone: where a variable bit rate varies."""
+    t = np.arange(96000)
+    loud, quiet = RNG.uniform(-0.6, 0.6, 96000), 0.001 * RNG.standard_normal(144000)
+    return np.concatenate([loud, quiet, 0.3 * np.sin(0.05 * t)])
+
+
+def mp3(path, audio, mode):
+    kind = {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": mode}
+    soundfile.write(path, audio, 44100, compression_level=0.3, **kind)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
+def test_any_stretch_of_an_mp3_is_that_of_the_whole(tmp_path, uneven, mode):
+    mp3(tmp_path / "a.mp3", uneven, mode)
+    found = examine(tmp_path / "a.mp3")
+    assert found.frames == len(uneven)
+    assert found.seeks == (mode == "CONSTANT")
+    whole = soundfile.read(tmp_path / "a.mp3", dtype="float32")[0]
+    rms = np.sqrt(np.mean(np.square(whole, dtype=np.float64)))
+    assert found.rms == pytest.approx(rms, rel=1e-5)
+    for start in range(1000, 300_000, 13_337):
+        part = audio_file.read_excerpt(
+            tmp_path / "a.mp3",
+            start,
+            4000,
+            sample_rate=44100,
+            channels="mono",
+            seeks=found.seeks,
+        )
+        np.testing.assert_allclose(part, whole[start : start + 4000], atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
+def test_an_mp3_without_a_xing_header(tmp_path, uneven, mode):
+    """libsndfile guesses its length from the first frame, and reads no further."""
+    path = tmp_path / "a.mp3"
+    mp3(path, uneven, mode)
+    with path.open("rb") as file:
+        frames = [frame for _, frame in containers._mpeg_frames(file)]
+    assert b"".join(frames) == path.read_bytes()
+    path.write_bytes(b"".join(frames[1:]))
+    if mode == "CONSTANT":
+        assert examine(path).frames == pytest.approx(len(uneven), abs=3 * 1152)
+    else:
+        with pytest.raises(UnusableAudio, match="variable bit rate whose length is not known"):
+            examine(path)
+
+
+def test_two_mp3s_in_one_file_are_refused(tmp_path, uneven):
+    mp3(tmp_path / "a.mp3", uneven, "CONSTANT")
+    (tmp_path / "b.mp3").write_bytes(2 * (tmp_path / "a.mp3").read_bytes())
+    with pytest.raises(UnusableAudio, match="it speaks of 293 MPEG frames, and there are 587"):
+        examine(tmp_path / "b.mp3")
+
+
+@pytest.mark.parametrize("codec", ["VORBIS", "OPUS"])
+def test_a_damaged_ogg_is_refused(tmp_path, codec):
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, RNG.uniform(-0.5, 0.5, 300_000), 48000, format="OGG", subtype=codec)
+    data = path.read_bytes()
+    for place in range(60, len(data), len(data) // 9):
+        changed = bytearray(data)
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        with pytest.raises(UnusableAudio):
+            examine(path)
+    pages = [b"OggS" + page for page in data.split(b"OggS")[1:]]
+    path.write_bytes(b"".join(pages[:4] + pages[5:]))
+    with pytest.raises(UnusableAudio, match="is missing"):
+        examine(path)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "FLAC", "OGG", "CAF"])
+@pytest.mark.parametrize(
+    "comment", ["truncated take", "frames : 99999999", "data : 5000 (should be 10)"]
+)
+def test_a_comment_is_no_header(tmp_path, kind, comment):
+    path = tmp_path / "a.wav"
+    with soundfile.SoundFile(path, "w", 16000, 1, format=kind) as file:
+        file.comment = file.title = comment
+        file.write(RNG.uniform(-0.5, 0.5, 5000))
+    assert examine(path).frames == 5000
+
+
+def test_noise_on_the_disk_is_no_sound(tmp_path):
+    """libsndfile takes anything that begins with 01 04 for a sampler's."""
+    path = tmp_path / "a.bin"
+    for _ in range(300):
+        path.write_bytes(b"\x01\x04" + RNG.bytes(3000))
+        with pytest.raises(UnusableAudio):
+            examine(path)
 
 
 @pytest.mark.parametrize("bits", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])

@@ -1,7 +1,7 @@
-import numpy as np
 import pytest
 
 from aejax.data import labels
+from aejax.data.table import Column
 from aejax.errors import UserError
 
 
@@ -56,9 +56,24 @@ def test_a_table_that_is_no_parquet_is_named(tmp_path):
         labels.load(tmp_path / "labels.parquet")
 
 
+def test_labels_that_name_no_file_are_refused(audio_folder, open_folder):
+    (audio_folder / "labels.csv").write_text("path,who\nwavs/a/wav.wav,Bo\n")
+    with pytest.raises(UserError, match=r"none of the 1 paths .* the first is wavs/a/wav\.wav"):
+        open_folder(audio_folder)
+
+
+def test_whole_numbers_of_few_values_are_categories():
+    column = Column.of(["007", "12", "", "-3", "12"])
+    assert column.categories == ("-3", "007", "12")
+    assert [column.at(row) for row in range(5)] == ["007", "12", None, "-3", "12"]
+    assert Column.of(["1.5", "2", ""]).at(1) == 2.0
+    assert Column.of([str(k) for k in range(200)]).categories is None
+    assert Column.of(["1", "nan"]).categories == ("1", "nan")
+
+
 def test_what_is_saved_is_loaded(tmp_path):
     table = labels.Table(("who", "n"), {"a,b\n.wav": ("x", "1"), "caf\udce9": ("", "2")})
     labels.save(tmp_path / "labels.csv", table)
     assert labels.load(tmp_path / "labels.csv") == table
     column = table.columns(["caf\udce9", "nothing"])["n"]
-    np.testing.assert_array_equal(column.values, [2.0, np.nan])
+    assert [column.at(row) for row in (0, 1)] == ["2", None]

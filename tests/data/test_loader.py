@@ -206,6 +206,21 @@ def test_noise_is_drawn_with_each_excerpt(corpus):
     np.testing.assert_array_equal(batch["noise"][:, 1600:], batch["noise"][:, :400])
 
 
+def test_noise_that_vanishes_is_replaced_and_reported(corpus, audio_folder, open_folder):
+    noise = open_folder(audio_folder, validation_fraction=0.0, test_fraction=0.0)
+    gone = noise.clips.name(0)
+    (audio_folder / gone).unlink()
+    said = []
+    batches = take(corpus, 10, noise=noise, workers=Workers(2, "thread", said.append))
+    assert len(said) == 1
+    assert gone in said[0]
+    assert all(np.abs(batch["noise"]).max(axis=1).min() > 0 for batch in batches)
+    for clip in range(1, 9):
+        (audio_folder / noise.clips.name(clip)).unlink()
+    with pytest.raises(UserError, match="could not be read any more"):
+        take(corpus, 1, noise=noise, workers=Workers(0))
+
+
 def test_stereo_batches():
     batch = take(built_in(channels="stereo"), 1)[0]
     assert batch["audio"].shape == (4, 2000, 2)
@@ -224,7 +239,8 @@ def test_what_vanishes_is_replaced_and_reported_once(audio_folder, open_folder, 
     (audio_folder / gone).unlink()
     said = []
     batches = take(corpus, 10, workers=Workers(*workers, said.append))
-    assert said == [f"left out from now on, {gone}: unreadable: No such file or directory"]
+    reason = "cannot be opened: No such file or directory"
+    assert said == [f"{gone}: {reason}; others stand in for it"]
     assert_same(batches, take(corpus, 10))
     for batch, before in zip(batches, whole, strict=True):
         assert train[0] not in batch["clip"]

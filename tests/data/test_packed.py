@@ -1,12 +1,13 @@
 import itertools
 import json
+import os
 import struct
 
 import numpy as np
 import pytest
 import soundfile
 
-from aejax.data import audio_file, labels, loader, packing, record
+from aejax.data import audio_file, labels, loader, packing, record, table
 from aejax.data.corpus import Settings
 from aejax.data.packed import PackedCorpus
 from aejax.data.packing import pack
@@ -162,7 +163,7 @@ def test_a_file_that_vanishes_while_packing_is_left_out(sounds, tmp_path, open_f
     (sounds / "a" / "wav.wav").unlink()
     pack(source, tmp_path / "pack")
     packed = PackedCorpus(tmp_path / "pack", Settings())
-    assert packed.skipped["a/wav.wav"] == "unreadable: No such file or directory"
+    assert packed.skipped["a/wav.wav"] == "cannot be opened: No such file or directory"
     assert len(packed.clips) == len(source.clips) - 1
     for clip in range(len(packed.clips)):
         packed.read(clip, 0, 9000)
@@ -202,6 +203,112 @@ def test_a_damaged_shard_is_found_out(sounds, tmp_path, open_folder):
             damaged.read(clip, 0, 9000)
 
 
+def test_a_copy_is_there_where_it_alone_is_included(sounds, tmp_path, open_folder):
+    audio, rate = soundfile.read(sounds / "a" / "wav.wav", dtype="int16")
+    for name in ("c/copy.wav", "z.wav"):
+        soundfile.write(sounds / name, audio, rate)
+    pack(open_folder(sounds), tmp_path / "pack", encoding="float32")
+    for include in (("c/copy.wav",), ("z.wav", "c/copy.wav"), ("*",)):
+        packed = PackedCorpus(tmp_path / "pack", Settings(include=include))
+        source = open_folder(sounds, include=include)
+        assert list(packed.clips) == list(source.clips)
+        assert packed.skipped == source.skipped
+        for clip in range(len(source.clips)):
+            np.testing.assert_allclose(
+                packed.read(clip, 100, 5000), source.read(clip, 100, 5000), atol=2e-5
+            )
+
+
+def test_where_the_first_vanished_its_copies_are_left_out_too(sounds, tmp_path, open_folder):
+    audio, rate = soundfile.read(sounds / "a" / "wav.wav", dtype="int16")
+    soundfile.write(sounds / "z.wav", audio, rate)
+    source = open_folder(sounds)
+    (sounds / "a" / "wav.wav").unlink()
+    pack(source, tmp_path / "pack")
+    packed = PackedCorpus(tmp_path / "pack", Settings())
+    assert {"a/wav.wav", "z.wav"} <= packed.skipped.keys()
+    for clip in range(len(packed.clips)):
+        packed.read(clip, 0, 9000)
+
+
+def test_a_shard_that_was_damaged_meanwhile_is_written_anew(sounds, tmp_path, open_folder):
+    class Stop(Exception):
+        pass
+
+    def stop_late(items, total, what):
+        for number, item in enumerate(items):
+            if number == 9:
+                raise Stop
+            yield item
+
+    source, out = open_folder(sounds), tmp_path / "pack"
+    with pytest.raises(Stop):
+        pack(source, out, shard_bytes=60_000, progress=stop_late)
+    first = min(out.glob("*.array_record"))
+    first.write_bytes(first.read_bytes()[:100])
+    pack(source, out, shard_bytes=60_000)
+    packed = PackedCorpus(out, Settings())
+    assert packed.damage(lambda items, total, what: items) == {}
+    for clip in range(len(packed.clips)):
+        packed.read(clip, 0, 9000)
+
+
+def test_many_shards_need_few_open_files(sounds, tmp_path, open_folder, monkeypatch):
+    monkeypatch.setattr("aejax.data.packed._MOST_READERS", 2)
+    pack(open_folder(sounds), tmp_path / "pack", shard_bytes=10_000)
+    packed = PackedCorpus(tmp_path / "pack", Settings())
+    assert len(packed.about["shards"]) > 8
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(2):
+        for clip in range(len(packed.clips)):
+            packed.read(clip, 0, 9000)
+    assert len(packed._readers) == 2
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+
+def places(**columns):
+    def change(arrays):
+        arrays["places"] = arrays["places"].copy()
+        for name, value in columns.items():
+            arrays["places"][name][0] = value
+
+    return change
+
+
+def facts(**columns):
+    def change(arrays):
+        arrays["facts"] = arrays["facts"].copy()
+        for name, value in columns.items():
+            arrays["facts"][name][arrays["facts"]["frames"] > 0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        places(shard=99),
+        places(first=-1),
+        places(owner=10**6),
+        facts(sample_rate=0),
+        facts(frames=-5),
+        facts(frames=2**62),
+        facts(channels=2_000_000_000),
+        lambda arrays: arrays.pop("places"),
+        lambda arrays: arrays.update(places=np.zeros((3, 3))),
+    ],
+)
+def test_a_hostile_index_is_refused(sounds, tmp_path, open_folder, change):
+    pack(open_folder(sounds), tmp_path / "pack")
+    path = tmp_path / "pack" / "index.npz"
+    arrays = table.load_arrays(path)
+    change(arrays)
+    table.save_arrays(path, arrays)
+    with pytest.raises(UserError, match=r"index\.npz is damaged"):
+        PackedCorpus(tmp_path / "pack", Settings(channels="mono"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -210,6 +317,8 @@ def test_a_damaged_shard_is_found_out(sounds, tmp_path, open_folder):
         {"version": 99},
         {"channels": "seven"},
         {"sample_rate": "fast"},
+        {"sample_rate": 0},
+        {"shards": [{"name": "a\0b", "sha256": "", "bytes": 1}]},
     ],
     ids=str,
 )
@@ -232,6 +341,13 @@ def test_a_record_comes_back(encoding, channels):
     np.testing.assert_allclose(
         found.audio, audio, atol=0 if encoding == "float32" else 0.51 / 32767
     )
+
+
+@pytest.mark.parametrize("encoding", ["pcm16", "flac"])
+def test_sixteen_bits_are_kept_exactly(encoding):
+    coded = np.asarray([-32768, 32767, 0, 1, -1, 12345], np.float32)[:, None]
+    found = decode(encode(Record(encoding, 16000, 0, coded / 32768, "a")))
+    np.testing.assert_array_equal(found.audio * 32768, coded)
 
 
 def test_a_record_that_is_not_whole_is_refused():

@@ -113,10 +113,20 @@ def test_the_colour_of_noise(pink, slope):
 
 
 def test_noise_on_silence_is_silence_and_finite():
-    out = aug.add_noise(KEY, jnp.zeros((4, 100)), jnp.ones((4, 100)), (0.0, 0.0), 1.0)
+    zeros, ones, length = jnp.zeros((4, 100)), jnp.ones((4, 100)), jnp.asarray([0, 1, 50, 100])
+    out = aug.add_noise(KEY, zeros, length, ones, (0.0, 0.0), 1.0)
     np.testing.assert_array_equal(out, 0)
-    out = aug.add_noise(KEY, jnp.ones((4, 100)), jnp.zeros((4, 100)), (0.0, 0.0), 1.0)
+    out = aug.add_noise(KEY, ones, length, zeros, (0.0, 0.0), 1.0)
     np.testing.assert_array_equal(out, 1)
+
+
+def test_the_ratio_is_that_to_the_clip_and_not_to_the_silence_behind_it():
+    length = jnp.full(ROWS, 400, jnp.int32)
+    clip = jnp.broadcast_to(jnp.where(jnp.arange(4000) < 400, 0.1, 0.0), (ROWS, 4000))
+    noise = jax.random.normal(KEY, clip.shape)
+    out = aug.add_noise(KEY, clip, length, noise, (10.0, 10.0), 1.0)
+    ratio = level_db(clip[:, :400]) - level_db(out - clip)
+    np.testing.assert_allclose(ratio, 10, atol=0.02)
 
 
 def test_eq_has_the_spread_it_says():
@@ -208,6 +218,10 @@ def test_masks_hide_so_many_stretches_and_no_more():
     bins = (masked != features).all(1)
     assert bins.sum(1).max() <= 10
     assert bins.sum(1).mean() > 3
+    both = aug.random_masks(KEY, features, fill, amount, channels=2) != features
+    both = np.asarray(both).all(1)
+    np.testing.assert_array_equal(both[:, :20], both[:, 20:])
+    assert both.sum(1).max() <= 20
     row, place = np.argwhere(bins)[0]
     np.testing.assert_array_equal(masked[row, :, place], 100 + place)
 
