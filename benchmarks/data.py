@@ -170,17 +170,24 @@ def excerpts(options):
             against = ratio(seconds, "aejax, folder", name)
             print(f"  {name:26} {rate:8.0f}   {1 / against:6.2f} x aejax, folder")
         print("\nbatches of 32, seconds of audio per second of wall-clock time (medians):")
-        workers = options.workers
-        reading = {
-            f"aejax, {workers} threads": lambda: aejax_loader(folder, count, "thread", workers),
-            f"aejax, {workers} processes": lambda: aejax_loader(folder, count, "process", workers),
-            f"PyTorch, {workers} workers": lambda: torch_loader(from_folder, workers),
-        }
-        seconds = in_turns(options.turns, reading)
-        theirs = f"PyTorch, {workers} workers"
-        for name in reading:
-            rate = count // 32 * 32 / statistics.median(seconds[name])
-            print(f"  {name:26} {rate:8.0f}   {ratio(seconds, name, theirs):6.2f} x PyTorch")
+        workers, count = options.workers, 4 * count  # long enough for what is read ahead
+        for what, corpus in (("files", folder), ("pack", packs["pcm16"]), ("memory", cached)):
+            places = Excerpts(folder, count)
+            places.corpus = corpus
+            against_torch(what, corpus, places, count, workers, options.turns)
+
+
+def against_torch(what, corpus, places, count, workers, turns):
+    theirs = f"PyTorch, {workers} workers"
+    reading = {
+        f"aejax, {workers} threads": lambda: aejax_loader(corpus, count, "thread", workers),
+        f"aejax, {workers} processes": lambda: aejax_loader(corpus, count, "process", workers),
+        theirs: lambda: torch_loader(places, workers),
+    }
+    seconds = in_turns(turns, reading)
+    for name in reading:
+        rate = count // 32 * 32 / statistics.median(seconds[name])
+        print(f"  {what:7} {name:20} {rate:8.0f}   {ratio(seconds, name, theirs):6.2f} x PyTorch")
 
 
 def made_up_scan(count):

@@ -45,8 +45,7 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
 
     Args:
       path: of the file.
-      seeks: False to read forwards alone. soundfile seeks after every read, to where it is
-        already, and where seeking is not exact that goes wrong.
+      seeks: False to read forwards alone, from the beginning.
 
     Raises:
       NotAudio: it is no regular file, is empty, or does not begin as libsndfile knows it.
@@ -67,7 +66,7 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
             except soundfile.LibsndfileError as error:
                 raise NotAudio(f"unreadable: {_one_line(error)}") from None
             if not seeks:
-                file.seekable = lambda: False
+                _only_forwards(file)
             with file:
                 yield file
         finally:
@@ -76,6 +75,12 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
         raise OutOfReach(f"{OUT_OF_REACH}: {error.strerror or error}") from None
     except soundfile.SoundFileError as error:
         raise UnusableAudio(f"unreadable: {_one_line(error)}") from None
+
+
+def _only_forwards(file: soundfile.SoundFile) -> None:
+    """soundfile seeks after every read, to where it is already. In FLAC that takes as long as
+    finding the place did, and in MP3 of variable bit rate it goes wrong."""
+    file.seekable = lambda: False
 
 
 def _one_line(error: BaseException) -> str:
@@ -126,6 +131,7 @@ def read_excerpt(
         def read(first: int, count: int) -> np.ndarray:
             if file.seekable():
                 file.seek(first)
+                _only_forwards(file)
             else:
                 _skip(file, first)
             return mix(file.read(count, dtype="float32", always_2d=True), channels, channel)
