@@ -41,7 +41,13 @@ def _parser() -> argparse.ArgumentParser:
     data = config_module.default().data
     corpus = argparse.ArgumentParser(add_help=False)
     corpus.add_argument("folder", type=Path, metavar="DIR", help="of audio, searched recursively")
-    corpus.add_argument("--sample_rate", type=int, default=data.sample_rate, metavar="HZ")
+    corpus.add_argument(
+        "--sample_rate",
+        type=int,
+        default=data.sample_rate,
+        metavar="HZ",
+        help="to resample to; %(default)s by default, as data.sample_rate of a config",
+    )
     corpus.add_argument("--channels", choices=audio_file.CHANNEL_POLICIES, default=data.channels)
     corpus.add_argument(
         "--include",
@@ -49,13 +55,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATTERN",
         help="glob of paths to take; may be given again",
     )
-    corpus.add_argument("--labels", default=data.labels, metavar="TABLE")
+    corpus.add_argument(
+        "--labels",
+        default=data.labels,
+        metavar="TABLE",
+        help="CSV, TSV or Parquet with a column 'path'; DIR/labels.csv by default, if it is there",
+    )
     about = "what is in a folder of audio or in a pack, what is wrong with it, how it splits"
     inspect = commands.add_parser("inspect", parents=[corpus], help=about, description=about)
     inspect.add_argument("--split_by", choices=("file", "folder"), default=data.split_by)
     inspect.add_argument("--split_seed", type=int, default=data.split_seed)
     for name in ("validation_fraction", "test_fraction"):
-        inspect.add_argument(f"--{name}", type=float, default=data[name], metavar="F")
+        about = "of files or folders; %(default)s by default"
+        inspect.add_argument(f"--{name}", type=float, default=data[name], metavar="F", help=about)
     inspect.add_argument("--json", action="store_true", help="everything, for machines")
     about = "decodes and resamples a folder of audio into a few large files to train from"
     packing = commands.add_parser("pack", parents=[corpus], help=about, description=about)
@@ -128,7 +140,8 @@ def _pack(options: argparse.Namespace) -> None:
     ]
     print(
         f"\npacked in {options.out}; to train on it:\n"
-        f"  python -m aejax.main --config=experiments/mel_conv.py {' '.join(flags)}"
+        f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
+        f" {' '.join(flags)}"
     )
 
 

@@ -291,8 +291,8 @@ def _check_together(config: ConfigDict) -> None:
     if (config.augment.noise == "folder") != bool(config.augment.noise_path):
         raise UserError(
             f"config.augment.noise={config.augment.noise!r} and"
-            f" augment.noise_path={config.augment.noise_path!r} do not go together: a folder is"
-            " needed for 'folder', and for nothing else"
+            f" augment.noise_path={config.augment.noise_path!r} do not go together: noise from a"
+            " folder takes noise='folder' and its path, any other noise takes no path"
         )
     if not data.path and tuple(data.include) != ("*",):
         raise UserError(f"config.data.include={tuple(data.include)} needs a data.path to pick from")

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Callable
 
+INTERRUPTED = 130  # exit code, as shells have it
+
 
 class UserError(Exception):
     """Something outside aejax is wrong: a config, a file, a folder, a device.
@@ -25,7 +27,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
       interrupted: what to say after Ctrl-C.
 
     Returns:
-      0, 1 for an error, 130 after Ctrl-C.
+      0, 1 for an error, `INTERRUPTED` after Ctrl-C.
     """
     try:
         command()
@@ -38,7 +40,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")
-        return 130
+        return INTERRUPTED
     return 0
 
 

@@ -66,7 +66,8 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     reconstruct = functools.partial(autoencoder.reconstruct, model)
     best = train(experiment, model, reconstruct, fitted, evaluator)
     step, rmse = int(best.best_step), float(best.best_rmse_db)
-    print(f"chosen by validation: step {step}, log-mel RMSE {rmse:.3f} dB there")
+    start = ", where it began, at PCA" if step == 0 and config.model.pca_start else ""
+    print(f"chosen by validation: step {step}{start}, log-mel RMSE {rmse:.3f} dB there")
     rows, errors = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
     write_results(experiment, rows, errors, best)
     print(f"\n{results_table([dataclasses.asdict(row) for row in rows])}\n")

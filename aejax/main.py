@@ -1,6 +1,7 @@
 """The command line: ``python -m aejax.main --config=experiments/mel_conv.py``."""
 
 import itertools
+import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from aejax import experiment
 from aejax.config import default, flatten
-from aejax.errors import UserError, exit_code
+from aejax.errors import INTERRUPTED, UserError, exit_code
 
 FLAGS = flags.FLAGS
 QUOTES = "\"'"
@@ -85,4 +86,10 @@ def _use_compilation_cache() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    code = main(sys.argv)
+    if code == INTERRUPTED and not multiprocessing.active_children():
+        # XLA may still be compiling in a thread, and does not survive an orderly end.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

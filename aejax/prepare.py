@@ -11,7 +11,7 @@ from aejax.bars import progress, warn
 from aejax.data import corpus as corpora
 from aejax.data import loader, packed
 from aejax.data import scan as scans
-from aejax.data.folder import open_folder
+from aejax.data.folder import FolderCorpus, open_folder
 from aejax.data.preflight import preflight, summary
 from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
@@ -42,6 +42,7 @@ class Experiment:
     noise: corpora.Corpus | None
     representation: Representation
     excerpt: int
+    _warned: set[str] = dataclasses.field(default_factory=set)
 
     @property
     def downsampling(self) -> int:
@@ -52,7 +53,12 @@ class Experiment:
     def workers(self) -> loader.Workers:
         """Who read audio."""
         data = self.config.data
-        return loader.Workers(data.workers, data.worker_kind, warn)
+        return loader.Workers(data.workers, data.worker_kind, self._warn_once)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warn(message)
 
     def batches(self, split: str) -> loader.Batches:
         """All of a split, in order."""
@@ -78,6 +84,7 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     settings = _settings(config)
     if config.data.path:
         corpus = open_corpus(Path(config.data.path), settings, known=earlier)
+        corpus = _as_it_was(corpus, earlier, settings, workdir)
     else:
         synthetic = config.data.synthetic
         corpus = SyntheticCorpus(
@@ -89,17 +96,12 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     excerpt = representation.samples(max(fewest, round(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
-    noise = _noise(config, settings)
-    for key, now, then in (
-        ("data.path", corpus, earlier),
-        ("augment.noise_path", noise, earlier_noise),
-    ):
-        if now is not None:
-            _refuse_other_audio(key, now, then, workdir)
+    noise = _noise(config, settings, earlier_noise, workdir)
     found = preflight(corpus)
     print(summary(found))
     if noise is not None:
-        print(f"noise of {summary(preflight(noise))}")
+        minutes = float(noise.clips.seconds().sum()) / 60
+        print(f"noise: {noise.title}, {len(noise.clips)} clips, {minutes:.1f} minutes")
     workdir.create()
     workdir.write_text("corpus.json", json.dumps(found.as_json(), indent=1) + "\n")
     for name, kept in zip(_SCANS, (corpus, noise), strict=True):
@@ -133,7 +135,9 @@ def _settings(config: ConfigDict) -> corpora.Settings:
     )
 
 
-def _noise(config: ConfigDict, settings: corpora.Settings) -> corpora.Corpus | None:
+def _noise(
+    config: ConfigDict, settings: corpora.Settings, earlier: Scan | None, workdir: Workdir
+) -> corpora.Corpus | None:
     """The corpus of noise, all of it for training."""
     if config.augment.noise != "folder":
         return None
@@ -145,7 +149,8 @@ def _noise(config: ConfigDict, settings: corpora.Settings) -> corpora.Corpus | N
         validation_fraction=0.0,
         test_fraction=0.0,
     )
-    return open_corpus(Path(config.augment.noise_path), settings)
+    noise = open_corpus(Path(config.augment.noise_path), settings, known=earlier)
+    return _as_it_was(noise, earlier, settings, workdir)
 
 
 def _check_blocks(
@@ -166,15 +171,31 @@ def _check_blocks(
     )
 
 
-def _refuse_other_audio(
-    key: str, corpus: corpora.Corpus, earlier: Scan | None, workdir: Workdir
-) -> None:
-    """A run goes on only with the audio that it began with."""
+def _as_it_was(
+    corpus: corpora.Corpus,
+    earlier: Scan | None,
+    settings: corpora.Settings,
+    workdir: Workdir,
+) -> corpora.Corpus:
+    """The corpus that a run began with: what has gone or changed since is done without, and what
+    is new is not taken.
+
+    Raises:
+      UserError: it is a pack, and another one.
+    """
     if earlier is None or corpus.scanned is None:
-        return
+        return corpus
     changed = corpora.changes(corpus.scanned, earlier)
-    if changed:
+    if not changed:
+        return corpus
+    what = f"{len(changed)} of its files (the first is {changed[0]})"
+    if not isinstance(corpus, FolderCorpus):
         raise UserError(
-            f"the audio of {key} has changed since the run in {workdir.path} began"
-            f" ({len(changed)} files, the first {changed[0]}); give another --workdir"
+            f"{corpus.title} is not what it was when the run in {workdir.path} began, in {what};"
+            " give another --workdir"
         )
+    warn(
+        f"{corpus.title} is not what it was when the run in {workdir.path} began, in {what}; the"
+        " run goes on with those that are"
+    )
+    return FolderCorpus(corpus.root, corpora.as_it_was(corpus.scanned, earlier), settings)

@@ -49,7 +49,7 @@ def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):
         "cut \\n'short'.wav: truncated: 4992 of 32036 bytes",
         "copy.wav: the same sound as a/wav.wav",
         "nan.wav: non-finite samples",
-        "3 files noticed: 1 silent, 1 clipped, 1 anti-phase",
+        "3 files used, but noticed: 1 silent, 1 clipped, 1 anti-phase",
         "silent.wav: its peak is -200 dB",
         "anti.wav: the mean of its channels is",
         "1 other files, no audio",
@@ -65,6 +65,9 @@ def test_inspect_as_json(messy, capsys):
     assert found["left_out"]["duplicate"] == {"copy.wav": "the same sound as a/wav.wav"}
     assert found["left_out"].keys() >= {"empty", "truncated", "unreadable", "non-finite"}
     assert found["noticed"].keys() == {"silent", "clipped", "anti-phase"}
+    folders = [set(part["folders"]) for part in found["splits"].values()]
+    assert set.union(*folders) == {"a", "b", "c"}
+    assert sum(map(len, folders)) == 3
     assert sum(part["clips"] for part in found["splits"].values()) == 12
     assert sum(count for _, _, count in found["durations"]) == 12
     assert found["formats"]["WAV PCM_16"] == 6

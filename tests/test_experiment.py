@@ -168,16 +168,61 @@ def test_nothing_is_written_where_it_cannot_work(small_config, audio_folder, tmp
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_does_not_go_on_with_other_clips(small_config, audio_folder, tmp_path):
-    small_config.data.path = str(audio_folder)
+def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, tmp_path, capfd):
+    def again():
+        (tmp_path / "run" / "results.json").unlink()
+        rows = experiment.run(small_config, tmp_path / "run")
+        return rows, (tmp_path / "run" / "clips.jsonl").read_text(), capfd.readouterr().err
+
+    small_config.data.update(path=str(audio_folder), test_fraction=0.4)
+    small_config.train.steps = 1
+    rows = experiment.run(small_config, tmp_path / "run")
+    first = (tmp_path / "run" / "clips.jsonl").read_text()
+    test = [json.loads(line)["name"] for line in first.splitlines()]
+    # New ones are not taken, and nobody minds another time of modification.
+    soundfile.write(audio_folder / "another.wav", np.ones(16000) / 3, 16000)
+    (audio_folder / test[0]).touch()
+    then, lines, said = again()
+    assert (then, lines) == (rows, first)
+    assert "1 of its files (the first is another.wav); the run goes on with those that" in said
+    (audio_folder / test[0]).rename(audio_folder / "renamed")
+    then, lines, said = again()
+    assert then != rows
+    assert [json.loads(line)["name"] for line in lines.splitlines()] == test
+    assert json.loads(lines.splitlines()[0])["log_mel_rmse_db"]["pca"] is None
+    assert lines.splitlines()[1:] == first.splitlines()[1:]
+    assert said.count(f"warning: {test[0]}: cannot be opened") == 1
+
+
+def test_a_run_does_not_go_on_with_another_pack(small_config, audio_folder, tmp_path, open_folder):
+    pack(open_folder(audio_folder), tmp_path / "pack")
+    small_config.data.path = str(tmp_path / "pack")
     small_config.train.steps = 1
     experiment.run(small_config, tmp_path / "run")
     (tmp_path / "run" / "results.json").unlink()
-    experiment.run(small_config, tmp_path / "run")
-    (tmp_path / "run" / "results.json").unlink()
-    (audio_folder / "a" / "wav.wav").rename(audio_folder / "a" / "new.wav")
-    with pytest.raises(UserError, match=r"has changed .* \(2 files, the first a/new\.wav\)"):
+    (audio_folder / "a" / "wav.wav").unlink()
+    (tmp_path / "pack").rename(tmp_path / "old")
+    pack(open_folder(audio_folder), tmp_path / "pack")
+    with pytest.raises(
+        UserError, match=r"1 of its files \(the first is a/wav\.wav\); give another"
+    ):
         experiment.run(small_config, tmp_path / "run")
+
+
+def test_where_all_test_clips_vanish_it_says_so(small_config, audio_folder, tmp_path):
+    small_config.data.update(path=str(audio_folder), cache_megabytes=0)
+    small_config.train.steps = 1
+    compile_step = fit.compile_step
+
+    def compile_and_delete(prepared, *args):
+        for clip in prepared.corpus.clips.of_split("test").tolist():
+            (audio_folder / prepared.corpus.clips.name(clip)).unlink()
+        return compile_step(prepared, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "compile_step", compile_and_delete)
+        with pytest.raises(UserError, match="no clip of the split can be read any more"):
+            experiment.run(small_config, tmp_path / "run")
 
 
 def test_a_kill_before_the_first_file_is_whole_does_no_harm(small_config, tmp_path):

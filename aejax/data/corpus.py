@@ -158,7 +158,7 @@ def clips_of(
     if not usable.any():
         name, reason = next(iter(skipped.items()))
         raise UserError(
-            f"none of the {len(skipped)} audio files below data.path={root} can be used;"
+            f"none of the {len(skipped)} audio files below {root} can be used;"
             f" the first, {name}: {reason}"
         )
     rows = np.flatnonzero(usable)
@@ -207,7 +207,7 @@ def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.n
         return split_units(files, *fractions), folders
     if not folders.categories:
         raise UserError(
-            f"data.split_by='folder' needs audio in sub-folders, and data.path={root} has none;"
+            f"data.split_by='folder' needs audio in sub-folders, and {root} has none;"
             " use data.split_by='file'"
         )
     # A file beside the folders is a unit of its own.
@@ -249,6 +249,19 @@ def changes(now: Scan | None, then: Scan | None) -> list[str]:
     facts = [{} if scanned is None else _contents(scanned) for scanned in (now, then)]
     names = facts[0].keys() | facts[1].keys()
     return sorted(name for name in names if facts[0].get(name) != facts[1].get(name))
+
+
+def as_it_was(now: Scan, then: Scan) -> Scan:
+    """The earlier scan, with the present size and time of the files whose sound is the same: those
+    can be read, and all others count as changed."""
+    place = {name: row for row, name in enumerate(now.names)}
+    facts = then.facts.copy()
+    for row, name in enumerate(then.names):
+        new = place.get(name)
+        if new is not None and now.facts["digest"][new] == facts["digest"][row]:
+            for field in ("bytes", "modified_ns"):
+                facts[field][row] = now.facts[field][new]
+    return dataclasses.replace(then, facts=facts)
 
 
 def _alike(one: Scan, other: Scan) -> bool:

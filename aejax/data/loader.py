@@ -1,6 +1,7 @@
 """Batches of audio from a corpus: seeded, shuffled, resumable, sharded, read ahead by workers."""
 
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -72,7 +73,8 @@ class Workers(NamedTuple):
             if not flags.FLAGS.is_parsed():  # grain asks for some of its own
                 flags.FLAGS.mark_as_parsed()
             iterable = iterable.mp_prefetch(
-                grain.MultiprocessingOptions(processes, per_worker_buffer_size=2)
+                grain.MultiprocessingOptions(processes, per_worker_buffer_size=2),
+                worker_init_fn=_leave_interrupts_to_the_parent,
             )
         reported: set[tuple[str, int]] = set()
         try:
@@ -92,13 +94,19 @@ class Workers(NamedTuple):
             ) from None
 
 
+def _leave_interrupts_to_the_parent(index: int, count: int) -> None:
+    """Ctrl-C goes to all processes of a terminal; the run saves, and ends its workers itself."""
+    del index, count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _why_lost(corpus: Corpus, clip: int) -> str:
     try:
-        corpus.read(clip, 0, 1)
+        corpus.read(clip, 0, int(corpus.clips.samples[clip]))
         reason = "could not be read for a moment"
     except UnusableAudio as error:
         reason = str(error)
-    return f"{corpus.clips.name(clip)}: {reason}; others stand in for it"
+    return f"{corpus.clips.name(clip)}: {reason}; the run goes on without it"
 
 
 class Window(NamedTuple):
@@ -314,17 +322,26 @@ class Batches:
         return len(self._windows) // self._batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
+        read = _Read(self._corpus, self._excerpt)
+        dataset = grain.MapDataset.source(self._windows).map(read).batch(self._batch_size)
         return self._workers.read(dataset, {"lost": self._corpus})
 
-    def _read(self, window: Window) -> Batch:
-        audio = np.zeros((self._excerpt, *self._corpus.channel_shape), np.float32)
+
+@dataclasses.dataclass(frozen=True)
+class _Read:
+    """Reads a row of a batch for a window, as it stands."""
+
+    corpus: Corpus
+    excerpt: int
+
+    def __call__(self, window: Window) -> Batch:
+        audio = np.zeros((self.excerpt, *self.corpus.channel_shape), np.float32)
         length, lost = 0, -1
         if window.clip >= 0:
-            remaining = int(self._corpus.clips.samples[window.clip]) - window.start
+            remaining = int(self.corpus.clips.samples[window.clip]) - window.start
             try:
-                audio = self._corpus.read(window.clip, window.start, self._excerpt)
-                length = min(self._excerpt, remaining)
+                audio = self.corpus.read(window.clip, window.start, self.excerpt)
+                length = min(self.excerpt, remaining)
             except UnusableAudio:
                 lost = window.clip
         return {

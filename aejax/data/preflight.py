@@ -8,7 +8,7 @@ import numpy as np
 
 from aejax.data.corpus import Corpus
 from aejax.data.scan import NO_AUDIO, Scan
-from aejax.data.table import SPLITS, Column
+from aejax.data.table import SPLITS, Clips, Column
 from aejax.errors import plain
 
 # A file is silent if its peak is below this (dB re full scale), clipped if more than this fraction
@@ -38,7 +38,7 @@ class Preflight:
       read_at: Hz.
       clips: how many are used.
       seconds: of all of them.
-      splits: clips and seconds by split.
+      splits: clips, seconds and top-level folders by split.
       sample_rates, channels: clips by what they have.
       formats: files by what they have.
       durations: histogram, (low, high, clips); seconds.
@@ -53,7 +53,7 @@ class Preflight:
     read_at: int
     clips: int
     seconds: float
-    splits: Mapping[str, Mapping[str, float]]
+    splits: Mapping[str, Mapping[str, Any]]
     sample_rates: Mapping[str, int]
     channels: Mapping[str, int]
     formats: Mapping[str, int]
@@ -89,13 +89,7 @@ def preflight(corpus: Corpus) -> Preflight:
         read_at=corpus.sample_rate,
         clips=len(clips),
         seconds=float(seconds.sum()),
-        splits={
-            split: {
-                "clips": len(clips.of_split(split)),
-                "seconds": float(seconds[clips.of_split(split)].sum()),
-            }
-            for split in SPLITS
-        },
+        splits={split: _split(clips, split) for split in SPLITS},
         sample_rates=_counts(clips.sample_rate, str),
         channels=_counts(clips.channels, str),
         formats={} if scanned is None else _counts(used["format"], lambda k: scanned.formats[k]),
@@ -106,6 +100,17 @@ def preflight(corpus: Corpus) -> Preflight:
         other_files=0 if scanned is None else _others(scanned),
         labels={name: _values(column) for name, column in clips.labels.items()},
     )
+
+
+def _split(clips: Clips, split: str) -> dict[str, Any]:
+    rows = clips.of_split(split)
+    folders = clips.labels.get("folder")
+    names: list[str] = []
+    if folders is not None and folders.categories is not None:
+        there = np.unique(folders.values[rows])
+        names = [folders.categories[place] for place in there[there >= 0].tolist()]
+    seconds = float((clips.frames[rows] / clips.sample_rate[rows]).sum())
+    return {"clips": len(rows), "seconds": seconds, "folders": names}
 
 
 def _values(column: Column) -> tuple[int, int]:
@@ -181,7 +186,9 @@ def summary(found: Preflight, most: int = 10) -> str:
         f"  {split:<10} {int(part['clips']):>6} clips, {_long(part['seconds'])}"
         for split, part in found.splits.items()
     ]
-    lines += _listed(found.left_out, "left out", most) + _listed(found.noticed, "noticed", 3)
+    lines += _listed(found.left_out, "left out", most) + _listed(
+        found.noticed, "used, but noticed", 3
+    )
     return "\n".join(lines)
 
 
@@ -209,12 +216,15 @@ def report(found: Preflight, most: int = 20) -> str:
             lines.append(f"  {title:<18} {plain(', '.join(shown + rest))}")
     lines += _bars("duration (s)", found.durations) + _bars("RMS level (dB)", found.levels)
     lines += ["", "  splits"]
-    lines += [
-        f"    {split:<12} {int(part['clips']):>9} clips  {_long(part['seconds'])}"
-        for split, part in found.splits.items()
-    ]
+    for split, part in found.splits.items():
+        lines.append(f"    {split:<12} {part['clips']:>9} clips  {_long(part['seconds'])}")
+        if part["folders"]:
+            more = f", {len(part['folders']) - 6} more" if len(part["folders"]) > 6 else ""
+            lines[-1] += f"  ({plain(', '.join(part['folders'][:6]))}{more})"
+    if not all(part["clips"] for part in found.splits.values()):
+        lines.append("    too few to train on: each split needs one at least")
     lines += ["", *_listed(found.left_out, "left out", most)] if found.left_out else []
-    lines += ["", *_listed(found.noticed, "noticed", most)] if found.noticed else []
+    lines += ["", *_listed(found.noticed, "used, but noticed", most)] if found.noticed else []
     if found.other_files:
         lines += ["", f"  {found.other_files} other files, no audio"]
     if not found.left_out and not found.noticed:
@@ -240,7 +250,7 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
         return []
     total = sum(len(names) for names in kinds.values())
     what = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
-    lines = [f"  {total} files {title}: {what}"]
+    lines = [f"  {total} file{'s' * (total != 1)} {title}: {what}"]
     for names in kinds.values():
         lines += [
             f"    {plain(name)}: {plain(reason)}" for name, reason in list(names.items())[:most]

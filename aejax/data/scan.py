@@ -89,21 +89,21 @@ def scan(
     """
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"data.path={root} {what}; give a folder of audio files")
+        raise UserError(f"{root} {what}; give a folder of audio files")
     found = [
         entry
         for entry in progress(_walk(root), 0, "looking for files")
         if matches(entry[0], include) or entry[0].endswith("/")  # a folder that cannot be entered
     ]
     if any(name == "/" for name, _, _ in found):
-        raise UserError(f"data.path={root} may not be entered; give a folder that may be read")
+        raise UserError(f"{root} may not be entered; give a folder that may be read")
     found.sort()
     result = _fill(root, found, known, save, progress)
     others = sum(problem == NO_AUDIO for problem in result.problems)
     if others == len(found):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
         raise UserError(
-            f"no audio files{pattern} below data.path={root}"
+            f"no audio files{pattern} below {root}"
             + (f" ({others} other files are there)" if others else "")
         )
     return result

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from aejax.errors import UserError
 from aejax.evaluation import metrics
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.representation import Representation, valid_frames
@@ -69,8 +70,7 @@ class Evaluator:
         for batch in batches:
             sums, _, _ = self._sums(reconstruct, variables, batch, audio=False)
             total = metrics.add(total, sums)
-        assert total is not None
-        return metrics.log_mel_rmse_db(total)
+        return metrics.log_mel_rmse_db(_something(total))
 
     def row(self, codec: Codec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
         """All metrics of a codec, but for the gain, which needs another row; and the error of each
@@ -85,8 +85,7 @@ class Evaluator:
             there = batch["clip"] >= 0
             for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
                 np.add.at(whole, batch["clip"][there], part[there])
-        assert total is not None
-        assert audio_total is not None
+        total, audio_total = _something(total), _something(audio_total)
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
@@ -110,6 +109,12 @@ class Evaluator:
             audio=audio,
         )
         return jax.device_get(sums)
+
+
+def _something(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
+    if total is None or not total.frames:
+        raise UserError("no clip of the split can be read any more; put the audio back")
+    return total
 
 
 # Compiled apart, so that all codecs share the transforms, which take long to compile.

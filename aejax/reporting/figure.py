@@ -51,7 +51,7 @@ def draw_run(
                 axes.set_title(version, fontsize=10)
             if column == 0:
                 axes.set_ylabel(f"{_short(titles[row])}\nmel band", fontsize=8)
-            axes.tick_params(labelsize=7, labelleft=column == 0, labelbottom=row == rows - 1)
+            axes.tick_params(labelsize=7, labelleft=column == 0)
             if row == rows - 1:
                 axes.set_xlabel("seconds", fontsize=8)
     figure.colorbar(figure.axes[0].images[0], ax=figure.axes, label="dB", shrink=0.6)

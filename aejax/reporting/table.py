@@ -46,4 +46,4 @@ def _number(value: float | None, form: str) -> str:
 def _gain(value: float | None) -> str:
     if value is None:
         return _NONE
-    return f"{value:+.2f}" if value else "0"
+    return f"{round(value, 2) + 0.0:+.2f}" if value else "0"  # and no -0.00

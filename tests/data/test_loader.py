@@ -240,7 +240,7 @@ def test_what_vanishes_is_replaced_and_reported_once(audio_folder, open_folder, 
     said = []
     batches = take(corpus, 10, workers=Workers(*workers, said.append))
     reason = "cannot be opened: No such file or directory"
-    assert said == [f"{gone}: {reason}; others stand in for it"]
+    assert said == [f"{gone}: {reason}; the run goes on without it"]
     assert_same(batches, take(corpus, 10))
     for batch, before in zip(batches, whole, strict=True):
         assert train[0] not in batch["clip"]
