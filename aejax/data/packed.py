@@ -109,17 +109,20 @@ class PackedCorpus:
         except (OSError, ValueError, RuntimeError, IndexError) as error:
             reason = " ".join(str(error).split())
             raise UnusableAudio(f"unreadable in its shard: {reason}") from None
-        records = [decode(piece) for piece in data]
         # Of the same sound under several names, one is packed.
         name = self._everything.names[int(place["owner"])]
         name += f"[{channel + 1}]" if channel >= 0 else ""
-        for number, record in enumerate(records, start=first):
-            if (record.name, record.start) != (name, number * CHUNK):
+        out = np.zeros((length, *self.channel_shape), np.float32)
+        filled = 0
+        for number, piece in enumerate(data, start=first):
+            begin = number * CHUNK
+            record = decode(piece, max(0, start - begin), start + length - begin)
+            if (record.name, record.start) != (name, begin):
                 raise UnusableAudio("another clip's record in its place")
-        audio = np.concatenate([record.audio for record in records])
-        if not self.channel_shape:
-            audio = audio[:, 0]
-        return audio_file.cut(audio, start - first * CHUNK, length)
+            audio = record.audio if self.channel_shape else record.audio[:, 0]
+            out[filled : filled + len(audio)] = audio
+            filled += len(audio)
+        return out
 
     def _reader(self, shard: int) -> Any:
         with self._lock:

@@ -68,8 +68,8 @@ def encode(record: Record) -> bytes:
     return body + struct.pack("<I", zlib.crc32(body))
 
 
-def decode(data: bytes) -> Record:
-    """What `encode` wrote.
+def decode(data: bytes, first: int = 0, last: int = CHUNK) -> Record:
+    """What `encode` wrote, from sample ``first`` of it on, up to but not ``last``.
 
     Raises:
       UnusableAudio: it is damaged, or something else.
@@ -80,7 +80,8 @@ def decode(data: bytes) -> Record:
     if zlib.crc32(body) != int.from_bytes(data[-4:], "little"):
         raise UnusableAudio("a damaged record")
     _, version, encoding, channels, rate, start, samples, scale, size = _HEADER.unpack_from(data)
-    if version != _VERSION or encoding >= len(ENCODINGS) or not channels or samples > CHUNK:
+    good = version == _VERSION and encoding < len(ENCODINGS) and 0 < scale < 1e9
+    if not good or not channels or samples > CHUNK:
         raise UnusableAudio("a record of another version")
     name = bytes(body[_HEADER.size : _HEADER.size + size]).decode("utf-8", "surrogateescape")
     payload, kind = body[_HEADER.size + size :], ENCODINGS[encoding]
@@ -93,10 +94,10 @@ def decode(data: bytes) -> Record:
         raise UnusableAudio("a record that cannot be decoded") from None
     if coded.size != samples * channels:
         raise UnusableAudio("a record of another length")
-    audio = coded.reshape(samples, channels)
+    audio = coded.reshape(samples, channels)[first:last]
     if kind != "float32":
         audio = audio * np.float32(scale)
-    if not np.isfinite(audio).all():
+    elif not np.isfinite(audio).all():
         raise UnusableAudio("a record with non-finite samples")
     return Record(kind, rate, start, audio, name)
 
