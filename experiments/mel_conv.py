@@ -2,7 +2,7 @@
 
 python -m aejax.main --config=experiments/mel_conv.py
 
-Takes 1.2 minutes on two CPU cores and gains 2.6 dB over PCA on the built-in corpus, at 250 latent
+Takes 1.3 minutes on two CPU cores and gains 2.5 dB over PCA on the built-in corpus, at 250 latent
 floats per second. With ``--config.data.path=DIR`` it trains on a folder of audio; the README has
 what it gains on real recordings, after 2500 steps.
 """
