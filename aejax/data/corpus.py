@@ -171,19 +171,15 @@ def clips_of(
             f"none of the {len(table.rows)} paths in the labels is that of a file below {root}: the"
             f" first is {next(iter(table.rows))}, where a file is called {files[0]}"
         )
-    # From files to clips, which is another thing where each channel is a clip.
-    facts = scanned.facts[rows]
     channel = np.full(len(rows), -1)
     if settings.channels == "each":
-        count = facts["channels"].astype(np.int64)
-        place = np.repeat(np.arange(len(rows)), count)
-        channel = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
-        channel[count[place] == 1] = -1
-        rows, facts, split, files = rows[place], facts[place], split[place], files.take(place)
+        place, channel = _each_channel(scanned.facts["channels"][rows].astype(np.int64))
+        rows, split, files = rows[place], split[place], files.take(place)
         columns = {
             name: Column(column.categories, column.values[place])
             for name, column in columns.items()
         }
+    facts = scanned.facts[rows]
     rates = facts["sample_rate"].astype(np.int64)
     clips = Clips(
         files=files,
@@ -196,6 +192,14 @@ def clips_of(
         labels=columns,
     )
     return clips, rows, skipped
+
+
+def _each_channel(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every channel of every file: the file's place and the channel, -1 for an only one."""
+    place = np.repeat(np.arange(len(count)), count)
+    channel = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
+    channel[count[place] == 1] = -1
+    return place, channel
 
 
 def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.ndarray, Column]:

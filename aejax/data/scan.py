@@ -265,12 +265,10 @@ def from_arrays(arrays: Mapping[str, Any]) -> Scan:
       ValueError: it is something else.
     """
     names, problems, formats, facts = (arrays.get(key) for key in _PARTS)
-    tables = all(isinstance(x, Strings) for x in (names, problems, formats))
-    if not tables or not isinstance(facts, np.ndarray) or facts.dtype != FACTS or facts.ndim != 1:
+    if not isinstance(facts, np.ndarray) or facts.dtype != FACTS or facts.ndim != 1:
         raise ValueError("no scan of this version")
-    assert names is not None
-    assert problems is not None
-    assert formats is not None
+    strings = (names, problems, formats)
+    names, problems, formats = (part for part in strings if isinstance(part, Strings))
     if not len(names) == len(problems) == len(facts):
         raise ValueError("columns of different lengths")
     if (facts["format"] < 0).any() or (facts["format"] >= max(1, len(formats))).any():

@@ -1,0 +1,83 @@
+"""Who reads audio ahead of the device: threads or processes, watched."""
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import grain
+from absl import flags
+
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.corpus import Corpus
+from aejax.errors import UserError
+
+
+class Workers(NamedTuple):
+    """Who reads: see ``config.data``. Batches are the same, whoever does.
+
+    Attributes:
+      number: how many; 0 reads in the caller's thread.
+      kind: "thread" or "process".
+      report: told once of each clip that could not be read any more.
+    """
+
+    number: int = 4
+    kind: str = "thread"
+    report: Callable[[str], None] = lambda message: None
+
+    def read(self, dataset: grain.MapDataset, corpora: Mapping[str, Corpus]) -> Iterator[Any]:
+        """The elements of a dataset in order, read ahead.
+
+        Args:
+          dataset: of batches.
+          corpora: by the key that says which of their clips were lost.
+
+        Raises:
+          UserError: a worker process died, or too much cannot be read any more.
+        """
+        processes = self.number if self.kind == "process" else 0
+        threads = 1 if processes else self.number
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        iterable = dataset.to_iter_dataset(options)
+        if processes:
+            if not flags.FLAGS.is_parsed():  # grain asks for some of its own
+                flags.FLAGS.mark_as_parsed()
+            iterable = iterable.mp_prefetch(
+                grain.MultiprocessingOptions(processes, per_worker_buffer_size=2),
+                worker_init_fn=_leave_interrupts_to_the_parent,
+            )
+        reported: set[tuple[str, int]] = set()
+        try:
+            for batch in iterable:
+                for key, corpus in corpora.items():
+                    lost = {(key, clip) for clip in batch[key].tolist() if clip >= 0}
+                    for _, clip in sorted(lost - reported):
+                        self.report(why_lost(corpus, clip))
+                    reported |= lost
+                yield batch
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise UserError(
+                "a process that reads audio died (out of memory?); the same command goes on from"
+                " the last checkpoint; a lower data.workers needs less"
+            ) from None
+
+
+def _leave_interrupts_to_the_parent(index: int, count: int) -> None:
+    """Ctrl-C goes to all processes of a terminal; the run saves, and ends its workers itself."""
+    del index, count
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def why_lost(corpus: Corpus, clip: int) -> str:
+    """A clip's name, why it cannot be read, and what that means."""
+    try:
+        corpus.read(clip, 0, int(corpus.clips.samples[clip]))
+        reason = "could not be read for a moment"
+    except UnusableAudio as error:
+        reason = str(error)
+    return f"{corpus.clips.name(clip)}: {reason}; the run goes on without it"
+
+
+THREADS = Workers()
