@@ -1,6 +1,7 @@
 """Every config key with its default, unit and meaning; bad values are refused here."""
 
 import difflib
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,42 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aejax.errors import UserError
+
+# What an encoder takes of config.model, beside the keys that all do.
+ENCODERS: dict[str, tuple[str, ...]] = {
+    "linear": (),
+    "mlp": ("width", "depth", "dropout"),
+    "conv": ("width", "depth", "dropout", "kernel_size"),
+    "lstm": ("width", "depth", "dropout", "cut"),
+    "gru": ("width", "depth", "dropout", "cut"),
+    "transformer": ("width", "depth", "dropout", "heads"),
+    "wave_conv": ("width", "dropout", "strides"),
+}
+BOTTLENECKS = ("none", "tanh", "noise", "vae", "ordered", "fsq", "vq", "rvq")
+QUANTIZED = ("fsq", "vq", "rvq")
+# What a representation takes of config.representation.
+REPRESENTATIONS: dict[str, tuple[str, ...]] = {
+    "waveform": ("hop_length",),
+    "spectrogram": ("n_fft", "win_length", "hop_length", "floor_db", "griffin_lim_iterations"),
+    "complex_spectrogram": ("n_fft", "win_length", "hop_length", "compression"),
+    "mel": ("n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax", "floor_db")
+    + ("griffin_lim_iterations",),
+    "mdct": ("hop_length", "compression"),
+}
+# Of features, and of audio, which takes a representation that can be undone exactly.
+FEATURE_LOSSES = ("l1", "l2")
+AUDIO_LOSSES = (
+    "waveform_l1",
+    "si_sdr",
+    "multi_resolution_stft",
+    "auraloss_multi_resolution_stft",
+    "multi_scale_mel",
+    "dac_mel",
+    "a_weighted",
+)
+LOSSES = FEATURE_LOSSES + AUDIO_LOSSES
+OPTIMIZERS = ("adamw", "nadamw", "lamb", "lion", "rmsprop", "sgd")
+SCHEDULES = ("cosine", "linear", "exponential", "constant")
 
 
 def default() -> ConfigDict:
@@ -27,7 +64,7 @@ def default() -> ConfigDict:
     data.split_seed = 0  # another number draws other files or folders into each split
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
-    data.excerpt_seconds = 1.0  # of each training excerpt; rounded to whole latent frames
+    data.excerpt_seconds = 2.0  # of each training excerpt at most; whole latent frames
     data.weighting = "duration"  # "duration": long clips are drawn more often; "equal": all alike
     data.silence_db = -60.0  # dB re full scale; an excerpt softer than this is drawn again,
     data.silence_redraws = 0  # at most so many times
@@ -39,35 +76,70 @@ def default() -> ConfigDict:
     synthetic.seconds = 2.0  # of each clip
 
     config.representation = representation = ConfigDict()
-    representation.name = "mel"
-    representation.n_fft = 1024  # samples
+    representation.name = "mel"  # "waveform", "spectrogram", "complex_spectrogram", "mel" or "mdct"
+    representation.n_fft = 1024  # samples; of all but waveform and mdct
     representation.win_length = 0  # samples; 0 is n_fft
-    representation.hop_length = 256  # samples
+    representation.hop_length = 256  # samples; of mdct, half of a window
     representation.n_mels = 80
-    representation.fmin = 0.0  # Hz
+    representation.fmin = 0.0  # Hz; of mel
     representation.fmax = 0.0  # Hz; 0 is half the sample rate
-    representation.floor_db = -60.0  # dB; mel power below this counts as silence
+    representation.floor_db = -60.0  # dB; power below this counts as silence; of mel, spectrogram
     representation.griffin_lim_iterations = 32
+    representation.compression = 0.5  # power of magnitudes; of complex_spectrogram and mdct
 
     config.model = model = ConfigDict()
-    model.encoder = "conv"  # "conv" or "linear"; the decoder mirrors it
-    model.bottleneck = "none"
+    model.encoder = "conv"  # a key of ENCODERS; the decoder mirrors it
+    model.bottleneck = "none"  # a key of BOTTLENECKS
     model.downsampling = 8  # frames in a block, which becomes one latent frame
     model.latent_dim = 32  # floats in a latent frame
-    model.width = 512  # channels inside
-    model.depth = 2  # residual blocks in the encoder, and in the decoder
-    model.kernel_size = 3  # latent frames that each residual block sees
-    model.dropout = 0.2  # fraction
-    model.pca_start = True  # begin as PCA, exactly
+    model.width = 384  # channels inside; of wave_conv, at the rate of the samples
+    model.depth = 4  # residual blocks, or layers, in the encoder, and in the decoder
+    model.kernel_size = 3  # latent frames that each residual block of conv sees
+    model.heads = 8  # of attention; of transformer
+    model.cut = 0  # steps after which back-propagation is cut, 0 for never; of lstm and gru
+    model.strides = (4, 8, 8)  # of the stages of wave_conv; their product is the samples in a block
+    model.dropout = 0.1  # fraction
+    model.pca_start = True  # begin as PCA, exactly: a linear path beside the network
+    model.tanh = tanh = ConfigDict()
+    tanh.bound = 3.0  # of latents that begin with unit variance
+    model.noise = noise = ConfigDict()
+    noise.bound = 3.0  # as above
+    noise.level = 0.1  # standard deviation of the noise in training
+    model.vae = vae = ConfigDict()
+    vae.kl_weight = 1e-3  # against one mean square; of the KL divergence per latent, in nats
+    vae.warmup_steps = 200  # over which the weight rises from 0
+    vae.free_bits = 0.0  # of each latent
+    model.fsq = fsq = ConfigDict()
+    fsq.bound = 3.0  # the outermost levels
+    fsq.levels = (8,)  # of the first latent, the second ..., and from the start again
+    model.vq = vq = ConfigDict()
+    model.rvq = rvq = ConfigDict()
+    for quantiser in (vq, rvq):
+        quantiser.codebook_size = 1024
+        quantiser.commitment = 0.25  # weight of the distance of latents from their entries
+        quantiser.decay = 0.99  # of the moving average that entries are
+        quantiser.dead_share = 0.03  # of an equal share: an entry used less is replaced
+    rvq.num_quantizers = 8  # codebooks
+    rvq.quantizer_dropout = 0.5  # how often an excerpt uses a random number of them only
+
+    config.loss = loss = ConfigDict()  # weights; the sum is what is learnt from
+    for name in LOSSES:
+        loss[name] = ConfigDict({"weight": 0.0})
+    loss.l2.weight = 1.0
 
     config.train = train = ConfigDict()
-    train.batch_size = 32  # excerpts
+    train.batch_size = 16  # excerpts
     train.steps = 1000
-    train.learning_rate = 1e-3  # the highest; warmed up to, then a cosine down to 0
+    train.optimizer = "adamw"  # a key of OPTIMIZERS
+    train.schedule = "cosine"  # a key of SCHEDULES, after the warm-up
+    train.learning_rate = 1e-3  # the highest
     train.warmup_steps = 50
-    train.adam_b2 = 0.99
+    train.adam_b2 = 0.99  # decay of the second moment
     train.weight_decay = 0.1
     train.clip_norm = 1.0  # largest global norm of the gradients
+    train.accumulate = 1  # batches whose gradients are averaged for one update
+    train.ema_decay = 0.0  # of a moving average of the parameters, measured beside them; 0 for none
+    train.dtype = "float32"  # "float32" or "bfloat16", of the networks; the rest is float32
     train.validate_every = 200  # steps; a checkpoint is saved then too
     train.log_every = 20  # steps
 
@@ -92,6 +164,9 @@ def default() -> ConfigDict:
 
     config.evaluate = evaluate = ConfigDict()
     evaluate.listen_clips = 4  # test clips that are written as audio and drawn
+    evaluate.cuts = ()  # rows of their own: the first so many latents of ordered, codebooks of rvq
+    evaluate.refine_steps = 0  # of improving latents through the decoder, as a row of its own
+    evaluate.probes = False  # what latents know of the corpus's labels; needs scikit-learn
     return config
 
 
@@ -144,6 +219,22 @@ def _pair(low: float, high: float) -> Callable[[Any], str]:
     return rule
 
 
+def _integers(low: int, high: int) -> Callable[[Any], str]:
+    """One or more integers."""
+
+    def rule(value: Any) -> str:
+        good = len(value) > 0 and all(
+            isinstance(x, int) and not isinstance(x, bool) and low <= x <= high for x in value
+        )
+        return "" if good else f"must be one or more integers from {low} to {high}"
+
+    return rule
+
+
+def _cuts(value: tuple[int, ...]) -> str:
+    return _integers(1, 2**16)(value) if len(value) else ""
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
@@ -172,7 +263,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "data.cache_megabytes": _at_least(0),
     "data.synthetic.clips": _at_least(3),
     "data.synthetic.seconds": _between(0.1, 60),
-    "representation.name": _one_of("mel"),
+    "representation.name": _one_of(*REPRESENTATIONS),
     "representation.n_fft": _between(16, 2**20),
     "representation.win_length": _at_least(0),
     "representation.hop_length": _at_least(1),
@@ -181,21 +272,51 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "representation.fmax": _at_least(0),
     "representation.floor_db": _between(-300, 100),
     "representation.griffin_lim_iterations": _at_least(1),
-    "model.encoder": _one_of("conv", "linear"),
-    "model.bottleneck": _one_of("none"),
+    "representation.compression": _above(0),
+    "model.encoder": _one_of(*ENCODERS),
+    "model.bottleneck": _one_of(*BOTTLENECKS),
     "model.downsampling": _at_least(1),
     "model.latent_dim": _at_least(1),
     "model.width": _at_least(1),
     "model.depth": _at_least(0),
     "model.kernel_size": _at_least(1),
+    "model.heads": _at_least(1),
+    "model.cut": _at_least(0),
+    "model.strides": _integers(2, 4096),
     "model.dropout": _between(0, 1),
+    "model.tanh.bound": _above(0),
+    "model.noise.bound": _above(0),
+    "model.noise.level": _above(0),
+    "model.vae.kl_weight": _at_least(0),
+    "model.vae.warmup_steps": _at_least(0),
+    "model.vae.free_bits": _at_least(0),
+    "model.fsq.bound": _above(0),
+    "model.fsq.levels": _integers(2, 2**16),
+    **{
+        f"model.{kind}.{key}": rule
+        for kind in ("vq", "rvq")
+        for key, rule in {
+            "codebook_size": _between(2, 2**24),
+            "commitment": _at_least(0),
+            "decay": _between(0, 1),
+            "dead_share": _between(0, 1),
+        }.items()
+    },
+    "model.rvq.num_quantizers": _between(1, 129),
+    "model.rvq.quantizer_dropout": _fraction,
+    **{f"loss.{name}.weight": _at_least(0) for name in LOSSES},
     "train.batch_size": _at_least(1),
     "train.steps": _at_least(0),
+    "train.optimizer": _one_of(*OPTIMIZERS),
+    "train.schedule": _one_of(*SCHEDULES),
     "train.learning_rate": _above(0),
     "train.warmup_steps": _at_least(0),
     "train.adam_b2": _between(0, 1),
     "train.weight_decay": _at_least(0),
     "train.clip_norm": _above(0),
+    "train.accumulate": _at_least(1),
+    "train.ema_decay": _between(0, 1),
+    "train.dtype": _one_of("float32", "bfloat16"),
     "train.validate_every": _at_least(1),
     "train.log_every": _at_least(1),
     "augment.speed": _pair(0.25, 4),
@@ -212,6 +333,8 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "augment.frequency_masks": _between(0, 100),
     "augment.frequency_mask_bins": _at_least(1),
     "evaluate.listen_clips": _at_least(1),
+    "evaluate.cuts": _cuts,
+    "evaluate.refine_steps": _at_least(0),
 }
 
 
@@ -256,7 +379,43 @@ def _check_type(key: str, value: Any, example: Any) -> None:
 
 
 def _check_together(config: ConfigDict) -> None:
-    data, representation, model = config.data, config.representation, config.model
+    _check_unused(config)
+    _check_representation(config)
+    _check_model(config)
+    _check_loss(config)
+    _check_data(config)
+
+
+def _check_unused(config: ConfigDict) -> None:
+    """Refuses what was set and would do nothing."""
+    flat, usual = flatten(config), flatten(default())
+    taken = {
+        ("representation", "name"): {"name", *REPRESENTATIONS[config.representation.name]},
+        ("model", "encoder"): {"encoder", "bottleneck", "downsampling", "latent_dim", "pca_start"}
+        | set(ENCODERS[config.model.encoder]),
+    }
+    for (room, kind), keys in taken.items():
+        for key in config[room]:
+            full = f"{room}.{key}"
+            if key not in keys and full in flat and flat[full] != usual[full]:
+                raise UserError(
+                    f"config.{full}={flat[full]!r} means nothing to"
+                    f" {room}.{kind}={config[room][kind]}; leave it out"
+                )
+    for full, value in flat.items():
+        parts = full.split(".")
+        if parts[0] == "model" and len(parts) == 3 and value != usual[full]:
+            if parts[1] != config.model.bottleneck:
+                raise UserError(
+                    f"config.{full}={value!r} means nothing to"
+                    f" model.bottleneck={config.model.bottleneck}; leave it out"
+                )
+    if config.train.optimizer == "sgd" and config.train.adam_b2 != usual["train.adam_b2"]:
+        raise UserError("config.train.adam_b2 means nothing to train.optimizer=sgd; leave it out")
+
+
+def _check_representation(config: ConfigDict) -> None:
+    data, representation = config.data, config.representation
     nyquist = data.sample_rate / 2
     if representation.fmax > nyquist:
         raise UserError(
@@ -268,6 +427,13 @@ def _check_together(config: ConfigDict) -> None:
             f"config.representation.fmin={representation.fmin:g} must be below fmax"
             f" ({representation.fmax or nyquist:g} Hz)"
         )
+    if representation.name == "mdct" and representation.hop_length % 2:
+        raise UserError(
+            f"config.representation.hop_length={representation.hop_length} must be even for"
+            " representation.name=mdct"
+        )
+    if "n_fft" not in REPRESENTATIONS[representation.name]:
+        return
     if representation.n_fft % 2:
         raise UserError(f"config.representation.n_fft={representation.n_fft} must be even")
     if representation.win_length > representation.n_fft:
@@ -280,14 +446,115 @@ def _check_together(config: ConfigDict) -> None:
             f"config.representation.hop_length={representation.hop_length} must be at most half"
             " of the window, or the way back to audio has gaps"
         )
-    channels = 2 if data.channels == "stereo" else 1
-    block = model.downsampling * representation.n_mels * channels
-    if model.latent_dim > block:
-        shape = f"{model.downsampling} x {representation.n_mels}" + " x 2 channels" * (channels - 1)
+
+
+def bins(config: ConfigDict) -> tuple[int, str]:
+    """Features in a frame, and the keys that say so."""
+    representation = config.representation
+    half = representation.n_fft // 2 + 1
+    number, words = {
+        "waveform": (representation.hop_length, "hop_length"),
+        "spectrogram": (half, "n_fft / 2 + 1"),
+        "complex_spectrogram": (2 * half, "2 (n_fft / 2 + 1)"),
+        "mel": (representation.n_mels, "n_mels"),
+        "mdct": (representation.hop_length, "hop_length"),
+    }[representation.name]
+    if config.data.channels == "stereo":
+        return 2 * number, f"{words} x 2 channels"
+    return number, words
+
+
+def _check_model(config: ConfigDict) -> None:
+    model, representation = config.model, config.representation
+    number, words = bins(config)
+    block = model.downsampling * number
+    if model.latent_dim > block and model.pca_start:
         raise UserError(
             f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
-            f" model.downsampling x n_mels = {shape} = {block}"
+            f" model.downsampling x {words} = {model.downsampling} x {number} = {block}"
         )
+    wave = representation.name == "waveform"
+    if model.encoder == "wave_conv":
+        if not wave:
+            raise UserError(
+                "config.model.encoder='wave_conv' takes representation.name='waveform', not"
+                f" {representation.name!r}"
+            )
+        if config.data.channels == "stereo":
+            raise UserError(
+                "config.model.encoder='wave_conv' takes one channel, and data.channels='stereo'"
+                " gives two; 'mono' or 'each' does"
+            )
+        if math.prod(model.strides) != block:
+            raise UserError(
+                f"config.model.strides={tuple(model.strides)} make blocks of"
+                f" {math.prod(model.strides)} samples, representation.hop_length x"
+                f" model.downsampling = {block}; they have to be the same"
+            )
+    if model.encoder in ("lstm", "gru") and wave and model.pca_start:
+        raise UserError(
+            f"config.model.pca_start=True does not go with model.encoder={model.encoder!r} over"
+            " samples (representation.name='waveform'): set pca_start to False"
+        )
+    if model.encoder == "transformer" and model.width % (2 * model.heads):
+        raise UserError(
+            f"config.model.width={model.width} must be a multiple of 2 x model.heads"
+            f" = {2 * model.heads}"
+        )
+    _check_cuts(config)
+    if model.bottleneck in QUANTIZED and config.evaluate.refine_steps:
+        raise UserError(
+            f"config.evaluate.refine_steps={config.evaluate.refine_steps} moves latents about,"
+            f" and model.bottleneck={model.bottleneck!r} leaves them only a few places"
+        )
+
+
+def _check_cuts(config: ConfigDict) -> None:
+    model, cuts = config.model, tuple(config.evaluate.cuts)
+    if not cuts:
+        return
+    if model.bottleneck not in ("ordered", "rvq"):
+        raise UserError(
+            f"config.evaluate.cuts={cuts} goes with model.bottleneck='ordered' or 'rvq', whose"
+            " first latents or codebooks can do without the others, not with"
+            f" {model.bottleneck!r}"
+        )
+    rvq = model.bottleneck == "rvq"
+    most = model.rvq.num_quantizers if rvq else model.latent_dim
+    if max(cuts) > most:
+        key = "model.rvq.num_quantizers" if rvq else "model.latent_dim"
+        raise UserError(f"config.evaluate.cuts={cuts} goes beyond {key}={most}")
+
+
+# Bands of the mel loss of descript-audio-codec at its longest window need that many.
+_LOWEST_MEL_RATE = 4000
+
+
+def _check_loss(config: ConfigDict) -> None:
+    used = [name for name in LOSSES if config.loss[name].weight]
+    if not used:
+        raise UserError(
+            f"config.loss has no weight above 0; give one to loss.{'.weight, loss.'.join(LOSSES)}"
+            ".weight"
+        )
+    for name in used:
+        exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct")
+        if name in AUDIO_LOSSES and not exact:
+            raise UserError(
+                f"config.loss.{name}.weight={config.loss[name].weight} is of audio, and"
+                f" representation.name={config.representation.name!r} has no exact way back to it;"
+                " waveform, complex_spectrogram and mdct have"
+            )
+        if name in ("multi_scale_mel", "dac_mel") and config.data.sample_rate < _LOWEST_MEL_RATE:
+            raise UserError(
+                f"config.loss.{name}.weight={config.loss[name].weight} needs mel bands that"
+                f" data.sample_rate={config.data.sample_rate} Hz cannot represent; at least"
+                f" {_LOWEST_MEL_RATE}"
+            )
+
+
+def _check_data(config: ConfigDict) -> None:
+    data = config.data
     if (config.augment.noise == "folder") != bool(config.augment.noise_path):
         raise UserError(
             f"config.augment.noise={config.augment.noise!r} and"

@@ -5,32 +5,40 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.bars import bar
-from aejax.evaluation import by_clip, metrics
+from aejax.evaluation import by_clip
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.evaluation.evaluate import (
     Codec,
     Evaluator,
-    Reconstruct,
     Row,
-    autoencode,
+    analyse,
+    apply,
+    decode,
+    encode,
     identity,
     with_gains,
 )
-from aejax.fit import fit_pca, train
+from aejax.evaluation.probes import ClipMeans, ProbeRow, probe, require_sklearn
+from aejax.evaluation.refine import refined
+from aejax.fit import fit_context, fit_pca, train
 from aejax.listening import write_listening
 from aejax.models import autoencoder
+from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment, prepare
-from aejax.reporting.table import results_table
-from aejax.training import checkpoint, metrics_log, pca_fit
+from aejax.reporting.table import probes_table, results_table
+from aejax.representation import valid_frames
+from aejax.training import checkpoint, metrics_log
 from aejax.workdir import Workdir
 
-REPRESENTATION_ONLY, PCA = "representation only", "pca"
+REPRESENTATION_ONLY, PCA_ROW, PCA_CONTEXT_ROW = "representation only", "pca", "pca_context"
 
 
 def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
@@ -47,52 +55,104 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
       UserError: before anything is written, if it is the config, the corpus or the directory.
     """
     config_module.validate(config)
+    if config.evaluate.probes:
+        require_sklearn()
     workdir = Workdir(path or Path("runs", config.name), config)
     finished = workdir.read_json("results.json")
     if finished is not None:
-        print(f"this run is finished; its results again:\n\n{results_table(finished['rows'])}\n")
-        _print_outputs(workdir)
+        print("this run is finished; its results again:")
+        _print_results(workdir, finished)
         return [Row(**row) for row in finished["rows"]]
     experiment = prepare(config, workdir)
     fitted = fit_pca(experiment)
-    model = autoencoder.from_config(config.model, experiment.representation.bins)
+    context = fit_context(experiment, fitted.pca)
+    dtype = jnp.dtype(config.train.dtype)
+    model = autoencoder.from_config(config.model, experiment.representation.bins, dtype)
     evaluator = Evaluator(
         representation=experiment.representation,
+        yardstick=experiment.yardstick,
         downsampling=experiment.downsampling,
         centre=experiment.devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
         place=experiment.devices.place,
     )
-    # One function object, so that what is compiled for it is compiled once.
-    reconstruct = functools.partial(autoencoder.reconstruct, model)
-    best = train(experiment, model, reconstruct, fitted, evaluator)
-    step, rmse = int(best.best_step), float(best.best_rmse_db)
-    start = ", where it began, at PCA" if step == 0 and config.model.pca_start else ""
-    print(f"chosen by validation: step {step}{start}, log-mel RMSE {rmse:.3f} dB there")
-    rows, errors = evaluate(experiment, codecs(experiment, reconstruct, best, fitted), evaluator)
-    write_results(experiment, rows, errors, best)
-    print(f"\n{results_table([dataclasses.asdict(row) for row in rows])}\n")
-    _print_outputs(workdir)
+    linear = linear_codecs(experiment, fitted.pca, context)
+    pca_rmse = evaluator.feature_rmse(linear[0], experiment.batches("validation"))
+    snapshot = train(experiment, model, fitted, pca_rmse)
+    for name, best in snapshot.best.items():
+        step = int(best.step)
+        start = ", where it began, at PCA" if step == 0 and config.model.pca_start else ""
+        which = "" if name == "raw" else f" ({name})"
+        print(f"chosen by validation{which}: step {step}{start}, loss {float(best.loss):.4g} there")
+    learnt = trained_codecs(experiment, model, snapshot)
+    nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
+    rows, errors = evaluate(experiment, [nothing, *linear, *learnt], evaluator)
+    found = probe_latents(experiment, linear[0], learnt[0]) if config.evaluate.probes else None
+    write_results(experiment, rows, errors, snapshot, found)
+    _print_results(experiment.workdir, experiment.workdir.read_json("results.json"))
     return rows
 
 
-def codecs(
-    experiment: Experiment,
-    reconstruct: Reconstruct,
-    best: checkpoint.Snapshot,
-    fitted: pca_fit.Fit,
+def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
+    """PCA; PCA with its best decoder in context, where the model's sees more than one latent frame;
+    and PCA of fewer latents, at the cuts of an ordered model."""
+    model, cuts = experiment.config.model, tuple(experiment.config.evaluate.cuts)
+    copy, rate = experiment.devices.copy, experiment.latent_rate
+    found = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
+    if context is not None:
+        found.append(Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim)))
+    if model.bottleneck == "ordered":
+        found += [
+            Codec(f"{PCA_ROW}, {kept} latents", encode, decode, copy(pca.first(kept)), rate(kept))
+            for kept in cuts
+        ]
+    return found
+
+
+def trained_codecs(
+    experiment: Experiment, model: autoencoder.Autoencoder, snapshot: checkpoint.Snapshot
 ) -> list[Codec]:
-    """What is compared, in the order of the table."""
-    rate = metrics.latent_floats_per_second(
-        experiment.representation.frame_rate,
-        experiment.downsampling,
-        experiment.config.model.latent_dim,
+    """The model, and what else there is of it: its average, with better latents, cut short."""
+    config = experiment.config
+    # One function object each, so that what is compiled for it is compiled once.
+    encode_model = functools.partial(autoencoder.encode, model)
+    decode_model = functools.partial(autoencoder.decode, model)
+    codes = functools.partial(autoencoder.codes, model)
+    sizes = model.bottleneck.codebook_sizes
+    plain = Codec(
+        config.name,
+        encode_model,
+        decode_model,
+        snapshot.best["raw"].variables,
+        experiment.latent_rate(config.model.latent_dim),
+        codes if sizes else None,
+        sizes,
     )
-    variables = {"params": best.best_params, "constants": best.state.constants}
-    return [
-        Codec(REPRESENTATION_ONLY, identity, None, None),
-        Codec(PCA, autoencode, experiment.devices.copy(fitted.pca), rate),
-        Codec(experiment.config.name, reconstruct, variables, rate),
-    ]
+    found = [plain]
+    if "ema" in snapshot.best:
+        variables = snapshot.best["ema"].variables
+        found.append(
+            dataclasses.replace(plain, name=f"{config.name}, averaged", variables=variables)
+        )
+    if config.evaluate.refine_steps:
+        better = refined(encode_model, decode_model, config.evaluate.refine_steps)
+        found += [
+            dataclasses.replace(codec, name=f"{codec.name}, refined", encode=better)
+            for codec in list(found)
+        ]
+    for kept in config.evaluate.cuts:
+        ordered = config.model.bottleneck == "ordered"
+        cut = dataclasses.replace(
+            plain,
+            name=f"{config.name}, {kept} {'latents' if ordered else 'codebooks'}",
+            encode=functools.partial(autoencoder.encode_first, model, kept),
+        )
+        if ordered:
+            cut = dataclasses.replace(cut, latent_floats_per_second=experiment.latent_rate(kept))
+        else:
+            first = functools.partial(autoencoder.first_codes, model, kept)
+            cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:kept])
+        found.append(cut)
+    return found
 
 
 def evaluate(
@@ -110,21 +170,50 @@ def evaluate(
         experiment.workdir.path,
         corpus=experiment.corpus,
         representation=experiment.representation,
+        yardstick=experiment.yardstick,
         downsampling=experiment.downsampling,
-        codecs=candidates,
+        codecs=[codec for codec in candidates if codec.name in _listened(experiment.config.name)],
         count=experiment.config.evaluate.listen_clips,
-        floor_db=experiment.config.representation.floor_db,
         curves=_validation_curves(experiment),
     )
-    return with_gains(rows, PCA), errors
+    return with_gains(rows, PCA_ROW), errors
+
+
+def _listened(name: str) -> tuple[str, ...]:
+    return REPRESENTATION_ONLY, PCA_ROW, name
+
+
+def probe_latents(experiment: Experiment, pca: Codec, model: Codec) -> list[ProbeRow]:
+    """What linear probes read out of time-averaged features and latents, by label."""
+    nothing = Codec("features", identity, identity, None, None)
+    means = {codec.name: _clip_means(experiment, codec) for codec in (nothing, pca, model)}
+    clips = experiment.corpus.clips
+    return probe(means, clips, clips.of_split("train"), clips.of_split("test"))
+
+
+def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
+    """Latents of each clip of the training and test splits, averaged over time."""
+    totals = None
+    for split in ("train", "test"):
+        for batch in bar(experiment.batches(split), desc=f"probing {codec.name}", unit="batch"):
+            placed = experiment.devices.place(batch)
+            features = analyse(placed["audio"], representation=experiment.representation)
+            latents = apply(codec.variables, features, function=codec.encode)
+            frames, representation = features.shape[1], experiment.representation
+            mask = valid_frames(representation, placed["length"], frames, experiment.downsampling)
+            counted = np.asarray(mask)[:, :: frames // latents.shape[1]]
+            totals = totals or ClipMeans(len(experiment.corpus.clips), latents.shape[-1])
+            totals.add(np.asarray(latents), counted, batch["clip"])
+    assert totals is not None
+    return totals.means()
 
 
 def _validation_curves(experiment: Experiment) -> dict[str, list[tuple[int, float]]]:
-    """(step, log-mel RMSE in dB) on the validation split, of the model and of PCA."""
+    """(step, RMSE of features) on the validation split, of the model and of PCA."""
     lines = metrics_log.read(experiment.workdir.path / "metrics.jsonl")
     names = {
-        experiment.config.name: "validation/log_mel_rmse_db",
-        PCA: "validation/pca_log_mel_rmse_db",
+        experiment.config.name: "validation/feature_rmse",
+        PCA_ROW: "validation/pca_feature_rmse",
     }
     return {
         label: [(int(line["step"]), line[name]) for line in lines if name in line]
@@ -136,7 +225,8 @@ def write_results(
     experiment: Experiment,
     rows: Sequence[Row],
     errors: Mapping[str, ClipErrors],
-    best: checkpoint.Snapshot,
+    snapshot: checkpoint.Snapshot,
+    probes: Sequence[ProbeRow] | None,
 ) -> None:
     """Writes ``clips.jsonl`` and ``results.json``, that last of all: where it is, the run is
     finished."""
@@ -151,14 +241,23 @@ def write_results(
         "rows": [dataclasses.asdict(row) for row in rows],
         "units": {
             "latent_floats_per_second": "1/s",
-            "log_mel_rmse_db": "dB",
+            "feature_rmse": experiment.representation.unit,
             "audio_log_mel_rmse_db": "dB",
+            "si_sdr_db": "dB",
             "explained_variance": "1",
+            "bits_per_second": "bit/s",
+            "codebook_utilisation": "1",
+            "perplexity": "1",
+            "bitrate_efficiency": "1",
             "gain_over_pca_db": "dB",
+            "audio_gain_over_pca_db": "dB",
         },
-        "by_label": by_clip.by_label(clips, latent, tested, PCA),
-        "best_step": int(best.best_step),
-        "validation_log_mel_rmse_db": float(best.best_rmse_db),
+        "by_label": by_clip.by_label(clips, latent, tested, PCA_ROW),
+        "probes": None if probes is None else [dataclasses.asdict(row) for row in probes],
+        "best": {
+            name: {"step": int(best.step), "validation_loss": float(best.loss)}
+            for name, best in snapshot.best.items()
+        },
         "test_clips": len(tested),
         "device": str(experiment.devices),
     }
@@ -167,7 +266,11 @@ def write_results(
     )
 
 
-def _print_outputs(workdir: Workdir) -> None:
+def _print_results(workdir: Workdir, results: Mapping[str, Any]) -> None:
+    unit = results["units"]["feature_rmse"]
+    print(f"\n{results_table(results['rows'], unit)}\n")
+    if results["probes"] is not None:
+        print(f"{probes_table(results['probes'])}\n")
     path = workdir.path
     print(f"results: {path / 'results.json'}")
     print(f"picture: {path / 'report.png'}")

@@ -1,21 +1,27 @@
 """Fitting an experiment's PCA and training its model."""
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from aejax.bars import bar
 from aejax.data import loader
 from aejax.evaluation import metrics
-from aejax.evaluation.evaluate import Evaluator, Reconstruct, autoencode
 from aejax.models import autoencoder
+from aejax.models.pca import PCA, ContextPCA
+from aejax.models.vector_quantizer import start_codebooks
 from aejax.prepare import Experiment
-from aejax.training import checkpoint, loop, metrics_log, pca_fit, state
+from aejax.representation import valid_frames
+from aejax.training import checkpoint, loop, metrics_log, pca_fit, state, validation
 from aejax.training.augmentation import Augmentation
+from aejax.training.losses import Objective
 from aejax.training.step import TrainStep, make_train_step
+from aejax.training.validation import make_eval_step
 
 
 def fit_pca(experiment: Experiment) -> pca_fit.Fit:
@@ -34,29 +40,86 @@ def fit_pca(experiment: Experiment) -> pca_fit.Fit:
     return pca_fit.load(path)
 
 
+def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
+    """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
+    None where it sees one at a time."""
+    reach = decoder_reach(experiment.config.model)
+    if reach == 0:
+        return None
+    path = experiment.workdir.path / "pca_context.npz"
+    if not path.exists():
+        fitted = pca_fit.fit_context(
+            bar(experiment.batches("train"), desc="fitting PCA in context", unit="batch"),
+            pca,
+            representation=experiment.representation,
+            reach=reach,
+            place=experiment.devices.place,
+        )
+        pca_fit.save_context(path, fitted)
+    return pca_fit.load_context(path, pca)
+
+
+# Latent frames on either side that the linear decoder in context sees at most: those farther away
+# add less than they cost to find, and some models see all there are.
+_FARTHEST = 4
+
+
+def decoder_reach(config: ConfigDict) -> int:
+    """Latent frames on either side of its own that a decoder sees, at most `_FARTHEST`."""
+    if config.encoder in ("linear", "mlp"):
+        return 0
+    if config.encoder == "conv":
+        return min(config.depth * (config.kernel_size // 2), _FARTHEST)
+    return _FARTHEST
+
+
 def train(
     experiment: Experiment,
     model: autoencoder.Autoencoder,
-    reconstruct: Reconstruct,
     fitted: pca_fit.Fit,
-    evaluator: Evaluator,
+    pca_rmse: float,
 ) -> checkpoint.Snapshot:
-    """Trains to the last step, from the newest checkpoint if there is one."""
+    """Trains to the last step, from the newest checkpoint if there is one.
+
+    Args:
+      experiment: what to train on.
+      model: what to train.
+      fitted: on the training split.
+      pca_rmse: of PCA on the validation split, to be logged beside the model's.
+    """
     config, devices, workdir = experiment.config, experiment.devices, experiment.workdir
     tx = state.optimiser(config.train)
-    begin = initial_state(config, model, fitted, tx)
-    pca_rmse_db = evaluator.features_rmse_db(
-        autoencode, devices.copy(fitted.pca), experiment.batches("validation")
+    begin = initial_state(experiment, model, fitted, tx)
+    eval_step = jax.jit(
+        make_eval_step(
+            experiment.representation,
+            model,
+            objective(experiment),
+            downsampling=experiment.downsampling,
+        )
     )
 
-    def validate(variables: autoencoder.Variables) -> dict[str, float]:
-        rmse = evaluator.features_rmse_db(reconstruct, variables, experiment.batches("validation"))
-        scalars = {
-            "validation/log_mel_rmse_db": rmse,
-            "validation/pca_log_mel_rmse_db": pca_rmse_db,
-        }
-        gain = metrics.gain_db(rmse, pca_rmse_db)
-        return scalars if gain is None else scalars | {"validation/gain_over_pca_db": gain}
+    def validate(train_state: state.TrainState) -> tuple[dict[str, float], dict[str, float]]:
+        scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
+        for name, variables in train_state.candidates.items():
+            found = validation.validate(
+                eval_step, variables, experiment.batches("validation"), devices.place
+            )
+            room = "validation" if name == "raw" else f"validation_{name}"
+            scalars |= {f"{room}/loss": found.loss, f"{room}/feature_rmse": found.feature_rmse}
+            if len(found.terms) > 1:
+                scalars |= {f"{room}/loss/{term}": value for term, value in found.terms.items()}
+            gain = metrics.gain_db(found.feature_rmse, pca_rmse)
+            if gain is not None:
+                scalars[f"{room}/gain_over_pca_db"] = gain
+            losses[name] = found.loss
+            if name == "raw" and int(train_state.step):
+                bottleneck = model.bottleneck
+                for line in validation.collapsed(
+                    found, config.model.bottleneck, bottleneck.codebook_sizes
+                ):
+                    experiment.warn_once(line)
+        return scalars, losses
 
     with checkpoint.opened(workdir.path / "checkpoints") as checkpoints:
         snapshot = loop.first_snapshot(begin)
@@ -67,21 +130,7 @@ def train(
             print(f"going on from step {int(snapshot.state.step)}")
         first = int(snapshot.state.step)
         step = compile_step(experiment, model, tx, snapshot.state)
-        batches = loader.train_batches(
-            experiment.corpus,
-            excerpt=experiment.excerpt,
-            batch_size=config.train.batch_size,
-            seed=config.seed,
-            start=first,
-            drawing=loader.Drawing(
-                augmentation(config).span(experiment.excerpt),
-                equal=config.data.weighting == "equal",
-                silence_db=config.data.silence_db,
-                redraws=config.data.silence_redraws,
-            ),
-            noise=experiment.noise,
-            workers=experiment.workers,
-        )
+        batches = train_batches(experiment, first)
         with (
             metrics_log.MetricsLog(workdir.path, after=first if first else -1) as log,
             bar(total=config.train.steps, initial=first, desc="training", unit="step") as training,
@@ -109,16 +158,79 @@ def train(
             )
 
 
+def objective(experiment: Experiment) -> Objective:
+    """What ``config.loss`` stands for."""
+    config = experiment.config
+    weights = {name: terms.weight for name, terms in config.loss.items() if terms.weight}
+    return Objective(weights, experiment.representation, config.data.sample_rate)
+
+
 def initial_state(
-    config: ConfigDict, model: autoencoder.Autoencoder, fitted: pca_fit.Fit, tx: Any
+    experiment: Experiment, model: autoencoder.Autoencoder, fitted: pca_fit.Fit, tx: Any
 ) -> state.TrainState:
-    """The state before the first step: at PCA, if the config says so."""
-    init_key, step_key = jax.random.split(jax.random.key(config.seed))
+    """The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+    config = experiment.config
+    init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
     variables = autoencoder.init(model, init_key, config.model.downsampling)
     variables = autoencoder.standardise(variables, fitted.mean, fitted.scale)
     if config.model.pca_start:
-        variables = autoencoder.start_at_pca(variables, fitted.pca)
-    return state.create(variables, tx, step_key)
+        variables = autoencoder.start_at_pca(model, variables, fitted.pca)
+    if "codebooks" in variables:
+        latents = first_latents(experiment, model, variables)
+        codebooks = start_codebooks(codebook_key, latents, model.bottleneck.codebook_sizes)
+        variables = {**variables, "codebooks": {"bottleneck": codebooks}}
+    return state.create(variables, tx, step_key, ema=config.train.ema_decay > 0)
+
+
+# Vectors that k-means sees for each entry of a codebook.
+_VECTORS_PER_ENTRY = 20
+
+
+def first_latents(
+    experiment: Experiment, model: autoencoder.Autoencoder, variables: autoencoder.Variables
+) -> jax.Array:
+    """Latents of random training excerpts before anything is learnt, ``[count, latent_dim]``."""
+    wanted = _VECTORS_PER_ENTRY * max(model.bottleneck.codebook_sizes)
+
+    @jax.jit
+    def encode(placed: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        features = experiment.representation.analyse(placed["audio"][:, : experiment.excerpt])
+        mask = valid_frames(
+            experiment.representation,
+            jnp.minimum(placed["length"], experiment.excerpt),
+            features.shape[1],
+            experiment.downsampling,
+        )
+        latents = autoencoder.before_bottleneck(model, variables, features)
+        return latents, mask[:, :: experiment.downsampling]
+
+    found: list[np.ndarray] = []
+    for batch in train_batches(experiment, 0):
+        latents, mask = jax.device_get(encode(experiment.devices.place(batch)))
+        found.append(latents[mask])
+        if sum(len(part) for part in found) >= wanted:
+            break
+    return jnp.concatenate(found)[:wanted]
+
+
+def train_batches(experiment: Experiment, start: int) -> Iterator[loader.Batch]:
+    """Random training excerpts without end, from that step on."""
+    config = experiment.config
+    return loader.train_batches(
+        experiment.corpus,
+        excerpt=experiment.excerpt,
+        batch_size=config.train.batch_size,
+        seed=config.seed,
+        start=start,
+        drawing=loader.Drawing(
+            augmentation(config).span(experiment.excerpt),
+            equal=config.data.weighting == "equal",
+            silence_db=config.data.silence_db,
+            redraws=config.data.silence_redraws,
+        ),
+        noise=experiment.noise,
+        workers=experiment.workers,
+    )
 
 
 def augmentation(config: ConfigDict) -> Augmentation:
@@ -154,9 +266,11 @@ def compile_step(
             experiment.representation,
             model,
             tx,
+            objective(experiment),
             samples=experiment.excerpt,
             downsampling=experiment.downsampling,
             augmentation=amount,
+            ema_decay=experiment.config.train.ema_decay,
         ),
         donate_argnums=0,
         out_shardings=devices.copied,

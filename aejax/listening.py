@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,7 +14,7 @@ from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
 from aejax.reporting.figure import draw_run
-from aejax.representation import Representation
+from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 
 _MOST_SECONDS = 5.0
 ORIGINAL = "original"
@@ -48,9 +47,9 @@ def write_listening(
     corpus: Corpus,
     representation: Representation,
     downsampling: int,
+    yardstick: Representation,
     codecs: Sequence[Codec],
     count: int,
-    floor_db: float,
     curves: Mapping[str, Sequence[tuple[int, float]]],
 ) -> None:
     """Writes ``audio/*.wav`` and ``report.png`` into a run's directory.
@@ -63,8 +62,8 @@ def write_listening(
       corpus, representation, downsampling: of the run.
       codecs: in the order of the picture's columns.
       count: how many clips.
-      floor_db: dB, the darkest level of the picture.
-      curves: (step, log-mel RMSE in dB) pairs by name, drawn below.
+      yardstick: log-mel spectrogram that is drawn.
+      curves: (step, RMSE of features) pairs by name, drawn below.
     """
     chosen = _readable(corpus, choose(corpus, count))
     clips = [corpus.clips[index] for index in chosen]
@@ -75,14 +74,16 @@ def write_listening(
     audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in chosen])
     features = analyse(jnp.asarray(audio), representation=representation)
     sounds = {ORIGINAL: audio}
-    pictures = {ORIGINAL: np.asarray(features)}
     for codec in codecs:
-        output = apply(codec.variables, features, reconstruct=codec.reconstruct)
-        sound = synthesise(output, representation=representation)
-        heard = analyse(sound, representation=representation)
-        sounds[codec.name], pictures[codec.name] = jax.device_get((sound, heard))
+        latents = apply(codec.variables, features, function=codec.encode)
+        output = apply(codec.variables, latents, function=codec.decode)
+        sounds[codec.name] = np.asarray(synthesise(output, representation=representation))
+    pictures = {
+        name: np.asarray(analyse(jnp.asarray(sound), representation=yardstick))
+        for name, sound in sounds.items()
+    }
     _write_sounds(workdir / "audio", clips, lengths, sounds, corpus.sample_rate)
-    shown = [int(representation.frames(min(length, longest))) for length in lengths]
+    shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
     draw_run(
         workdir / "report.png",
         spectrograms=[
@@ -90,9 +91,10 @@ def write_listening(
             for row in range(len(clips))
         ],
         titles=[clip.name for clip in clips],
-        frame_rate=representation.frame_rate,
-        floor_db=floor_db,
+        frame_rate=yardstick.frame_rate,
+        floor_db=YARDSTICK_FLOOR_DB,
         curves=curves,
+        unit=representation.unit,
     )
 
 

@@ -50,12 +50,24 @@ class Experiment:
         return self.config.model.downsampling
 
     @property
+    def yardstick(self) -> Representation:
+        """The log-mel spectrogram that audio is measured by, whatever the representation."""
+        inner = representations.yardstick(self.config.data.sample_rate)
+        stereo = self.config.data.channels == "stereo"
+        return representations.Multichannel(inner, 2) if stereo else inner
+
+    def latent_rate(self, latent_dim: int) -> float:
+        """Latent floats per second of so many in a latent frame."""
+        return self.representation.frame_rate / self.downsampling * latent_dim
+
+    @property
     def workers(self) -> loader.Workers:
         """Who read audio."""
         data = self.config.data
-        return loader.Workers(data.workers, data.worker_kind, self._warn_once)
+        return loader.Workers(data.workers, data.worker_kind, self.warn_once)
 
-    def _warn_once(self, message: str) -> None:
+    def warn_once(self, message: str) -> None:
+        """Warns, unless it has been said in this run."""
         if message not in self._warned:
             self._warned.add(message)
             warn(message)
@@ -93,7 +105,7 @@ def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
     fewest = -(-representation.fewest_frames // downsampling)
-    excerpt = representation.samples(max(fewest, round(blocks)) * downsampling)
+    excerpt = representation.samples(max(fewest, int(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
     noise = _noise(config, settings, earlier_noise, workdir)

@@ -1,7 +1,8 @@
 """Representations: pairs of analyse and synthesise, between audio and features."""
 
 import dataclasses
-from typing import Protocol, TypeVar, runtime_checkable
+import math
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,14 @@ class Representation(Protocol):
     def fewest_frames(self) -> int:
         """Frames of the shortest excerpt that can be analysed."""
 
+    @property
+    def unit(self) -> str:
+        """Of the features: "dB", or "1" for what is a plain number."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether `synthesise` undoes `analyse`, so that a gradient can go through it to audio."""
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
 
@@ -43,8 +52,227 @@ class Representation(Protocol):
         """Features to audio."""
 
 
+class _Hopped:
+    """Sizes of what has its first frame around the first sample, and then one a hop."""
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
+        return 2 + self.n_fft // 2 // self.hop_length
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return (frames - 1) * self.hop_length
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return 1 + samples // self.hop_length
+
+
 @dataclasses.dataclass(frozen=True)
-class MelSpectrogram:
+class Waveform:
+    """Samples as they are, cut into frames that do not overlap.
+
+    Attributes:
+      sample_rate: Hz.
+      hop_length: samples in a frame, which are its bins; 1 for a frame a sample.
+    """
+
+    sample_rate: int
+    hop_length: int
+    unit = "1"
+    exact = True
+    fewest_frames = 1
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame."""
+        return self.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.sample_rate / self.hop_length
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return frames * self.hop_length
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return -(-samples // self.hop_length)
+
+    def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
+        """Audio, filled up with zeros to whole frames, frame by frame."""
+        frames = self.frames(audio.shape[-1])
+        missing = frames * self.hop_length - audio.shape[-1]
+        padded = jnp.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
+        return padded.reshape(*audio.shape[:-1], frames, self.hop_length)
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples"]:
+        """Frames one after the other."""
+        return features.reshape(*features.shape[:-2], -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spectrogram(_Hopped):
+    """Log-magnitude STFT in dB. Its inverse finds a phase (Griffin-Lim).
+
+    Attributes:
+      sample_rate: Hz.
+      n_fft, win_length, hop_length: samples.
+      floor_db: power below this is silence, in dB re 1.
+      griffin_lim_iterations: rounds of the phase search.
+    """
+
+    sample_rate: int
+    n_fft: int
+    win_length: int
+    hop_length: int
+    floor_db: float
+    griffin_lim_iterations: int
+    unit = "dB"
+    exact = False
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame."""
+        return self.n_fft // 2 + 1
+
+    def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
+        """Audio to log-magnitude in dB, never below ``floor_db``."""
+        power = signal.spectrogram(
+            audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
+        )
+        return signal.power_to_db(power, floor=10 ** (self.floor_db / 10))
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples"]:
+        """Log-magnitude in dB to audio; what lies at the floor becomes silence."""
+        return _heard(self, signal.db_to_power(features))
+
+
+@dataclasses.dataclass(frozen=True)
+class ComplexSpectrogram(_Hopped):
+    """Real and imaginary parts of an STFT whose magnitudes are raised to a power below 1, so that
+    quiet bins count too. Exactly invertible.
+
+    Source: Ephrat et al., "Looking to listen at the cocktail party", 2018, section 3.1.
+
+    Attributes:
+      sample_rate: Hz.
+      n_fft, win_length, hop_length: samples.
+      compression: the power, 1 for none.
+    """
+
+    sample_rate: int
+    n_fft: int
+    win_length: int
+    hop_length: int
+    compression: float
+    unit = "1"
+    exact = True
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame: real parts, then imaginary parts."""
+        return 2 * (self.n_fft // 2 + 1)
+
+    def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
+        """Audio to compressed real parts, then imaginary parts."""
+        spectrum = signal.stft(
+            audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
+        )
+        parts = jnp.stack([spectrum.real, spectrum.imag])
+        parts = parts * _radial(parts, self.compression)
+        return jnp.concatenate([parts[0], parts[1]], axis=-1)
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples"]:
+        """Features to audio."""
+        parts = jnp.stack(jnp.split(features, 2, axis=-1))
+        parts = parts * _radial(parts, 1 / self.compression)
+        return signal.istft(
+            jax.lax.complex(parts[0], parts[1]),
+            n_fft=self.n_fft,
+            win_length=self.win_length,
+            hop_length=self.hop_length,
+        )
+
+
+def _radial(
+    parts: Float[Array, "2 *batch frames bins"], power: float
+) -> Float[Array, "1 *batch frames bins"]:
+    """What parts are multiplied by for their magnitude to be raised to a power; finite, and with
+    finite gradients, at 0."""
+    squared = jnp.square(parts).sum(0, keepdims=True)
+    return jnp.power(jnp.maximum(squared, 1e-20), (power - 1) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class MDCT:
+    """Modified discrete cosine transform: real, as many numbers as samples, exactly invertible.
+
+    Attributes:
+      sample_rate: Hz.
+      hop_length: samples, which are its bins; the window is twice as long. Even.
+      compression: the power that magnitudes are raised to, sign kept; 1 for none.
+    """
+
+    sample_rate: int
+    hop_length: int
+    compression: float
+    unit = "1"
+    exact = True
+    fewest_frames = 2
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame."""
+        return self.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.sample_rate / self.hop_length
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return (frames - 1) * self.hop_length
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return -(-samples // self.hop_length) + 1
+
+    def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
+        """Audio to compressed coefficients."""
+        return self._powered(signal.mdct(audio, win_length=2 * self.hop_length), self.compression)
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples"]:
+        """Features to audio."""
+        return signal.imdct(self._powered(features, 1 / self.compression))
+
+    def _powered(self, x: Array, power: float) -> Array:
+        return x * _radial(x[None], power)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class MelSpectrogram(_Hopped):
     """Log-mel power in dB. Its inverse finds a linear spectrum, then a phase (Griffin-Lim).
 
     Attributes:
@@ -66,29 +294,13 @@ class MelSpectrogram:
     fmax: float
     floor_db: float
     griffin_lim_iterations: int
+    unit = "dB"
+    exact = False
 
     @property
     def bins(self) -> int:
         """Features in one frame."""
         return self.n_mels
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames per second, Hz."""
-        return self.sample_rate / self.hop_length
-
-    @property
-    def fewest_frames(self) -> int:
-        """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
-        return 2 + self.n_fft // 2 // self.hop_length
-
-    def samples(self, frames: int) -> int:
-        """Samples of the excerpt that has exactly that many frames."""
-        return (frames - 1) * self.hop_length
-
-    def frames(self, samples: Count) -> Count:
-        """Frames of a signal of that many samples."""
-        return 1 + samples // self.hop_length
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to log-mel power in dB, never below ``floor_db``."""
@@ -117,15 +329,42 @@ class MelSpectrogram:
             # Not least squares: what counts here is dB, in quiet bands too.
             method="kl",
         )
-        audio = signal.griffin_lim(
-            jnp.sqrt(linear),
-            n_fft=self.n_fft,
-            win_length=self.win_length,
-            hop_length=self.hop_length,
-            num_iterations=self.griffin_lim_iterations,
-        )
-        assert isinstance(audio, jax.Array)  # and not a pair, which only comes on request
-        return audio
+        return _heard(self, linear)
+
+
+def _heard(
+    representation: Spectrogram | MelSpectrogram, power: Float[Array, "*batch frames bins"]
+) -> Float[Array, "*batch samples"]:
+    """A power spectrogram with a phase found for it, as audio."""
+    audio = signal.griffin_lim(
+        jnp.sqrt(power),
+        n_fft=representation.n_fft,
+        win_length=representation.win_length,
+        hop_length=representation.hop_length,
+        num_iterations=representation.griffin_lim_iterations,
+    )
+    assert isinstance(audio, jax.Array)  # and not a pair, which only comes on request
+    return audio
+
+
+YARDSTICK_FLOOR_DB = -60.0
+
+
+def yardstick(sample_rate: int) -> MelSpectrogram:
+    """The log-mel spectrogram by which the audio of all representations is measured: 80 bands of
+    windows of 64 ms (the next power of 2 above, in samples), a quarter of it apart."""
+    n_fft = 2 ** math.ceil(math.log2(0.064 * sample_rate))
+    return MelSpectrogram(
+        sample_rate=sample_rate,
+        n_fft=n_fft,
+        win_length=n_fft,
+        hop_length=n_fft // 4,
+        n_mels=80,
+        fmin=0.0,
+        fmax=sample_rate / 2,
+        floor_db=YARDSTICK_FLOOR_DB,
+        griffin_lim_iterations=32,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +394,16 @@ class Multichannel:
         """Frames of the shortest excerpt that can be analysed."""
         return self.inner.fewest_frames
 
+    @property
+    def unit(self) -> str:
+        """Of the features."""
+        return self.inner.unit
+
+    @property
+    def exact(self) -> bool:
+        """Whether `synthesise` undoes `analyse`."""
+        return self.inner.exact
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
         return self.inner.samples(frames)
@@ -178,7 +427,13 @@ class Multichannel:
         return jnp.moveaxis(self.inner.synthesise(parts), -2, -1)
 
 
-REPRESENTATIONS = {"mel": MelSpectrogram}
+REPRESENTATIONS: dict[str, Any] = {
+    "waveform": Waveform,
+    "spectrogram": Spectrogram,
+    "complex_spectrogram": ComplexSpectrogram,
+    "mel": MelSpectrogram,
+    "mdct": MDCT,
+}
 
 
 def from_config(config: ConfigDict) -> Representation:
@@ -187,11 +442,12 @@ def from_config(config: ConfigDict) -> Representation:
     Raises:
       UserError: its numbers do not go together; found by tracing it, before anything runs.
     """
-    keys = config.representation.to_dict()
-    kind = REPRESENTATIONS[keys.pop("name")]
+    keys = config.representation.to_dict() | {"sample_rate": config.data.sample_rate}
     keys["fmax"] = keys["fmax"] or config.data.sample_rate / 2
     keys["win_length"] = keys["win_length"] or keys["n_fft"]
-    representation: Representation = kind(sample_rate=config.data.sample_rate, **keys)
+    kind = REPRESENTATIONS[keys["name"]]
+    # config.validate has seen to it that the keys it does not take are at their defaults.
+    representation = kind(**{field.name: keys[field.name] for field in dataclasses.fields(kind)})
     try:
         samples = representation.samples(representation.fewest_frames)
         jax.eval_shape(representation.analyse, jax.ShapeDtypeStruct((samples,), jnp.float32))

@@ -19,14 +19,15 @@ class ClipErrors:
 
     Attributes:
       frames: that counted, ``[clips]``; 0 for clips that were not looked at.
-      squared_error: in dB², the mean over bins, summed over frames, ``[clips]``.
+      squared_error: in the features' unit squared, the mean over bins, summed over frames,
+        ``[clips]``.
     """
 
     frames: np.ndarray
     squared_error: np.ndarray
 
-    def rmse_db(self, clips: np.ndarray) -> float | None:
-        """Log-mel RMSE in dB over all frames of these clips; None where there are none."""
+    def rmse(self, clips: np.ndarray) -> float | None:
+        """RMSE of the features over all frames of these clips; None where there are none."""
         frames = self.frames[clips].sum()
         return float(np.sqrt(self.squared_error[clips].sum() / frames)) if frames else None
 
@@ -40,8 +41,8 @@ def lines(
             "name": clips.name(index),
             "seconds": round(clips[index].seconds, 6),
             "labels": clips[index].labels,
-            "log_mel_rmse_db": {
-                name: found.rmse_db(np.asarray([index])) for name, found in errors.items()
+            "feature_rmse": {
+                name: found.rmse(np.asarray([index])) for name, found in errors.items()
             },
         }
         for index in chosen.tolist()
@@ -70,11 +71,11 @@ def by_label(
 
 
 def _of(clips: np.ndarray, errors: Mapping[str, ClipErrors], reference: str) -> dict[str, Any]:
-    rmse = {name: found.rmse_db(clips) for name, found in errors.items()}
+    rmse = {name: found.rmse(clips) for name, found in errors.items()}
     yardstick = rmse[reference]
     return {
         "clips": len(clips),
-        "log_mel_rmse_db": rmse,
+        "feature_rmse": rmse,
         "gain_over_pca_db": {
             name: None if value is None or yardstick is None else gain_db(value, yardstick)
             for name, value in rmse.items()

@@ -6,15 +6,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from aejax import signal
 from aejax.errors import UserError
 from aejax.evaluation import metrics
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.representation import Representation, valid_frames
 
-Reconstruct = Callable[[Any, Float[Array, "batch frames bins"]], Float[Array, "batch frames bins"]]
+Encode = Callable[
+    [Any, Float[Array, "batch frames bins"]], Float[Array, "batch latent_frames latent_dim"]
+]
+Decode = Callable[
+    [Any, Float[Array, "batch latent_frames latent_dim"]], Float[Array, "batch frames bins"]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +30,22 @@ class Codec:
 
     Attributes:
       name: of its row.
-      reconstruct: ``reconstruct(variables, features)``, features through its latents and back.
+      encode, decode: ``encode(variables, features)`` and ``decode(variables, latents)``. The same
+        function objects for the same model, so that what is compiled for them is compiled once.
       variables: a pytree of arrays.
       latent_floats_per_second: None for what has no latents.
+      codes: ``codes(variables, features)``, ints ``[batch, latent_frames, codebooks]``, for what
+        quantises.
+      codebook_sizes: of the codes.
     """
 
     name: str
-    reconstruct: Reconstruct
+    encode: Encode
+    decode: Decode
     variables: Any
     latent_floats_per_second: float | None
+    codes: Callable[[Any, Any], Any] | None = None
+    codebook_sizes: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +54,16 @@ class Row:
 
     name: str
     latent_floats_per_second: float | None
-    log_mel_rmse_db: float
+    feature_rmse: float
     audio_log_mel_rmse_db: float
+    si_sdr_db: float | None
     explained_variance: float | None
+    bits_per_second: float | None = None
+    codebook_utilisation: float | None = None
+    perplexity: float | None = None
+    bitrate_efficiency: float | None = None
     gain_over_pca_db: float | None = None
+    audio_gain_over_pca_db: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,63 +72,95 @@ class Evaluator:
 
     Attributes:
       representation: between audio and features.
+      yardstick: log-mel spectrogram that audio is measured by.
       downsampling: frames in a block; a clip's last block counts whole.
-      centre: ``[bins]``, dB, near the mean of the features.
+      centre: ``[bins]``, near the mean of the features.
       place: puts a batch on the devices.
     """
 
     representation: Representation
+    yardstick: Representation
     downsampling: int
     centre: jax.Array
     place: Callable[[Any], dict[str, jax.Array]]
 
-    def features_rmse_db(
-        self, reconstruct: Reconstruct, variables: Any, batches: Iterable[Any]
-    ) -> float:
-        """Log-mel RMSE of what ``reconstruct`` puts out, in dB."""
+    def feature_rmse(self, codec: Codec, batches: Iterable[Any]) -> float:
+        """RMSE of the features that come back, in their unit."""
         total = None
         for batch in batches:
-            sums, _, _ = self._sums(reconstruct, variables, batch, audio=False)
-            total = metrics.add(total, sums)
-        return metrics.log_mel_rmse_db(_something(total))
+            sums, _ = self._features(codec, self.place(batch))[2]
+            total = metrics.add(total, jax.device_get(sums))
+        return metrics.rmse(_something(total))
 
     def row(self, codec: Codec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
-        """All metrics of a codec, but for the gain, which needs another row; and the error of each
+        """All metrics of a codec, but for the gains, which need another row; and the error of each
         of the ``clips`` that there are in the corpus."""
         total = audio_total = None
         errors = ClipErrors(np.zeros(clips), np.zeros(clips))
+        ratios: list[np.ndarray] = []
+        counts: Any = 0
         for batch in batches:
-            sums, audio_sums, rows = self._sums(
-                codec.reconstruct, codec.variables, batch, audio=True
+            placed = self.place(batch)
+            features, output, (sums, rows) = self._features(codec, placed)
+            audio_sums, si_sdr, audible = _measure_audio(
+                placed["audio"],
+                output,
+                placed["length"],
+                representation=self.representation,
+                yardstick=self.yardstick,
+            )
+            if codec.codes is not None:
+                codes = apply(codec.variables, features, function=codec.codes)
+                counts = counts + self._count(codes, placed["length"], features, codec)
+            sums, rows, audio_sums, si_sdr, audible = jax.device_get(
+                (sums, rows, audio_sums, si_sdr, audible)
             )
             total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
+            ratios.append(si_sdr[audible])
             there = batch["clip"] >= 0
             for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
                 np.add.at(whole, batch["clip"][there], part[there])
         total, audio_total = _something(total), _something(audio_total)
+        heard = np.concatenate(ratios)
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
-            log_mel_rmse_db=metrics.log_mel_rmse_db(total),
-            audio_log_mel_rmse_db=metrics.log_mel_rmse_db(audio_total),
+            feature_rmse=metrics.rmse(total),
+            audio_log_mel_rmse_db=metrics.rmse(audio_total),
+            si_sdr_db=float(heard.mean(dtype=np.float64)) if len(heard) else None,
             explained_variance=metrics.explained_variance(total),
         )
+        if codec.codes is not None:
+            rate = self.representation.frame_rate / self.downsampling
+            costs: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
+            row = dataclasses.replace(row, **costs)
         return row, errors
 
-    def _sums(self, reconstruct: Reconstruct, variables: Any, batch: Any, *, audio: bool) -> Any:
-        placed = self.place(batch)
+    def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
         features = analyse(placed["audio"], representation=self.representation)
-        output = apply(variables, features, reconstruct=reconstruct)
-        sums = _measure(
+        latents = apply(codec.variables, features, function=codec.encode)
+        output = apply(codec.variables, latents, function=codec.decode)
+        return (
             features,
             output,
-            placed["length"],
-            self.centre,
-            representation=self.representation,
-            downsampling=self.downsampling,
-            audio=audio,
+            _measure_features(
+                features,
+                output,
+                placed["length"],
+                self.centre,
+                representation=self.representation,
+                downsampling=self.downsampling,
+            ),
         )
-        return jax.device_get(sums)
+
+    def _count(
+        self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: Codec
+    ) -> np.ndarray:
+        """How often each code occurs, ``[codebooks, entries]``."""
+        mask = valid_frames(self.representation, length, features.shape[1], self.downsampling)
+        used = np.asarray(codes)[np.asarray(mask[:, :: self.downsampling])]
+        most = max(codec.codebook_sizes)
+        return np.stack([np.bincount(column, minlength=most) for column in used.T])
 
 
 def _something(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
@@ -136,16 +188,14 @@ def synthesise(
     return representation.synthesise(features)
 
 
-@functools.partial(jax.jit, static_argnames="reconstruct")
-def apply(
-    variables: Any, features: Float[Array, "batch frames bins"], *, reconstruct: Reconstruct
-) -> Float[Array, "batch frames bins"]:
-    """`Codec.reconstruct`, compiled."""
-    return reconstruct(variables, features)
+@functools.partial(jax.jit, static_argnames="function")
+def apply(variables: Any, x: Array, *, function: Callable[[Any, Array], Array]) -> Array:
+    """One of `Codec`'s functions, compiled."""
+    return function(variables, x)
 
 
-@functools.partial(jax.jit, static_argnames=("representation", "downsampling", "audio"))
-def _measure(
+@functools.partial(jax.jit, static_argnames=("representation", "downsampling"))
+def _measure_features(
     features: Float[Array, "batch frames bins"],
     output: Float[Array, "batch frames bins"],
     length: Int[Array, " batch"],
@@ -153,38 +203,69 @@ def _measure(
     *,
     representation: Representation,
     downsampling: int,
-    audio: bool,
 ) -> Any:
     mask = valid_frames(representation, length, features.shape[1], downsampling)
     sums = metrics.error_sums(output, features, mask, centre)
-    rows = metrics.row_sums(output, features, mask)
-    if not audio:
-        return sums, None, rows
-    heard = representation.analyse(representation.synthesise(output))
-    return sums, metrics.error_sums(heard, features, mask, centre), rows
+    return sums, metrics.row_sums(output, features, mask)
+
+
+@functools.partial(jax.jit, static_argnames=("representation", "yardstick"))
+def _measure_audio(
+    audio: Float[Array, "batch samples *channels"],
+    output: Float[Array, "batch frames bins"],
+    length: Int[Array, " batch"],
+    *,
+    representation: Representation,
+    yardstick: Representation,
+) -> Any:
+    """Sums of the log-mel error; of each row, SI-SDR in dB, and whether there is any sound."""
+    heard = representation.synthesise(output)[:, : audio.shape[1]]
+    audio = audio[:, : heard.shape[1]]
+    there = (jnp.arange(audio.shape[1])[None] < length[:, None]).reshape(
+        *audio.shape[:2], *[1] * (audio.ndim - 2)
+    )
+    audio, heard = (jnp.where(there, x, 0.0) for x in (audio, heard))
+    features = yardstick.analyse(audio)
+    mask = valid_frames(yardstick, length, features.shape[1], 1)
+    sums = metrics.error_sums(
+        yardstick.analyse(heard), features, mask, jnp.zeros(features.shape[-1])
+    )
+    flat, heard = (x.reshape(len(x), -1) for x in (audio, heard))
+    return sums, signal.si_sdr(heard, flat), jnp.square(flat).mean(-1) > _INAUDIBLE
+
+
+# Mean square below which a window has no sound to compare, -60 dB re full scale.
+_INAUDIBLE = 1e-6
 
 
 def with_gains(rows: list[Row], reference: str) -> list[Row]:
-    """The rows that have latents, with their gain over the row named ``reference``."""
-    rmse = next(row.log_mel_rmse_db for row in rows if row.name == reference)
+    """The rows that have latents, with their gains over the row named ``reference``."""
+    pca = next(row for row in rows if row.name == reference)
     return [
         row
         if row.latent_floats_per_second is None
-        else dataclasses.replace(row, gain_over_pca_db=metrics.gain_db(row.log_mel_rmse_db, rmse))
+        else dataclasses.replace(
+            row,
+            gain_over_pca_db=metrics.gain_db(row.feature_rmse, pca.feature_rmse),
+            audio_gain_over_pca_db=metrics.gain_db(
+                row.audio_log_mel_rmse_db, pca.audio_log_mel_rmse_db
+            ),
+        )
         for row in rows
     ]
 
 
-def identity(
-    variables: None, features: Float[Array, "batch frames bins"]
-) -> Float[Array, "batch frames bins"]:
+def identity(variables: None, x: Array) -> Array:
     """No model at all: what is left is the representation's own loss."""
     del variables
-    return features
+    return x
 
 
-def autoencode(
-    codec: Any, features: Float[Array, "batch frames bins"]
-) -> Float[Array, "batch frames bins"]:
+def encode(codec: Any, features: Float[Array, "batch frames bins"]) -> Array:
     """For a codec that is itself a pytree with ``encode`` and ``decode``, such as PCA."""
-    return codec.decode(codec.encode(features))
+    return codec.encode(features)
+
+
+def decode(codec: Any, latents: Float[Array, "batch latent_frames latent_dim"]) -> Array:
+    """The other half of `encode`."""
+    return codec.decode(latents)

@@ -16,9 +16,9 @@ class ErrorSums(NamedTuple):
 
     Attributes:
       frames: how many.
-      squared_error: of output minus reference, ``[bins]``, dB².
-      value: of the reference, ``[bins]``, dB.
-      squared_value: of the reference, ``[bins]``, dB².
+      squared_error: of output minus reference, ``[bins]``, in the features' unit squared.
+      value: of the reference, ``[bins]``, in the features' unit.
+      squared_value: of the reference, ``[bins]``, in that unit squared.
     """
 
     frames: Array | np.ndarray
@@ -50,8 +50,8 @@ def row_sums(
     reference: Float[Array, "batch frames bins"],
     mask: Bool[Array, "batch frames"],
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """Of each row: the frames that count, and the squared error summed over them, in dB², the mean
-    over bins."""
+    """Of each row: the frames that count, and the squared error summed over them, in the
+    features' unit squared, the mean over bins."""
     weight = mask.astype(reference.dtype)
     return weight.sum(1), (jnp.square(output - reference).mean(-1) * weight).sum(1)
 
@@ -64,12 +64,11 @@ def add(total: ErrorSums | None, batch: ErrorSums) -> ErrorSums:
     return ErrorSums(*(x + y for x, y in zip(total, sums, strict=True)))
 
 
-def log_mel_rmse_db(sums: ErrorSums) -> float:
-    """Log-mel RMSE, in dB per bin: the root of the mean, over frames and bins, of the squared
-    difference of two log-mel spectra ``10 log10(max(mel power, floor))``.
+def rmse(sums: ErrorSums) -> float:
+    """Root of the mean, over frames and bins, of the squared difference, in the features' unit.
 
-    The floor is ``representation.floor_db``. Source: the log-spectral distance (Gray and Markel,
-    IEEE ASSP 24(5), 1976), on mel bands and with one root over all frames.
+    Of features in dB it is a log-spectral distance (Gray and Markel, IEEE ASSP 24(5), 1976), with
+    one root over all frames; of log-mel spectra ``10 log10(max(mel power, floor))``, on mel bands.
     """
     return float(np.sqrt(sums.squared_error.sum() / (sums.frames * sums.squared_error.size)))
 
@@ -96,3 +95,31 @@ def gain_db(rmse: float, reference_rmse: float) -> float | None:
 def latent_floats_per_second(frame_rate: float, downsampling: int, latent_dim: int) -> float:
     """Latent floats per second: the numbers that stand for a second of sound."""
     return frame_rate / downsampling * latent_dim
+
+
+def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dict[str, float]:
+    """What codes cost and how well they are used.
+
+    Args:
+      counts: how often each code occurred, ``[codebooks, entries]``.
+      sizes: of the codebooks.
+      rate: latent frames per second.
+
+    Returns:
+      ``bits_per_second``: what all codes could tell apart, ``rate * sum log2 size``;
+      ``codebook_utilisation``: part of the entries that occur, the mean over codebooks;
+      ``perplexity``: ``2 ** entropy`` of each codebook's codes by themselves, the mean over
+      codebooks; ``bitrate_efficiency``: the sum of those entropies over the sum of ``log2 size``.
+    """
+    entropies, used = [], []
+    for count, size in zip(counts, sizes, strict=True):
+        share = count[count > 0] / count.sum()
+        entropies.append(float(-(share * np.log2(share)).sum()) + 0.0)
+        used.append(len(share) / size)
+    capacity = float(np.log2(sizes).sum())
+    return {
+        "bits_per_second": rate * capacity,
+        "codebook_utilisation": float(np.mean(used)),
+        "perplexity": float(np.mean(np.exp2(entropies))),
+        "bitrate_efficiency": sum(entropies) / capacity,
+    }

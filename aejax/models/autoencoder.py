@@ -1,20 +1,27 @@
 """The autoencoder: standardise, encode, squeeze, decode, and back to the features' own unit."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.core import FrozenDict
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from aejax.models.blocks import ConvStack
-from aejax.models.bottleneck import BOTTLENECKS
-from aejax.models.decoders import Decoder
-from aejax.models.encoders import Encoder
+from aejax.models.blocks import MLP, ConvStack, Dtype
+from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Mask, Noise, Ordered, Tanh
+from aejax.models.decoders import Decoder, ToBlocks
+from aejax.models.encoders import Encoder, OfBlocks
 from aejax.models.pca import PCA
+from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder
+from aejax.models.transformer import Transformer
+from aejax.models.vector_quantizer import RVQ
+from aejax.models.wave_conv import WaveDecoder, WaveEncoder
 
-Variables = dict[str, dict] | FrozenDict[str, dict]
+Variables = dict[str, Any] | FrozenDict[str, Any]
 
 
 class Autoencoder(nn.Module):
@@ -26,7 +33,7 @@ class Autoencoder(nn.Module):
     """
 
     encoder: nn.Module
-    bottleneck: nn.Module
+    bottleneck: Bottleneck
     decoder: nn.Module
     bins: int
 
@@ -34,12 +41,30 @@ class Autoencoder(nn.Module):
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
         self.scale = self.variable("constants", "scale", jnp.ones, ())
 
-    def encode(
+    def before_bottleneck(
         self, features: Float[Array, "batch frames bins"], *, train: bool = False
-    ) -> Float[Array, "batch latent_frames latent_dim"]:
-        """Features to latents; frames must be whole blocks."""
+    ) -> Float[Array, "batch latent_frames channels"]:
+        """Features to what the bottleneck takes."""
         standardised = (features - self.mean.value[None, None]) / self.scale.value
-        return self.bottleneck(self.encoder(standardised, train=train), train=train)
+        return self.encoder(standardised, train=train)
+
+    def encode(
+        self, features: Float[Array, "batch frames bins"], mask: Mask = None, *, train: bool = False
+    ) -> Float[Array, "batch latent_frames latent_dim"]:
+        """Features to latents; frames must be whole blocks. ``mask``: latent frames that count."""
+        return self.bottleneck(self.before_bottleneck(features, train=train), mask, train=train)
+
+    def encode_first(
+        self, features: Float[Array, "batch frames bins"], kept: int
+    ) -> Float[Array, "batch latent_frames latent_dim"]:
+        """Features to latents by the first ``kept`` alone: of the latents, or of the codebooks."""
+        return self.bottleneck.first(self.before_bottleneck(features), kept)
+
+    def codes(
+        self, features: Float[Array, "batch frames bins"]
+    ) -> Int[Array, "batch latent_frames codes"]:
+        """Features to the codes that stand for their latents, where the bottleneck quantises."""
+        return self.bottleneck.codes(self.before_bottleneck(features))
 
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
@@ -49,49 +74,214 @@ class Autoencoder(nn.Module):
         return standardised * self.scale.value + self.mean.value[None, None]
 
     def __call__(
-        self, features: Float[Array, "batch frames bins"], *, train: bool = False
-    ) -> Float[Array, "batch frames bins"]:
-        return self.decode(self.encode(features, train=train), train=train)
+        self, features: Float[Array, "batch frames bins"], mask: Mask = None, *, train: bool = False
+    ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch latent_frames latent_dim"]]:
+        """What comes back of the features, and their latents."""
+        latents = self.encode(features, mask, train=train)
+        return self.decode(latents, train=train), latents
 
 
-NONLINEAR = {"linear": None, "conv": ConvStack}
+class Sizes(NamedTuple):
+    """What networks are sized by, beside ``config.model``.
+
+    Attributes:
+      bins: features in a frame.
+      channels: that the bottleneck takes of a block.
+      dtype: of the arithmetic inside.
+    """
+
+    bins: int
+    channels: int
+    dtype: Dtype
 
 
-def from_config(config: ConfigDict, bins: int) -> Autoencoder:
+Networks = tuple[nn.Module | None, nn.Module | None]
+
+
+def _blockwise(kind: Any, *keys: str) -> Callable[[ConfigDict, Sizes], Networks]:
+    """Encoder and decoder of a network over blocks, which takes these keys of ``config.model``."""
+
+    def build(config: ConfigDict, sizes: Sizes) -> Networks:
+        def network(out: int) -> nn.Module:
+            given = {key: config[key] for key in ("width", "depth", "dropout", *keys)}
+            return kind(out=out, zero_start=config.pca_start, dtype=sizes.dtype, **given)
+
+        block = config.downsampling * sizes.bins
+        return (
+            OfBlocks(network(sizes.channels), config.downsampling),
+            ToBlocks(network(block), config.downsampling),
+        )
+
+    return build
+
+
+def _recurrent(config: ConfigDict, sizes: Sizes) -> Networks:
+    keys = ("downsampling", "width", "depth", "dropout", "cut")
+    given = {key: config[key] for key in keys}
+    given |= {"kind": config.encoder, "zero_start": config.pca_start, "dtype": sizes.dtype}
+    return RecurrentEncoder(out=sizes.channels, **given), RecurrentDecoder(out=sizes.bins, **given)
+
+
+def _wave_conv(config: ConfigDict, sizes: Sizes) -> Networks:
+    given = {
+        "strides": tuple(config.strides),
+        "width": config.width,
+        "dropout": config.dropout,
+        "zero_start": config.pca_start,
+        "dtype": sizes.dtype,
+    }
+    return WaveEncoder(out=sizes.channels, **given), WaveDecoder(bins=sizes.bins, **given)
+
+
+NETWORKS: dict[str, Callable[[ConfigDict, Sizes], Networks]] = {
+    "linear": lambda config, sizes: (None, None),
+    "mlp": _blockwise(MLP),
+    "conv": _blockwise(ConvStack, "kernel_size"),
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "transformer": _blockwise(Transformer, "heads"),
+    "wave_conv": _wave_conv,
+}
+
+BOTTLENECKS: dict[str, Any] = {
+    "none": Bottleneck,
+    "tanh": Tanh,
+    "noise": Noise,
+    "vae": VAE,
+    "ordered": Ordered,
+    "fsq": FSQ,
+    "vq": RVQ,
+    "rvq": RVQ,
+}
+
+
+def from_config(config: ConfigDict, bins: int, dtype: Dtype = jnp.float32) -> Autoencoder:
     """The autoencoder that ``config.model`` describes, for features of that many bins."""
-    kind = NONLINEAR[config.encoder]
-
-    def nonlinear(out: int) -> nn.Module | None:
-        sizes = {key: config[key] for key in ("width", "depth", "kernel_size", "dropout")}
-        return None if kind is None else kind(out=out, zero_start=config.pca_start, **sizes)
-
-    downsampling, latent_dim = config.downsampling, config.latent_dim
+    bottleneck = BOTTLENECKS[config.bottleneck](
+        latent_dim=config.latent_dim, **_bottleneck_keys(config)
+    )
+    encoder, decoder = NETWORKS[config.encoder](config, Sizes(bins, bottleneck.channels, dtype))
+    linear = config.pca_start or encoder is None
+    downsampling = config.downsampling
     return Autoencoder(
-        encoder=Encoder(downsampling, latent_dim, nonlinear(latent_dim)),
-        bottleneck=BOTTLENECKS[config.bottleneck](),
-        decoder=Decoder(downsampling, bins, nonlinear(downsampling * bins)),
+        encoder=Encoder(downsampling, bottleneck.channels, encoder, linear),
+        bottleneck=bottleneck,
+        decoder=Decoder(downsampling, bins, decoder, linear),
         bins=bins,
     )
+
+
+def _bottleneck_keys(config: ConfigDict) -> dict[str, Any]:
+    """``config.model.<bottleneck>``, where it has keys of its own."""
+    keys = config.get(config.bottleneck, ConfigDict()).to_dict()
+    if config.bottleneck == "vq":
+        keys["num_quantizers"], keys["quantizer_dropout"] = 1, 0.0
+    if "levels" in keys:
+        keys["levels"] = tuple(keys["levels"])
+    return keys
 
 
 def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
     """Random variables for a model (under ``jit``: eager initialisation takes seconds)."""
     features = jnp.zeros((1, downsampling, model.bins))
-    return jax.jit(model.init)(key, features)
+    variables = jax.jit(model.init)(key, features)
+    return {name: value for name, value in variables.items() if name != "losses"}
 
 
-def reconstruct(
+def encode(
+    model: Autoencoder, variables: Variables, features: Float[Array, "batch frames bins"]
+) -> Float[Array, "batch latent_frames latent_dim"]:
+    """Features to latents, as in use and not in training."""
+    return _array(model.apply(variables, features, method="encode"))
+
+
+def before_bottleneck(
+    model: Autoencoder, variables: Variables, features: Float[Array, "batch frames bins"]
+) -> Float[Array, "batch latent_frames channels"]:
+    """Features to what the bottleneck takes."""
+    return _array(model.apply(variables, features, method="before_bottleneck"))
+
+
+def encode_first(
+    model: Autoencoder,
+    kept: int,
+    variables: Variables,
+    features: Float[Array, "batch frames bins"],
+) -> Float[Array, "batch latent_frames latent_dim"]:
+    """`encode` by the first ``kept`` latents, or codebooks, alone."""
+    return _array(model.apply(variables, features, kept, method="encode_first"))
+
+
+def decode(
+    model: Autoencoder,
+    variables: Variables,
+    latents: Float[Array, "batch latent_frames latent_dim"],
+) -> Float[Array, "batch frames bins"]:
+    """Latents to features, as in use and not in training."""
+    return _array(model.apply(variables, latents, method="decode"))
+
+
+def codes(
+    model: Autoencoder, variables: Variables, features: Float[Array, "batch frames bins"]
+) -> Int[Array, "batch latent_frames codes"]:
+    """Features to codes, of a model whose bottleneck quantises."""
+    return _array(model.apply(variables, features, method="codes"))
+
+
+def first_codes(
+    model: Autoencoder,
+    kept: int,
+    variables: Variables,
+    features: Float[Array, "batch frames bins"],
+) -> Int[Array, "batch latent_frames codes"]:
+    """`codes` of the first ``kept`` codebooks alone."""
+    return codes(model, variables, features)[..., :kept]
+
+
+def _array(output: Any) -> jax.Array:
+    assert isinstance(output, jax.Array)
+    return output
+
+
+class Output(NamedTuple):
+    """What a model makes of features.
+
+    Attributes:
+      features: as they come back.
+      latents: on the way.
+      losses: that the bottleneck adds, by name, ``[]`` each.
+      codebooks: the collection of that name, as it is after this batch.
+    """
+
+    features: Float[Array, "batch frames bins"]
+    latents: Float[Array, "batch latent_frames latent_dim"]
+    losses: dict[str, Float[Array, ""]]
+    codebooks: dict[str, Array]
+
+
+def forward(
     model: Autoencoder,
     variables: Variables,
     features: Float[Array, "batch frames bins"],
+    mask: Mask,
     *,
-    dropout_key: jax.Array | None = None,
-) -> Float[Array, "batch frames bins"]:
-    """Features through the latents and back; with a key, as in training, with dropout."""
-    rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    output = model.apply(variables, features, train=dropout_key is not None, rngs=rngs)
-    assert isinstance(output, jax.Array)
-    return output
+    key: jax.Array | None = None,
+) -> Output:
+    """Features through the latents and back; with a key, as in training."""
+    rngs = {}
+    if key is not None:
+        dropout_key, latents_key = jax.random.split(key)
+        rngs = {"dropout": dropout_key, "latents": latents_key}
+    (output, latents), changed = model.apply(
+        variables,
+        features,
+        mask,
+        train=key is not None,
+        rngs=rngs,
+        mutable=["losses", "codebooks"],
+    )
+    losses = changed.get("losses", {}).get("bottleneck", {})
+    return Output(output, latents, losses, changed.get("codebooks", {}))
 
 
 def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Variables:
@@ -100,18 +290,26 @@ def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Va
     return {**variables, "constants": constants}
 
 
-def start_at_pca(variables: Variables, pca: PCA) -> Variables:
+def start_at_pca(model: Autoencoder, variables: Variables, pca: PCA) -> Variables:
     """The same variables with W and V such that the linear part is that PCA, exactly.
 
-    Together with ``zero_start`` the whole model is then PCA, with latents of unit variance.
+    Together with ``zero_start`` the whole model is then PCA but for what the bottleneck does, with
+    latents of unit variance; or, where the bottleneck is not ``whitened``, of one scale for all.
     """
     mean = np.asarray(variables["constants"]["mean"], np.float64)
     scale = np.asarray(variables["constants"]["scale"], np.float64)
     offset = np.asarray(pca.mean, np.float64) - np.tile(mean, pca.downsampling)
     components = np.asarray(pca.components, np.float64)
     deviations = np.asarray(pca.deviations, np.float64)
+    if not model.bottleneck.whitened:
+        deviations = np.full_like(deviations, np.sqrt(np.square(deviations).mean()))
     analysis = components.T / deviations
     encoder = {"kernel": scale * analysis, "bias": -offset @ analysis}
+    # What the bottleneck takes beyond the latents themselves begins at zero.
+    more = model.bottleneck.channels - len(components)
+    encoder = {
+        name: np.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, more)]) for name, x in encoder.items()
+    }
     decoder = {"kernel": deviations[:, None] * components / scale, "bias": offset / scale}
     params = dict(variables["params"])
     for part, linear in (("encoder", encoder), ("decoder", decoder)):

@@ -1,9 +1,27 @@
 """Decoders: latents to standardised features ``[batch, frames, bins]``."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aejax.models.blocks import EXACT, from_blocks
+
+
+class ToBlocks(nn.Module):
+    """A network from latents to blocks of frames, each laid out as one vector, as a decoder.
+
+    Attributes:
+      network: from latents to blocks.
+      downsampling: frames in a block.
+    """
+
+    network: nn.Module
+    downsampling: int
+
+    def __call__(
+        self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
+    ) -> Float[Array, "batch frames bins"]:
+        return from_blocks(self.network(z, train=train), self.downsampling)
 
 
 class Decoder(nn.Module):
@@ -12,18 +30,23 @@ class Decoder(nn.Module):
     Attributes:
       downsampling: frames in a block.
       bins: in a frame.
-      nonlinear: g, from latents to blocks; None for V alone.
+      network: g, from latents to frames; None for V alone.
+      linear: whether there is V.
     """
 
     downsampling: int
     bins: int
-    nonlinear: nn.Module | None
+    network: nn.Module | None
+    linear: bool
 
     @nn.compact
     def __call__(
         self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
     ) -> Float[Array, "batch frames bins"]:
-        blocks = nn.Dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
-        if self.nonlinear is not None:
-            blocks = blocks + self.nonlinear(z, train=train)
-        return from_blocks(blocks, self.downsampling)
+        total = jnp.zeros((), z.dtype)
+        if self.linear:
+            blocks = nn.Dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
+            total = from_blocks(blocks, self.downsampling)
+        if self.network is None:
+            return total
+        return total + self.network(z, train=train).astype(z.dtype)

@@ -1,29 +1,52 @@
 """Encoders: standardised features ``[batch, frames, bins]`` to latents."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from aejax.models.blocks import EXACT, to_blocks
 
 
+class OfBlocks(nn.Module):
+    """A network over blocks of frames, each laid out as one vector, as an encoder.
+
+    Attributes:
+      network: from blocks to as many channels as the bottleneck takes.
+      downsampling: frames in a block.
+    """
+
+    network: nn.Module
+    downsampling: int
+
+    def __call__(
+        self, x: Float[Array, "batch frames bins"], *, train: bool
+    ) -> Float[Array, "batch latent_frames out"]:
+        return self.network(to_blocks(x, self.downsampling), train=train)
+
+
 class Encoder(nn.Module):
-    """``z = W x + f(x)``, where W sees one block of frames and f, if there is one, may see more.
+    """``z = W x + f(x)``, where W sees one block of frames and f may see more; or one of the two.
 
     Attributes:
       downsampling: frames in a block.
-      latent_dim: floats in a latent frame.
-      nonlinear: f, from blocks to as many channels as there are latents; None for W alone, which
-        is what PCA can do.
+      channels: that the bottleneck takes of each block.
+      network: f, from frames; None for W alone, which is what PCA can do.
+      linear: whether there is W.
     """
 
     downsampling: int
-    latent_dim: int
-    nonlinear: nn.Module | None
+    channels: int
+    network: nn.Module | None
+    linear: bool
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch frames bins"], *, train: bool = False
-    ) -> Float[Array, "batch latent_frames latent_dim"]:
-        blocks = to_blocks(x, self.downsampling)
-        latents = nn.Dense(self.latent_dim, precision=EXACT, name="linear")(blocks)
-        return latents if self.nonlinear is None else latents + self.nonlinear(blocks, train=train)
+    ) -> Float[Array, "batch latent_frames channels"]:
+        total = jnp.zeros((), x.dtype)
+        if self.linear:
+            blocks = to_blocks(x, self.downsampling)
+            total = nn.Dense(self.channels, precision=EXACT, name="linear")(blocks)
+        if self.network is None:
+            return total
+        return total + self.network(x, train=train).astype(x.dtype)

@@ -40,6 +40,12 @@ class PCA:
         centred = matmul(latents * self.deviations[None, None], self.components)
         return from_blocks(centred + self.mean[None, None], self.downsampling)
 
+    def first(self, kept: int) -> "PCA":
+        """PCA of that many latents: the first of these."""
+        return self.replace(  # type: ignore[attr-defined]  # flax makes it
+            components=self.components[:kept], deviations=self.deviations[:kept]
+        )
+
 
 class BlockMoments:
     """Mean and covariance of vectors that come in batches, in float64, in constant memory.
@@ -99,3 +105,67 @@ class BlockMoments:
             deviations=jnp.asarray(deviations, jnp.float32),
             downsampling=downsampling,
         )
+
+
+@flax.struct.dataclass
+class ContextPCA:
+    """PCA's encoder with the best linear decoder from the latents around a block.
+
+    It tells how much of a model's gain over PCA is context, and how much is non-linearity.
+
+    Attributes:
+      pca: whose latents they are.
+      kernel: ``[(2 reach + 1) latent_dim, block]``, the earliest latent frame first.
+      bias: ``[block]``.
+    """
+
+    pca: PCA
+    kernel: Any
+    bias: Any
+
+    def encode(
+        self, features: Float[Array, "batch frames bins"]
+    ) -> Float[Array, "batch latent_frames latent_dim"]:
+        """Features to the latents of PCA."""
+        return self.pca.encode(features)
+
+    def decode(
+        self, latents: Float[Array, "batch latent_frames latent_dim"]
+    ) -> Float[Array, "batch frames bins"]:
+        """Latents to features; beyond the ends they count as 0, PCA's mean."""
+        reach = (self.kernel.shape[0] // latents.shape[-1] - 1) // 2
+        blocks = matmul(neighbours(latents, reach), self.kernel) + self.bias[None, None]
+        return from_blocks(blocks, self.pca.downsampling)
+
+
+def neighbours(
+    latents: Float[Array, "batch latent_frames latent_dim"], reach: int
+) -> Float[Array, "batch latent_frames context"]:
+    """Each latent frame with ``reach`` on either side of it, the earliest first."""
+    steps = latents.shape[1]
+    padded = jnp.pad(latents, ((0, 0), (reach, reach), (0, 0)))
+    return jnp.concatenate([padded[:, i : i + steps] for i in range(2 * reach + 1)], axis=-1)
+
+
+class LeastSquares:
+    """The best linear map from vectors to vectors that come in batches, in float64, in constant
+    memory, by its normal equations."""
+
+    def __init__(self, inputs: int, outputs: int):
+        # The last input is a constant 1.
+        self.gram = np.zeros((inputs + 1, inputs + 1))
+        self.cross = np.zeros((inputs + 1, outputs))
+
+    def update(
+        self, x: Float[np.ndarray, "count inputs"], y: Float[np.ndarray, "count outputs"]
+    ) -> "LeastSquares":
+        """Takes in more pairs."""
+        x = np.pad(x.astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)
+        self.gram += x.T @ x
+        self.cross += x.T @ y.astype(np.float64)
+        return self
+
+    def solve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel ``[inputs, outputs]`` and bias ``[outputs]``; the smallest where many are best."""
+        solution = np.linalg.lstsq(self.gram, self.cross, rcond=1e-10)[0]
+        return solution[:-1], solution[-1]

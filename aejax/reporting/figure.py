@@ -14,6 +14,7 @@ def draw_run(
     frame_rate: float,
     floor_db: float,
     curves: Mapping[str, Sequence[tuple[int, float]]],
+    unit: str,
 ) -> None:
     """Writes a PNG: a row for each clip, a column for each version of it, the curve below.
 
@@ -23,7 +24,8 @@ def draw_run(
       titles: of the clips.
       frame_rate: Hz.
       floor_db: the darkest level.
-      curves: (step, log-mel RMSE in dB on validation) pairs by name, the model first.
+      curves: (step, RMSE of features on validation) pairs by name, the model first.
+      unit: of the features.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -61,7 +63,9 @@ def draw_run(
         curve.plot(steps, values, style, markersize=3, label=name)
     curve.legend(fontsize=8)
     curve.set_xlabel("step", fontsize=8)
-    curve.set_ylabel("validation\nlog-mel RMSE (dB)", fontsize=8)
+    curve.set_ylabel(
+        f"validation\nRMSE of features{'' if unit == '1' else f' ({unit})'}", fontsize=8
+    )
     curve.tick_params(labelsize=7)
     curve.grid(alpha=0.3)
     beside = path.with_name(path.name + ".part")

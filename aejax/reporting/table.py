@@ -1,49 +1,74 @@
 """The results table, in plain text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-_HEADER = (
-    ("", "latent floats/s", "log-mel RMSE (dB)", "", "explained variance", "gain over PCA (dB)"),
-    ("", "", "features", "audio", "", ""),
-)
 _NONE = "–"
+Form = Callable[[Any], str]
 
 
-def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of ``results.json`` as an aligned table, a line for each."""
-    cells = [
-        (
-            row["name"],
-            _number(row["latent_floats_per_second"], "{:.6g}"),
-            _number(row["log_mel_rmse_db"], "{:.3f}"),
-            _number(row["audio_log_mel_rmse_db"], "{:.3f}"),
-            _number(row["explained_variance"], "{:.4f}"),
-            _gain(row["gain_over_pca_db"]),
-        )
-        for row in rows
-    ]
-    names = max(len(row[0]) for row in cells)
-    widths = (names, 15, 10, 8, 18, 18)
-    title = (
-        f"{'':{names}}  {_HEADER[0][1]:>15}  {_HEADER[0][2]:>20}  {_HEADER[0][4]:>18}"
-        f"  {_HEADER[0][5]:>18}"
-    )
-    lines = [title]
-    for row in (_HEADER[1], *cells):
-        first = f"{row[0]:<{widths[0]}}"
-        rest = [f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join([first, *rest]).rstrip())
-    return "\n".join(lines)
+def _number(form: str) -> Form:
+    def write(value: Any) -> str:
+        if value is None:
+            return _NONE
+        return f"{value:g}" if value in (0, 1) else form.format(value)
 
-
-def _number(value: float | None, form: str) -> str:
-    if value is None:
-        return _NONE
-    return form.format(value) if value not in (0, 1) else f"{value:g}"
+    return write
 
 
 def _gain(value: float | None) -> str:
     if value is None:
         return _NONE
     return f"{round(value, 2) + 0.0:+.2f}" if value else "0"  # and no -0.00
+
+
+# Two lines of heading, the key of a row, and how its value is written. Columns that no row has a
+# value for are left out.
+_COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
+    ("latent", "floats/s", "latent_floats_per_second", _number("{:.6g}")),
+    ("latent", "bit/s", "bits_per_second", _number("{:.0f}")),
+    ("features", "RMSE{unit}", "feature_rmse", _number("{:.4g}")),
+    ("explained", "variance", "explained_variance", _number("{:.4f}")),
+    ("gain over", "PCA (dB)", "gain_over_pca_db", _gain),
+    ("audio log-mel", "RMSE (dB)", "audio_log_mel_rmse_db", _number("{:.3f}")),
+    ("SI-SDR", "(dB)", "si_sdr_db", _number("{:.1f}")),
+    ("codes", "used", "codebook_utilisation", _number("{:.0%}")),
+    ("", "perplexity", "perplexity", _number("{:.1f}")),
+    ("bitrate", "efficiency", "bitrate_efficiency", _number("{:.3f}")),
+)
+
+
+def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
+    """Rows of ``results.json`` as an aligned table, a line for each; ``unit``: of the features."""
+    shown = f" ({unit})" if unit != "1" else ""
+    columns = [column for column in _COLUMNS if any(row[column[2]] is not None for row in rows)]
+    cells = [
+        ["", *(above for above, _, _, _ in columns)],
+        ["", *(below.format(unit=shown) for _, below, _, _ in columns)],
+        *([row["name"], *(form(row[key]) for _, _, key, form in columns)] for row in rows),
+    ]
+    return _aligned(cells)
+
+
+def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What probes read, a line for each label, a column for each source."""
+    sources = list(dict.fromkeys(source for row in rows for source in row["scores"]))
+    number = _number("{:.3f}")
+    cells = [["what is read", "measure", "chance", *sources]]
+    notes = []
+    for row in rows:
+        scores = [number(row["scores"].get(source)) for source in sources]
+        cells.append([row["label"], row["measure"], number(row["chance"]), *scores])
+        if row["skipped"]:
+            notes.append(f"{row['label']} was not read: {row['skipped']}")
+    return "\n".join([_aligned(cells), *notes])
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
+    """The first column to the left, all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for first, *rest in cells:
+        padded = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        lines.append("  ".join([f"{first:<{widths[0]}}", *padded]).rstrip())
+    return "\n".join(lines)

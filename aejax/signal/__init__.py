@@ -4,6 +4,15 @@ Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., fra
 number of leading dimensions goes through. What is array is traced, what is setting is static.
 """
 
+from aejax.signal.distances import (
+    a_weighted_spectral_distance,
+    auraloss_multi_resolution_stft,
+    dac_mel,
+    multi_resolution_stft,
+    multi_scale_mel,
+    si_sdr,
+    waveform_l1,
+)
 from aejax.signal.framing import frame, overlap_add
 from aejax.signal.mdct import imdct, mdct
 from aejax.signal.mel import (
@@ -34,8 +43,11 @@ from aejax.signal.weighting import a_weighting, k_weighting
 from aejax.signal.windows import window
 
 __all__ = [
+    "a_weighted_spectral_distance",
     "a_weighting",
     "amplitude_to_db",
+    "auraloss_multi_resolution_stft",
+    "dac_mel",
     "db_to_amplitude",
     "db_to_power",
     "frame",
@@ -56,6 +68,8 @@ __all__ = [
     "mu_dequantize",
     "mu_expand",
     "mu_quantize",
+    "multi_resolution_stft",
+    "multi_scale_mel",
     "natural_log",
     "overlap_add",
     "pcen",
@@ -63,7 +77,9 @@ __all__ = [
     "power",
     "power_to_db",
     "resample",
+    "si_sdr",
     "spectrogram",
     "stft",
+    "waveform_l1",
     "window",
 ]

@@ -13,22 +13,33 @@ from orbax.checkpoint import v1 as ocp
 
 
 @flax.struct.dataclass
+class Best:
+    """The best that one kind of variables has been up to now.
+
+    Attributes:
+      variables: those of the lowest validation loss, which are the ones evaluated.
+      loss: that loss, float32 ``[]``.
+      step: steps done then, int32 ``[]``.
+    """
+
+    variables: Any
+    loss: Any
+    step: Any
+
+
+@flax.struct.dataclass
 class Snapshot:
-    """All that a run needs to go on: the state, and the best parameters up to now.
+    """All that a run needs to go on: the state, and the best variables up to now.
 
     The loader's position is ``state.step``.
 
     Attributes:
       state: `TrainState` after its last step.
-      best_params: those of the lowest validation error, which are the ones evaluated.
-      best_rmse_db: that error, float32 ``[]``.
-      best_step: steps done then, int32 ``[]``.
+      best: `Best` of each of the state's candidates, by name.
     """
 
     state: Any
-    best_params: Any
-    best_rmse_db: Any
-    best_step: Any
+    best: Any
 
 
 class Checkpoints:

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.errors import UserError
-from aejax.models.autoencoder import Variables
-from aejax.training.checkpoint import Snapshot
+from aejax.training.checkpoint import Best, Snapshot
 from aejax.training.state import TrainState
 
 
@@ -47,13 +46,14 @@ class _Pending(NamedTuple):
 
 
 def first_snapshot(state: TrainState) -> Snapshot:
-    """The snapshot of a run that has not begun: its own parameters are the best so far."""
+    """The snapshot of a run that has not begun: its own variables are the best so far."""
     return Snapshot(
-        state=state,
-        # A copy: the step donates its state, and the best parameters must outlive that.
-        best_params=jax.tree.map(jnp.copy, state.params),
-        best_rmse_db=jnp.float32(jnp.inf),
-        best_step=jnp.int32(0),
+        state,
+        {
+            # A copy: the step donates its state, and the best variables must outlive that.
+            name: Best(jax.tree.map(jnp.copy, variables), jnp.float32(jnp.inf), jnp.int32(0))
+            for name, variables in state.candidates.items()
+        },
     )
 
 
@@ -64,7 +64,7 @@ def train(
     *,
     schedule: Schedule,
     place: Callable[[Any], dict[str, jax.Array]],
-    validate: Callable[[Variables], dict[str, float]],
+    validate: Callable[[TrainState], tuple[dict[str, float], dict[str, float]]],
     save: Callable[[Snapshot], None],
     log: Log,
     progress: Callable[[int, dict[str, float]], None],
@@ -78,8 +78,8 @@ def train(
       batches: from the snapshot's step on.
       schedule: how often to validate, save and log.
       place: puts a batch on the devices.
-      validate: the model's variables to scalars, among them
-        "validation/log_mel_rmse_db", the lower the better.
+      validate: the state to scalars that are logged, and the validation loss of each of its
+        candidates, by name: the lower the better.
       save: takes a snapshot after each validation, and when the run is asked to stop.
       log: takes scalars every ``log_every`` steps and at each validation.
       progress: told of every step's scalars, one step late.
@@ -108,18 +108,18 @@ def train(
         return scalars
 
     def check(snapshot: Snapshot) -> Snapshot:
-        """Validates, keeps the better parameters, and saves."""
-        scalars = validate(state.variables)
+        """Validates, keeps the better variables, and saves."""
+        scalars, losses = validate(state)
         log(step, scalars)
-        rmse = scalars["validation/log_mel_rmse_db"]
-        snapshot = dataclasses.replace(snapshot, state=state)
-        if rmse < float(snapshot.best_rmse_db):
-            snapshot = dataclasses.replace(
-                snapshot,
-                best_params=jax.tree.map(jnp.copy, state.params),
-                best_rmse_db=jnp.float32(rmse),
-                best_step=jnp.int32(step),
+        best = {
+            name: Best(
+                jax.tree.map(jnp.copy, variables), jnp.float32(losses[name]), jnp.int32(step)
             )
+            if losses[name] < float(snapshot.best[name].loss)
+            else snapshot.best[name]
+            for name, variables in state.candidates.items()
+        }
+        snapshot = dataclasses.replace(snapshot, state=state, best=best)
         save(snapshot)
         clock.reset()
         return snapshot

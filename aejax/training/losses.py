@@ -1,13 +1,120 @@
-"""Loss terms: each a pure function to a scalar."""
+"""What is learnt from: a weighted sum of terms, each a pure function to a scalar."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from aejax import signal
+from aejax.representation import Representation
 
 
-def masked_mean_square(
-    error: Float[Array, "batch frames bins"], mask: Bool[Array, "batch frames"]
+def masked_mean(
+    values: Float[Array, "batch frames bins"], mask: Bool[Array, "batch frames"]
 ) -> Float[Array, ""]:
-    """Mean of squares over the frames where ``mask`` is true; 0 where none is."""
-    weight = mask.astype(error.dtype)[..., None]
-    count = weight.sum() * error.shape[-1]
-    return (jnp.square(error) * weight).sum() / jnp.maximum(count, 1)
+    """Mean over the frames where ``mask`` is true; 0 where none is."""
+    weight = mask.astype(values.dtype)[..., None]
+    count = weight.sum() * values.shape[-1]
+    return (values * weight).sum() / jnp.maximum(count, 1)
+
+
+FEATURES: dict[str, Callable[[Array, Array], Array]] = {
+    "l1": lambda error, mask: masked_mean(jnp.abs(error), mask),
+    "l2": lambda error, mask: masked_mean(jnp.square(error), mask),
+}
+
+# Of estimate and reference, [rows, samples], at a sample rate.
+AUDIO: dict[str, Callable[[Array, Array, int], Array]] = {
+    "waveform_l1": lambda x, y, rate: signal.waveform_l1(x, y),
+    # The higher the better, so its negative.
+    "si_sdr": lambda x, y, rate: -signal.si_sdr(x, y),
+    "multi_resolution_stft": lambda x, y, rate: signal.multi_resolution_stft(x, y),
+    "auraloss_multi_resolution_stft": lambda x, y, rate: signal.auraloss_multi_resolution_stft(
+        x, y
+    ),
+    "multi_scale_mel": lambda x, y, rate: signal.multi_scale_mel(x, y, sample_rate=rate),
+    "dac_mel": lambda x, y, rate: signal.dac_mel(x, y, sample_rate=rate),
+    "a_weighted": lambda x, y, rate: signal.a_weighted_spectral_distance(x, y, sample_rate=rate),
+}
+
+
+class Compared(NamedTuple):
+    """What terms compare.
+
+    Attributes:
+      output, features: standardised, as they come back and as they were.
+      mask: frames that count.
+      audio: that the features are of.
+      length: samples of each row before its clip ends.
+    """
+
+    output: Float[Array, "batch frames bins"]
+    features: Float[Array, "batch frames bins"]
+    mask: Bool[Array, "batch frames"]
+    audio: Float[Array, "batch samples *channels"]
+    length: Int[Array, " batch"]
+
+
+def compare(
+    output: Float[Array, "batch frames bins"],
+    features: Float[Array, "batch frames bins"],
+    mask: Bool[Array, "batch frames"],
+    audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
+    constants: Mapping[str, Array],
+) -> Compared:
+    """Standardises both sides by the model's constants."""
+    mean, scale = constants["mean"][None, None], constants["scale"]
+    return Compared((output - mean) / scale, (features - mean) / scale, mask, audio, length)
+
+
+class Objective(NamedTuple):
+    """The sum that is learnt from: see ``config.loss``.
+
+    Attributes:
+      weights: by name, those above 0.
+      representation: that makes audio of features, for the terms that need it.
+      sample_rate: Hz.
+    """
+
+    weights: Mapping[str, float]
+    representation: Representation
+    sample_rate: int
+
+    def terms(self, compared: Compared, constants: Mapping[str, Array]) -> dict[str, Array]:
+        """Each term by name, ``[]``, without its weight; ``constants``: the model's."""
+        error = compared.output - compared.features
+        terms = {
+            name: FEATURES[name](error, compared.mask) for name in self.weights if name in FEATURES
+        }
+        if set(self.weights) - set(FEATURES):
+            features = compared.output * constants["scale"] + constants["mean"][None, None]
+            estimate = self.representation.synthesise(features)[:, : compared.audio.shape[1]]
+            estimate, audio = (
+                _rows(x, compared.length)
+                for x in (estimate, compared.audio[:, : estimate.shape[1]])
+            )
+            terms |= {
+                name: AUDIO[name](estimate, audio, self.sample_rate).mean()
+                for name in self.weights
+                if name in AUDIO
+            }
+        return terms
+
+    def total(
+        self, terms: Mapping[str, Float[Array, ""]], more: Mapping[str, Float[Array, ""] | float]
+    ) -> Float[Array, ""]:
+        """The weighted sum; ``more``: weights of terms that are not of the objective's own."""
+        weights = {**self.weights, **more}
+        weighted = [jnp.float32(weights[name]) * value for name, value in terms.items()]
+        return sum(weighted, jnp.float32(0))
+
+
+def _rows(
+    audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
+) -> Float[Array, "rows samples"]:
+    """Each channel a row, silent behind the end of its clip."""
+    there = jnp.arange(audio.shape[1])[None] < length[:, None]
+    audio = jnp.where(there.reshape(*there.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
+    return audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])

@@ -1,8 +1,9 @@
 """Fitting PCA, and the standardisation that comes with it, on the training split."""
 
+import contextlib
 import functools
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from aejax.errors import UserError
-from aejax.models.blocks import to_blocks
-from aejax.models.pca import PCA, BlockMoments
+from aejax.models.blocks import from_blocks, to_blocks
+from aejax.models.pca import PCA, BlockMoments, ContextPCA, LeastSquares, neighbours
 from aejax.representation import Representation, valid_frames
 
 
@@ -69,11 +70,43 @@ def fit(
     return Fit(moments.pca(latent_dim, downsampling), mean, scale)
 
 
+@functools.partial(jax.jit, static_argnames="reach")
+def _context(
+    pca: PCA, blocks: Float[Array, "batch latent_frames block"], *, reach: int
+) -> Float[Array, "batch latent_frames context"]:
+    return neighbours(pca.encode(from_blocks(blocks, pca.downsampling)), reach)
+
+
+def fit_context(
+    batches: Iterable[Any],
+    pca: PCA,
+    *,
+    representation: Representation,
+    reach: int,
+    place: Callable[[Any], dict[str, jax.Array]],
+) -> ContextPCA:
+    """The best linear decoder from ``reach`` latent frames on either side, in one more pass."""
+    latent_dim, block = pca.components.shape
+    squares = LeastSquares((2 * reach + 1) * latent_dim, block)
+    for batch in batches:
+        placed = place(batch)
+        blocks, mask = _blocks(
+            placed["audio"],
+            placed["length"],
+            representation=representation,
+            downsampling=pca.downsampling,
+        )
+        context = _context(pca, blocks, reach=reach)
+        blocks, context, mask = jax.device_get((blocks, context, mask))
+        squares.update(context[mask], blocks[mask])
+    kernel, bias = squares.solve()
+    return ContextPCA(pca, jnp.asarray(kernel, jnp.float32), jnp.asarray(bias, jnp.float32))
+
+
 def save(path: Path, fitted: Fit) -> None:
-    """Writes a fit as ``.npz``, whole or not at all."""
-    beside = path.with_name("part." + path.name)
-    np.savez(
-        beside,
+    """Writes a fit, whole or not at all."""
+    _save(
+        path,
         pca_mean=fitted.pca.mean,
         pca_components=fitted.pca.components,
         pca_deviations=fitted.pca.deviations,
@@ -81,7 +114,6 @@ def save(path: Path, fitted: Fit) -> None:
         mean=fitted.mean,
         scale=fitted.scale,
     )
-    beside.replace(path)
 
 
 def load(path: Path) -> Fit:
@@ -90,14 +122,41 @@ def load(path: Path) -> Fit:
     Raises:
       UserError: it is not what `save` writes.
     """
+    with _opened(path) as arrays:
+        pca = PCA(
+            mean=jnp.asarray(arrays["pca_mean"]),
+            components=jnp.asarray(arrays["pca_components"]),
+            deviations=jnp.asarray(arrays["pca_deviations"]),
+            downsampling=int(arrays["downsampling"]),
+        )
+        return Fit(pca, arrays["mean"], arrays["scale"])
+
+
+def save_context(path: Path, fitted: ContextPCA) -> None:
+    """Writes what `fit_context` found beyond PCA itself, whole or not at all."""
+    _save(path, kernel=fitted.kernel, bias=fitted.bias)
+
+
+def load_context(path: Path, pca: PCA) -> ContextPCA:
+    """Reads what `save_context` wrote.
+
+    Raises:
+      UserError: it is not what `save_context` writes.
+    """
+    with _opened(path) as arrays:
+        return ContextPCA(pca, jnp.asarray(arrays["kernel"]), jnp.asarray(arrays["bias"]))
+
+
+def _save(path: Path, **arrays: Any) -> None:
+    beside = path.with_name("part." + path.name)
+    np.savez(beside, **arrays)
+    beside.replace(path)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            pca = PCA(
-                mean=jnp.asarray(arrays["pca_mean"]),
-                components=jnp.asarray(arrays["pca_components"]),
-                deviations=jnp.asarray(arrays["pca_deviations"]),
-                downsampling=int(arrays["downsampling"]),
-            )
-            return Fit(pca, arrays["mean"], arrays["scale"])
+            yield arrays
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is damaged ({error}); delete it to fit PCA anew") from None

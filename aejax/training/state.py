@@ -1,5 +1,6 @@
 """What one training step changes, and its optimiser."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -20,52 +21,88 @@ class TrainState:
     Attributes:
       step: steps done, int32.
       params: what is learnt.
-      constants: what the model needs and does not learn.
+      collections: what the model needs beside: "constants", and "codebooks" where there are any.
       opt_state: optax's.
+      ema: moving average of params; None where there is none.
       key: raw key data, uint32; step k draws from ``fold_in(key, k)``.
     """
 
     step: Any
     params: Any
-    constants: Any
+    collections: Any
     opt_state: Any
+    ema: Any
     key: Any
 
     @property
     def variables(self) -> Variables:
         """What the model is applied with."""
-        return {"params": self.params, "constants": self.constants}
+        return {"params": self.params, **self.collections}
+
+    @property
+    def candidates(self) -> dict[str, Variables]:
+        """What may become the result: the variables, and those of the moving average, by name."""
+        averaged = {} if self.ema is None else {"ema": {"params": self.ema, **self.collections}}
+        return {"raw": self.variables, **averaged}
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up (over half of the steps at most), then a cosine down to zero at the last."""
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=config.learning_rate,
-        warmup_steps=min(config.warmup_steps, config.steps // 2),
-        decay_steps=max(config.steps, 1),
-    )
+    """Linear warm-up (over half of the updates at most), then ``config.schedule`` to the last."""
+    updates = max(config.steps // config.accumulate, 1)
+    warmup = min(config.warmup_steps, updates // 2)
+    rest = max(updates - warmup, 1)
+    after = SCHEDULES[config.schedule](config.learning_rate, rest)
+    rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
+    return optax.join_schedules([rise, after], [warmup]) if warmup else after
+
+
+# By name, of the highest rate and the updates left.
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "linear": lambda rate, updates: optax.linear_schedule(rate, 0.0, updates),
+    # To a hundredth.
+    "exponential": lambda rate, updates: optax.exponential_decay(rate, updates, 0.01),
+    "constant": lambda rate, updates: optax.constant_schedule(rate),
+}
+
+# By name, how gradients become directions, given the decay of the second moment; weight decay and
+# learning rate come after, for all of them alike.
+OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "adamw": lambda b2: optax.scale_by_adam(b2=b2),
+    "nadamw": lambda b2: optax.scale_by_adam(b2=b2, nesterov=True),
+    "lamb": lambda b2: optax.chain(optax.scale_by_adam(b2=b2), optax.scale_by_trust_ratio()),
+    "lion": lambda b2: optax.scale_by_lion(b2=b2),
+    "rmsprop": lambda b2: optax.scale_by_rms(decay=b2),
+    "sgd": lambda b2: optax.trace(decay=0.9, nesterov=True),
+}
 
 
 def optimiser(config: ConfigDict) -> optax.GradientTransformation:
-    """AdamW behind clipping by global norm; biases, norms and scales do not decay."""
-    return optax.chain(
+    """``config.optimizer`` behind clipping by global norm; biases, norms and scales do not decay.
+    With ``accumulate``, on the mean gradient of so many batches."""
+    tx = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            learning_rate(config),
-            b2=config.adam_b2,
-            weight_decay=config.weight_decay,
-            mask=lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+        OPTIMIZERS[config.optimizer](config.adam_b2),
+        optax.add_decayed_weights(
+            config.weight_decay, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
         ),
+        optax.scale_by_learning_rate(learning_rate(config)),
     )
+    if config.accumulate == 1:
+        return tx
+    return optax.MultiSteps(tx, config.accumulate).gradient_transformation()
 
 
-def create(variables: Variables, tx: optax.GradientTransformation, key: jax.Array) -> TrainState:
+def create(
+    variables: Variables, tx: optax.GradientTransformation, key: jax.Array, *, ema: bool = False
+) -> TrainState:
     """The state before the first step."""
+    params = variables["params"]
     return TrainState(
         step=jnp.int32(0),
-        params=variables["params"],
-        constants=variables["constants"],
-        opt_state=jax.jit(tx.init)(variables["params"]),
+        params=params,
+        collections={name: value for name, value in variables.items() if name != "params"},
+        opt_state=jax.jit(tx.init)(params),
+        ema=jax.tree.map(jnp.copy, params) if ema else None,
         key=jax.random.key_data(key),
     )

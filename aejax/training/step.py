@@ -10,7 +10,7 @@ import optax
 from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
 from aejax.training.augmentation import Augmentation, augment, random_masks
-from aejax.training.losses import masked_mean_square
+from aejax.training.losses import Objective, compare
 from aejax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -21,10 +21,12 @@ def make_train_step(
     representation: Representation,
     model: autoencoder.Autoencoder,
     tx: optax.GradientTransformation,
+    objective: Objective,
     *,
     samples: int,
     downsampling: int,
     augmentation: Augmentation,
+    ema_decay: float = 0.0,
 ) -> TrainStep:
     """The step as a pure function, to be compiled once.
 
@@ -32,14 +34,16 @@ def make_train_step(
       representation: of the audio.
       model: trained on its features.
       tx: the optimiser.
+      objective: what is learnt from.
       samples: of an excerpt; the batch has ``augmentation.span(samples)``.
       downsampling: frames in a block.
       augmentation: of the audio, and of what the model sees of the features.
+      ema_decay: of the moving average of the parameters, if the state has one.
     """
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, mask_key, dropout_key = jax.random.split(key, 3)
+        augment_key, mask_key, model_key = jax.random.split(key, 3)
         audio, length = augment(
             augment_key,
             batch["audio"],
@@ -51,39 +55,57 @@ def make_train_step(
         )
         features = representation.analyse(audio)
         mask = valid_frames(representation, length, features.shape[1], downsampling)
+        constants = state.collections["constants"]
         seen = features
         if augmentation.time_masks or augmentation.frequency_masks:
             seen = random_masks(
                 mask_key,
                 features,
-                state.constants["mean"],
+                constants["mean"],
                 augmentation,
                 channels=audio.shape[2] if audio.ndim == 3 else 1,
             )
 
-        def loss(params: dict) -> tuple[jax.Array, Metrics]:
-            variables = {"params": params, "constants": state.constants}
-            reconstruction = autoencoder.reconstruct(
-                model, variables, seen, dropout_key=dropout_key
+        def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
+            variables = {**state.variables, "params": params}
+            output = autoencoder.forward(
+                model, variables, seen, mask[:, ::downsampling], key=model_key
             )
-            error = (reconstruction - features) / state.constants["scale"]
-            terms = {"loss/features": masked_mean_square(error, mask)}
-            return sum(terms.values(), jnp.float32(0)), terms
+            compared = compare(output.features, features, mask, audio, length, constants)
+            terms = objective.terms(compared, constants) | output.losses
+            total = objective.total(terms, model.bottleneck.weights(state.step))
+            return total, (terms, output.codebooks)
 
-        (total, terms), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+        (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(
+            state.params
+        )
         # optax mixes its integer step count with floats; all else here holds under "strict".
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = tx.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss/total": total,
-            **terms,
+            **{f"loss/{name}": value for name, value in terms.items()},
             "gradient_norm": optax.tree.norm(gradients),
             "parameter_norm": optax.tree.norm(params),
         }
         new_state = dataclasses.replace(
-            state, step=state.step + 1, params=params, opt_state=opt_state
+            state,
+            step=state.step + 1,
+            params=params,
+            collections=state.collections | ({"codebooks": codebooks} if codebooks else {}),
+            opt_state=opt_state,
+            ema=_average(state, params, ema_decay),
         )
         return new_state, metrics
 
     return train_step
+
+
+def _average(state: TrainState, params: dict, decay: float) -> dict | None:
+    """The moving average after these parameters; over few steps at first, over more later."""
+    if state.ema is None:
+        return None
+    step = state.step.astype(jnp.float32)
+    kept = jnp.minimum(decay, (1 + step) / (10 + step))
+    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, state.ema, params)

@@ -1,0 +1,87 @@
+"""A transformer whose tokens are blocks of frames."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from aejax.models.blocks import Dtype, last_layer
+
+# Wavelengths of the rotations go from 2 pi tokens to this many times as many.
+_LONGEST = 10_000.0
+
+
+def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time heads size"]:
+    """Turns pairs of channels by angles that grow with time, so that the product of two tokens
+    depends on how far apart they are.
+
+    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021, with
+    the two channels of a pair half the size apart.
+    """
+    steps, half = x.shape[1], x.shape[-1] // 2
+    rate = _LONGEST ** (-np.arange(half) / half)
+    angle = (np.arange(steps)[:, None] * rate)[None, :, None]
+    cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (np.cos, np.sin))
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a dense layer of four times the width, each on the norm of its input and
+    added to it.
+
+    Source: Vaswani et al., "Attention is all you need", 2017; the norm before, as in Xiong et al.,
+    "On layer normalization in the transformer architecture", 2020.
+    """
+
+    heads: int
+    dropout: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"], *, train: bool
+    ) -> Float[Array, "batch time channels"]:
+        batch, steps, width = x.shape
+        drop = nn.Dropout(self.dropout, deterministic=not train)
+        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = nn.Dense(3 * width, dtype=self.dtype)(y)
+        query, key, value = jnp.split(y.reshape(batch, steps, 3 * self.heads, -1), 3, axis=2)
+        y = jax.nn.dot_product_attention(rotary(query), rotary(key), value)
+        x = x + drop(nn.Dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
+        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = jax.nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(y))
+        return x + drop(nn.Dense(width, dtype=self.dtype)(y))
+
+
+class Transformer(nn.Module):
+    """Blocks of frames attend to all others, in both directions; ends in ``out`` channels.
+
+    Attributes:
+      out: channels that come out.
+      width: channels inside, a multiple of ``2 * heads``.
+      depth: transformer blocks.
+      heads: of attention.
+      dropout: fraction dropped in each block, twice.
+      zero_start: begin as the map to zero.
+      dtype: of the arithmetic.
+    """
+
+    out: int
+    width: int
+    depth: int
+    heads: int
+    dropout: float
+    zero_start: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"], *, train: bool
+    ) -> Float[Array, "batch time out"]:
+        x = nn.Dense(self.width, dtype=self.dtype)(x)
+        for _ in range(self.depth):
+            x = TransformerBlock(self.heads, self.dropout, self.dtype)(x, train=train)
+        x = nn.LayerNorm(dtype=self.dtype)(x)
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

@@ -1,0 +1,114 @@
+"""Convolutions on raw samples, at a rate that falls by strides and rises again.
+
+Source: Tagliasacchi et al., "SEANet: a multi-modal speech enhancement network", 2020, and Kumar et
+al., "High-fidelity audio compression with improved RVQGAN", 2023, with two changes: the rate is
+changed by reshape and dense layer (sub-pixel), which compiles to a matrix product, and weights are
+not normalised.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aejax.models.blocks import Conv1D, Dtype, from_blocks, last_layer, to_blocks
+
+_DILATIONS = (1, 3, 9)
+_KERNEL_SIZE = 7
+
+
+class Snake(nn.Module):
+    """``x + sin²(alpha x) / alpha``, one learnt alpha a channel.
+
+    Source: Ziyin, Hartwig and Ueda, "Neural networks fail to learn periodic functions and how to
+    fix it", 2020.
+    """
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"]
+    ) -> Float[Array, "batch time channels"]:
+        alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],)).astype(self.dtype)
+        alpha = alpha[None, None]
+        # Never through zero, wherever training takes it.
+        return x + jnp.square(jnp.sin(alpha * x)) * alpha / (jnp.square(alpha) + 1e-6)
+
+
+class ResidualUnits(nn.Module):
+    """Three times ``x + conv1(snake(conv7(snake(x))))``, dilated ever wider."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"]
+    ) -> Float[Array, "batch time channels"]:
+        channels = x.shape[-1]
+        for dilation in _DILATIONS:
+            y = Conv1D(channels, _KERNEL_SIZE, dilation, self.dtype)(Snake(self.dtype)(x))
+            x = x + nn.Dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
+        return x
+
+
+class WaveEncoder(nn.Module):
+    """Samples to blocks of ``prod(strides)`` samples, twice as many channels at each stride.
+
+    Attributes:
+      out: channels that come out.
+      strides: of the stages, the first at the rate of the samples.
+      width: channels at that rate.
+      dropout: fraction dropped before the last layer.
+      zero_start: begin as the map to zero.
+      dtype: of the arithmetic.
+    """
+
+    out: int
+    strides: tuple[int, ...]
+    width: int
+    dropout: float
+    zero_start: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch frames bins"], *, train: bool
+    ) -> Float[Array, "batch latent_frames out"]:
+        samples = x.reshape(x.shape[0], -1, 1)
+        x = Conv1D(self.width, _KERNEL_SIZE, dtype=self.dtype)(samples)
+        for stage, stride in enumerate(self.strides):
+            x = ResidualUnits(self.dtype)(x)
+            x = to_blocks(Snake(self.dtype)(x), stride)
+            # Three blocks wide: what lies at the edge of one is seen by the next.
+            x = Conv1D(self.width * 2 ** (stage + 1), 3, dtype=self.dtype)(x)
+        x = nn.Dropout(self.dropout, deterministic=not train)(Snake(self.dtype)(x))
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
+
+
+class WaveDecoder(nn.Module):
+    """The mirror of `WaveEncoder`; its samples come as frames of ``bins``.
+
+    Attributes: as there, and ``bins``, samples in a frame that is put out.
+    """
+
+    bins: int
+    strides: tuple[int, ...]
+    width: int
+    dropout: float
+    zero_start: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
+    ) -> Float[Array, "batch frames bins"]:
+        stages = len(self.strides)
+        x = Conv1D(self.width * 2**stages, _KERNEL_SIZE, dtype=self.dtype)(z)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        for stage in reversed(range(stages)):
+            channels, stride = self.width * 2**stage, self.strides[stage]
+            x = Conv1D(stride * channels, 3, dtype=self.dtype)(Snake(self.dtype)(x))
+            x = ResidualUnits(self.dtype)(from_blocks(x, stride))
+        x = Snake(self.dtype)(x)
+        samples = last_layer(1, zero_start=self.zero_start, dtype=self.dtype)(x)
+        return samples.reshape(z.shape[0], -1, self.bins)

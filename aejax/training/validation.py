@@ -1,0 +1,155 @@
+"""What a model does on the validation split: the same objective, and signs of collapse."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.errors import UserError
+from aejax.models import autoencoder
+from aejax.models.autoencoder import Variables
+from aejax.representation import Representation, valid_frames
+from aejax.training.losses import Objective, compare
+
+# As far on as any warm-up goes: a loss is not the lower for being early.
+_LATE = 2**30
+
+Sums = Mapping[str, Any]
+EvalStep = Callable[[Variables, dict[str, jax.Array]], Sums]
+
+# A latent whose mean varies less than this has nothing to say: Burda, Grosse and Salakhutdinov,
+# "Importance weighted autoencoders", 2016, section 5.2, call the others active.
+_LEAST_VARIANCE = {"vae": 1e-2}
+_CONSTANT = 1e-6
+
+
+class Validation(NamedTuple):
+    """What was found on the split.
+
+    Attributes:
+      loss: the whole objective, with the bottleneck's part at its full weight.
+      terms: of it, by name.
+      feature_rmse: in the features' unit.
+      variances: of each latent, ``[latent_dim]``.
+      code_counts: how often each code occurred, ``[codebooks, entries]``; None without codes.
+    """
+
+    loss: float
+    terms: dict[str, float]
+    feature_rmse: float
+    variances: np.ndarray
+    code_counts: np.ndarray | None
+
+
+def make_eval_step(
+    representation: Representation,
+    model: autoencoder.Autoencoder,
+    objective: Objective,
+    *,
+    downsampling: int,
+) -> EvalStep:
+    """Sums over a batch, as a pure function, to be compiled once."""
+    sizes = model.bottleneck.codebook_sizes
+
+    def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
+        audio, length = batch["audio"], batch["length"]
+        features = representation.analyse(audio)
+        mask = valid_frames(representation, length, features.shape[1], downsampling)
+        block_mask = mask[:, ::downsampling]
+        output = autoencoder.forward(model, variables, features, block_mask)
+        constants = variables["constants"]
+        compared = compare(output.features, features, mask, audio, length, constants)
+        terms = objective.terms(compared, constants) | output.losses
+        weights = model.bottleneck.weights(jnp.int32(_LATE))
+        frames = mask.sum().astype(jnp.float32)
+        there = block_mask.astype(jnp.float32)[..., None]
+        latents = output.latents * there
+        squared = jnp.square((output.features - features) * mask[..., None]).mean(-1).sum()
+        sums = {
+            "frames": frames,
+            "blocks": there.sum(),
+            "loss": objective.total(terms, weights) * frames,
+            "terms": {name: value * frames for name, value in terms.items()},
+            "squared_error": squared,
+            "latents": latents.sum((0, 1)),
+            "squared_latents": jnp.square(latents).sum((0, 1)),
+        }
+        if sizes:
+            codes = autoencoder.codes(model, variables, features)
+            sums["code_counts"] = count_codes(codes, block_mask, max(sizes))
+        return sums
+
+    return eval_step
+
+
+def count_codes(codes: jax.Array, mask: jax.Array, most: int) -> jax.Array:
+    """How often each code occurs in each codebook, ``[codebooks, most]``, of ``[batch,
+    latent_frames, codebooks]``, in the latent frames that count."""
+    weight = mask.reshape(-1).astype(jnp.float32)
+    codes = codes.reshape(-1, codes.shape[-1])
+    return jax.vmap(lambda column: jax.ops.segment_sum(weight, column, most))(codes.T)
+
+
+def validate(
+    eval_step: EvalStep,
+    variables: Variables,
+    batches: Iterable[Any],
+    place: Callable[[Any], dict[str, jax.Array]],
+) -> Validation:
+    """The sums of all batches, in float64 on the host, made into means.
+
+    Raises:
+      UserError: nothing of the split can be read any more.
+    """
+    total: Any = None
+    for batch in batches:
+        sums = jax.tree.map(
+            lambda x: np.asarray(x, np.float64), jax.device_get(eval_step(variables, place(batch)))
+        )
+        total = sums if total is None else jax.tree.map(np.add, total, sums)
+    if total is None or not total["frames"]:
+        raise UserError("no clip of the split can be read any more; put the audio back")
+    frames, blocks = total["frames"], total["blocks"]
+    means = total["latents"] / blocks
+    return Validation(
+        loss=float(total["loss"] / frames),
+        terms={name: float(value / frames) for name, value in total["terms"].items()},
+        feature_rmse=float(np.sqrt(total["squared_error"] / frames)),
+        variances=np.maximum(total["squared_latents"] / blocks - np.square(means), 0),
+        code_counts=total.get("code_counts"),
+    )
+
+
+def collapsed(found: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
+    """What has collapsed, a line each, with the key to change."""
+    lines = []
+    least = _LEAST_VARIANCE.get(bottleneck, _CONSTANT * max(float(found.variances.max()), 1e-12))
+    idle = np.flatnonzero(found.variances <= least)
+    if bottleneck == "vae" and len(idle) == len(found.variances):
+        lines.append(
+            "the KL divergence is at zero, no latent says anything: lower model.vae.kl_weight, or"
+            " raise model.vae.free_bits"
+        )
+    elif len(idle):
+        key = "model.vae.kl_weight" if bottleneck == "vae" else "model.latent_dim"
+        lines.append(f"{_listed('latent', idle)} constant on the validation split: lower {key}")
+    if found.code_counts is not None:
+        most = found.code_counts.max(1) / np.maximum(found.code_counts.sum(1), 1)
+        dead = np.flatnonzero(most > 0.999)
+        if len(dead):
+            key = "model.fsq.bound" if bottleneck == "fsq" else f"model.{bottleneck}.dead_share"
+            way = "lower" if bottleneck == "fsq" else "raise"
+            lines.append(
+                f"{_listed('codebook', dead)} down to one code out of {sizes[dead[0]]}: {way} {key}"
+            )
+    return lines
+
+
+def _listed(noun: str, indices: np.ndarray) -> str:
+    """ "latents 1, 2 and 9 more are": counted from 1, at most five by number."""
+    shown = ", ".join(str(index + 1) for index in indices[:5])
+    rest = f" and {len(indices) - 5} more" if len(indices) > 5 else ""
+    many = len(indices) > 1
+    return f"{noun}{'s' if many else ''} {shown}{rest} {'are' if many else 'is'}"
