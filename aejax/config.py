@@ -404,12 +404,12 @@ def _check_unused(config: ConfigDict) -> None:
                 )
     for full, value in flat.items():
         parts = full.split(".")
-        if parts[0] == "model" and len(parts) == 3 and value != usual[full]:
-            if parts[1] != config.model.bottleneck:
-                raise UserError(
-                    f"config.{full}={value!r} means nothing to"
-                    f" model.bottleneck={config.model.bottleneck}; leave it out"
-                )
+        of_bottleneck = parts[0] == "model" and len(parts) == 3
+        if of_bottleneck and value != usual[full] and parts[1] != config.model.bottleneck:
+            raise UserError(
+                f"config.{full}={value!r} means nothing to"
+                f" model.bottleneck={config.model.bottleneck}; leave it out"
+            )
     if config.train.optimizer == "sgd" and config.train.adam_b2 != usual["train.adam_b2"]:
         raise UserError("config.train.adam_b2 means nothing to train.optimizer=sgd; leave it out")
 

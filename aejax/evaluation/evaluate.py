@@ -121,13 +121,12 @@ class Evaluator:
             for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
                 np.add.at(whole, batch["clip"][there], part[there])
         total, audio_total = _something(total), _something(audio_total)
-        heard = np.concatenate(ratios)
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
             feature_rmse=metrics.rmse(total),
             audio_log_mel_rmse_db=metrics.rmse(audio_total),
-            si_sdr_db=float(heard.mean(dtype=np.float64)) if len(heard) else None,
+            si_sdr_db=self._si_sdr_db(np.concatenate(ratios)),
             explained_variance=metrics.explained_variance(total),
         )
         if codec.codes is not None:
@@ -152,6 +151,12 @@ class Evaluator:
                 downsampling=self.downsampling,
             ),
         )
+
+    def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
+        """The mean over windows with any sound; None where the phase is made up anyway."""
+        if not len(ratios) or not self.representation.exact:
+            return None
+        return float(ratios.mean(dtype=np.float64))
 
     def _count(
         self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: Codec

@@ -265,9 +265,11 @@ def forward(
     features: Float[Array, "batch frames bins"],
     mask: Mask,
     *,
-    key: jax.Array | None = None,
+    train: bool,
+    key: jax.Array | None,
 ) -> Output:
-    """Features through the latents and back; with a key, as in training."""
+    """Features through the latents and back; with a key, through random ones, where the bottleneck
+    makes them so; with ``train``, with dropout too, and codebooks that move."""
     rngs = {}
     if key is not None:
         dropout_key, latents_key = jax.random.split(key)
@@ -276,7 +278,7 @@ def forward(
         variables,
         features,
         mask,
-        train=key is not None,
+        train=train,
         rngs=rngs,
         mutable=["losses", "codebooks"],
     )

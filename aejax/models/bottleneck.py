@@ -48,6 +48,12 @@ class Bottleneck(nn.Module):
         """Of the codes that stand for a latent frame; none where latents are real numbers."""
         return ()
 
+    @property
+    def random(self) -> bool:
+        """Whether what is learnt from is random latents, where a key for "latents" is given; in
+        use, without a key, they never are."""
+        return False
+
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
         """By name, how much of each sown loss counts at a step."""
         del step
@@ -79,7 +85,7 @@ class Tanh(Bottleneck):
 
 
 class Noise(Tanh):
-    """Bounded latents with Gaussian noise added in training, so that no number can carry more than
+    """Bounded latents with Gaussian noise added in learning, so that no number can carry more than
     its signal-to-noise ratio lets through. The bound keeps the encoder from drowning the noise.
 
     Attributes:
@@ -88,9 +94,14 @@ class Noise(Tanh):
 
     level: float
 
+    @property
+    def random(self) -> bool:
+        """Noise is added."""
+        return True
+
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
         z = super().__call__(z, mask, train=train)
-        if not train:
+        if not self.has_rng("latents"):
             return z
         return z + self.level * jax.random.normal(self.make_rng("latents"), z.shape, z.dtype)
 
@@ -100,7 +111,7 @@ _FIRST_LOG_VARIANCE = -4.0
 
 
 class VAE(Bottleneck):
-    """Gaussian latents, sampled in training, their mean in use.
+    """Gaussian latents, sampled in learning, their mean in use.
 
     Source: Kingma and Welling, "Auto-encoding variational Bayes", 2014; free bits from Kingma et
     al., "Improved variational inference with inverse autoregressive flow", 2016, appendix C.8.
@@ -116,6 +127,11 @@ class VAE(Bottleneck):
     free_bits: float
 
     @property
+    def random(self) -> bool:
+        """Latents are sampled."""
+        return True
+
+    @property
     def channels(self) -> int:
         """Means and logarithms of variances."""
         return 2 * self.latent_dim
@@ -128,12 +144,13 @@ class VAE(Bottleneck):
     def __call__(
         self, z: Float[Array, "batch latent_frames channels"], mask: Mask, *, train: bool
     ) -> Latents:
+        del train
         mean, log_variance = jnp.split(z, 2, axis=-1)
         log_variance = jnp.clip(log_variance + _FIRST_LOG_VARIANCE, -20.0, 10.0)
         nats = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
         nats = masked_mean(nats, mask)
         self.add_loss("kl", jnp.maximum(nats, self.free_bits * math.log(2)).mean())
-        if not train:
+        if not self.has_rng("latents"):
             return mean
         noise = jax.random.normal(self.make_rng("latents"), mean.shape, mean.dtype)
         return mean + jnp.exp(log_variance / 2) * noise
@@ -147,9 +164,14 @@ class Ordered(Bottleneck):
     Source: Rippel, Gelbart and Adams, "Learning ordered representations with nested dropout", 2014.
     """
 
+    @property
+    def random(self) -> bool:
+        """A random number of latents is kept."""
+        return True
+
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
-        del mask
-        if not train:
+        del mask, train
+        if not self.has_rng("latents"):
             return z
         place = jax.random.uniform(self.make_rng("latents"), (z.shape[0], 1, 1))
         kept = jnp.exp(place * math.log(self.latent_dim + 1))  # from 1 to latent_dim + 1

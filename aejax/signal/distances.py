@@ -69,7 +69,6 @@ def multi_resolution_stft(
         the audio.
     """
     both = _pair(estimate, reference)
-    check_level("floor", floor)
     if not n_ffts:
         raise ValueError("n_ffts must name at least one size")
     if not 0 < hop_fraction <= 1:
@@ -139,7 +138,7 @@ def multi_scale_mel(
       estimate, reference: audio.
       sample_rate: Hz.
       n_ffts: samples of each transform and of its window.
-      n_mels: bands for each of them.
+      n_mels: bands for each of them; the default fills all of them up to 96 kHz.
       floor: band magnitude that counts as silence, 1 being a full-scale sine in the middle of a
         bin, before the triangles weigh it; -100 dB by default. What lies below gets no gradient.
 

@@ -69,7 +69,7 @@ def make_train_step(
         def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
             variables = {**state.variables, "params": params}
             output = autoencoder.forward(
-                model, variables, seen, mask[:, ::downsampling], key=model_key
+                model, variables, seen, mask[:, ::downsampling], train=True, key=model_key
             )
             compared = compare(output.features, features, mask, audio, length, constants)
             terms = objective.terms(compared, constants) | output.losses

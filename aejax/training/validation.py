@@ -58,10 +58,18 @@ def make_eval_step(
         features = representation.analyse(audio)
         mask = valid_frames(representation, length, features.shape[1], downsampling)
         block_mask = mask[:, ::downsampling]
-        output = autoencoder.forward(model, variables, features, block_mask)
+        output = learnt = autoencoder.forward(
+            model, variables, features, block_mask, train=False, key=None
+        )
+        if model.bottleneck.random:
+            # The same key each time, so that validations differ by the variables alone.
+            key = jax.random.key(0)
+            learnt = autoencoder.forward(
+                model, variables, features, block_mask, train=False, key=key
+            )
         constants = variables["constants"]
-        compared = compare(output.features, features, mask, audio, length, constants)
-        terms = objective.terms(compared, constants) | output.losses
+        compared = compare(learnt.features, features, mask, audio, length, constants)
+        terms = objective.terms(compared, constants) | learnt.losses
         weights = model.bottleneck.weights(jnp.int32(_LATE))
         frames = mask.sum().astype(jnp.float32)
         there = block_mask.astype(jnp.float32)[..., None]
