@@ -214,7 +214,7 @@ class ComplexSpectrogram(_Hopped):
 
 
 def _radial(
-    parts: Float[Array, "2 *batch frames bins"], power: float
+    parts: Float[Array, "parts *batch frames bins"], power: float
 ) -> Float[Array, "1 *batch frames bins"]:
     """What parts are multiplied by for their magnitude to be raised to a power; finite, and with
     finite gradients, at 0."""

@@ -15,6 +15,7 @@ import soundfile
 jaxtyping.install_import_hook("aejax", "typechecker.check")
 
 from aejax import config as config_module  # noqa: E402  the hook must come first
+from aejax.config import ENCODERS, REPRESENTATIONS  # noqa: E402
 from aejax.data import folder  # noqa: E402
 from aejax.data.corpus import Settings  # noqa: E402
 
@@ -30,8 +31,19 @@ def shrink(config):
     config.data.synthetic.clips = 40
     config.data.synthetic.seconds = 1.0
     config.data.excerpt_seconds = 0.5
-    config.representation.griffin_lim_iterations = 2
-    config.model.width = min(config.model.width, 32)
+    if "griffin_lim_iterations" in REPRESENTATIONS[config.representation.name]:
+        config.representation.griffin_lim_iterations = 2
+    if config.model.encoder == "wave_conv":
+        config.model.width = 4
+    elif "width" in ENCODERS[config.model.encoder]:
+        config.model.width = min(config.model.width, 32)
+    if "depth" in ENCODERS[config.model.encoder]:
+        config.model.depth = min(config.model.depth, 2)
+    if config.model.bottleneck == "rvq":
+        config.model.rvq.update(codebook_size=16, num_quantizers=4)
+        config.evaluate.cuts = (2,)
+    if config.model.bottleneck == "ordered":
+        config.evaluate.cuts = (1, 4)
     config.model.latent_dim = 8
     config.train.batch_size = 8
     config.train.steps = 6

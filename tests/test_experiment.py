@@ -10,6 +10,7 @@ import soundfile
 from conftest import REPOSITORY, shrink
 from jax.experimental.compilation_cache import compilation_cache
 
+from aejax import config as config_module
 from aejax import experiment, fit
 from aejax.data.packing import pack
 from aejax.errors import UserError
@@ -19,10 +20,16 @@ from aejax.training import step as step_module
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
 UNITS = {
     "latent_floats_per_second",
-    "log_mel_rmse_db",
+    "feature_rmse",
     "audio_log_mel_rmse_db",
+    "si_sdr_db",
     "explained_variance",
+    "bits_per_second",
+    "codebook_utilisation",
+    "perplexity",
+    "bitrate_efficiency",
     "gain_over_pca_db",
+    "audio_gain_over_pca_db",
 }
 
 
@@ -44,19 +51,33 @@ def _compiled_once(tmp_path_factory):
 def test_every_experiment_runs(path, tmp_path, capsys):
     config = shrink(runpy.run_path(str(path))["get_config"]())
     rows = experiment.run(config, tmp_path / "run")
-    assert [row.name for row in rows] == ["representation only", "pca", path.stem]
+    names = [row.name for row in rows]
+    assert names[:2] == ["representation only", "pca"]
+    sees_more = config.model.encoder not in ("linear", "mlp")
+    assert ("pca_context" in names) == sees_more
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["rows"][0]) == {"name"} | UNITS
     assert set(results["units"]) == UNITS
-    ceiling, pca, model = results["rows"]
-    assert ceiling["log_mel_rmse_db"] == 0
+    ceiling, pca, model = (results["rows"][names.index(name)] for name in (*names[:2], path.stem))
+    assert ceiling["feature_rmse"] == 0
     assert ceiling["explained_variance"] == 1
     assert ceiling["gain_over_pca_db"] is None
     assert pca["gain_over_pca_db"] == 0
-    assert model["latent_floats_per_second"] == pca["latent_floats_per_second"] == 62.5
+    rates = {row["name"]: row["latent_floats_per_second"] for row in results["rows"]}
+    assert rates[path.stem] == rates["pca"] > 0
     for row in (pca, model):
-        assert 0 < row["log_mel_rmse_db"] < 40
+        assert row["feature_rmse"] > 0
         assert row["audio_log_mel_rmse_db"] > 0
+    exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct")
+    assert (model["si_sdr_db"] is not None) == exact
+    quantized = config.model.bottleneck in config_module.QUANTIZED
+    assert (model["bits_per_second"] is not None) == quantized
+    if quantized:
+        assert 0 < model["bitrate_efficiency"] <= 1
+        assert 0 < model["codebook_utilisation"] <= 1
+    for kept in config.evaluate.cuts:
+        what = "codebooks" if config.model.bottleneck == "rvq" else "latents"
+        assert f"{path.stem}, {kept} {what}" in names
     names = {file.name for file in (tmp_path / "run" / "audio").iterdir()}
     assert len(names) == 2 * 4
     audio, rate = soundfile.read(next((tmp_path / "run" / "audio").glob(f"*{path.stem}.wav")))
@@ -66,9 +87,9 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     assert list((tmp_path / "run").glob("events.*"))
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").open()]
     assert [line["step"] for line in lines if "loss/total" in line] == [1, 2, 3, 4, 5, 6]
-    assert [line["step"] for line in lines if "validation/log_mel_rmse_db" in line] == [0, 3, 6]
+    assert [line["step"] for line in lines if "validation/loss" in line] == [0, 3, 6]
     assert not list((tmp_path / "run").glob("*part*"))
-    order = ["device:", "corpus:", "compiled", "latent floats/s", "results:"]
+    order = ["device:", "corpus:", "compiled", "floats/s", "results:"]
     printed = capsys.readouterr().out
     places = [printed.index(word) for word in order]
     assert places == sorted(places)
@@ -103,26 +124,29 @@ def test_never_worse_than_pca_on_validation(small_config, tmp_path):
     gains = {x["step"]: x[name] for x in lines if name in x}
     assert gains[0] == pytest.approx(0, abs=1e-4)
     assert gains[6] < -0.1
-    assert results["best_step"] == 0
-    assert rows[2].gain_over_pca_db == pytest.approx(0, abs=1e-4)
+    assert results["best"]["raw"]["step"] == 0
+    assert rows[-1].gain_over_pca_db == pytest.approx(0, abs=1e-4)
 
 
 def test_the_table_is_aligned():
-    row = {
+    row = dict.fromkeys(UNITS) | {
         "name": "mel_conv",
         "latent_floats_per_second": 250.0,
-        "log_mel_rmse_db": 3.25,
+        "feature_rmse": 3.25,
         "audio_log_mel_rmse_db": 4.0,
         "explained_variance": 0.95,
         "gain_over_pca_db": 1.5,
     }
-    ceiling = dict.fromkeys(row) | {"name": "representation only", "log_mel_rmse_db": 0.0}
+    ceiling = dict.fromkeys(row) | {"name": "representation only", "feature_rmse": 0.0}
     ceiling |= {"audio_log_mel_rmse_db": 2.0, "explained_variance": 1.0}
     pca = row | {"name": "pca", "gain_over_pca_db": 0.0}
-    lines = results_table([ceiling, pca, row]).splitlines()
+    lines = results_table([ceiling, pca, row], "dB").splitlines()
     assert len({len(line) for line in lines[2:]}) == 1
-    assert lines[2].split() == ["representation", "only", "–", "0", "2.000", "1", "–"]
-    assert lines[4].split() == ["mel_conv", "250", "3.250", "4.000", "0.9500", "+1.50"]
+    assert lines[1].split()[:4] == ["floats/s", "RMSE", "(dB)", "variance"]
+    assert lines[2].split() == ["representation", "only", "–", "0", "1", "–", "2.000"]
+    assert lines[4].split() == ["mel_conv", "250", "3.25", "0.9500", "+1.50", "4.000"]
+    coded = row | {"bits_per_second": 750.0, "codebook_utilisation": 0.5, "perplexity": 6.0}
+    assert "750" in results_table([coded], "1").splitlines()[2].split()
 
 
 def test_a_folder_of_audio(small_config, audio_folder, tmp_path, capsys):
@@ -131,7 +155,7 @@ def test_a_folder_of_audio(small_config, audio_folder, tmp_path, capsys):
     small_config.data.split_by = "folder"
     small_config.train.steps = 2
     rows = experiment.run(small_config, tmp_path / "run")
-    assert rows[1].log_mel_rmse_db > 0
+    assert rows[1].feature_rmse > 0
     printed = capsys.readouterr().out
     assert "a/broken.wav: unreadable" in printed
     assert "3 at 44100 Hz" in printed
@@ -204,7 +228,7 @@ def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, 
     then, lines, said = again()
     assert then != rows
     assert [json.loads(line)["name"] for line in lines.splitlines()] == test
-    assert json.loads(lines.splitlines()[0])["log_mel_rmse_db"]["pca"] is None
+    assert json.loads(lines.splitlines()[0])["feature_rmse"]["pca"] is None
     assert lines.splitlines()[1:] == first.splitlines()[1:]
     assert said.count(f"warning: {test[0]}: cannot be opened") == 1
 
@@ -285,7 +309,7 @@ def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config
     gains = [x[name] for x in lines if name in x]
     assert gains[0] < -1
     assert -0.1 < gains[-1] < 0.01
-    assert -0.1 < rows[2].gain_over_pca_db < 0.01
+    assert -0.1 < rows[-1].gain_over_pca_db < 0.01
 
 
 def test_stereo_has_its_own_features_and_sounds(small_config, audio_folder, tmp_path):
@@ -358,10 +382,10 @@ def test_labels_go_into_the_results(small_config, audio_folder, tmp_path):
             of_it = [line for line in lines if line["labels"].get(label) == value]
             assert found["clips"] == len(of_it) > 0
             # All clips are of one length, so that the mean of squares is that of theirs.
-            squares = [line["log_mel_rmse_db"]["pca"] ** 2 for line in of_it]
-            assert found["log_mel_rmse_db"]["pca"] == pytest.approx(np.sqrt(np.mean(squares)))
-    squares = [line["log_mel_rmse_db"]["pca"] ** 2 for line in lines]
-    assert np.sqrt(np.mean(squares)) == pytest.approx(rows[1].log_mel_rmse_db, rel=1e-5)
+            squares = [line["feature_rmse"]["pca"] ** 2 for line in of_it]
+            assert found["feature_rmse"]["pca"] == pytest.approx(np.sqrt(np.mean(squares)))
+    squares = [line["feature_rmse"]["pca"] ** 2 for line in lines]
+    assert np.sqrt(np.mean(squares)) == pytest.approx(rows[1].feature_rmse, rel=1e-5)
 
 
 def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, tmp_path, capfd):
@@ -382,7 +406,7 @@ def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fit, "compile_step", compile_and_delete)
         rows = experiment.run(small_config, tmp_path / "run")
-    assert rows[2].log_mel_rmse_db > 0
+    assert rows[-1].feature_rmse > 0
     said = capfd.readouterr().err
     for name in gone:
         assert f"{name}: cannot be opened: No such file or directory" in said

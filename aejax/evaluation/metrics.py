@@ -92,11 +92,6 @@ def gain_db(rmse: float, reference_rmse: float) -> float | None:
     return float(20 * np.log10(reference_rmse / rmse))
 
 
-def latent_floats_per_second(frame_rate: float, downsampling: int, latent_dim: int) -> float:
-    """Latent floats per second: the numbers that stand for a second of sound."""
-    return frame_rate / downsampling * latent_dim
-
-
 def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dict[str, float]:
     """What codes cost and how well they are used.
 

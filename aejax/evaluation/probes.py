@@ -247,8 +247,9 @@ def _accuracy(
 def _r_squared(
     x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> tuple[float, bool]:
-    """Of ridge regression, its penalty chosen by leaving out clips of ``train``: ``1 - sum (y - ŷ)² / sum (y - mean y)²`` over the test
-    clips, ``sklearn.metrics.r2_score``; its fit has a closed form."""
+    """Of ridge regression, its penalty chosen by leaving out clips of ``train``, as
+    ``1 - sum (y - ŷ)² / sum (y - mean y)²`` over the test clips (``sklearn.metrics.r2_score``);
+    its fit has a closed form."""
     from sklearn.linear_model import RidgeCV
 
     # float64: thousands of bins that say nearly the same are too close to singular for float32.

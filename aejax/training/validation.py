@@ -74,7 +74,7 @@ def make_eval_step(
         frames = mask.sum().astype(jnp.float32)
         there = block_mask.astype(jnp.float32)[..., None]
         latents = output.latents * there
-        squared = jnp.square((output.features - features) * mask[..., None]).mean(-1).sum()
+        squared = jnp.where(mask, jnp.square(output.features - features).mean(-1), 0.0).sum()
         sums = {
             "frames": frames,
             "blocks": there.sum(),

@@ -20,8 +20,9 @@ def snapshot(value):
     state = TrainState(
         step=jnp.int32(value),
         params={"b": {"w": jnp.full((2, 3), value, jnp.float32)}, "a": jnp.float32(value)},
-        constants={"mean": jnp.zeros(4)},
+        collections={"constants": {"mean": jnp.zeros(4)}},
         opt_state=(jnp.int32(value), (), {"m": jnp.ones(2)}),
+        ema={"b": {"w": jnp.ones((2, 3))}, "a": jnp.float32(-value)},
         key=jax.random.key_data(jax.random.key(value)),
     )
     return loop.first_snapshot(state)

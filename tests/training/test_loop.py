@@ -18,7 +18,8 @@ def descend(state, batch):
     new = TrainState(
         step=state.step + 1,
         params={"w": state.params["w"] + 1},
-        constants=state.constants,
+        collections={},
+        ema=None,
         opt_state=state.opt_state,
         key=state.key,
     )
@@ -27,9 +28,19 @@ def descend(state, batch):
 
 def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_put, **hooks):
     state = TrainState(
-        step=jnp.int32(0), params={"w": jnp.float32(0)}, constants={}, opt_state=(), key=None
+        step=jnp.int32(0),
+        params={"w": jnp.float32(0)},
+        collections={},
+        opt_state=(),
+        ema=None,
+        key=None,
     )
     batches = ({"loss": np.float32(x), "clip": np.asarray([i])} for i, x in enumerate(losses))
+
+    def validate(state):
+        loss = validation(float(state.params["w"]))
+        return {"validation/loss": loss}, dict.fromkeys(state.candidates, loss)
+
     saved, logged, seen = hooks.get("saved", []), [], []
     snapshot = loop.train(
         loop.first_snapshot(state),
@@ -37,9 +48,7 @@ def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_
         batches,
         schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),
         place=place,
-        validate=lambda variables: {
-            "validation/log_mel_rmse_db": validation(float(variables["params"]["w"]))
-        },
+        validate=validate,
         save=lambda snapshot: saved.append(int(snapshot.state.step)),
         log=lambda step, scalars: logged.append((step, scalars)),
         progress=lambda step, scalars: seen.append((step, scalars)),
@@ -50,11 +59,11 @@ def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_
 
 def test_the_best_by_validation_is_kept_and_every_validation_is_saved():
     snapshot, saved, logged, seen = run(itertools.count())
-    assert int(snapshot.best_step) == 4
-    assert float(snapshot.best_params["w"]) == 4
+    assert int(snapshot.best["raw"].step) == 4
+    assert float(snapshot.best["raw"].variables["params"]["w"]) == 4
     assert float(snapshot.state.params["w"]) == 6
     assert saved == [0, 2, 4, 6]
-    assert [step for step, x in logged if "validation/log_mel_rmse_db" in x] == [0, 2, 4, 6]
+    assert [step for step, x in logged if "validation/loss" in x] == [0, 2, 4, 6]
     assert [step for step, x in logged if "loss/total" in x] == [2, 4, 6]
     assert seen == [(k + 1, {"loss/total": float(k)}) for k in range(6)]
 

@@ -7,7 +7,7 @@ from aejax import representation as representations
 from aejax.models import autoencoder
 from aejax.training import state as states
 from aejax.training.augmentation import Augmentation
-from aejax.training.losses import masked_mean_square
+from aejax.training.losses import Objective, masked_mean
 from aejax.training.step import make_train_step
 
 # Without mixing, so that rows do not depend on each other.
@@ -23,7 +23,13 @@ def parts(small_config):
     variables = autoencoder.standardise(variables, np.full(80, -40.0), np.asarray(15.0))
     state = states.create(variables, tx, jax.random.key(1))
     step = make_train_step(
-        representation, model, tx, samples=3840, downsampling=8, augmentation=AUGMENTATION
+        representation,
+        model,
+        tx,
+        Objective({"l2": 1.0}, representation, 16000),
+        samples=3840,
+        downsampling=8,
+        augmentation=AUGMENTATION,
     )
     return representation, state, step
 
@@ -53,13 +59,13 @@ def test_golden_step(parts, batch):
 GOLDEN = (
     {
         "gradient_norm": 30.3992,
-        "loss/features": 4.07702,
+        "loss/l2": 4.07702,
         "loss/total": 4.07702,
         "parameter_norm": 33.9614,
     },
     {
         "gradient_norm": 29.3352,
-        "loss/features": 3.89397,
+        "loss/l2": 3.89397,
         "loss/total": 3.89397,
         "parameter_norm": 33.9558,
     },
@@ -84,10 +90,10 @@ def test_the_blocks_that_a_clip_reaches_into_count(parts):
     assert mask[1].tolist() == [True] * 8 + [False] * 8
 
 
-def test_masked_mean_square_in_closed_form():
-    error = jnp.asarray([[[1.0, 3.0], [5.0, 7.0]]])
-    assert float(masked_mean_square(error, jnp.asarray([[True, False]]))) == 5.0
-    assert float(masked_mean_square(error, jnp.asarray([[False, False]]))) == 0.0
+def test_masked_mean_in_closed_form():
+    values = jnp.asarray([[[1.0, 3.0], [5.0, 7.0]]])
+    assert float(masked_mean(values, jnp.asarray([[True, False]]))) == 2.0
+    assert float(masked_mean(values, jnp.asarray([[False, False]]))) == 0.0
 
 
 def test_the_learning_rate_warms_up_and_comes_down(small_config):

@@ -1,0 +1,22 @@
+"""A convolutional autoencoder of complex spectrograms, which keep the phase.
+
+python -m aejax.main --config=experiments/complex_conv.py
+
+Real and imaginary parts, magnitudes compressed; the way back to audio is exact, so SI-SDR means
+something, and losses of audio can be added (``--config.loss.multi_scale_mel.weight=0.1``).
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "complex_conv"
+    config.representation.name = "complex_spectrogram"
+    config.representation.n_fft = 512
+    config.model.downsampling = 2
+    config.model.latent_dim = 64
+    config.augment.polarity_probability = 0.5
+    return config

@@ -1,0 +1,20 @@
+"""A convolutional autoencoder of MDCT coefficients: as many numbers as samples, none redundant.
+
+python -m aejax.main --config=experiments/mdct_conv.py
+
+The way back to audio is exact. Signs, which carry the phase, are what makes it hard.
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mdct_conv"
+    config.representation.name = "mdct"
+    config.model.downsampling = 2
+    config.model.latent_dim = 64
+    config.augment.polarity_probability = 0.5
+    return config

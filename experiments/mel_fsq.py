@@ -1,0 +1,31 @@
+"""Each latent rounded to one of 8 levels: log-mel spectrograms at 750 bit/s.
+
+python -m aejax.main --config=experiments/mel_fsq.py
+
+The rate is latent frames per second x model.latent_dim x log2(levels). ``sweep()`` goes from
+0.5 to 8 kbit/s.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_fsq"
+    config.model.bottleneck = "fsq"
+    return config
+
+
+def sweep() -> Iterator[dict[str, Any]]:
+    # At 7.8 latent frames a second; 3 bits a latent up to 3 kbit/s, 4 at the last.
+    for latents, levels in ((22, 8), (43, 8), (86, 8), (128, 8), (256, 16)):
+        yield {
+            "name": f"mel_fsq_{latents}_{levels}",
+            "model.latent_dim": latents,
+            "model.fsq.levels": (levels,),
+        }

@@ -1,0 +1,19 @@
+"""An LSTM over the frames of a log-mel spectrogram, beginning at PCA.
+
+python -m aejax.main --config=experiments/mel_lstm.py
+
+Its encoder has heard all that came before, its decoder too. One layer each way.
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_lstm"
+    config.model.encoder = "lstm"
+    config.model.width = 256
+    config.model.depth = 1
+    return config

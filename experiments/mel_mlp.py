@@ -1,0 +1,28 @@
+"""Dense layers over each block of a log-mel spectrogram by itself, beginning at PCA.
+
+python -m aejax.main --config=experiments/mel_mlp.py
+
+What non-linearity alone gains over PCA: like PCA, and unlike mel_conv, it sees one block of 8
+frames at a time. ``sweep()`` goes from shallow to deep.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_mlp"
+    config.model.encoder = "mlp"
+    config.model.width = 512
+    config.model.depth = 3
+    return config
+
+
+def sweep() -> Iterator[dict[str, Any]]:
+    for depth in (1, 2, 3, 5):
+        yield {"name": f"mel_mlp_{depth}", "model.depth": depth}

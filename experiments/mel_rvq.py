@@ -1,0 +1,21 @@
+"""Residual vector quantisation of log-mel spectrograms, from 0.6 to 7.5 kbit/s by one model.
+
+python -m aejax.main --config=experiments/mel_rvq.py
+
+Each latent frame of 2 frames becomes up to 24 codes of 10 bits; quantiser dropout makes the first
+codes useful without the others. The table has a row for each cut.
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_rvq"
+    config.model.bottleneck = "rvq"
+    config.model.downsampling = 2
+    config.model.rvq.num_quantizers = 24
+    config.evaluate.cuts = (2, 4, 8, 16)
+    return config

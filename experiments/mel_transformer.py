@@ -1,0 +1,19 @@
+"""A transformer over blocks of a log-mel spectrogram, beginning at PCA.
+
+python -m aejax.main --config=experiments/mel_transformer.py
+
+Each block of 8 frames is a token and sees all others of its excerpt.
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "mel_transformer"
+    config.model.encoder = "transformer"
+    config.model.width = 256
+    config.model.depth = 4
+    return config

@@ -1,0 +1,25 @@
+"""Strided convolutions on raw samples, as SEANet and DAC have them, beginning at PCA.
+
+python -m aejax.main --config=experiments/wave_conv.py
+
+Snake activations, sub-pixel up-sampling. Learns from samples and from their spectra at once.
+"""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "wave_conv"
+    config.representation.name = "waveform"
+    config.representation.hop_length = 64
+    config.model.encoder = "wave_conv"
+    config.model.downsampling = 4
+    config.model.latent_dim = 32
+    config.model.width = 16
+    config.model.strides = (4, 8, 8)
+    config.loss.multi_scale_mel.weight = 0.1
+    config.augment.polarity_probability = 0.5
+    return config
