@@ -176,7 +176,7 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(small_config, tmp
 
 def test_a_finished_run_reprints_its_table(small_config, tmp_path, capsys):
     rows = experiment.run(small_config, tmp_path / "run")
-    table = results_table([vars(row) for row in rows])
+    table = results_table([vars(row) for row in rows], "dB")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
     capsys.readouterr()
     assert experiment.run(small_config, tmp_path / "run") == rows
@@ -268,14 +268,14 @@ def test_a_kill_before_the_first_file_is_whole_does_no_harm(small_config, tmp_pa
     small_config.train.steps = 1
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json.part").write_text("{")
-    assert len(experiment.run(small_config, tmp_path / "run")) == 3
+    assert len(experiment.run(small_config, tmp_path / "run")) == 4
 
 
 def test_one_frame_blocks_and_tiny_excerpts_work(small_config, tmp_path):
     small_config.model.downsampling = 1
     small_config.data.excerpt_seconds = 0.02
     small_config.train.steps = 1
-    assert len(experiment.run(small_config, tmp_path / "run")) == 3
+    assert len(experiment.run(small_config, tmp_path / "run")) == 4
 
 
 def test_silence_gives_no_number_that_is_not_one(small_config, tmp_path):
@@ -294,7 +294,9 @@ def test_silence_gives_no_number_that_is_not_one(small_config, tmp_path):
 def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config, tmp_path):
     small_config.data.synthetic.clips = 200
     small_config.augment.speed = (1.0, 1.0)
+    network = config_module.default().model  # what means nothing to a linear encoder as it was
     small_config.model.update(encoder="linear", latent_dim=2, downsampling=2, pca_start=False)
+    small_config.model.update(width=network.width, depth=network.depth)
     small_config.train.update(
         batch_size=32,
         steps=600,

@@ -1,0 +1,254 @@
+"""The train step of every experiment; and, of four of them, against a PyTorch twin.
+
+    pip install -e '.[bench]' && python benchmarks/models.py
+    python benchmarks/models.py --experiments mel_conv mel_lstm --rounds 30
+
+First a table: parameters, milliseconds a step, what the compiled step takes of memory (from its
+own analysis) and how long it took to compile, from a cold start. Then the twins (twins.py): same
+layers, weights, batch and transforms, learning from the mean square of the features. Before
+anything is timed aejax's weights are copied and both must give the same reconstruction; then both
+run in turns, and medians of the ratios of each turn are printed, for PyTorch eager and compiled
+(`torch.compile`). Above 1 aejax is faster. With a CUDA device both run on it. The change of speed,
+which the twins do not have, is off for that.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import runpy
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+import twins
+
+from aejax import representation as representations
+from aejax.fit import augmentation
+from aejax.models import autoencoder
+from aejax.training import state as states
+from aejax.training.losses import Objective
+from aejax.training.step import make_train_step
+
+EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
+NAMES = [path.stem for path in sorted(EXPERIMENTS.glob("*_*.py"))]
+TWINS = ("mel_conv", "mel_lstm", "mel_transformer", "wave_conv")
+# Of matrix products, per second, of the cards this was run on.
+PEAK_FLOPS = {"NVIDIA H100 80GB HBM3": 67e12, "NVIDIA H200": 67e12}
+
+
+@dataclasses.dataclass
+class Step:
+    """A compiled train step, and what to run it on."""
+
+    run: Callable[[int], None]
+    reconstruct: Callable[[Any], Any]
+    params: Any
+    batch: dict[str, np.ndarray]
+    mean: np.ndarray
+    scale: np.ndarray
+    bins: int
+    compile_seconds: float
+    memory: int
+    flops: float
+
+    @property
+    def parameters(self) -> int:
+        return sum(x.size for x in jax.tree.leaves(self.params))
+
+
+def load(name):
+    return runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"]()
+
+
+def build(config, weights):
+    """aejax's step as a run compiles it, on noise."""
+    representation = representations.from_config(config)
+    dtype = jnp.dtype(config.train.dtype)
+    model = autoencoder.from_config(config.model, representation.bins, dtype)
+    tx = states.optimiser(config.train)
+    mean, scale = np.full(representation.bins, -40.0), np.asarray(15.0)
+    if representation.exact:
+        mean, scale = np.zeros(representation.bins), np.asarray(0.1)
+    downsampling = config.model.downsampling
+    variables = autoencoder.init(model, jax.random.key(0), downsampling)
+    variables = autoencoder.standardise(variables, mean, scale)
+    amount = augmentation(config)
+    latent_frames = int(config.data.excerpt_seconds * representation.frame_rate / downsampling)
+    samples = representation.samples(latent_frames * downsampling)
+    step = make_train_step(
+        representation,
+        model,
+        tx,
+        Objective(weights, representation, config.data.sample_rate),
+        samples=samples,
+        downsampling=downsampling,
+        augmentation=amount,
+        ema_decay=config.train.ema_decay,
+    )
+    rows = config.train.batch_size
+    rng = np.random.default_rng(0)
+    batch = {
+        "audio": (0.1 * rng.standard_normal((rows, amount.span(samples)))).astype(np.float32),
+        "length": np.full(rows, amount.span(samples), np.int32),
+        "place": np.zeros(rows, np.float32),
+    }
+    params = jax.device_get(variables["params"])  # the state itself is given away
+    state = states.create(variables, tx, jax.random.key(1))
+    begin = time.perf_counter()
+    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    seconds = time.perf_counter() - begin
+    memory = compiled.memory_analysis()
+
+    def run(steps):
+        nonlocal state
+        for _ in range(steps):
+            state, metrics = compiled(state, jax.device_put(batch))
+        jax.block_until_ready((state, metrics))
+
+    def reconstruct(audio):
+        features = representation.analyse(audio)
+        frames = features.shape[1] // downsampling * downsampling
+        given = {**variables, "params": params}
+        latents = autoencoder.encode(model, given, features[:, :frames])
+        return autoencoder.decode(model, given, latents)
+
+    return Step(
+        run=run,
+        reconstruct=reconstruct,
+        params=params,
+        batch=batch,
+        mean=mean,
+        scale=scale,
+        bins=representation.bins,
+        compile_seconds=seconds,
+        memory=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+        flops=compiled.cost_analysis().get("flops", float("nan")),
+    )
+
+
+def weights_of(config):
+    return {name: loss.weight for name, loss in config.loss.items() if loss.weight}
+
+
+def build_torch(config, twin, audio, length, compiled):
+    module = torch.compile(twin) if compiled else twin
+    decay = [p for p in twin.parameters() if p.ndim > 1]
+    plain = [p for p in twin.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": decay, "weight_decay": config.train.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=1e-4,
+        betas=(0.9, config.train.adam_b2),
+        fused=True,
+    )
+
+    def run(steps):
+        for _ in range(steps):
+            optimiser.zero_grad(set_to_none=True)
+            module(audio, length).backward()
+            torch.nn.utils.clip_grad_norm_(twin.parameters(), config.train.clip_norm)
+            optimiser.step()
+        if audio.is_cuda:
+            torch.cuda.synchronize()
+
+    begin = time.perf_counter()
+    run(1)
+    if compiled:
+        print(f"  torch.compile: first step after {time.perf_counter() - begin:.1f} s")
+    return run
+
+
+def seconds_per_step(run, steps):
+    begin = time.perf_counter()
+    run(steps)
+    return (time.perf_counter() - begin) / steps
+
+
+def measure(name, rounds):
+    """One row of the table."""
+    config = load(name)
+    step = build(config, weights_of(config))
+    step.run(2)
+    seconds = statistics.median(seconds_per_step(step.run, 1) for _ in range(rounds))
+    kind = jax.devices()[0].device_kind
+    share = f"{100 * step.flops / seconds / PEAK_FLOPS[kind]:.1f} %" if kind in PEAK_FLOPS else ""
+    cells = [
+        name,
+        f"{step.parameters:,}",
+        f"{1e3 * seconds:.1f}",
+        f"{step.memory / 2**20:,.0f}",
+        f"{step.compile_seconds:.1f}",
+        f"{step.flops / seconds / 1e9:,.0f} {share}",
+    ]
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def compare(name, rounds, steps):
+    """aejax and its twin, in turns."""
+    print(f"{name}:", flush=True)
+    config = load(name)
+    config.augment.speed = (1.0, 1.0)
+    step = build(config, {"l2": 1.0})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    twin = twins.Twin(config, step.bins, step.mean, step.scale)
+    twins.copy_weights(step.params["encoder"], twin.encoder)
+    twins.copy_weights(step.params["decoder"], twin.decoder)
+    twin.to(device)
+    audio = torch.tensor(step.batch["audio"], device=device)
+    length = torch.tensor(step.batch["length"], device=device)
+    twin.eval()
+    with torch.no_grad():
+        theirs = twin.reconstruct(twin.analyse(audio)).cpu().numpy()
+    ours = np.asarray(step.reconstruct(step.batch["audio"]))
+    apart = float(np.abs(ours - theirs).max() / step.scale)
+    print(f"  same weights, same audio: reconstructions are {apart:.1e} deviations apart at most")
+    if apart > 5e-3:
+        raise SystemExit("the twin is not the same model")
+    twin.train()
+    peers = {
+        "eager": build_torch(config, twin, audio, length, compiled=False),
+        "compiled": build_torch(config, twin, audio, length, compiled=True),
+    }
+    times = {"aejax": [], **{peer: [] for peer in peers}}
+    for run in (step.run, *peers.values()):
+        run(3)
+    for _ in range(rounds):
+        for peer, run in (("aejax", step.run), *peers.items()):
+            times[peer].append(seconds_per_step(run, steps))
+    for peer, values in times.items():
+        print(f"  {peer:<10} median {1e3 * statistics.median(values):7.2f} ms a step")
+    for peer in peers:
+        ratios = [b / a for a, b in zip(times["aejax"], times[peer], strict=True)]
+        low, middle, high = np.percentile(ratios, [10, 50, 90])
+        print(f"  torch {peer} / aejax: median {middle:.2f} (10 to 90 %: {low:.2f} to {high:.2f})")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--experiments", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=5, help="in a row, in each round")
+    parser.add_argument("--twins_only", action="store_true", help="without the table")
+    options = parser.parse_args()
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; torch {torch.__version__}\n")
+    if not options.twins_only:
+        head = ["", "parameters", "ms a step", "memory (MB)", "compile (s)", "GFLOP/s (of peak)"]
+        print("| " + " | ".join(head) + " |")
+        print("|" + "---|" * len(head))
+        for name in options.experiments:
+            measure(name, options.rounds)
+        print()
+    for name in TWINS:
+        if name in options.experiments:
+            compare(name, options.rounds, options.steps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""The tables and pictures of docs/results.md, measured anew.
+
+    python benchmarks/results.py AUDIO RUNS                      # all of it, which takes hours
+    python benchmarks/results.py AUDIO RUNS --sections lead bits
+
+Runs experiments, one after the other, into folders below RUNS, and writes what they gave between
+the marks of each section in docs/results.md, with the command of each run. Runs that are finished
+are not run again, so it can be stopped and started; one that was cut off is begun anew, so that its
+minutes are whole. AUDIO must have ``speech/fsdd_*``, ``speech/librispeech_*``, ``speech/vctk_*``,
+``music/*`` and ``noise/*`` (Free Spoken Digit Dataset, LibriSpeech, VCTK; instruments; ESC-10 and
+field recordings).
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import runpy
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+PAGE = REPOSITORY / "docs" / "results.md"
+
+SPLIT = ["data.split_by=folder", "data.validation_fraction=0.15", "data.test_fraction=0.2"]
+SPEECH = ["data.path=AUDIO/speech", "data.include=('librispeech_*','vctk_*')", *SPLIT]
+CORPORA = {
+    "speech": SPEECH,
+    "fsdd": ["data.path=AUDIO/speech", "data.include=('fsdd_*',)", *SPLIT]
+    + ["data.sample_rate=8000", "representation.n_fft=512", "representation.hop_length=128"]
+    # Two speakers are left to train on: far-off pitches cost more than they teach.
+    + ["representation.n_mels=64", "augment.speed=(0.85,1.18)"],
+    "music": ["data.path=AUDIO/music", *SPLIT],
+    "noise": ["data.path=AUDIO/noise", *SPLIT],
+}
+SIZES = (8, 16, 32, 64)
+SEEDS = (0, 1, 2)
+SEEDS_AT = 16
+LONG = ["train.steps=2400", "evaluate.refine_steps=100"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An experiment with other values for some keys."""
+
+    name: str
+    experiment: str
+    keys: tuple[str, ...]
+
+    def arguments(self, workdir: str | pathlib.Path) -> list[str]:
+        start = ["-m", "aejax.main", f"--config=experiments/{self.experiment}.py"]
+        return start + [f"--workdir={workdir}"] + [f"--config.{key}" for key in self.keys]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a run gave and took."""
+
+    rows: dict[str, dict[str, Any]]
+    cpu_minutes: float
+    memory_gb: float
+    step_ms: float
+    parameters: int
+
+
+class Runner:
+    """Runs what was not run yet, and remembers the commands."""
+
+    def __init__(self, audio: pathlib.Path, runs: pathlib.Path) -> None:
+        self.audio, self.runs = audio, runs
+        self.commands: list[str] = []
+
+    def __call__(self, run: Run) -> Measured:
+        self.commands.append(shlex.join(["python", *run.arguments(f"runs/{run.name}")]))
+        workdir = self.runs / run.name
+        record = self.runs / f"{run.name}.json"
+        if not record.exists():
+            shutil.rmtree(workdir, ignore_errors=True)
+            print(run.name, flush=True)
+            record.write_text(json.dumps(self._measure(run, workdir)))
+        cost = json.loads(record.read_text())
+        results = json.loads((workdir / "results.json").read_text())
+        rows = {row["name"]: row for row in results["rows"]}
+        return Measured(rows, **cost)
+
+    def _measure(self, run: Run, workdir: pathlib.Path) -> dict[str, float]:
+        self.runs.mkdir(parents=True, exist_ok=True)
+        arguments = [x.replace("AUDIO/", f"{self.audio}/") for x in run.arguments(workdir)]
+        with (self.runs / f"{run.name}.log").open("w") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+        output = (self.runs / f"{run.name}.log").read_text()
+        if status:
+            raise SystemExit(f"{run.name} failed:\n{output[-2000:]}")
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
+        rates = [x["time/steps_per_second"] for x in lines if "time/steps_per_second" in x]
+        found = re.search(r"([\d,]+) parameters", output)
+        return {
+            "cpu_minutes": (usage.ru_utime + usage.ru_stime) / 60,
+            "memory_gb": usage.ru_maxrss / 2**20,
+            "step_ms": 1e3 / statistics.median(rates),
+            "parameters": int(found[1].replace(",", "")) if found else 0,
+        }
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def gain_of(measured: Measured, name: str) -> float:
+    return measured.rows[name]["gain_over_pca_db"]
+
+
+def lead(run: Runner) -> str:
+    """Gain over PCA on four corpora."""
+    grid, spread = [], []
+    for corpus, keys in CORPORA.items():
+        found = {
+            (size, seed): run(
+                Run(
+                    f"{corpus}_{size}" + (f"_seed{seed}" if seed else ""),
+                    "mel_conv",
+                    (*keys, *LONG, f"model.latent_dim={size}", *([f"seed={seed}"] if seed else [])),
+                )
+            )
+            for size in SIZES
+            for seed in (SEEDS if size == SEEDS_AT else (0,))
+        }
+        minutes = [x.cpu_minutes for x in found.values()]
+        for name in ("mel_conv, refined", "mel_conv", "pca_context"):
+            gains = [gain_of(found[size, 0], name) for size in SIZES]
+            mean = statistics.mean(gains)
+            cost = "" if name == "pca_context" else f"{min(minutes):.1f} to {max(minutes):.1f}"
+            grid.append([corpus, name, *(f"{x:+.2f}" for x in gains), f"**{mean:+.2f}**", cost])
+        seeds = [gain_of(found[SEEDS_AT, seed], "mel_conv, refined") for seed in SEEDS]
+        spread.append([corpus, *(f"{x:+.2f}" for x in seeds), f"{max(seeds) - min(seeds):.2f}"])
+    head = ["corpus", "gain over PCA (dB) of", *(f"{size} latents" for size in SIZES), "mean"]
+    text = table([*head, "CPU-minutes a run"], grid)
+    text += f"\n\nThree seeds at {SEEDS_AT} latents, refined:\n\n"
+    return text + table(["corpus", *(f"seed {seed}" for seed in SEEDS), "spread (dB)"], spread)
+
+
+def sweep_of(experiment: str) -> dict[str, tuple[str, ...]]:
+    """The keys of each member of an experiment's sweep, by name."""
+    module = runpy.run_path(str(REPOSITORY / "experiments" / f"{experiment}.py"))
+    return {
+        member["name"]: tuple(f"{key}={value}" for key, value in member.items())
+        for member in module["sweep"]()
+    }
+
+
+def roche(run: Runner) -> str:
+    """The comparison of Roche et al."""
+    module = runpy.run_path(str(REPOSITORY / "experiments" / "roche2018.py"))
+    sizes, kinds = module["LATENTS"], module["MODELS"]
+    members = sweep_of("roche2018")
+    found = {
+        (kind, size): run(Run(name, "roche2018", members[name]))
+        for kind in kinds
+        for size in sizes
+        for name in [f"roche2018_{kind}_{size}"]
+    }
+    rows = [
+        ["pca"] + [f"{found['shallow', size].rows['pca']['feature_rmse']:.2f}" for size in sizes]
+    ]
+    for kind in kinds:
+        errors = [
+            found[kind, size].rows[f"roche2018_{kind}_{size}"]["feature_rmse"] for size in sizes
+        ]
+        rows.append([kind, *(f"{x:.2f}" for x in errors)])
+    return table(["RMSE (dB)", *(f"{size} latents" for size in sizes)], rows)
+
+
+def representations(run: Runner) -> str:
+    """One network on samples, spectrograms and mel spectrograms; an LSTM on samples and on mels."""
+    values = {"waveform": 16000, "spectrogram": 513 * 62.5, "mel": 80 * 62.5}
+    rows = []
+    for name, keys in sweep_of("representations").items():
+        kind = name.removeprefix("representations_")
+        found = run(Run(name, "representations", (*keys, *SPEECH)))
+        rows.append(_heavy(kind, values[kind.split("_")[0]], found, name))
+    head = ["", "values/s", "parameters", "step (ms)", "memory (GB)", "CPU-minutes"]
+    text = table([*head, "log-mel RMSE (dB)", "SI-SDR (dB)"], rows)
+    rows = []
+    for name, steps in (("wave_lstm", 16000), ("mel_lstm", 62.5)):
+        found = run(Run(f"{name}_speech", name, (*LSTM[name], *SPEECH)))
+        row = _heavy(name, values["waveform" if name == "wave_lstm" else "mel"], found, name)
+        rows.append([row[0], f"{steps:g}", *row[2:]])
+    head = ["", "steps of the LSTM per second of sound", *head[2:]]
+    return text + "\n\n" + table([*head, "log-mel RMSE (dB)", "SI-SDR (dB)"], rows)
+
+
+# As much time for both.
+LSTM = {"wave_lstm": ("train.steps=200",), "mel_lstm": ("train.steps=1000",)}
+
+
+def _heavy(label: str, values: float, found: Measured, name: str) -> list[str]:
+    row = found.rows[name]
+    si_sdr = "" if row["si_sdr_db"] is None else f"{row['si_sdr_db']:.1f}"
+    return [
+        label,
+        f"{values:,.0f}",
+        f"{found.parameters:,}",
+        f"{found.step_ms:.0f}",
+        f"{found.memory_gb:.1f}",
+        f"{found.cpu_minutes:.1f}",
+        f"{row['audio_log_mel_rmse_db']:.2f}",
+        si_sdr,
+    ]
+
+
+CUTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def ordered(run: Runner) -> str:
+    """One ordered model, cut, against models of one size, and PCA."""
+    name = "mel_ordered"
+    one = run(Run(f"{name}_speech", name, (*SPEECH, "train.steps=2400")))
+    rows = []
+    curves: dict[str, dict[int, float]] = {"PCA": {}, "one ordered model, cut": {}, "separate": {}}
+    for size in CUTS:
+        whole = size == CUTS[-1]
+        pca = one.rows["pca" if whole else f"pca, {size} latents"]["feature_rmse"]
+        cut = one.rows[name if whole else f"{name}, {size} latents"]["feature_rmse"]
+        keys = (*CORPORA["speech"], *LONG, f"model.latent_dim={size}")
+        alone = run(Run(f"speech_{size}", "mel_conv", keys)).rows["mel_conv"]["feature_rmse"]
+        for curve, value in zip(curves.values(), (pca, cut, alone), strict=True):
+            curve[size] = value
+        rows.append([f"{size}", f"{pca:.2f}", f"{cut:.2f}", f"{alone:.2f}"])
+    draw("ordered.png", curves, "latents per block of 8 frames", "log-mel RMSE (dB)")
+    head = ["latents", "PCA", "ordered, cut", "trained for that size"]
+    return table(head, rows) + "\n\n![RMSE by number of latents](ordered.png)"
+
+
+def bits(run: Runner) -> str:
+    """Error by bit rate, of FSQ and of residual vector quantisation."""
+    rows = []
+    curves: dict[str, dict[float, float]] = {"mel_fsq": {}, "mel_rvq": {}}
+    found: list[tuple[str, dict[str, Any]]] = []
+    for name, keys in sweep_of("mel_fsq").items():
+        found.append(("mel_fsq", run(Run(name, "mel_fsq", (*keys, *SPEECH))).rows[name]))
+    rvq = run(Run("mel_rvq_speech", "mel_rvq", tuple(SPEECH)))
+    found += [("mel_rvq", row) for name, row in rvq.rows.items() if name.startswith("mel_rvq")]
+    for kind, row in sorted(found, key=lambda x: (x[0], x[1]["bits_per_second"])):
+        curves[kind][row["bits_per_second"] / 1000] = row["audio_log_mel_rmse_db"]
+        rows.append(
+            [row["name"], f"{row['bits_per_second']:,.0f}"]
+            + [f"{row['feature_rmse']:.2f}", f"{row['audio_log_mel_rmse_db']:.2f}"]
+            + [f"{row['codebook_utilisation']:.2f}", f"{row['perplexity']:.1f}"]
+            + [f"{row['bitrate_efficiency']:.2f}"]
+        )
+    draw("bits.png", curves, "kbit/s", "log-mel RMSE of the audio (dB)")
+    head = ["", "bit/s", "features, RMSE (dB)", "audio, log-mel RMSE (dB)", "codes used"]
+    text = table([*head, "perplexity", "entropy / capacity"], rows)
+    return text + "\n\n![Error by bit rate](bits.png)"
+
+
+def draw(name: str, curves: dict[str, dict[Any, float]], across: str, up: str) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    for label, points in curves.items():
+        axes.plot(list(points), list(points.values()), marker="o", label=label)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(PAGE.with_name(name), dpi=110)
+
+
+SECTIONS: dict[str, Callable[[Runner], str]] = {
+    "lead": lead,
+    "roche": roche,
+    "representations": representations,
+    "ordered": ordered,
+    "bits": bits,
+}
+
+
+def write(section: str, text: str, commands: list[str]) -> None:
+    """Puts a section between its marks."""
+    page = PAGE.read_text()
+    begin, end = f"<!-- {section} -->", f"<!-- end of {section} -->"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    listed = "\n".join(f"    {command}" for command in dict.fromkeys(commands))
+    details = f"<details><summary>The commands</summary>\n\n{listed}\n\n</details>"
+    PAGE.write_text(f"{before}{begin}\n\n{text}\n\n{details}\n\n{end}{after}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("audio", type=pathlib.Path)
+    parser.add_argument("runs", type=pathlib.Path)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    options = parser.parse_args()
+    for section in options.sections:
+        runner = Runner(options.audio.resolve(), options.runs.resolve())
+        text = SECTIONS[section](runner)
+        write(section, text, runner.commands)
+        print(f"\n{text}\n")
+
+
+if __name__ == "__main__":
+    main()

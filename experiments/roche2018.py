@@ -1,0 +1,54 @@
+"""PCA, shallow, deep, recurrent and variational autoencoders of magnitude spectra, frame by frame.
+
+python -m aejax.main --config=experiments/roche2018.py
+
+The comparison of Roche et al., "Autoencoders for music sound modeling: a comparison of linear,
+shallow, deep, recurrent and variational models" (arXiv 1806.04096), on any corpus: one latent
+vector for each frame, no context but the LSTM's, nothing begun at PCA, no augmentation. PCA is a
+row of every run; ``sweep()`` has the others at all sizes. MINUTES
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+LATENTS = (4, 8, 12, 16, 32, 64, 100)
+DEEP = {"model.encoder": "mlp", "model.width": 256, "model.depth": 2, "model.dropout": 0.0}
+MODELS: dict[str, dict[str, Any]] = {
+    "shallow": {},
+    "deep": DEEP | {"model.bottleneck": "none"},
+    "lstm": DEEP | {"model.bottleneck": "none", "model.encoder": "lstm", "model.depth": 1},
+    "vae": DEEP | {"model.bottleneck": "vae"},
+}
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "roche2018"
+    config.data.excerpt_seconds = 1.0
+    config.representation.name = "spectrogram"
+    config.representation.hop_length = 512
+    # The shallow one: a dense layer, tanh, and a dense layer. It can at best be PCA.
+    config.model.encoder = "linear"
+    config.model.bottleneck = "tanh"
+    config.model.downsampling = 1
+    config.model.latent_dim = 16
+    config.model.pca_start = False
+    config.train.batch_size = 32
+    config.train.steps = 3000
+    config.train.validate_every = 500
+    config.train.weight_decay = 0.0
+    config.augment.speed = (1.0, 1.0)
+    config.augment.mix_probability = 0.0
+    config.augment.eq_db = 0.0
+    config.augment.gain_db = 0.0
+    return config
+
+
+def sweep() -> Iterator[dict[str, Any]]:
+    for kind, keys in MODELS.items():
+        for latents in LATENTS:
+            yield {"name": f"roche2018_{kind}_{latents}", "model.latent_dim": latents, **keys}
