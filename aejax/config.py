@@ -111,7 +111,7 @@ def default() -> ConfigDict:
     noise.level = 0.1  # standard deviation of the noise in training
     model.vae = vae = ConfigDict()
     vae.kl_weight = 1e-3  # against one mean square; of the KL divergence per latent, in nats
-    vae.warmup_steps = 200  # over which the weight rises from 0
+    vae.warmup_steps = 200  # over which the weight rises from 0; batches
     vae.free_bits = 0.0  # of each latent
     model.fsq = fsq = ConfigDict()
     fsq.bound = 3.0  # the outermost levels
@@ -137,11 +137,11 @@ def default() -> ConfigDict:
     train.optimizer = "adamw"  # a key of OPTIMIZERS
     train.schedule = "cosine"  # a key of SCHEDULES, after the warm-up
     train.learning_rate = 1e-3  # the highest
-    train.warmup_steps = 50
+    train.warmup_steps = 50  # updates over which the learning rate rises from 0
     train.adam_b2 = 0.99  # decay of the second moment
     train.weight_decay = 0.1
     train.clip_norm = 1.0  # largest global norm of the gradients
-    train.accumulate = 1  # batches whose gradients are averaged for one update
+    train.accumulate = 1  # batches, each of them a step, whose gradients make one update
     train.ema_decay = 0.0  # of a moving average of the parameters, measured beside them; 0 for none
     train.dtype = "float32"  # "float32" or "bfloat16", of the networks; the rest is float32
     train.validate_every = 200  # steps; a checkpoint is saved then too
@@ -204,7 +204,7 @@ def _one_of(*known: str) -> Callable[[Any], str]:
 
 
 def _name(value: str) -> str:
-    if value in ("original", "pca", "representation_only"):
+    if value in ("original", "pca", "pca_context", "representation_only"):
         return "is the name of another row; give another"
     good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value)
     return (
@@ -236,7 +236,11 @@ def _integers(low: int, high: int) -> Callable[[Any], str]:
 
 
 def _cuts(value: tuple[int, ...]) -> str:
-    return _integers(1, 2**16)(value) if len(value) else ""
+    if not len(value):
+        return ""
+    return _integers(1, 2**16)(value) or (
+        "" if len(set(value)) == len(value) else "must not have the same number twice"
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -388,6 +392,20 @@ def _check_together(config: ConfigDict) -> None:
     _check_model(config)
     _check_loss(config)
     _check_data(config)
+    if config.train.steps % config.train.accumulate:
+        raise UserError(
+            f"config.train.accumulate={config.train.accumulate} batches make an update, and"
+            f" train.steps={config.train.steps} is not a multiple of it: the last would do nothing"
+        )
+
+
+# What these mean is decided by another key: it, and what it has to be.
+_AUGMENT_KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "noise_probability": ("noise", lambda kind: kind != "none"),
+    "noise_snr_db": ("noise", lambda kind: kind != "none"),
+    "time_mask_frames": ("time_masks", bool),
+    "frequency_mask_bins": ("frequency_masks", bool),
+}
 
 
 def _check_unused(config: ConfigDict) -> None:
@@ -416,6 +434,13 @@ def _check_unused(config: ConfigDict) -> None:
             )
     if config.train.optimizer == "sgd" and config.train.adam_b2 != usual["train.adam_b2"]:
         raise UserError("config.train.adam_b2 means nothing to train.optimizer=sgd; leave it out")
+    for key, (other, used) in _AUGMENT_KEYS.items():
+        full = f"augment.{key}"
+        if flat[full] != usual[full] and not used(config.augment[other]):
+            raise UserError(
+                f"config.{full}={flat[full]!r} means nothing to"
+                f" augment.{other}={config.augment[other]}; leave it out"
+            )
 
 
 def _check_representation(config: ConfigDict) -> None:
@@ -428,8 +453,8 @@ def _check_representation(config: ConfigDict) -> None:
         )
     if representation.fmin >= (representation.fmax or nyquist):
         raise UserError(
-            f"config.representation.fmin={representation.fmin:g} must be below fmax"
-            f" ({representation.fmax or nyquist:g} Hz)"
+            f"config.representation.fmin={representation.fmin:g} must be below"
+            f" representation.fmax ({representation.fmax or nyquist:g} Hz)"
         )
     if representation.name == "mdct" and representation.hop_length % 2:
         raise UserError(
@@ -443,12 +468,13 @@ def _check_representation(config: ConfigDict) -> None:
     if representation.win_length > representation.n_fft:
         raise UserError(
             f"config.representation.win_length={representation.win_length} must be at most"
-            f" n_fft={representation.n_fft}"
+            f" representation.n_fft={representation.n_fft}"
         )
-    if representation.hop_length > (representation.win_length or representation.n_fft) // 2:
+    key = "win_length" if representation.win_length else "n_fft"
+    if representation.hop_length > representation[key] // 2:
         raise UserError(
-            f"config.representation.hop_length={representation.hop_length} must be at most half"
-            " of the window, or the way back to audio has gaps"
+            f"config.representation.hop_length={representation.hop_length} must be at most half of"
+            f" representation.{key}={representation[key]}, or the way back to audio has gaps"
         )
 
 
@@ -472,7 +498,7 @@ def _check_model(config: ConfigDict) -> None:
     model, representation = config.model, config.representation
     number, words = bins(config)
     block = model.downsampling * number
-    if model.latent_dim > block and model.pca_start:
+    if model.latent_dim > block:
         raise UserError(
             f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
             f" model.downsampling x {words} = {model.downsampling} x {number} = {block}"
@@ -506,10 +532,11 @@ def _check_model(config: ConfigDict) -> None:
             f" = {2 * model.heads}"
         )
     _check_cuts(config)
-    if model.bottleneck in QUANTIZED and config.evaluate.refine_steps:
+    if model.bottleneck in (*QUANTIZED, "tanh", "noise") and config.evaluate.refine_steps:
+        few = "only a few places" if model.bottleneck in QUANTIZED else "no place beyond its bound"
         raise UserError(
             f"config.evaluate.refine_steps={config.evaluate.refine_steps} moves latents about,"
-            f" and model.bottleneck={model.bottleneck!r} leaves them only a few places"
+            f" and model.bottleneck={model.bottleneck!r} leaves them {few}"
         )
 
 

@@ -91,20 +91,19 @@ def train(
     config, devices, workdir = experiment.config, experiment.devices, experiment.workdir
     tx = state.optimiser(config.train)
     begin = initial_state(experiment, model, fitted, tx)
+    learnt_from = objective(experiment)
     eval_step = jax.jit(
         make_eval_step(
-            experiment.representation,
-            model,
-            objective(experiment),
-            downsampling=experiment.downsampling,
+            experiment.representation, model, learnt_from, downsampling=experiment.downsampling
         )
     )
+    weights = validation.final_weights(learnt_from, model)
 
     def validate(train_state: state.TrainState) -> tuple[dict[str, float], dict[str, float]]:
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
         for name, variables in train_state.candidates.items():
             found = validation.validate(
-                eval_step, variables, experiment.batches("validation"), devices.place
+                eval_step, variables, experiment.batches("validation"), devices.place, weights
             )
             room = "validation" if name == "raw" else f"validation_{name}"
             scalars |= {f"{room}/loss": found.loss, f"{room}/feature_rmse": found.feature_rmse}

@@ -352,8 +352,9 @@ YARDSTICK_FLOOR_DB = -60.0
 
 def yardstick(sample_rate: int) -> MelSpectrogram:
     """The log-mel spectrogram by which the audio of all representations is measured: 80 bands of
-    windows of 64 ms (the next power of 2 above, in samples), a quarter of it apart."""
-    n_fft = 2 ** math.ceil(math.log2(0.064 * sample_rate))
+    windows of 64 ms (the next power of 2 above, in samples, and at least 128, which is what 80
+    bands take), a quarter of it apart."""
+    n_fft = max(2 ** math.ceil(math.log2(0.064 * sample_rate)), 128)
     return MelSpectrogram(
         sample_rate=sample_rate,
         n_fft=n_fft,

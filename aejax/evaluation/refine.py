@@ -20,25 +20,36 @@ _LEARNING_RATE = 0.05
 
 
 def refined(encode: Encode, decode: Decode, steps: int) -> Encode:
-    """An encoder that follows another by that many steps of Adam on the squared error of what the
-    decoder makes of the latents, smaller and smaller. Rows of a batch do not meet."""
+    """An encoder that follows another by that many steps of Adam, smaller and smaller, on the
+    squared error of what the decoder makes of the latents; the best of them on the way, for each
+    row. Rows of a batch do not meet."""
     tx = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps), b2=0.99)
 
     def encode_refined(
         variables: Any, features: Float[Array, "batch frames bins"]
     ) -> Float[Array, "batch latent_frames latent_dim"]:
-        def error(latents: Array) -> Array:
-            return jnp.square(decode(variables, latents) - features).sum()
+        def errors(latents: Array) -> Array:
+            return jnp.square(decode(variables, latents) - features).sum((1, 2))
 
-        def step(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], None]:
-            latents, state = carry
+        def better(best: tuple[Array, Array], latents: Array, error: Array) -> tuple[Array, Array]:
+            is_better = error < best[1]
+            kept = jnp.where(is_better[:, None, None], latents, best[0])
+            return kept, jnp.minimum(error, best[1])
+
+        def step(carry: tuple[Array, Any, Any], _: None) -> tuple[tuple[Array, Any, Any], None]:
+            latents, state, best = carry
+            error, backward = jax.vjp(errors, latents)
+            (gradient,) = backward(jnp.ones_like(error))
+            best = better(best, latents, error)
             # optax mixes its integer step count with floats.
             with jax.numpy_dtype_promotion("standard"):
-                updates, state = tx.update(jax.grad(error)(latents), state)
-            return (optax.apply_updates(latents, updates), state), None
+                updates, state = tx.update(gradient, state)
+            return (optax.apply_updates(latents, updates), state, best), None
 
         latents = encode(variables, features)
-        (latents, _), _ = jax.lax.scan(step, (latents, tx.init(latents)), None, length=steps)
-        return latents
+        best = latents, jnp.full(latents.shape[:1], jnp.inf)
+        start = (latents, tx.init(latents), best)
+        (latents, _, best), _ = jax.lax.scan(step, start, None, length=steps)
+        return better(best, latents, errors(latents))[0]
 
     return encode_refined

@@ -98,7 +98,7 @@ class BlockMoments:
         variances, components = self.variances()
         kept = variances[:latent_dim]
         # A direction without variance has latents of zero, whatever they are divided by.
-        deviations = np.sqrt(np.where(kept > 1e-12 * variances[0], kept, 1))
+        deviations = np.sqrt(np.where(kept > 1e-12 * variances[0], kept, variances[0] or 1))
         return PCA(
             mean=jnp.asarray(self.mean, jnp.float32),
             components=jnp.asarray(components[:latent_dim], jnp.float32),

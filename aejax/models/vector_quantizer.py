@@ -10,6 +10,8 @@ from aejax.models.blocks import EXACT
 from aejax.models.bottleneck import Bottleneck, Latents, Mask, masked_mean
 
 _LLOYD_ROUNDS = 10
+# Of vectors, at an entry: less is none.
+_NO_SHARE = 1e-12
 
 
 def nearest(
@@ -76,7 +78,8 @@ class RVQ(Bottleneck):
       commitment: weight of the distance between latents and their entries.
       decay: of the moving average.
       dead_share: an entry is replaced that stands for less than this part of its equal share.
-      quantizer_dropout: how often an excerpt uses a random number of codebooks only.
+      quantizer_dropout: how often an excerpt uses a random number of codebooks only; the commitment
+        of the others is 0 there.
     """
 
     codebook_size: int
@@ -181,9 +184,11 @@ class RVQ(Bottleneck):
         # Shares, not counts: the number of vectors differs from batch to batch.
         share = self.decay * self.share.value + (1 - self.decay) * counts / number
         entries = self.decay * self.share.value[..., None] * self.entries.value
-        entries = (entries + (1 - self.decay) * sums / number[..., None]) / jnp.maximum(
-            share, 1e-12
-        )[..., None]
+        entries = entries + (1 - self.decay) * sums / number[..., None]
+        # One that stands for nothing stays where it is.
+        stands = (share > _NO_SHARE)[..., None]
+        share_of = jnp.maximum(share, _NO_SHARE)[..., None]
+        entries = jnp.where(stands, entries / share_of, self.entries.value)
         dead = share * self.codebook_size < self.dead_share
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
         # Vectors drawn at random from those that count.

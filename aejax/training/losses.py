@@ -24,7 +24,8 @@ FEATURES: dict[str, Callable[[Array, Array], Array]] = {
     "l2": lambda error, mask: masked_mean(jnp.square(error), mask),
 }
 
-# Of estimate and reference, [rows, samples], at a sample rate.
+# Of estimate and reference, [rows, samples], at a sample rate: a value for each row; or one for all
+# rows, which is how those two are defined.
 AUDIO: dict[str, Callable[[Array, Array, int], Array]] = {
     "waveform_l1": lambda x, y, rate: signal.waveform_l1(x, y),
     # The higher the better, so its negative.
@@ -83,7 +84,11 @@ class Objective(NamedTuple):
     sample_rate: int
 
     def terms(self, compared: Compared, constants: Mapping[str, Array]) -> dict[str, Array]:
-        """Each term by name, ``[]``, without its weight; ``constants``: the model's."""
+        """Each term by name, ``[]``, without its weight; ``constants``: the model's.
+
+        Terms of features are means over frames, those of audio over rows, each of which counts
+        alike, but for such as only fill the batch (and, for a ratio, silent ones).
+        """
         error = compared.output - compared.features
         terms = {
             name: FEATURES[name](error, compared.mask) for name in self.weights if name in FEATURES
@@ -96,11 +101,22 @@ class Objective(NamedTuple):
                 for x in (estimate, compared.audio[:, : estimate.shape[1]])
             )
             terms |= {
-                name: AUDIO[name](estimate, audio, self.sample_rate).mean()
+                name: _row_mean(
+                    AUDIO[name](estimate, audio, self.sample_rate), _counted(name, compared)
+                )
                 for name in self.weights
                 if name in AUDIO
             }
         return terms
+
+    def counts(self, compared: Compared) -> dict[str, Array]:
+        """By name, of how many frames, or rows, each term is a mean."""
+        return {
+            name: (compared.mask if name in FEATURES else _counted(name, compared))
+            .sum()
+            .astype(jnp.float32)
+            for name in self.weights
+        }
 
     def total(
         self, terms: Mapping[str, Float[Array, ""]], more: Mapping[str, Float[Array, ""] | float]
@@ -111,10 +127,29 @@ class Objective(NamedTuple):
         return sum(weighted, jnp.float32(0))
 
 
+# Samples that the longest transform of a loss takes.
+_FEWEST_SAMPLES = 2048
+
+
+def _row_mean(values: Float[Array, "*rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:
+    count = jnp.maximum(counted.sum().astype(values.dtype), 1)
+    if values.ndim == 0:  # a mean over all rows, where those that only fill the batch gave 0
+        return values * (counted.size / count)
+    return jnp.where(counted, values, 0.0).sum() / count
+
+
+def _counted(name: str, compared: Compared) -> Bool[Array, " rows"]:
+    """The rows of audio that a term is a mean of."""
+    rows = _rows(compared.audio, compared.length)
+    there = jnp.repeat(compared.length > 0, rows.shape[0] // compared.length.shape[0])
+    return there & jnp.any(rows != 0, axis=1) if name == "si_sdr" else there
+
+
 def _rows(
     audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
 ) -> Float[Array, "rows samples"]:
-    """Each channel a row, silent behind the end of its clip."""
+    """Each channel a row, silent behind the end of its clip, and long enough to be analysed."""
     there = jnp.arange(audio.shape[1])[None] < length[:, None]
     audio = jnp.where(there.reshape(*there.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
-    return audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])
+    rows = audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])
+    return jnp.pad(rows, ((0, 0), (0, max(_FEWEST_SAMPLES - rows.shape[1], 0))))

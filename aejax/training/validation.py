@@ -33,6 +33,7 @@ class Validation(NamedTuple):
       terms: of it, by name.
       feature_rmse: in the features' unit.
       variances: of each latent, ``[latent_dim]``.
+      means: of each latent, ``[latent_dim]``.
       code_counts: how often each code occurred, ``[codebooks, entries]``; None without codes.
     """
 
@@ -40,6 +41,7 @@ class Validation(NamedTuple):
     terms: dict[str, float]
     feature_rmse: float
     variances: np.ndarray
+    means: np.ndarray
     code_counts: np.ndarray | None
 
 
@@ -70,19 +72,21 @@ def make_eval_step(
         constants = variables["constants"]
         compared = compare(learnt.features, features, mask, audio, length, constants)
         terms = objective.terms(compared, constants) | learnt.losses
-        weights = model.bottleneck.weights(jnp.int32(_LATE))
-        frames = mask.sum().astype(jnp.float32)
         there = block_mask.astype(jnp.float32)[..., None]
-        latents = output.latents * there
+        blocks = there.sum()
+        counts = objective.counts(compared) | dict.fromkeys(learnt.losses, blocks)
         squared = jnp.where(mask, jnp.square(output.features - features).mean(-1), 0.0).sum()
+        means = (output.latents * there).sum((0, 1)) / jnp.maximum(blocks, 1)
+        spread = jnp.square(output.latents - means[None, None]) * there
         sums = {
-            "frames": frames,
-            "blocks": there.sum(),
-            "loss": objective.total(terms, weights) * frames,
-            "terms": {name: value * frames for name, value in terms.items()},
+            "frames": mask.sum(),
+            "blocks": blocks,
+            "terms": {name: value * counts[name] for name, value in terms.items()},
+            "counts": counts,
             "squared_error": squared,
-            "latents": latents.sum((0, 1)),
-            "squared_latents": jnp.square(latents).sum((0, 1)),
+            # About the batch's own means: small variances of large latents survive float32.
+            "spread": spread.sum((0, 1)),
+            "means": means,
         }
         if sizes:
             codes = autoencoder.codes(model, variables, features)
@@ -105,8 +109,16 @@ def validate(
     variables: Variables,
     batches: Iterable[Any],
     place: Callable[[Any], dict[str, jax.Array]],
+    weights: Mapping[str, float],
 ) -> Validation:
     """The sums of all batches, in float64 on the host, made into means.
+
+    Args:
+      eval_step: compiled.
+      variables: of the model.
+      batches: of the split.
+      place: puts a batch on the devices.
+      weights: of the terms in the loss, by name.
 
     Raises:
       UserError: nothing of the split can be read any more.
@@ -116,25 +128,38 @@ def validate(
         sums = jax.tree.map(
             lambda x: np.asarray(x, np.float64), jax.device_get(eval_step(variables, place(batch)))
         )
+        means, blocks = sums.pop("means"), sums["blocks"]
+        sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     if total is None or not total["frames"]:
         raise UserError("no clip of the split can be read any more; put the audio back")
-    frames, blocks = total["frames"], total["blocks"]
-    means = total["latents"] / blocks
+    terms = {
+        name: float(value / max(total["counts"][name], 1)) for name, value in total["terms"].items()
+    }
+    means = total["latents"] / total["blocks"]
+    between = np.maximum(total["squared_means"] / total["blocks"] - np.square(means), 0)
     return Validation(
-        loss=float(total["loss"] / frames),
-        terms={name: float(value / frames) for name, value in total["terms"].items()},
-        feature_rmse=float(np.sqrt(total["squared_error"] / frames)),
-        variances=np.maximum(total["squared_latents"] / blocks - np.square(means), 0),
+        loss=sum(weights[name] * value for name, value in terms.items()),
+        terms=terms,
+        feature_rmse=float(np.sqrt(total["squared_error"] / total["frames"])),
+        variances=total["spread"] / total["blocks"] + between,
+        means=means,
         code_counts=total.get("code_counts"),
     )
+
+
+def final_weights(objective: Objective, model: autoencoder.Autoencoder) -> dict[str, float]:
+    """Of all terms, by name, with the bottleneck's part after any warm-up."""
+    more = model.bottleneck.weights(jnp.int32(_LATE))
+    return {name: float(weight) for name, weight in {**objective.weights, **more}.items()}
 
 
 def collapsed(found: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
     """What has collapsed, a line each, with the key to change."""
     lines = []
-    least = _LEAST_VARIANCE.get(bottleneck, _CONSTANT * max(float(found.variances.max()), 1e-12))
-    idle = np.flatnonzero(found.variances <= least)
+    # Against the largest of all latents, or its own mean: of rounding alone.
+    rounding = _CONSTANT * np.maximum(found.variances.max(), np.square(found.means))
+    idle = np.flatnonzero(found.variances <= _LEAST_VARIANCE.get(bottleneck, rounding))
     if bottleneck == "vae" and len(idle) == len(found.variances):
         lines.append(
             "the KL divergence is at zero, no latent says anything: lower model.vae.kl_weight, or"
@@ -149,9 +174,8 @@ def collapsed(found: Validation, bottleneck: str, sizes: tuple[int, ...]) -> lis
         if len(dead):
             key = "model.fsq.bound" if bottleneck == "fsq" else f"model.{bottleneck}.dead_share"
             way = "lower" if bottleneck == "fsq" else "raise"
-            lines.append(
-                f"{_listed('codebook', dead)} down to one code out of {sizes[dead[0]]}: {way} {key}"
-            )
+            of = " or ".join(str(size) for size in sorted({sizes[index] for index in dead}))
+            lines.append(f"{_listed('codebook', dead)} down to one code out of {of}: {way} {key}")
     return lines
 
 

@@ -1,0 +1,187 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax.models.blocks import to_blocks
+from aejax.models.pca import BlockMoments, ContextPCA, LeastSquares, neighbours
+from aejax.representation import Waveform
+from aejax.training import pca_fit
+
+HOP, DOWNSAMPLING, SAMPLES = 3, 2, 60
+BLOCK = HOP * DOWNSAMPLING
+WAVEFORM = Waveform(8000, HOP)
+
+
+@pytest.fixture
+def batches():
+    """Rows of slow noise with clips that end early; what lies behind them is loud."""
+    rng = np.random.default_rng(0)
+    found = []
+    for lengths in ([60, 60, 31], [60, 12, 0], [1, 60, 60], [60, 60, 60]):
+        audio = rng.standard_normal((3, SAMPLES + 8))
+        audio = np.stack([np.convolve(row, np.ones(9) / 3, mode="valid") for row in audio])
+        length = np.asarray(lengths, np.int32)
+        blocks = -(-length // BLOCK)
+        audio[np.arange(SAMPLES) >= (blocks * BLOCK)[:, None]] = 50.0
+        found.append({"audio": audio.astype(np.float32), "length": length})
+    return found
+
+
+def place(batch):
+    return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
+def fit(batches, latent_dim):
+    return pca_fit.fit(
+        batches,
+        representation=WAVEFORM,
+        downsampling=DOWNSAMPLING,
+        latent_dim=latent_dim,
+        place=place,
+    )
+
+
+def fit_context(batches, pca, reach):
+    return pca_fit.fit_context(batches, pca, representation=WAVEFORM, reach=reach, place=place)
+
+
+def blocks_of(batches):
+    """All blocks ``[rows, latent_frames, block]`` and which of them count."""
+    audio = np.concatenate([batch["audio"] for batch in batches]).astype(np.float64)
+    length = np.concatenate([batch["length"] for batch in batches])
+    blocks = audio.reshape(len(audio), -1, BLOCK)
+    return blocks, np.arange(blocks.shape[1]) < -(-length // BLOCK)[:, None]
+
+
+def squared_error(pca, features, mask):
+    error = jnp.square(pca.decode(pca.encode(features)) - features)
+    return float(to_blocks(error, DOWNSAMPLING)[mask].sum())
+
+
+@pytest.mark.parametrize("batch", [1, 7, 100])
+def test_streaming_least_squares_agree_with_numpy_on_all_at_once(batch):
+    rng = np.random.default_rng(0)
+    x = (3 + rng.standard_normal((100, 5))).astype(np.float32)
+    y = (x @ rng.standard_normal((5, 2)) - 7 + rng.standard_normal((100, 2))).astype(np.float32)
+    squares = LeastSquares(5, 2)
+    for start in range(0, 100, batch):
+        squares.update(x[start : start + batch], y[start : start + batch])
+    kernel, bias = squares.solve()
+    wide = np.pad(x.astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
+    expected = np.linalg.lstsq(wide, y.astype(np.float64))[0]
+    np.testing.assert_allclose(kernel, expected[:-1], rtol=1e-7)
+    np.testing.assert_allclose(bias, expected[-1], rtol=1e-7)
+
+
+def test_of_many_best_maps_the_smallest():
+    x = np.repeat(np.random.default_rng(0).standard_normal((50, 1)), 2, axis=1)
+    kernel, bias = LeastSquares(2, 1).update(x, 4 * x[:, :1] + 1).solve()
+    np.testing.assert_allclose(kernel, 2, atol=1e-6)
+    np.testing.assert_allclose(bias, 1, atol=1e-6)
+
+
+def test_nothing_taken_in_is_a_map_to_zero():
+    squares = LeastSquares(2, 3).update(np.zeros((0, 2)), np.zeros((0, 3)))
+    for part in squares.solve():
+        np.testing.assert_array_equal(part, 0)
+
+
+def test_neighbours_beyond_the_ends_are_zero():
+    latents = jnp.arange(1.0, 9.0).reshape(1, 4, 2)
+    np.testing.assert_array_equal(
+        neighbours(latents, 1)[0],
+        [[0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 7, 8], [5, 6, 7, 8, 0, 0]],
+    )
+
+
+def test_no_reach_is_the_latents_themselves():
+    latents = jnp.arange(8.0).reshape(1, 4, 2)
+    np.testing.assert_array_equal(neighbours(latents, 0), latents)
+
+
+def test_a_reach_beyond_both_ends():
+    latents = jnp.asarray([[[1.0], [2.0]]])
+    expected = [[0, 0, 0, 1, 2, 0, 0], [0, 0, 1, 2, 0, 0, 0]]
+    np.testing.assert_array_equal(neighbours(latents, 3)[0], expected)
+
+
+def test_rows_have_no_neighbours_in_other_rows():
+    latents = jnp.asarray([[[1.0], [2.0]], [[3.0], [4.0]]])
+    np.testing.assert_array_equal(neighbours(latents, 1)[1], [[0, 3, 4], [3, 4, 0]])
+
+
+def test_the_fit_takes_in_the_blocks_that_count_and_no_others(batches):
+    blocks, mask = blocks_of(batches)
+    expected = BlockMoments(BLOCK).update(blocks[mask])
+    found = fit(batches, 4)
+    np.testing.assert_allclose(found.pca.mean, expected.mean, atol=1e-5)
+    np.testing.assert_allclose(
+        np.square(found.pca.deviations), expected.variances()[0][:4], rtol=1e-4
+    )
+    mean, scale = expected.standardisation(DOWNSAMPLING)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-5)
+    assert float(found.scale) == pytest.approx(float(scale), rel=1e-5)
+
+
+def test_without_reach_the_best_decoder_is_pcas_own(batches):
+    pca = fit(batches, 3).pca
+    context = fit_context(batches, pca, 0)
+    expected = np.asarray(pca.deviations)[:, None] * np.asarray(pca.components)
+    np.testing.assert_allclose(context.kernel, expected, atol=1e-4)
+    np.testing.assert_allclose(context.bias, pca.mean, atol=1e-4)
+    features = WAVEFORM.analyse(jnp.asarray(batches[3]["audio"]))
+    latents = pca.encode(features)
+    np.testing.assert_array_equal(context.encode(features), latents)
+    np.testing.assert_allclose(context.decode(latents), pca.decode(latents), atol=1e-4)
+
+
+@pytest.mark.parametrize("reach", [1, 2])
+def test_the_decoder_in_context_is_the_least_squares_solution(batches, reach):
+    pca = fit(batches, 2).pca
+    context = fit_context(batches, pca, reach)
+    blocks, mask = blocks_of(batches)
+    latents = (blocks - np.asarray(pca.mean)) @ np.asarray(pca.components).T
+    latents = np.pad(latents / np.asarray(pca.deviations), ((0, 0), (reach, reach), (0, 0)))
+    steps, size = blocks.shape[1], 2 * reach + 1
+    around = np.stack([latents[:, i : i + steps] for i in range(size)], axis=2)
+    x = np.pad(around[mask].reshape(mask.sum(), -1), ((0, 0), (0, 1)), constant_values=1)
+    expected = np.linalg.lstsq(x, blocks[mask])[0]
+    np.testing.assert_allclose(context.kernel, expected[:-1], atol=1e-4)
+    np.testing.assert_allclose(context.bias, expected[-1], atol=1e-4)
+    decoded = context.decode(pca.encode(WAVEFORM.analyse(jnp.asarray(batches[0]["audio"]))))
+    ours = np.asarray(to_blocks(decoded, DOWNSAMPLING))[mask[:3]]
+    np.testing.assert_allclose(ours, (x @ expected)[: mask[:3].sum()], atol=1e-3)
+
+
+def test_more_context_never_fits_worse(batches):
+    pca = fit(batches, 2).pca
+    blocks, mask = blocks_of(batches)
+    features = WAVEFORM.analyse(jnp.asarray(blocks.reshape(len(blocks), -1), jnp.float32))
+    errors = [
+        squared_error(fit_context(batches, pca, reach), features, mask) for reach in (0, 1, 2)
+    ]
+    assert errors[0] == pytest.approx(squared_error(pca, features, mask), rel=1e-4)
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_the_decoder_in_context_is_jitted_as_it_is(batches):
+    pca = fit(batches, 2).pca
+    context = fit_context(batches, pca, 1)
+    latents = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 2)), jnp.float32)
+    decoded = jax.jit(ContextPCA.decode)(context, latents)
+    assert decoded.shape == (2, 10, HOP)
+    np.testing.assert_allclose(decoded, context.decode(latents), atol=1e-5)
+    # Zero latents beyond the ends are as good as none.
+    padded = jnp.pad(latents, ((0, 0), (1, 1), (0, 0)))
+    np.testing.assert_allclose(context.decode(padded)[:, 2:-2], decoded, atol=1e-5)
+
+
+def test_a_fit_in_context_survives_its_file(batches, tmp_path):
+    pca = fit(batches, 2).pca
+    context = fit_context(batches, pca, 1)
+    pca_fit.save_context(tmp_path / "context.npz", context)
+    again = pca_fit.load_context(tmp_path / "context.npz", pca)
+    assert again.pca is pca
+    np.testing.assert_array_equal(again.kernel, context.kernel)
+    np.testing.assert_array_equal(again.bias, context.bias)

@@ -1,0 +1,510 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aejax import config as config_module
+from aejax.config import ENCODERS
+from aejax.models import autoencoder, blocks, recurrent
+from aejax.models.blocks import MLP, Conv1D, ResidualBlock, to_blocks
+from aejax.models.conv import (
+    ConvDecoder,
+    ConvEncoder,
+    channels_at,
+    decoder_reach,
+    prime_factors,
+)
+from aejax.models.pca import BlockMoments
+from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentLayer
+from aejax.models.transformer import Transformer, TransformerBlock, rotary
+from aejax.models.wave_conv import Snake, WaveDecoder, WaveEncoder
+
+BINS, DOWNSAMPLING, LATENT_DIM = 16, 4, 6
+BLOCK = BINS * DOWNSAMPLING
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch):
+    """Loops compile sooner, and do the same."""
+    monkeypatch.setattr(recurrent, "_UNROLL", 2)
+
+
+def normal(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
+
+
+def variables_of(module, x, **given):
+    """Random everywhere, also where parameters begin as zeros or ones."""
+    shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, **given), x)
+    rng = np.random.default_rng(0)
+
+    def draw(leaf):
+        scale = 1 / np.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.5
+        return jnp.asarray(scale * rng.standard_normal(leaf.shape), jnp.float32)
+
+    return jax.tree.map(draw, shapes)
+
+
+def dependence(f, x):
+    """Which step of ``f(x)`` depends on which step of ``x``, ``[steps out, steps in]``."""
+    jacobian = jax.jit(jax.jacobian(f))(x)
+    return np.asarray(jnp.abs(jacobian).max((0, 2, 3, 5))) > 1e-9
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+# The convolution.
+
+
+def slow_convolution(x, kernel, bias, dilation):
+    """ "Same" length, the middle tap, or the one right of it, on the step itself."""
+    taps, _, out = kernel.shape
+    steps = x.shape[1]
+    y = np.zeros((x.shape[0], steps, out)) + bias
+    for tap in range(taps):
+        offset = (tap - taps // 2) * dilation
+        for step in range(max(0, -offset), min(steps, steps - offset)):
+            y[:, step] += x[:, step + offset] @ kernel[tap]
+    return y
+
+
+@pytest.mark.parametrize("steps", [5, 511, 512])
+@pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (2, 3), (3, 1), (3, 9), (7, 3)])
+def test_convolution_agrees_with_a_slow_one_on_the_short_and_the_long_path(
+    steps, kernel_size, dilation
+):
+    x = normal(2, steps, 3)
+    layer = Conv1D(4, kernel_size, dilation)
+    variables = variables_of(layer, x)
+    kernel, bias = (np.asarray(variables["params"][name]) for name in ("kernel", "bias"))
+    expected = slow_convolution(np.asarray(x), kernel.reshape(-1, 3, 4), bias, dilation)
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+def test_long_signals_take_the_other_path():
+    def text(steps):
+        layer, x = Conv1D(4, 3), jnp.zeros((1, steps, 3))
+        return str(jax.make_jaxpr(lambda x: layer.init(jax.random.key(0), x))(x))
+
+    assert "conv_general_dilated" not in text(blocks._LONG - 1)
+    assert "conv_general_dilated" in text(blocks._LONG)
+
+
+# Networks over blocks.
+
+
+@pytest.mark.parametrize(
+    ("network", "reach"),
+    [
+        (MLP(3, 8, 2, 0.0, False), 0),
+        (ResidualBlock(1, 0.0), 0),
+        (ResidualBlock(3, 0.0), 1),
+        (ResidualBlock(5, 0.0), 2),
+        (Transformer(3, 8, 1, 2, 0.0, False), 9),
+    ],
+)
+def test_a_network_sees_as_far_as_it_says_on_both_sides(network, reach):
+    x = normal(1, 9, 5)
+    variables = variables_of(network, x, train=False)
+    seen = dependence(lambda x: network.apply(variables, x, train=False), x)
+    place = np.arange(9)
+    np.testing.assert_array_equal(seen, np.abs(place[:, None] - place) <= reach)
+
+
+# Convolutions over frames.
+
+
+def test_prime_factors_ascend_and_multiply_to_the_number():
+    for number in range(1, 200):
+        factors = prime_factors(number)
+        assert np.prod(factors, dtype=int) == number
+        assert list(factors) == sorted(factors)
+        assert all(factor % p for factor in factors for p in range(2, factor))
+
+
+def test_every_rate_costs_about_as_much():
+    costs = [steps * channels_at(steps, 384) ** 2 / 384**2 for steps in (1, 2, 3, 4, 8, 16)]
+    np.testing.assert_allclose(costs, 1, atol=0.05)
+    assert channels_at(64, 8) == 8
+
+
+def conv(kind, downsampling, depth, kernel_size):
+    return kind(3, downsampling, 8, depth, kernel_size, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("downsampling", "depth", "kernel_size"), [(1, 2, 3), (4, 0, 3), (4, 1, 3), (6, 1, 5)]
+)
+def test_a_conv_decoder_reaches_as_far_as_it_says(downsampling, depth, kernel_size):
+    z, network = normal(1, 12, 2), conv(ConvDecoder, downsampling, depth, kernel_size)
+    variables = variables_of(network, z, train=False)
+    seen = dependence(lambda z: network.apply(variables, z, train=False), z)
+    assert len(seen) == 12 * downsampling
+    out, latent = np.nonzero(seen)
+    apart = latent - out // downsampling
+    reach = decoder_reach(downsampling, depth, kernel_size)
+    assert (apart.min(), apart.max()) == (-reach, reach)
+
+
+@pytest.mark.parametrize("downsampling", [1, 3, 4])
+def test_a_conv_encoder_sees_its_block_and_as_much_on_either_side(downsampling):
+    x, network = normal(1, 9 * downsampling, 2), conv(ConvEncoder, downsampling, 1, 3)
+    variables = variables_of(network, x, train=False)
+    seen = dependence(lambda x: network.apply(variables, x, train=False), x)
+    # One step of each rate: 1 and 2 frames before 4, which is the rate of the latents.
+    reach = {1: 1, 3: 1 + 3, 4: 1 + 2 + 4}[downsampling]
+    frames = np.flatnonzero(seen[4])
+    assert frames.tolist() == list(range(4 * downsampling - reach, 5 * downsampling + reach))
+
+
+# Recurrent networks.
+
+
+def slow_lstm(x, params):
+    width = params["state_kernel"].shape[0]
+    cell = state = np.zeros((x.shape[0], width))
+    states = []
+    for step in range(x.shape[1]):
+        gates = x[:, step] @ params["input"]["kernel"] + params["input"]["bias"]
+        gates = gates + state @ params["state_kernel"] + params["state_bias"]
+        i, f, g, o = (gates[:, n * width : (n + 1) * width] for n in range(4))
+        cell = sigmoid(f + 1) * cell + sigmoid(i) * np.tanh(g)
+        state = sigmoid(o) * np.tanh(cell)
+        states.append(state)
+    return np.stack(states, axis=1)
+
+
+def slow_gru(x, params):
+    width = params["state_kernel"].shape[0]
+    state = np.zeros((x.shape[0], width))
+    states = []
+    for step in range(x.shape[1]):
+        by_input = x[:, step] @ params["input"]["kernel"] + params["input"]["bias"]
+        by_state = state @ params["state_kernel"] + params["state_bias"]
+        reset = sigmoid(by_input[:, :width] + by_state[:, :width])
+        update = sigmoid((by_input + by_state)[:, width : 2 * width])
+        new = np.tanh(by_input[:, 2 * width :] + reset * by_state[:, 2 * width :])
+        state = (1 - update) * new + update * state
+        states.append(state)
+    return np.stack(states, axis=1)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 21])
+@pytest.mark.parametrize(("kind", "slow"), [("lstm", slow_lstm), ("gru", slow_gru)])
+def test_a_recurrent_layer_agrees_with_a_slow_one(kind, slow, steps):
+    x = normal(2, steps, 3)
+    layer = RecurrentLayer(kind, 5, 0)
+    variables = variables_of(layer, x)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    expected = slow(np.asarray(x, np.float64), params)
+    np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_cut_stops_gradients_and_leaves_outputs(kind):
+    x = normal(2, 11, 3)
+    whole, cut = RecurrentLayer(kind, 5, 0), RecurrentLayer(kind, 5, 4)
+    variables = variables_of(whole, x)
+    np.testing.assert_array_equal(cut.apply(variables, x), whole.apply(variables, x))
+    step = np.arange(11)
+    before = step[:, None] >= step
+    seen = dependence(lambda x: whole.apply(variables, x), x)
+    np.testing.assert_array_equal(seen, before)
+    seen = dependence(lambda x: cut.apply(variables, x), x)
+    np.testing.assert_array_equal(seen, before & (step[:, None] // 4 == step // 4))
+
+
+def network_of(kind, **changes):
+    keys = {"out": 3, "downsampling": 4, "kind": "gru", "width": 5, "cut": 0, "depth": 2}
+    return kind(**keys | {"dropout": 0.0, "zero_start": False} | changes)
+
+
+@pytest.mark.parametrize("cut", [0, 4])
+def test_a_recurrent_encoder_reads_each_block_to_its_end(cut):
+    x, network = normal(1, 12, 2), network_of(RecurrentEncoder, cut=cut)
+    variables = variables_of(network, x, train=False)
+    seen = dependence(lambda x: network.apply(variables, x, train=False), x)
+    block, frame = np.arange(3)[:, None], np.arange(12)
+    read = (frame < 4 * (block + 1)) & (frame >= (4 * block if cut else 0))
+    np.testing.assert_array_equal(seen, read)
+
+
+def test_a_recurrent_decoder_hears_the_latents_so_far():
+    z, network = normal(1, 3, 2), network_of(RecurrentDecoder)
+    variables = variables_of(network, z, train=False)
+    seen = dependence(lambda z: network.apply(variables, z, train=False), z)
+    frame = np.arange(12)[:, None]
+    np.testing.assert_array_equal(seen, np.arange(3) <= frame // 4)
+
+
+def test_a_recurrent_decoder_tells_the_places_in_a_block_apart():
+    z, network = jnp.zeros((1, 50, 2)), network_of(RecurrentDecoder)
+    frames = network.apply(variables_of(network, z, train=False), z, train=False)
+    late = frames.reshape(50, 4, 3)[40:]
+    np.testing.assert_allclose(late, jnp.tile(late[:1], (10, 1, 1)), atol=1e-4)
+    assert float(late[0].std(axis=0).min()) > 1e-3
+
+
+# The transformer.
+
+
+def test_rotated_tokens_meet_by_how_far_apart_they_are():
+    query, key = (jnp.tile(normal(1, 1, 2, 8, seed=seed), (1, 12, 1, 1)) for seed in (0, 1))
+    products = np.einsum("bqhs,bkhs->bhqk", rotary(query), rotary(key))
+    for head in products[0]:
+        for apart in range(-11, 12):
+            diagonal = np.diagonal(head, apart)
+            np.testing.assert_allclose(diagonal, diagonal[0], atol=1e-4)
+        assert np.abs(np.diff(head[0])).min() > 1e-3
+
+
+def turned(x):
+    """`rotary` as products of complex numbers."""
+    steps, half = x.shape[1], x.shape[-1] // 2
+    wavelengths = 2 * np.pi * 10_000 ** (np.arange(half) / half)
+    turns = np.exp(2j * np.pi * np.arange(steps)[:, None] / wavelengths)[None, :, None]
+    z = (x[..., :half] + 1j * x[..., half:]) * turns
+    return np.concatenate([z.real, z.imag], axis=-1)
+
+
+def slow_attention(x, params, heads):
+    """One transformer block."""
+
+    def dense(name, x):
+        return x @ params[name]["kernel"] + params[name]["bias"]
+
+    def norm(name, x):
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-6)
+        return x * params[name]["scale"] + params[name]["bias"]
+
+    steps, width = x.shape[1:]
+    y = dense("Dense_0", norm("LayerNorm_0", x)).reshape(-1, steps, 3, heads, width // heads)
+    query, key, value = turned(y[:, :, 0]), turned(y[:, :, 1]), y[:, :, 2]
+    attended = np.zeros_like(value)
+    for head in range(heads):
+        logits = query[:, :, head] @ key[:, :, head].swapaxes(1, 2) / np.sqrt(width // heads)
+        weights = np.exp(logits)
+        weights = weights / weights.sum(-1, keepdims=True)
+        attended[:, :, head] = weights @ value[:, :, head]
+    x = x + dense("Dense_1", attended.reshape(x.shape))
+    y = dense("Dense_2", norm("LayerNorm_1", x))
+    gelu = y * (1 + np.tanh(np.sqrt(2 / np.pi) * (y + 0.044715 * y**3))) / 2
+    return x + dense("Dense_3", gelu)
+
+
+def test_a_transformer_block_agrees_with_a_slow_one():
+    x, block = normal(2, 7, 12), TransformerBlock(3, 0.0)
+    variables = variables_of(block, x, train=False)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    expected = slow_attention(np.asarray(x, np.float64), params, 3)
+    np.testing.assert_allclose(block.apply(variables, x, train=False), expected, atol=2e-5)
+
+
+# Convolutions on samples.
+
+
+def test_snake_is_what_it_says():
+    x, snake = normal(2, 9, 4), Snake()
+    alpha = jnp.asarray([0.3, 1.0, 4.0, -2.0])
+    y = snake.apply({"params": {"alpha": alpha}}, x)
+    expected = x + np.square(np.sin(alpha[None, None] * x)) / alpha[None, None]
+    np.testing.assert_allclose(y, expected, atol=2e-5)
+    through_zero = snake.apply({"params": {"alpha": jnp.zeros(4)}}, x)
+    np.testing.assert_array_equal(through_zero, x)
+
+
+@pytest.mark.parametrize(
+    ("strides", "bins", "frames"),
+    [((5,), 5, 7), ((2, 3), 3, 8), ((4, 2), 2, 12), ((2, 2, 2), 16, 3)],
+)
+def test_samples_of_a_latent_frame_are_the_product_of_the_strides(strides, bins, frames):
+    features = jnp.zeros((2, frames, bins))
+    encoder = WaveEncoder(3, strides, 2, 0.0, False)
+    given, variables = jax.eval_shape(
+        lambda x: encoder.init_with_output(jax.random.key(0), x, train=False), features
+    )
+    assert given.shape == (2, frames * bins // np.prod(strides), 3)
+    widths = {x.shape[-1] for x in jax.tree.leaves(variables)}
+    assert widths == {3, *(2 * 2**stage for stage in range(len(strides) + 1))}
+    decoder = WaveDecoder(bins, strides, 2, 0.0, False)
+    back, _ = jax.eval_shape(
+        lambda z: decoder.init_with_output(jax.random.key(0), z, train=False),
+        jnp.zeros(given.shape),
+    )
+    assert back.shape == features.shape
+
+
+def pulse(steps, place, channels):
+    return jnp.zeros((1, steps, channels)).at[0, place].set(1.0)
+
+
+def test_frames_of_samples_make_no_difference_to_a_wave_encoder():
+    encoder, x = WaveEncoder(3, (2, 3), 2, 0.0, False), normal(1, 8, 6)
+    variables = variables_of(encoder, x, train=False)
+    apply = jax.jit(lambda x: encoder.apply(variables, x, train=False))
+    np.testing.assert_array_equal(apply(x), apply(x.reshape(1, 24, 2)))
+
+
+def begun_wave(network, x):
+    """Where silence stays silence, as biases are zero."""
+    variables = jax.jit(lambda x: network.init(jax.random.key(0), x, train=False))(x)
+    return jax.jit(lambda x: network.apply(variables, x, train=False))
+
+
+def test_samples_a_latent_frame_later_are_latents_a_frame_later():
+    apply = begun_wave(WaveEncoder(3, (2, 3), 2, 0.0, False), pulse(600, 0, 1))
+    early, late, between = (apply(pulse(600, place, 1)) for place in (300, 306, 303))
+    np.testing.assert_allclose(late[:, 1:], early[:, :-1], atol=1e-6)
+    np.testing.assert_array_equal(early[:, [0, -1]], jnp.zeros((1, 2, 3)))
+    assert float(jnp.abs(between[:, 1:] - early[:, :-1]).max()) > 1e-3
+
+
+def test_latents_a_frame_later_are_samples_a_latent_frame_later():
+    apply = begun_wave(WaveDecoder(1, (2, 3), 2, 0.0, False), pulse(100, 0, 3))
+    early, late = (apply(pulse(100, place, 3)) for place in (50, 51))
+    assert early.shape == (1, 600, 1)
+    np.testing.assert_allclose(late[:, 6:], early[:, :-6], atol=1e-6)
+    heard = np.flatnonzero(early)
+    before, after = 50 * 6 - heard[0], heard[-1] - (51 * 6 - 1)
+    assert before == after > 0
+
+
+# Every encoder as config.model names it.
+
+USUAL = {"downsampling": DOWNSAMPLING, "latent_dim": LATENT_DIM, "width": 16, "depth": 1}
+
+
+def build(encoder, dtype=jnp.float32, **changes):
+    config = config_module.default().model
+    sizes = USUAL | {"encoder": encoder, "heads": 2, "strides": (64,)}
+    config.update(sizes | ({"width": 4} if encoder == "wave_conv" else {}) | changes)
+    return autoencoder.from_config(config, BINS, dtype)
+
+
+def begun(encoder, **changes):
+    model = build(encoder, **changes)
+    return model, autoencoder.init(model, jax.random.key(0), DOWNSAMPLING)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def forward(model, variables, features):
+    return autoencoder.forward(model, variables, features, None, train=False, key=None)
+
+
+@pytest.fixture
+def features():
+    return -30 + 10 * normal(20, 8, BINS)
+
+
+@pytest.fixture
+def moments(features):
+    vectors = np.asarray(to_blocks(features, DOWNSAMPLING)).reshape(-1, BLOCK)
+    return BlockMoments(BLOCK).update(vectors)
+
+
+@pytest.fixture
+def at_pca(moments):
+    """``at_pca(model, variables)`` begins as PCA."""
+    pca = moments.pca(LATENT_DIM, DOWNSAMPLING)
+
+    def start(model, variables):
+        variables = autoencoder.standardise(variables, *moments.standardisation(DOWNSAMPLING))
+        return autoencoder.start_at_pca(model, variables, pca)
+
+    return start
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_step_0_equals_pca_and_learns_beyond_it(encoder, features, moments, at_pca):
+    model, variables = begun(encoder)
+    variables = at_pca(model, variables)
+    pca = moments.pca(LATENT_DIM, DOWNSAMPLING)
+
+    def error(params):
+        output = forward(model, {**variables, "params": params}, features)
+        return jnp.square(output.features - features).mean(), output
+
+    gradients, output = jax.grad(error, has_aux=True)(variables["params"])
+    np.testing.assert_allclose(output.latents, pca.encode(features), atol=1e-5)
+    np.testing.assert_allclose(output.features, pca.decode(pca.encode(features)), atol=1e-4)
+    networks = [gradients[part].get("network", {}) for part in ("encoder", "decoder")]
+    moving = [any(x.any() for x in jax.tree.leaves(network)) for network in networks]
+    assert moving == [encoder != "linear"] * 2
+
+
+@pytest.mark.parametrize("bottleneck", ["vae", "ordered", "rvq"])
+def test_the_encoder_begins_as_pca_of_any_bottleneck(bottleneck, features, moments, at_pca):
+    model, variables = begun("linear", bottleneck=bottleneck)
+    variables = at_pca(model, variables)
+    pca = moments.pca(LATENT_DIM, DOWNSAMPLING)
+    given = autoencoder.before_bottleneck(model, variables, features)
+    expected = pca.encode(features)
+    if bottleneck == "rvq":
+        assert not model.bottleneck.whitened
+        one_scale = np.sqrt(np.square(pca.deviations).mean())
+        expected = expected * (pca.deviations / one_scale)[None, None]
+        back = autoencoder.decode(model, variables, given)
+        np.testing.assert_allclose(back, pca.decode(pca.encode(features)), atol=1e-4)
+    np.testing.assert_allclose(given[..., :LATENT_DIM], expected, atol=1e-5)
+    assert not given[..., LATENT_DIM:].any()
+
+
+@pytest.fixture
+def without_constants():
+    """``without_constants(model, features)``: variables of a model that does not standardise."""
+
+    def draw(model, features):
+        variables = variables_of(model, features)
+        return autoencoder.standardise(variables, np.zeros(BINS), np.ones(()))
+
+    return draw
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_bfloat16_is_inside_alone(encoder, without_constants):
+    features, outputs = normal(4, 8, BINS), {}
+    # Flax's layer norm promotes on its own.
+    promotion = "standard" if encoder in ("conv", "transformer") else "strict"
+    with jax.numpy_dtype_promotion(promotion):
+        for dtype in (jnp.float32, jnp.bfloat16):
+            model = build(encoder, dtype, pca_start=False)
+            start = functools.partial(autoencoder.init, model, downsampling=DOWNSAMPLING)
+            parameters = jax.eval_shape(start, jax.random.key(0))
+            assert {x.dtype for x in jax.tree.leaves(parameters)} == {jnp.dtype("float32")}
+            variables = without_constants(model, features)
+            outputs[dtype] = forward(model, variables, features)
+    exact, rough = outputs[jnp.float32], outputs[jnp.bfloat16]
+    for ours, theirs in ((exact.features, rough.features), (exact.latents, rough.latents)):
+        assert theirs.dtype == jnp.float32
+        apart = float(jnp.linalg.norm(ours - theirs) / jnp.linalg.norm(ours))
+        if encoder == "linear":
+            assert apart == 0
+        else:
+            assert 1e-4 < apart < 0.1
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def sides(model, variables, features, key, train):
+    """What the encoder makes of features, and the decoder of latents."""
+    apply = functools.partial(model.apply, variables, train=train, rngs={"dropout": key})
+    latents = jnp.ones((len(features), 2, LATENT_DIM))
+    return apply(features, method="encode"), apply(latents, method="decode")
+
+
+@pytest.mark.parametrize("encoder", [name for name in ENCODERS if name != "linear"])
+def test_dropout_acts_in_training_alone_on_both_sides(encoder, without_constants):
+    features = normal(4, 8, BINS)
+    model = build(encoder, dropout=0.5, pca_start=False)
+    variables = without_constants(model, features)
+    run = functools.partial(sides, model, variables, features)
+    calm, again = run(jax.random.key(0), False), run(jax.random.key(1), False)
+    shaken, otherwise = run(jax.random.key(0), True), run(jax.random.key(1), True)
+    for side in range(2):
+        np.testing.assert_array_equal(calm[side], again[side])
+        assert not np.allclose(shaken[side], calm[side], atol=1e-3)
+        assert not np.allclose(shaken[side], otherwise[side], atol=1e-3)
