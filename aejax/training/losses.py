@@ -24,19 +24,34 @@ FEATURES: dict[str, Callable[[Array, Array], Array]] = {
     "l2": lambda error, mask: masked_mean(jnp.square(error), mask),
 }
 
+# Samples that reflect at the ends of the longest transform of a loss, which has 2048.
+_FEWEST_SAMPLES = 1025
+
+
+def _spectral(distance: Callable[..., Array], *, takes_rate: bool) -> Callable[..., Array]:
+    """A distance of spectra, as an entry of `AUDIO`: short audio gets silence behind it."""
+
+    def term(estimate: Array, reference: Array, rate: int) -> Array:
+        missing = max(_FEWEST_SAMPLES - estimate.shape[1], 0)
+        both = (jnp.pad(x, ((0, 0), (0, missing))) for x in (estimate, reference))
+        return distance(*both, sample_rate=rate) if takes_rate else distance(*both)
+
+    return term
+
+
 # Of estimate and reference, [rows, samples], at a sample rate: a value for each row; or one for all
-# rows, which is how those two are defined.
+# rows, which is how auraloss and descript-audio-codec define theirs.
 AUDIO: dict[str, Callable[[Array, Array, int], Array]] = {
     "waveform_l1": lambda x, y, rate: signal.waveform_l1(x, y),
     # The higher the better, so its negative.
     "si_sdr": lambda x, y, rate: -signal.si_sdr(x, y),
-    "multi_resolution_stft": lambda x, y, rate: signal.multi_resolution_stft(x, y),
-    "auraloss_multi_resolution_stft": lambda x, y, rate: signal.auraloss_multi_resolution_stft(
-        x, y
+    "multi_resolution_stft": _spectral(signal.multi_resolution_stft, takes_rate=False),
+    "auraloss_multi_resolution_stft": _spectral(
+        signal.auraloss_multi_resolution_stft, takes_rate=False
     ),
-    "multi_scale_mel": lambda x, y, rate: signal.multi_scale_mel(x, y, sample_rate=rate),
-    "dac_mel": lambda x, y, rate: signal.dac_mel(x, y, sample_rate=rate),
-    "a_weighted": lambda x, y, rate: signal.a_weighted_spectral_distance(x, y, sample_rate=rate),
+    "multi_scale_mel": _spectral(signal.multi_scale_mel, takes_rate=True),
+    "dac_mel": _spectral(signal.dac_mel, takes_rate=True),
+    "a_weighted": _spectral(signal.a_weighted_spectral_distance, takes_rate=True),
 }
 
 
@@ -127,10 +142,6 @@ class Objective(NamedTuple):
         return sum(weighted, jnp.float32(0))
 
 
-# Samples that the longest transform of a loss takes.
-_FEWEST_SAMPLES = 2048
-
-
 def _row_mean(values: Float[Array, "*rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:
     count = jnp.maximum(counted.sum().astype(values.dtype), 1)
     if values.ndim == 0:  # a mean over all rows, where those that only fill the batch gave 0
@@ -148,8 +159,7 @@ def _counted(name: str, compared: Compared) -> Bool[Array, " rows"]:
 def _rows(
     audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
 ) -> Float[Array, "rows samples"]:
-    """Each channel a row, silent behind the end of its clip, and long enough to be analysed."""
+    """Each channel a row, silent behind the end of its clip."""
     there = jnp.arange(audio.shape[1])[None] < length[:, None]
     audio = jnp.where(there.reshape(*there.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
-    rows = audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])
-    return jnp.pad(rows, ((0, 0), (0, max(_FEWEST_SAMPLES - rows.shape[1], 0))))
+    return audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])
