@@ -18,6 +18,8 @@ from aejax.reporting.table import results_table
 from aejax.training import step as step_module
 
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
+# One of each kind; the others are for CI.
+ALWAYS = ("mel_conv", "mel_lstm", "mel_rvq", "wave_conv")
 UNITS = {
     "latent_floats_per_second",
     "feature_rmse",
@@ -47,7 +49,13 @@ def _compiled_once(tmp_path_factory):
     compilation_cache.reset_cache()
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem in ALWAYS else pytest.mark.slow, id=path.stem)
+        for path in EXPERIMENTS
+    ],
+)
 def test_every_experiment_runs(path, tmp_path, capsys):
     config = shrink(runpy.run_path(str(path))["get_config"]())
     rows = experiment.run(config, tmp_path / "run")
@@ -201,7 +209,7 @@ def test_a_workdir_of_another_config_is_refused(small_config, tmp_path):
 
 def test_nothing_is_written_where_it_cannot_work(small_config, audio_folder, tmp_path):
     small_config.data.path = str(audio_folder)
-    small_config.model.latent_dim = 300
+    small_config.model.update(downsampling=8, latent_dim=300)
     with pytest.raises(UserError, match=r"blocks of 8 frames, too few .* model\.latent_dim"):
         experiment.run(small_config, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -192,7 +192,9 @@ def _bottleneck_keys(config: ConfigDict) -> dict[str, Any]:
 def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
     """Random variables for a model (under ``jit``: eager initialisation takes seconds)."""
     features = jnp.zeros((1, downsampling, model.bins))
-    variables = jax.jit(model.init)(key, features)
+    # It runs once: better compiled quickly than well.
+    quickly = {"xla_backend_optimization_level": 0}
+    variables = jax.jit(model.init, compiler_options=quickly)(key, features)
     return {name: value for name, value in variables.items() if name != "losses"}
 
 
