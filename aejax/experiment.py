@@ -102,7 +102,7 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
         found.append(Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim)))
     if model.bottleneck == "ordered":
         found += [
-            Codec(f"{PCA_ROW}, {kept} latents", encode, decode, copy(pca.first(kept)), rate(kept))
+            Codec(_cut_pca(kept), encode, decode, copy(pca.first(kept)), rate(kept))
             for kept in cuts
         ]
     return found
@@ -176,7 +176,12 @@ def evaluate(
         count=experiment.config.evaluate.listen_clips,
         curves=_validation_curves(experiment),
     )
-    return with_gains(rows, PCA_ROW), errors
+    cuts = experiment.config.evaluate.cuts
+    return with_gains(rows, [PCA_ROW, *(_cut_pca(kept) for kept in cuts)]), errors
+
+
+def _cut_pca(kept: int) -> str:
+    return f"{PCA_ROW}, {kept} latents"
 
 
 def _listened(name: str) -> tuple[str, ...]:

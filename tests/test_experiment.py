@@ -86,6 +86,9 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     for kept in config.evaluate.cuts:
         what = "codebooks" if config.model.bottleneck == "rvq" else "latents"
         assert f"{path.stem}, {kept} {what}" in names
+        if what == "latents":
+            cut = results["rows"][names.index(f"pca, {kept} latents")]
+            assert cut["gain_over_pca_db"] == 0
     names = {file.name for file in (tmp_path / "run" / "audio").iterdir()}
     assert len(names) == 2 * 4
     audio, rate = soundfile.read(next((tmp_path / "run" / "audio").glob(f"*{path.stem}.wav")))

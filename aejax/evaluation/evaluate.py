@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import jax
@@ -243,21 +243,24 @@ def _measure_audio(
 _INAUDIBLE = 1e-6
 
 
-def with_gains(rows: list[Row], reference: str) -> list[Row]:
-    """The rows that have latents, with their gains over the row named ``reference``."""
-    pca = next(row for row in rows if row.name == reference)
-    return [
-        row
-        if row.latent_floats_per_second is None
-        else dataclasses.replace(
+def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
+    """The rows that have latents, with their gains over that of the rows named ``references`` which
+    has as many latent floats per second."""
+    at_rate = {row.latent_floats_per_second: row for row in rows if row.name in references}
+
+    def with_gain(row: Row) -> Row:
+        if row.latent_floats_per_second is None:
+            return row
+        pca = at_rate[row.latent_floats_per_second]
+        return dataclasses.replace(
             row,
             gain_over_pca_db=metrics.gain_db(row.feature_rmse, pca.feature_rmse),
             audio_gain_over_pca_db=metrics.gain_db(
                 row.audio_log_mel_rmse_db, pca.audio_log_mel_rmse_db
             ),
         )
-        for row in rows
-    ]
+
+    return [with_gain(row) for row in rows]
 
 
 def identity(variables: None, x: Array) -> Array:
