@@ -2,8 +2,9 @@
 
 python -m aejax.main --config=experiments/mel_linear.py
 
-Takes 0.7 minutes on two CPU cores and ends 0.2 dB below PCA on the built-in corpus, at 250 latent
-floats per second. If it ever beats PCA, the yardstick is wrong.
+Takes about 0.8 CPU-minutes; on the built-in corpus it is 0.02 dB behind PCA, at 250 latent floats
+per second (log-mel RMSE of the audio 4.61 dB, PCA 4.61). If it ever beats PCA, the
+yardstick is wrong.
 """
 
 from ml_collections import ConfigDict

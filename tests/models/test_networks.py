@@ -473,8 +473,7 @@ def test_bfloat16_is_inside_alone(encoder, without_constants):
     with jax.numpy_dtype_promotion(promotion):
         for dtype in (jnp.float32, jnp.bfloat16):
             model = build(encoder, dtype, pca_start=False)
-            start = functools.partial(autoencoder.init, model, downsampling=DOWNSAMPLING)
-            parameters = jax.eval_shape(start, jax.random.key(0))
+            parameters = jax.eval_shape(model.init, jax.random.key(0), features)
             assert {x.dtype for x in jax.tree.leaves(parameters)} == {jnp.dtype("float32")}
             variables = without_constants(model, features)
             outputs[dtype] = forward(model, variables, features)
