@@ -92,13 +92,9 @@ def default() -> ConfigDict:
     model.bottleneck = "none"  # a key of BOTTLENECKS
     model.downsampling = 8  # frames in a block, which becomes one latent frame
     model.latent_dim = 32  # floats in a latent frame
-    model.width = (
-        384  # channels inside; of conv, at the rate of the latents; of wave_conv, of samples
-    )
-    model.depth = (
-        2  # layers in the encoder, and in the decoder; of conv, at the rate of the latents
-    )
-    model.kernel_size = 3  # steps that each residual block of conv sees
+    model.width = 384  # channels inside; of wave_conv, at the rate of the samples
+    model.depth = 4  # layers, or residual blocks, in the encoder, and in the decoder
+    model.kernel_size = 3  # latent frames that each residual block of conv sees
     model.heads = 8  # of attention; of transformer
     model.cut = 0  # steps after which back-propagation is cut, 0 for never; of lstm and gru
     model.strides = (4, 8, 8)  # of the stages of wave_conv; their product is the samples in a block

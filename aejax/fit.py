@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from aejax.bars import bar
 from aejax.data import loader
 from aejax.evaluation import metrics
-from aejax.models import autoencoder, conv
+from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.models.vector_quantizer import start_codebooks
 from aejax.prepare import Experiment
@@ -69,8 +69,7 @@ def decoder_reach(config: ConfigDict) -> int:
     if config.encoder in ("linear", "mlp"):
         return 0
     if config.encoder == "conv":
-        reach = conv.decoder_reach(config.downsampling, config.depth, config.kernel_size)
-        return min(reach, _FARTHEST)
+        return min(config.depth * (config.kernel_size // 2), _FARTHEST)
     return _FARTHEST
 
 

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from aejax import signal
-from aejax.models.conv import channels_at, prime_factors
 
 
 class Conv(nn.Conv1d):
@@ -79,39 +78,14 @@ class Reshape:
         return self.function(x, self.factor)
 
 
-class ConvEncoder(Sequence):
+class ConvStack(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
-        steps = config.downsampling
-        channels = channels_at(steps, config.width)
-        self.add(nn.Linear(inputs, channels))
-        for factor in prime_factors(config.downsampling):
-            self.add(Residual(channels, config.kernel_size, config.dropout))
-            steps //= factor
-            self.order.append(Reshape(blocks, factor))
-            self.add(nn.Linear(factor * channels, channels_at(steps, config.width)))
-            channels = channels_at(steps, config.width)
+        self.add(nn.Linear(inputs, config.width))
         for _ in range(config.depth):
-            self.add(Residual(channels, config.kernel_size, config.dropout))
-        self.add(norm(channels))
-        self.add(nn.Linear(channels, outputs))
-
-
-class ConvDecoder(Sequence):
-    def __init__(self, config, inputs, outputs):
-        super().__init__()
-        steps, channels = 1, config.width
-        self.add(nn.Linear(inputs, channels))
-        for _ in range(config.depth):
-            self.add(Residual(channels, config.kernel_size, config.dropout))
-        for factor in reversed(prime_factors(config.downsampling)):
-            steps *= factor
-            self.add(nn.Linear(channels, factor * channels_at(steps, config.width)))
-            channels = channels_at(steps, config.width)
-            self.order.append(Reshape(unblock, factor))
-            self.add(Residual(channels, config.kernel_size, config.dropout))
-        self.add(norm(channels))
-        self.add(nn.Linear(channels, outputs))
+            self.add(Residual(config.width, config.kernel_size, config.dropout))
+        self.add(norm(config.width))
+        self.add(nn.Linear(config.width, outputs))
 
 
 class Recurrent(nn.Module):
@@ -252,8 +226,8 @@ class WaveDecoder(Sequence):
         self.order.append(Reshape(lambda x, bins: x.reshape(len(x), -1, bins), outputs))
 
 
+BLOCKWISE = {"conv": ConvStack, "transformer": Transformer}
 FRAMEWISE = {
-    "conv": (ConvEncoder, ConvDecoder),
     "lstm": (RecurrentEncoder, RecurrentDecoder),
     "wave_conv": (WaveEncoder, WaveDecoder),
 }
@@ -266,7 +240,7 @@ class Encoder(nn.Module):
         block = config.downsampling * bins
         self.linear = nn.Linear(block, config.latent_dim)
         if self.blockwise:
-            self.network = Transformer(config, block, config.latent_dim)
+            self.network = BLOCKWISE[config.encoder](config, block, config.latent_dim)
         else:
             self.network = FRAMEWISE[config.encoder][0](config, bins, config.latent_dim)
 
@@ -282,7 +256,7 @@ class Decoder(nn.Module):
         block = config.downsampling * bins
         self.linear = nn.Linear(config.latent_dim, block)
         if self.blockwise:
-            self.network = Transformer(config, config.latent_dim, block)
+            self.network = BLOCKWISE[config.encoder](config, config.latent_dim, block)
         else:
             self.network = FRAMEWISE[config.encoder][1](config, config.latent_dim, bins)
 

@@ -21,5 +21,8 @@ def get_config() -> ConfigDict:
     config.model.width = 16
     config.model.strides = (4, 8, 8)
     config.loss.multi_scale_mel.weight = 0.1
+    config.data.excerpt_seconds = 0.5
+    config.train.batch_size = 8
+    config.train.steps = 500
     config.augment.polarity_probability = 0.5
     return config

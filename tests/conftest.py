@@ -39,8 +39,6 @@ def shrink(config):
         config.model.width = min(config.model.width, 32)
     if "depth" in ENCODERS[config.model.encoder]:
         config.model.depth = 1
-    if config.model.encoder == "conv":  # a residual block for each halving takes time to compile
-        config.model.downsampling = min(config.model.downsampling, 2)
     if config.model.bottleneck == "rvq":
         config.model.rvq.update(codebook_size=16, num_quantizers=4)
         config.evaluate.cuts = (2,)

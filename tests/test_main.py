@@ -24,7 +24,6 @@ SMALL = [
     "--config.representation.griffin_lim_iterations=2",
     "--config.model.width=32",
     "--config.model.depth=1",
-    "--config.model.downsampling=2",
     "--config.model.latent_dim=8",
     "--config.train.batch_size=8",
     "--config.train.validate_every=20",

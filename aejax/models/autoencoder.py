@@ -11,9 +11,8 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from aejax.models.blocks import MLP, Dtype
+from aejax.models.blocks import MLP, ConvStack, Dtype
 from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Mask, Noise, Ordered, Tanh
-from aejax.models.conv import ConvDecoder, ConvEncoder
 from aejax.models.decoders import Decoder, ToBlocks
 from aejax.models.encoders import Encoder, OfBlocks
 from aejax.models.pca import PCA
@@ -116,13 +115,6 @@ def _blockwise(kind: Any, *keys: str) -> Callable[[ConfigDict, Sizes], Networks]
     return build
 
 
-def _conv(config: ConfigDict, sizes: Sizes) -> Networks:
-    keys = ("downsampling", "width", "depth", "kernel_size", "dropout")
-    given = {key: config[key] for key in keys}
-    given |= {"zero_start": config.pca_start, "dtype": sizes.dtype}
-    return ConvEncoder(out=sizes.channels, **given), ConvDecoder(out=sizes.bins, **given)
-
-
 def _recurrent(config: ConfigDict, sizes: Sizes) -> Networks:
     keys = ("downsampling", "width", "depth", "dropout", "cut")
     given = {key: config[key] for key in keys}
@@ -144,7 +136,7 @@ def _wave_conv(config: ConfigDict, sizes: Sizes) -> Networks:
 NETWORKS: dict[str, Callable[[ConfigDict, Sizes], Networks]] = {
     "linear": lambda config, sizes: (None, None),
     "mlp": _blockwise(MLP),
-    "conv": _conv,
+    "conv": _blockwise(ConvStack, "kernel_size"),
     "lstm": _recurrent,
     "gru": _recurrent,
     "transformer": _blockwise(Transformer, "heads"),

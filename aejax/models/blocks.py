@@ -95,6 +95,38 @@ class ResidualBlock(nn.Module):
         return x + nn.Dense(x.shape[-1], dtype=self.dtype)(y)
 
 
+class ConvStack(nn.Module):
+    """Residual convolutions over blocks, ending in ``out`` channels.
+
+    Attributes:
+      out: channels that come out.
+      width: channels inside.
+      depth: residual blocks.
+      kernel_size: steps in time that each block sees.
+      dropout: fraction dropped inside each block.
+      zero_start: begin as the map to zero.
+      dtype: of the arithmetic.
+    """
+
+    out: int
+    width: int
+    depth: int
+    kernel_size: int
+    dropout: float
+    zero_start: bool
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"], *, train: bool
+    ) -> Float[Array, "batch time out"]:
+        x = nn.Dense(self.width, dtype=self.dtype)(x)
+        for _ in range(self.depth):
+            x = ResidualBlock(self.kernel_size, self.dropout, self.dtype)(x, train=train)
+        x = nn.LayerNorm(dtype=self.dtype)(x)
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
+
+
 class MLP(nn.Module):
     """Dense layers over each block by itself, ending in ``out`` channels.
 

@@ -7,15 +7,9 @@ import pytest
 
 from aejax import config as config_module
 from aejax.config import ENCODERS
+from aejax.fit import decoder_reach
 from aejax.models import autoencoder, blocks, recurrent
-from aejax.models.blocks import MLP, Conv1D, ResidualBlock, to_blocks
-from aejax.models.conv import (
-    ConvDecoder,
-    ConvEncoder,
-    channels_at,
-    decoder_reach,
-    prime_factors,
-)
+from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, to_blocks
 from aejax.models.pca import BlockMoments
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentLayer
 from aejax.models.transformer import Transformer, TransformerBlock, rotary
@@ -115,50 +109,18 @@ def test_a_network_sees_as_far_as_it_says_on_both_sides(network, reach):
     np.testing.assert_array_equal(seen, np.abs(place[:, None] - place) <= reach)
 
 
-# Convolutions over frames.
-
-
-def test_prime_factors_ascend_and_multiply_to_the_number():
-    for number in range(1, 200):
-        factors = prime_factors(number)
-        assert np.prod(factors, dtype=int) == number
-        assert list(factors) == sorted(factors)
-        assert all(factor % p for factor in factors for p in range(2, factor))
-
-
-def test_every_rate_costs_about_as_much():
-    costs = [steps * channels_at(steps, 384) ** 2 / 384**2 for steps in (1, 2, 3, 4, 8, 16)]
-    np.testing.assert_allclose(costs, 1, atol=0.05)
-    assert channels_at(64, 8) == 8
-
-
-def conv(kind, downsampling, depth, kernel_size):
-    return kind(3, downsampling, 8, depth, kernel_size, 0.0, False)
-
-
-@pytest.mark.parametrize(
-    ("downsampling", "depth", "kernel_size"), [(1, 2, 3), (4, 0, 3), (4, 1, 3), (6, 1, 5)]
-)
-def test_a_conv_decoder_reaches_as_far_as_it_says(downsampling, depth, kernel_size):
-    z, network = normal(1, 12, 2), conv(ConvDecoder, downsampling, depth, kernel_size)
-    variables = variables_of(network, z, train=False)
-    seen = dependence(lambda z: network.apply(variables, z, train=False), z)
-    assert len(seen) == 12 * downsampling
-    out, latent = np.nonzero(seen)
-    apart = latent - out // downsampling
-    reach = decoder_reach(downsampling, depth, kernel_size)
-    assert (apart.min(), apart.max()) == (-reach, reach)
-
-
-@pytest.mark.parametrize("downsampling", [1, 3, 4])
-def test_a_conv_encoder_sees_its_block_and_as_much_on_either_side(downsampling):
-    x, network = normal(1, 9 * downsampling, 2), conv(ConvEncoder, downsampling, 1, 3)
+@pytest.mark.parametrize(("depth", "kernel_size", "reach"), [(1, 3, 1), (2, 3, 2), (1, 5, 2)])
+def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
+    depth, kernel_size, reach
+):
+    x, network = normal(1, 9, 2), ConvStack(3, 8, depth, kernel_size, 0.0, False)
     variables = variables_of(network, x, train=False)
     seen = dependence(lambda x: network.apply(variables, x, train=False), x)
-    # One step of each rate: 1 and 2 frames before 4, which is the rate of the latents.
-    reach = {1: 1, 3: 1 + 3, 4: 1 + 2 + 4}[downsampling]
-    frames = np.flatnonzero(seen[4])
-    assert frames.tolist() == list(range(4 * downsampling - reach, 5 * downsampling + reach))
+    place = np.arange(9)
+    np.testing.assert_array_equal(seen, np.abs(place[:, None] - place) <= reach)
+    config = config_module.default().model
+    config.update(depth=depth, kernel_size=kernel_size)
+    assert decoder_reach(config) == reach
 
 
 # Recurrent networks.
