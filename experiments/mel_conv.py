@@ -2,9 +2,9 @@
 
 python -m aejax.main --config=experiments/mel_conv.py
 
-Takes 1.3 minutes on two CPU cores and gains 2.5 dB over PCA on the built-in corpus, at 250 latent
-floats per second. With ``--config.data.path=DIR`` it trains on a folder of audio; the README has
-what it gains on real recordings, after 2500 steps.
+Takes about 2.4 CPU-minutes and gains 2.7 dB over PCA on the built-in corpus, at 250 latent floats
+per second (log-mel RMSE of the audio 3.65 dB, PCA 4.61). With ``--config.data.path=DIR`` it trains
+on a folder of audio.
 """
 
 from ml_collections import ConfigDict

@@ -3,6 +3,7 @@
 python -m aejax.main --config=experiments/wave_conv.py
 
 Snake activations, sub-pixel up-sampling. Learns from samples and from their spectra at once.
+Takes about 10 CPU-minutes; its table has SI-SDR in dB too, as the way back from samples is exact.
 """
 
 from ml_collections import ConfigDict
