@@ -3,7 +3,9 @@
 python -m aejax.main --config=experiments/wave_conv.py
 
 Snake activations, sub-pixel up-sampling. Learns from samples and from their spectra at once.
-Takes about 10 CPU-minutes; its table has SI-SDR in dB too, as the way back from samples is exact.
+
+Takes about 9 CPU-minutes; on the built-in corpus it is 0.20 dB behind PCA, at 2000 latent floats
+per second (log-mel RMSE of the audio 10.10 dB, PCA 10.73).
 """
 
 from ml_collections import ConfigDict
