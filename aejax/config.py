@@ -388,11 +388,7 @@ def _check_together(config: ConfigDict) -> None:
     _check_model(config)
     _check_loss(config)
     _check_data(config)
-    if config.train.steps % config.train.accumulate:
-        raise UserError(
-            f"config.train.accumulate={config.train.accumulate} batches make an update, and"
-            f" train.steps={config.train.steps} is not a multiple of it: the last would do nothing"
-        )
+    _check_train(config)
 
 
 # What these mean is decided by another key: it, and what it has to be.
@@ -596,6 +592,14 @@ def _check_data(config: ConfigDict) -> None:
         raise UserError(
             "config.data.validation_fraction + data.test_fraction"
             f" = {data.validation_fraction + data.test_fraction:g} leaves nothing to train on"
+        )
+
+
+def _check_train(config: ConfigDict) -> None:
+    if config.train.steps % config.train.accumulate:
+        raise UserError(
+            f"config.train.accumulate={config.train.accumulate} batches make an update, and"
+            f" train.steps={config.train.steps} is not a multiple of it: the last would do nothing"
         )
 
 

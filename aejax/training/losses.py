@@ -144,7 +144,10 @@ class Objective(NamedTuple):
 
 def _row_mean(values: Float[Array, "*rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:
     count = jnp.maximum(counted.sum().astype(values.dtype), 1)
-    if values.ndim == 0:  # a mean over all rows, where those that only fill the batch gave 0
+    if values.ndim == 0:
+        # A mean over all rows, where those that only fill the batch gave 0. Of auraloss this is
+        # true of the logarithms alone: its other half, a ratio over all rows, comes out too large
+        # in a validation batch that is not full. In training all rows are there.
         return values * (counted.size / count)
     return jnp.where(counted, values, 0.0).sum() / count
 

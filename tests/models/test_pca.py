@@ -52,3 +52,13 @@ def test_constant_features_do_no_harm():
     pca = BlockMoments(4).update(np.ones((10, 4), np.float32)).pca(2, downsampling=2)
     features = jnp.ones((1, 2, 2))
     np.testing.assert_allclose(pca.decode(pca.encode(features)), features, atol=1e-6)
+
+
+def test_directions_without_variance_do_not_set_the_scale_of_the_others():
+    rng = np.random.default_rng(0)
+    plane = 1e-3 * rng.standard_normal((200, 2)) @ rng.standard_normal((2, 8))
+    moments = BlockMoments(8)
+    moments.update(plane)
+    deviations = np.asarray(moments.pca(4, 2).deviations)
+    assert deviations[:2] == pytest.approx(np.sqrt(moments.variances()[0][:2]), rel=1e-4)
+    assert deviations[2:] == pytest.approx(deviations[0])
