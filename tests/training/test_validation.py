@@ -283,6 +283,9 @@ def test_a_constant_far_from_zero_is_constant():
     one = with_encoder(variables, kernel=kernel.at[:, 1].set(0), bias=bias)
     (line,) = collapsed(run(model, one), "none", ())
     assert line.startswith("latent 2 is constant")
+    rounding = Validation(0.0, {}, 0.0, np.asarray([3e-9, 1e-9, 2e-9]), np.full(3, 30.0), None)
+    (line,) = collapsed(rounding, "none", ())
+    assert line.startswith("latents 1, 2, 3 are constant")
 
 
 def test_audio_losses_do_not_depend_on_how_the_split_is_batched():
