@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, from_blocks
+from aejax.models.blocks import EXACT, dense, from_blocks
 
 
 class ToBlocks(nn.Module):
@@ -45,7 +45,7 @@ class Decoder(nn.Module):
     ) -> Float[Array, "batch frames bins"]:
         total = jnp.zeros((), z.dtype)
         if self.linear:
-            blocks = nn.Dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
+            blocks = dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
             total = from_blocks(blocks, self.downsampling)
         if self.network is None:
             return total

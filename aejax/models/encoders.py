@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, to_blocks
+from aejax.models.blocks import EXACT, dense, to_blocks
 
 
 class OfBlocks(nn.Module):
@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         total = jnp.zeros((), x.dtype)
         if self.linear:
             blocks = to_blocks(x, self.downsampling)
-            total = nn.Dense(self.channels, precision=EXACT, name="linear")(blocks)
+            total = dense(self.channels, precision=EXACT, name="linear")(blocks)
         if self.network is None:
             return total
         return total + self.network(x, train=train).astype(x.dtype)

@@ -1,28 +1,132 @@
 """Recurrent networks over frames, or over raw samples: LSTM and GRU by ``jax.lax.scan``."""
 
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Dtype, last_layer
+from aejax.models.blocks import Dtype, dense, last_layer
 
-# Steps that are compiled into one turn of the loop: its overhead is what small cells cost most.
-_UNROLL = 8
+Carry = tuple[Array, ...]
 
 
-def _lstm(carry: tuple[Array, Array], gates: Array) -> tuple[Array, Array]:
+def _sigmoid_of(tanh_of_half: Array) -> Array:
+    """sigmoid(x) by tanh(x / 2). Of several gates that is one tanh, which XLA does not make again
+    for each thing that needs it, as it does its own sigmoid's exponential and division."""
+    return 0.5 * tanh_of_half + 0.5
+
+
+def _lstm(carry: Carry, by_input: Array, by_state: Array) -> Carry:
     """Gates in the order input, forget, candidate, output.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of
     Gers et al., 2000.
     """
-    cell, _ = carry
-    i, f, g, o = jnp.split(gates, 4, axis=-1)
+    gates = by_input + by_state
+    width = gates.shape[-1] // 4
+    halves = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), width)
     # The forget gate begins near 1: Jozefowicz et al., "An empirical exploration of recurrent
     # network architectures", ICML 2015.
-    cell = jax.nn.sigmoid(f + 1) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-    return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
+    ahead = jnp.repeat(jnp.asarray([0.0, 0.5, 0.0, 0.0], gates.dtype), width)
+    i, f, g, o = jnp.split(jnp.tanh(halves[None] * gates + ahead[None]), 4, axis=-1)
+    cell = _sigmoid_of(f) * carry[0] + _sigmoid_of(i) * g
+    return cell, _sigmoid_of(o) * jnp.tanh(cell)
+
+
+def _gru(carry: Carry, by_input: Array, by_state: Array) -> Carry:
+    """Gates in the order reset, update, candidate.
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; the reset
+    gate behind the product, as cuDNN has it.
+    """
+    (state,) = carry
+    width = state.shape[-1]
+    both = by_input[:, : 2 * width] + by_state[:, : 2 * width]
+    reset, update = jnp.split(_sigmoid_of(jnp.tanh(0.5 * both)), 2, axis=-1)
+    new = jnp.tanh(by_input[:, 2 * width :] + reset * by_state[:, 2 * width :])
+    return ((1 - update) * new + update * state,)
+
+
+class Cell(NamedTuple):
+    """What happens in one step once the products are made.
+
+    Attributes:
+      step: what is carried, the product with the input and that with the state to what is carried
+        on; the state comes last.
+      gates: times the state's width is what it takes of both products.
+      carried: arrays.
+    """
+
+    step: Callable[[Carry, Array, Array], Carry]
+    gates: int
+    carried: int
+
+
+CELLS = {"lstm": Cell(_lstm, gates=4, carried=2), "gru": Cell(_gru, gates=3, carried=1)}
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _recur(
+    cell: Cell,
+    cut: int,
+    by_input: Float[Array, "time batch gates"],
+    kernel: Float[Array, "width gates"],
+    bias: Float[Array, " gates"],
+) -> Float[Array, "time batch width"]:
+    """The states after each step, from zeros.
+
+    Its gradient is written out. Of a loop that is transposed the kernel's gradient is a small
+    product in each step, added to an array of the kernel's size; here it is one product over all
+    steps.
+    """
+    return _run(cell, by_input, kernel, bias)[0][-1]
+
+
+def _run(cell: Cell, by_input: Array, kernel: Array, bias: Array) -> tuple[Carry, Array]:
+    """What is carried out of each step, and the product with the state in each."""
+
+    def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Carry, Array]]:
+        by_state = carry[-1] @ kernel + bias[None]
+        carry = cell.step(carry, by_input, by_state)
+        return carry, (carry, by_state)
+
+    start = (jnp.zeros((by_input.shape[1], kernel.shape[0]), by_input.dtype),) * cell.carried
+    return jax.lax.scan(step, start, by_input)[1]
+
+
+def _forwards(
+    cell: Cell, cut: int, by_input: Array, kernel: Array, bias: Array
+) -> tuple[Array, tuple]:
+    carried, by_state = _run(cell, by_input, kernel, bias)
+    return carried[-1], (by_input, by_state, kernel, carried)
+
+
+def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Array, Array, Array]:
+    by_input, by_state, kernel, carried = saved
+    before = tuple(jnp.pad(c[:-1], ((1, 0), (0, 0), (0, 0))) for c in carried)
+    steps = len(by_input)
+    joined = jnp.arange(steps) % (cut or steps) != 0
+    # Turned once: a product with its second factor turned takes twice as long.
+    turned = jax.lax.optimization_barrier(kernel.T)
+
+    def step(after: Carry, at: tuple) -> tuple[Carry, tuple[Array, Array]]:
+        *given, gradient, joined = at
+        _, transpose = jax.vjp(cell.step, *given)
+        carry, by_input, by_state = transpose((*after[:-1], after[-1] + gradient))
+        carry = (*carry[:-1], carry[-1] + by_state @ turned)
+        return tuple(c * joined.astype(c.dtype) for c in carry), (by_input, by_state)
+
+    end = tuple(jnp.zeros_like(c[0]) for c in carried)
+    along = (before, by_input, by_state, gradient, joined)
+    _, (by_input, by_state) = jax.lax.scan(step, end, along, reverse=True)
+    return by_input, jnp.einsum("tbw,tbg->wg", before[-1], by_state), by_state.sum((0, 1))
+
+
+_recur.defvjp(_forwards, _backwards)
 
 
 class RecurrentLayer(nn.Module):
@@ -45,49 +149,14 @@ class RecurrentLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch time channels"]) -> Float[Array, "batch time width"]:
-        gates = 4 if self.kind == "lstm" else 3
-        inputs = nn.Dense(gates * self.width, dtype=self.dtype, name="input")(x)
-        kernel = self.param(
-            "state_kernel",
-            nn.initializers.variance_scaling(1.0, "fan_in", "normal"),
-            (self.width, gates * self.width),
-        ).astype(self.dtype)
-        bias = self.param("state_bias", nn.initializers.zeros, (gates * self.width,))
-        bias = bias.astype(self.dtype)[None]
-
-        def lstm(carry: tuple, gates: Array) -> tuple:
-            return _lstm(carry, gates + carry[1] @ kernel + bias)
-
-        def gru(carry: tuple, gates: Array) -> tuple:
-            # Source: Cho et al., "Learning phrase representations using RNN encoder-decoder",
-            # 2014; the reset gate behind the product, as cuDNN has it.
-            (state,) = carry
-            by_state = state @ kernel + bias
-            reset, update = (
-                jax.nn.sigmoid(a + b)
-                for a, b in zip(
-                    jnp.split(gates, 3, -1)[:2], jnp.split(by_state, 3, -1)[:2], strict=True
-                )
-            )
-            new = jnp.tanh(jnp.split(gates, 3, -1)[2] + reset * jnp.split(by_state, 3, -1)[2])
-            return ((1 - update) * new + update * state,)
-
-        cell = lstm if self.kind == "lstm" else gru
-
-        def step(carry: tuple, inputs: tuple[Array, Array]) -> tuple[tuple, Array]:
-            index, gates = inputs
-            if self.cut:
-                whole = index % self.cut != 0
-                carry = tuple(jnp.where(whole, c, jax.lax.stop_gradient(c)) for c in carry)
-            carry = cell(carry, gates)
-            return carry, carry[-1]
-
-        batch, steps, _ = x.shape
-        zeros = jnp.zeros((batch, self.width), self.dtype)
-        start = (zeros, zeros) if self.kind == "lstm" else (zeros,)
-        along = (jnp.arange(steps), jnp.moveaxis(inputs, 1, 0))
-        _, states = jax.lax.scan(step, start, along, unroll=min(_UNROLL, steps))
-        return jnp.moveaxis(states, 0, 1)
+        cell = CELLS[self.kind]
+        gates = cell.gates * self.width
+        x = jnp.moveaxis(x, 1, 0)
+        by_input = dense(gates, dtype=self.dtype, name="input")(x)
+        start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
+        bias = self.param("state_bias", nn.initializers.zeros, (gates,)).astype(self.dtype)
+        return jnp.moveaxis(_recur(cell, self.cut, by_input, kernel, bias), 0, 1)
 
 
 class RecurrentEncoder(nn.Module):
@@ -148,7 +217,7 @@ class RecurrentDecoder(nn.Module):
         place = self.param(
             "place", nn.initializers.normal(0.02), (self.downsampling, self.width)
         ).astype(self.dtype)
-        x = nn.Dense(self.width, dtype=self.dtype)(z)[:, :, None] + place[None, None]
+        x = dense(self.width, dtype=self.dtype)(z)[:, :, None] + place[None, None]
         x = x.reshape(x.shape[0], -1, self.width)
         for _ in range(self.depth):
             x = RecurrentLayer(self.kind, self.width, self.cut, self.dtype)(x)

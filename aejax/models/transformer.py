@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Dtype, last_layer
+from aejax.models.blocks import Dtype, dense, last_layer
 
 # Wavelengths of the rotations go from 2 pi tokens to this many times as many.
 _LONGEST = 10_000.0
@@ -46,13 +46,13 @@ class TransformerBlock(nn.Module):
         batch, steps, width = x.shape
         drop = nn.Dropout(self.dropout, deterministic=not train)
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = nn.Dense(3 * width, dtype=self.dtype)(y)
+        y = dense(3 * width, dtype=self.dtype)(y)
         query, key, value = jnp.split(y.reshape(batch, steps, 3 * self.heads, -1), 3, axis=2)
         y = jax.nn.dot_product_attention(rotary(query), rotary(key), value)
-        x = x + drop(nn.Dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
+        x = x + drop(dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = jax.nn.gelu(nn.Dense(4 * width, dtype=self.dtype)(y))
-        return x + drop(nn.Dense(width, dtype=self.dtype)(y))
+        y = jax.nn.gelu(dense(4 * width, dtype=self.dtype)(y))
+        return x + drop(dense(width, dtype=self.dtype)(y))
 
 
 class Transformer(nn.Module):
@@ -80,7 +80,7 @@ class Transformer(nn.Module):
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Float[Array, "batch time out"]:
-        x = nn.Dense(self.width, dtype=self.dtype)(x)
+        x = dense(self.width, dtype=self.dtype)(x)
         for _ in range(self.depth):
             x = TransformerBlock(self.heads, self.dropout, self.dtype)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype)(x)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Conv1D, Dtype, from_blocks, last_layer, to_blocks
+from aejax.models.blocks import Conv1D, Dtype, dense, from_blocks, last_layer, to_blocks
 
 _DILATIONS = (1, 3, 9)
 _KERNEL_SIZE = 7
@@ -47,7 +47,7 @@ class ResidualUnits(nn.Module):
         channels = x.shape[-1]
         for dilation in _DILATIONS:
             y = Conv1D(channels, _KERNEL_SIZE, dilation, self.dtype)(Snake(self.dtype)(x))
-            x = x + nn.Dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
+            x = x + dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
         return x
 
 

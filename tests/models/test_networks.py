@@ -8,7 +8,7 @@ import pytest
 from aejax import config as config_module
 from aejax.config import ENCODERS
 from aejax.fit import decoder_reach
-from aejax.models import autoencoder, blocks, recurrent
+from aejax.models import autoencoder, blocks
 from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, to_blocks
 from aejax.models.pca import BlockMoments
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentLayer
@@ -17,12 +17,6 @@ from aejax.models.wave_conv import Snake, WaveDecoder, WaveEncoder
 
 BINS, DOWNSAMPLING, LATENT_DIM = 16, 4, 6
 BLOCK = BINS * DOWNSAMPLING
-
-
-@pytest.fixture(autouse=True)
-def _short_turns(monkeypatch):
-    """Loops compile sooner, and do the same."""
-    monkeypatch.setattr(recurrent, "_UNROLL", 2)
 
 
 def normal(*shape, seed=0):
@@ -123,6 +117,16 @@ def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
     assert decoder_reach(config) == reach
 
 
+@pytest.mark.parametrize("before", [(), (7,), (2, 5)])
+def test_a_product_has_the_gradients_of_a_product(before):
+    x, kernel, toward = normal(*before, 3), normal(3, 4, seed=1), normal(*before, 4, seed=2)
+    out, transpose = jax.vjp(blocks.product, x, kernel)
+    expected, by_jax = jax.vjp(jnp.matmul, x, kernel)
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    for found, wanted in zip(transpose(toward), by_jax(toward), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 # Recurrent networks.
 
 
@@ -164,6 +168,31 @@ def test_a_recurrent_layer_agrees_with_a_slow_one(kind, slow, steps):
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = slow(np.asarray(x, np.float64), params)
     np.testing.assert_allclose(layer.apply(variables, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "slow"), [("lstm", slow_lstm), ("gru", slow_gru)])
+def test_gradients_of_a_recurrent_layer_agree_with_differences(kind, slow):
+    x, toward = normal(2, 7, 3), np.asarray(normal(2, 7, 5, seed=1), np.float64)
+    layer = RecurrentLayer(kind, 5, 0)
+    given = (variables_of(layer, x)["params"], x)
+
+    def exact(params, x):
+        return (layer.apply({"params": params}, x) * toward.astype(np.float32)).sum()
+
+    gradient = jax.grad(exact, argnums=(0, 1))(*given)
+    wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), given)
+    leaves, tree = jax.tree.flatten(wide)
+    for which, found in enumerate(jax.tree.leaves(gradient)):
+        direction = np.random.default_rng(which).standard_normal(found.shape)
+
+        def there(amount, which=which, direction=direction):
+            moved = list(leaves)
+            moved[which] = leaves[which] + amount * direction
+            params, x = tree.unflatten(moved)
+            return (slow(x, params) * toward).sum()
+
+        expected = (there(1e-5) - there(-1e-5)) / 2e-5
+        np.testing.assert_allclose((found * direction).sum(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
