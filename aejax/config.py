@@ -10,15 +10,16 @@ from ml_collections import ConfigDict
 
 from aejax.errors import UserError
 
-# What an encoder takes of config.model, beside the keys that all do.
+# What an encoder and its decoder take of config.model, beside the keys that all do.
+_SIZES = ("width", "depth", "decoder_width", "decoder_depth", "dropout")
 ENCODERS: dict[str, tuple[str, ...]] = {
     "linear": (),
-    "mlp": ("width", "depth", "dropout"),
-    "conv": ("width", "depth", "dropout", "kernel_size"),
-    "lstm": ("width", "depth", "dropout", "cut"),
-    "gru": ("width", "depth", "dropout", "cut"),
-    "transformer": ("width", "depth", "dropout", "heads"),
-    "wave_conv": ("width", "dropout", "strides"),
+    "mlp": _SIZES,
+    "conv": (*_SIZES, "kernel_size"),
+    "lstm": (*_SIZES, "cut"),
+    "gru": (*_SIZES, "cut"),
+    "transformer": (*_SIZES, "heads"),
+    "wave_conv": ("width", "decoder_width", "dropout", "strides"),
 }
 BOTTLENECKS = ("none", "tanh", "noise", "vae", "ordered", "fsq", "vq", "rvq")
 QUANTIZED = ("fsq", "vq", "rvq")
@@ -93,7 +94,9 @@ def default() -> ConfigDict:
     model.downsampling = 8  # frames in a block, which becomes one latent frame
     model.latent_dim = 32  # floats in a latent frame
     model.width = 384  # channels inside; of wave_conv, at the rate of the samples
-    model.depth = 4  # layers, or residual blocks, in the encoder, and in the decoder
+    model.depth = 4  # layers, or residual blocks
+    model.decoder_width = 0  # of the decoder; 0 is as wide as the encoder
+    model.decoder_depth = 0  # of the decoder; 0 is as deep as the encoder
     model.kernel_size = 3  # latent frames that each residual block of conv sees
     model.heads = 8  # of attention; of transformer
     model.cut = 0  # steps after which back-propagation is cut, 0 for never; of lstm and gru
@@ -283,6 +286,8 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "model.latent_dim": _at_least(1),
     "model.width": _at_least(1),
     "model.depth": _at_least(0),
+    "model.decoder_width": _at_least(0),
+    "model.decoder_depth": _at_least(0),
     "model.kernel_size": _at_least(1),
     "model.heads": _at_least(1),
     "model.cut": _at_least(0),
@@ -518,11 +523,12 @@ def _check_model(config: ConfigDict) -> None:
             f"config.model.pca_start=True does not go with model.encoder={model.encoder!r} over"
             " samples (representation.name='waveform'): set pca_start to False"
         )
-    if model.encoder == "transformer" and model.width % (2 * model.heads):
-        raise UserError(
-            f"config.model.width={model.width} must be a multiple of 2 x model.heads"
-            f" = {2 * model.heads}"
-        )
+    for key in ("width", "decoder_width"):
+        if model.encoder == "transformer" and model[key] % (2 * model.heads):
+            raise UserError(
+                f"config.model.{key}={model[key]} must be a multiple of 2 x model.heads"
+                f" = {2 * model.heads}"
+            )
     _check_cuts(config)
     if model.bottleneck in (*QUANTIZED, "tanh", "noise") and config.evaluate.refine_steps:
         few = "only a few places" if model.bottleneck in QUANTIZED else "no place beyond its bound"

@@ -69,7 +69,8 @@ def decoder_reach(config: ConfigDict) -> int:
     if config.encoder in ("linear", "mlp"):
         return 0
     if config.encoder == "conv":
-        return min(config.depth * (config.kernel_size // 2), _FARTHEST)
+        depth = autoencoder.decoder_of(config).depth
+        return min(depth * (config.kernel_size // 2), _FARTHEST)
     return _FARTHEST
 
 

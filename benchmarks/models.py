@@ -135,8 +135,9 @@ def weights_of(config):
 
 def build_torch(config, twin, audio, length, compiled):
     module = torch.compile(twin) if compiled else twin
-    decay = [p for p in twin.parameters() if p.ndim > 1]
-    plain = [p for p in twin.parameters() if p.ndim <= 1]
+    decay, plain = [], []
+    for name, p in twin.named_parameters():
+        (decay if p.ndim > 1 and ".linear." not in name else plain).append(p)
     optimiser = torch.optim.AdamW(
         [
             {"params": decay, "weight_decay": config.train.weight_decay},

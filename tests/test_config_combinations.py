@@ -107,6 +107,15 @@ TOGETHER = [
         ["model.width=40", "model.heads"],
     ),
     (
+        {"model.encoder": "transformer", "model.decoder_width": 40, "model.heads": 8},
+        ["model.decoder_width=40", "model.heads"],
+    ),
+    (
+        {"model.encoder": "wave_conv", "representation.name": "waveform"}
+        | {"model.decoder_depth": 2},
+        ["model.decoder_depth=2", "model.encoder=wave_conv"],
+    ),
+    (
         {"model.encoder": "transformer", "model.width": 48, "model.heads": 5},
         ["model.width=48", "model.heads"],
     ),
@@ -236,6 +245,8 @@ OTHER = {
     "representation.compression": 0.4,
     "model.width": 192,
     "model.depth": 3,
+    "model.decoder_width": 192,
+    "model.decoder_depth": 3,
     "model.dropout": 0.2,
     "model.kernel_size": 5,
     "model.heads": 4,

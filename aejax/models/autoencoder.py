@@ -98,39 +98,58 @@ class Sizes(NamedTuple):
 Networks = tuple[nn.Module | None, nn.Module | None]
 
 
+def decoder_of(config: ConfigDict) -> ConfigDict:
+    """``config.model`` as the decoder has it."""
+    config = ConfigDict(config)
+    config.width = config.decoder_width or config.width
+    config.depth = config.decoder_depth or config.depth
+    return config
+
+
 def _blockwise(kind: Any, *keys: str) -> Callable[[ConfigDict, Sizes], Networks]:
     """Encoder and decoder of a network over blocks, which takes these keys of ``config.model``."""
 
     def build(config: ConfigDict, sizes: Sizes) -> Networks:
-        def network(out: int) -> nn.Module:
+        def network(config: ConfigDict, out: int) -> nn.Module:
             given = {key: config[key] for key in ("width", "depth", "dropout", *keys)}
             return kind(out=out, zero_start=config.pca_start, dtype=sizes.dtype, **given)
 
         block = config.downsampling * sizes.bins
         return (
-            OfBlocks(network(sizes.channels), config.downsampling),
-            ToBlocks(network(block), config.downsampling),
+            OfBlocks(network(config, sizes.channels), config.downsampling),
+            ToBlocks(network(decoder_of(config), block), config.downsampling),
         )
 
     return build
 
 
 def _recurrent(config: ConfigDict, sizes: Sizes) -> Networks:
-    keys = ("downsampling", "width", "depth", "dropout", "cut")
-    given = {key: config[key] for key in keys}
-    given |= {"kind": config.encoder, "zero_start": config.pca_start, "dtype": sizes.dtype}
-    return RecurrentEncoder(out=sizes.channels, **given), RecurrentDecoder(out=sizes.bins, **given)
+    def given(config: ConfigDict) -> dict[str, Any]:
+        keys = ("downsampling", "width", "depth", "dropout", "cut")
+        given = {key: config[key] for key in keys}
+        return given | {
+            "kind": config.encoder,
+            "zero_start": config.pca_start,
+            "dtype": sizes.dtype,
+        }
+
+    return (
+        RecurrentEncoder(out=sizes.channels, **given(config)),
+        RecurrentDecoder(out=sizes.bins, **given(decoder_of(config))),
+    )
 
 
 def _wave_conv(config: ConfigDict, sizes: Sizes) -> Networks:
     given = {
         "strides": tuple(config.strides),
-        "width": config.width,
         "dropout": config.dropout,
         "zero_start": config.pca_start,
         "dtype": sizes.dtype,
     }
-    return WaveEncoder(out=sizes.channels, **given), WaveDecoder(bins=sizes.bins, **given)
+    return (
+        WaveEncoder(out=sizes.channels, width=config.width, **given),
+        WaveDecoder(bins=sizes.bins, width=decoder_of(config).width, **given),
+    )
 
 
 NETWORKS: dict[str, Callable[[ConfigDict, Sizes], Networks]] = {

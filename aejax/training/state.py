@@ -77,15 +77,23 @@ OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
 }
 
 
+def decays(params: Variables) -> Any:
+    """Which parameters decay: matrices, but for the linear maps beside the networks, which begin at
+    PCA: decay would take from them what is right already."""
+
+    def one(path: tuple, leaf: jax.Array) -> bool:
+        return leaf.ndim > 1 and jax.tree_util.DictKey("linear") not in path
+
+    return jax.tree_util.tree_map_with_path(one, params)
+
+
 def optimiser(config: ConfigDict) -> optax.GradientTransformation:
-    """``config.optimizer`` behind clipping by global norm; biases, norms and scales do not decay.
-    With ``accumulate``, on the mean gradient of so many batches."""
+    """``config.optimizer`` behind clipping by global norm, with decay of what `decays`. With
+    ``accumulate``, on the mean gradient of so many batches."""
     tx = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         OPTIMIZERS[config.optimizer](config.adam_b2),
-        optax.add_decayed_weights(
-            config.weight_decay, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
-        ),
+        optax.add_decayed_weights(config.weight_decay, decays),
         optax.scale_by_learning_rate(learning_rate(config)),
     )
     if config.accumulate == 1:

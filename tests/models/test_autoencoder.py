@@ -104,3 +104,22 @@ def test_width_depth_and_rate_come_from_the_config():
     model, variables = build(downsampling=2)
     latents = model.apply(variables, jnp.zeros((1, 8, BINS)), method="encode")
     assert latents.shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize("encoder", ["mlp", "conv", "lstm", "transformer"])
+def test_a_decoder_can_have_a_size_of_its_own(encoder):
+    def sizes(**changes):
+        params = build(encoder=encoder, **changes)[1]["params"]
+        return [sum(x.size for x in jax.tree.leaves(params[of])) for of in ("encoder", "decoder")]
+
+    small, large = sizes(depth=1), sizes(width=32, depth=2)
+    assert sizes(depth=1, decoder_width=32, decoder_depth=2) == [small[0], large[1]]
+    assert sizes(depth=2, width=32, decoder_width=16, decoder_depth=1) == [large[0], small[1]]
+
+
+def test_a_wave_decoder_can_have_a_width_of_its_own():
+    given = {"encoder": "wave_conv", "strides": (4, BINS), "width": 2}
+    plain, wide = build(**given)[1]["params"], build(**given, decoder_width=4)[1]["params"]
+    shapes = jax.tree.map(jnp.shape, (plain, wide))
+    assert shapes[0]["encoder"] == shapes[1]["encoder"]
+    assert shapes[0]["decoder"] != shapes[1]["decoder"]

@@ -95,6 +95,20 @@ def test_matrices_alone_decay(optimizer):
     np.testing.assert_array_equal(after["bias"], 1)
 
 
+def test_what_begins_at_pca_does_not_decay():
+    params = {
+        module: {
+            "linear": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)},
+            "network": {"Dense_0": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}},
+        }
+        for module in ("encoder", "decoder")
+    }
+    found = states.decays(params)
+    for module in ("encoder", "decoder"):
+        assert found[module]["linear"] == {"kernel": False, "bias": False}
+        assert found[module]["network"]["Dense_0"] == {"kernel": True, "bias": False}
+
+
 @pytest.mark.parametrize("norm", [0.5, 100.0])
 def test_gradients_longer_than_the_clip_norm_are_shortened(norm):
     gradients = random_gradients(1)
