@@ -523,6 +523,10 @@ def _check_model(config: ConfigDict) -> None:
             f"config.model.pca_start=True does not go with model.encoder={model.encoder!r} over"
             " samples (representation.name='waveform'): set pca_start to False"
         )
+    if model.encoder in ("lstm", "gru") and not model.depth:
+        raise UserError(
+            f"config.model.depth=0 leaves model.encoder={model.encoder!r} without cells"
+        )
     for key in ("width", "decoder_width"):
         if model.encoder == "transformer" and model[key] % (2 * model.heads):
             raise UserError(

@@ -11,7 +11,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from aejax import experiment
+from aejax import experiment, memory
 from aejax.config import default, flatten
 from aejax.errors import INTERRUPTED, UserError, exit_code
 
@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
     def run() -> None:
         config, workdir = _parse(argv)
+        memory.keep_freed()
         _use_compilation_cache()
         experiment.run(config, workdir)
 

@@ -29,6 +29,7 @@ import twins
 
 from aejax import representation as representations
 from aejax.fit import augmentation
+from aejax.memory import keep_freed
 from aejax.models import autoencoder
 from aejax.training import state as states
 from aejax.training.losses import Objective
@@ -234,6 +235,7 @@ def main():
     parser.add_argument("--steps", type=int, default=5, help="in a row, in each round")
     parser.add_argument("--twins_only", action="store_true", help="without the table")
     options = parser.parse_args()
+    keep_freed()  # as a run does, and for PyTorch too
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; torch {torch.__version__}\n")
     if not options.twins_only:
         head = ["", "parameters", "ms a step", "memory (MB)", "compile (s)", "GFLOP/s"]

@@ -114,17 +114,20 @@ class RecurrentEncoder(Sequence):
 class RecurrentDecoder(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
-        self.place = nn.Parameter(torch.zeros(config.downsampling, config.width))
-        self.Dense_0 = nn.Linear(inputs, config.width)
+        self.register_buffer("places", torch.eye(config.downsampling))
         for index in range(config.depth):
-            layer = Recurrent(config.width, config.width)
+            # Each latent frame with its place in the block, as one of so many.
+            given = config.width if index else inputs + config.downsampling
+            layer = Recurrent(given, config.width)
             setattr(self, f"RecurrentLayer_{index}", layer)
             self.order += [layer, nn.Dropout(config.dropout)]
-        self.Dense_1 = nn.Linear(config.width, outputs)
+        self.Dense_0 = nn.Linear(config.width, outputs)
 
     def forward(self, z):
-        x = self.Dense_0(z)[:, :, None] + self.place
-        return self.Dense_1(super().forward(x.flatten(1, 2)))
+        batch, blocks, _ = z.shape
+        held = z.repeat_interleave(len(self.places), dim=1)
+        places = self.places.repeat(blocks, 1).expand(batch, -1, -1)
+        return self.Dense_0(super().forward(torch.cat([held, places], dim=-1)))
 
 
 def rotary(x):
@@ -350,7 +353,10 @@ def copy_weights(params, module):
 
 def _copy_lstm(source, lstm):
     width = lstm.hidden_size
-    lstm.weight_ih_l0.data = _tensor(source["input"]["kernel"]).T.contiguous()
+    rows = [_tensor(source["input"]["kernel"])]
+    if "place" in source:
+        rows.append(_tensor(source["place"]))
+    lstm.weight_ih_l0.data = torch.cat(rows).T.contiguous()
     lstm.weight_hh_l0.data = _tensor(source["state_kernel"]).T.contiguous()
     lstm.bias_ih_l0.data = _tensor(source["input"]["bias"])
     lstm.bias_hh_l0.data = _tensor(source["state_bias"])

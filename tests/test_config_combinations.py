@@ -102,6 +102,7 @@ TOGETHER = [
         {"model.encoder": "gru", "representation.name": "waveform"},
         ["model.pca_start", "model.encoder='gru'", "representation.name='waveform'"],
     ),
+    ({"model.encoder": "gru", "model.depth": 0}, ["model.depth=0", "model.encoder='gru'"]),
     (
         {"model.encoder": "transformer", "model.width": 40, "model.heads": 8},
         ["model.width=40", "model.heads"],

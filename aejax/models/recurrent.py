@@ -20,13 +20,12 @@ def _sigmoid_of(tanh_of_half: Array) -> Array:
     return 0.5 * tanh_of_half + 0.5
 
 
-def _lstm(carry: Carry, by_input: Array, by_state: Array) -> Carry:
+def _lstm(carry: Carry, gates: Array) -> Carry:
     """Gates in the order input, forget, candidate, output.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of
     Gers et al., 2000.
     """
-    gates = by_input + by_state
     width = gates.shape[-1] // 4
     halves = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), width)
     # The forget gate begins near 1: Jozefowicz et al., "An empirical exploration of recurrent
@@ -37,36 +36,46 @@ def _lstm(carry: Carry, by_input: Array, by_state: Array) -> Carry:
     return cell, _sigmoid_of(o) * jnp.tanh(cell)
 
 
-def _gru(carry: Carry, by_input: Array, by_state: Array) -> Carry:
-    """Gates in the order reset, update, candidate.
+def _gru(carry: Carry, gates: Array) -> Carry:
+    """Gates in the order reset, update, and the two parts of the candidate.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; the reset
     gate behind the product, as cuDNN has it.
     """
     (state,) = carry
     width = state.shape[-1]
-    both = by_input[:, : 2 * width] + by_state[:, : 2 * width]
-    reset, update = jnp.split(_sigmoid_of(jnp.tanh(0.5 * both)), 2, axis=-1)
-    new = jnp.tanh(by_input[:, 2 * width :] + reset * by_state[:, 2 * width :])
+    reset, update = jnp.split(_sigmoid_of(jnp.tanh(0.5 * gates[:, : 2 * width])), 2, axis=-1)
+    by_input, by_state = jnp.split(gates[:, 2 * width :], 2, axis=-1)
+    new = jnp.tanh(by_input + reset * by_state)
     return ((1 - update) * new + update * state,)
 
 
+def _gru_join(by_input: Array, by_state: Array) -> Array:
+    both = by_input.shape[-1] // 3 * 2
+    total = by_input[..., :both] + by_state[..., :both]
+    return jnp.concatenate([total, by_input[..., both:], by_state[..., both:]], axis=-1)
+
+
 class Cell(NamedTuple):
-    """What happens in one step once the products are made.
+    """What happens in one step once the products with the input and with the state are made.
 
     Attributes:
-      step: what is carried, the product with the input and that with the state to what is carried
-        on; the state comes last.
-      gates: times the state's width is what it takes of both products.
+      join: both products to gates, linear.
+      step: what is carried, and the gates, to what is carried on; the state comes last.
+      gates: times the state's width is what a product gives.
       carried: arrays.
     """
 
-    step: Callable[[Carry, Array, Array], Carry]
+    join: Callable[[Array, Array], Array]
+    step: Callable[[Carry, Array], Carry]
     gates: int
     carried: int
 
 
-CELLS = {"lstm": Cell(_lstm, gates=4, carried=2), "gru": Cell(_gru, gates=3, carried=1)}
+CELLS = {
+    "lstm": Cell(jnp.add, _lstm, gates=4, carried=2),
+    "gru": Cell(_gru_join, _gru, gates=3, carried=1),
+}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -83,46 +92,44 @@ def _recur(
     product in each step, added to an array of the kernel's size; here it is one product over all
     steps.
     """
-    return _run(cell, by_input, kernel, bias)[0][-1]
-
-
-def _run(cell: Cell, by_input: Array, kernel: Array, bias: Array) -> tuple[Carry, Array]:
-    """What is carried out of each step, and the product with the state in each."""
-
-    def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Carry, Array]]:
-        by_state = carry[-1] @ kernel + bias[None]
-        carry = cell.step(carry, by_input, by_state)
-        return carry, (carry, by_state)
-
-    start = (jnp.zeros((by_input.shape[1], kernel.shape[0]), by_input.dtype),) * cell.carried
-    return jax.lax.scan(step, start, by_input)[1]
+    return _forwards(cell, cut, by_input, kernel, bias)[0]
 
 
 def _forwards(
     cell: Cell, cut: int, by_input: Array, kernel: Array, bias: Array
 ) -> tuple[Array, tuple]:
-    carried, by_state = _run(cell, by_input, kernel, bias)
-    return carried[-1], (by_input, by_state, kernel, carried)
+    def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Array, Carry, Array]]:
+        gates = cell.join(by_input, carry[-1] @ kernel + bias[None])
+        after = cell.step(carry, gates)
+        return after, (after[-1], carry, gates)
+
+    start = (jnp.zeros((by_input.shape[1], kernel.shape[0]), by_input.dtype),) * cell.carried
+    _, (states, before, gates) = jax.lax.scan(step, start, by_input)
+    return states, (before, gates, kernel)
 
 
 def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Array, Array, Array]:
-    by_input, by_state, kernel, carried = saved
-    before = tuple(jnp.pad(c[:-1], ((1, 0), (0, 0), (0, 0))) for c in carried)
-    steps = len(by_input)
+    before, gates, kernel = saved
+    steps = len(gates)
     joined = jnp.arange(steps) % (cut or steps) != 0
     # Turned once: a product with its second factor turned takes twice as long.
     turned = jax.lax.optimization_barrier(kernel.T)
 
-    def step(after: Carry, at: tuple) -> tuple[Carry, tuple[Array, Array]]:
-        *given, gradient, joined = at
-        _, transpose = jax.vjp(cell.step, *given)
-        carry, by_input, by_state = transpose((*after[:-1], after[-1] + gradient))
-        carry = (*carry[:-1], carry[-1] + by_state @ turned)
-        return tuple(c * joined.astype(c.dtype) for c in carry), (by_input, by_state)
+    def apart(gates: Array) -> tuple[Array, Array]:
+        """Gradients by both products of the one by the gates."""
+        product = jax.ShapeDtypeStruct((*gates.shape[:-1], kernel.shape[1]), gates.dtype)
+        return jax.linear_transpose(cell.join, product, product)(gates)
 
-    end = tuple(jnp.zeros_like(c[0]) for c in carried)
-    along = (before, by_input, by_state, gradient, joined)
-    _, (by_input, by_state) = jax.lax.scan(step, end, along, reverse=True)
+    def step(after: Carry, at: tuple) -> tuple[Carry, Array]:
+        carry, gates, gradient, joined = at
+        _, transpose = jax.vjp(cell.step, carry, gates)
+        carry, gates = transpose((*after[:-1], after[-1] + gradient))
+        carry = (*carry[:-1], carry[-1] + apart(gates)[1] @ turned)
+        return tuple(c * joined.astype(c.dtype) for c in carry), gates
+
+    end = tuple(jnp.zeros_like(c[0]) for c in before)
+    _, gates = jax.lax.scan(step, end, (before, gates, gradient, joined), reverse=True)
+    by_input, by_state = apart(gates)
     return by_input, jnp.einsum("tbw,tbg->wg", before[-1], by_state), by_state.sum((0, 1))
 
 
@@ -139,20 +146,27 @@ class RecurrentLayer(nn.Module):
       kind: "lstm" or "gru".
       width: of the state.
       cut: steps after which back-propagation is cut; 0 for never.
+      hold: steps that each input lasts; with more than one they are told apart by their place.
       dtype: of the arithmetic.
     """
 
     kind: str
     width: int
     cut: int
+    hold: int = 1
     dtype: Dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch time channels"]) -> Float[Array, "batch time width"]:
+    def __call__(
+        self, x: Float[Array, "batch inputs channels"]
+    ) -> Float[Array, "batch time width"]:
         cell = CELLS[self.kind]
         gates = cell.gates * self.width
-        x = jnp.moveaxis(x, 1, 0)
-        by_input = dense(gates, dtype=self.dtype, name="input")(x)
+        by_input = dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
+        if self.hold > 1:
+            place = self.param("place", nn.initializers.normal(0.1), (self.hold, gates))
+            by_input = by_input[:, None] + place.astype(self.dtype)[None, :, None]
+            by_input = by_input.reshape(-1, *by_input.shape[2:])
         start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
         bias = self.param("state_bias", nn.initializers.zeros, (gates,)).astype(self.dtype)
@@ -187,15 +201,15 @@ class RecurrentEncoder(nn.Module):
         self, x: Float[Array, "batch frames bins"], *, train: bool
     ) -> Float[Array, "batch latent_frames out"]:
         for _ in range(self.depth):
-            x = RecurrentLayer(self.kind, self.width, self.cut, self.dtype)(x)
+            x = RecurrentLayer(self.kind, self.width, self.cut, dtype=self.dtype)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = x[:, self.downsampling - 1 :: self.downsampling]
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
 
 
 class RecurrentDecoder(nn.Module):
-    """Each latent frame is held for as long as its block lasts, told apart by the place in the
-    block, and layers over all frames make of it what they have heard so far.
+    """Layers over all frames: each latent frame lasts as long as its block, and what they have
+    heard so far is what they make frames of.
 
     Attributes: as in `RecurrentEncoder`.
     """
@@ -214,12 +228,9 @@ class RecurrentDecoder(nn.Module):
     def __call__(
         self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
     ) -> Float[Array, "batch frames out"]:
-        place = self.param(
-            "place", nn.initializers.normal(0.02), (self.downsampling, self.width)
-        ).astype(self.dtype)
-        x = dense(self.width, dtype=self.dtype)(z)[:, :, None] + place[None, None]
-        x = x.reshape(x.shape[0], -1, self.width)
-        for _ in range(self.depth):
-            x = RecurrentLayer(self.kind, self.width, self.cut, self.dtype)(x)
+        x = z
+        for layer in range(self.depth):
+            hold = self.downsampling if layer == 0 else 1
+            x = RecurrentLayer(self.kind, self.width, self.cut, hold, self.dtype)(x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

@@ -209,6 +209,20 @@ def test_a_cut_stops_gradients_and_leaves_outputs(kind):
     np.testing.assert_array_equal(seen, before & (step[:, None] // 4 == step // 4))
 
 
+def test_a_layer_can_hold_its_inputs():
+    x = normal(2, 3, 4)
+    layer, plain = RecurrentLayer("gru", 5, 0, hold=4), RecurrentLayer("gru", 5, 0)
+    params = variables_of(layer, x)["params"]
+    kernel = jnp.concatenate([params["input"]["kernel"], params["place"]])
+    told = jnp.tile(jnp.eye(4), (2, 3, 1))
+    held = jnp.concatenate([jnp.repeat(x, 4, axis=1), told], axis=-1)
+    same = {"input": {**params["input"], "kernel": kernel}}
+    same |= {key: params[key] for key in ("state_kernel", "state_bias")}
+    np.testing.assert_allclose(
+        layer.apply({"params": params}, x), plain.apply({"params": same}, held), atol=1e-5
+    )
+
+
 def network_of(kind, **changes):
     keys = {"out": 3, "downsampling": 4, "kind": "gru", "width": 5, "cut": 0, "depth": 2}
     return kind(**keys | {"dropout": 0.0, "zero_start": False} | changes)
