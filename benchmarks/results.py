@@ -46,7 +46,7 @@ SIZES = (8, 16, 32, 64)
 SEEDS = (0, 1, 2)
 SEEDS_AT = 16
 # Within ten minutes of CPU time. Most of the network is the decoder, by which latents are refined.
-LONG = ["train.steps=4000", "train.validate_every=1000"]
+LONG = ["train.steps=6500", "train.validate_every=1300"]
 LONG += ["model.width=256", "model.depth=2", "model.decoder_width=448", "model.decoder_depth=5"]
 REFINED = ["evaluate.refine_steps=50"]
 
