@@ -115,6 +115,8 @@ def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
     config = config_module.default().model
     config.update(depth=depth, kernel_size=kernel_size)
     assert decoder_reach(config) == reach
+    config.update(depth=4, decoder_depth=depth)
+    assert decoder_reach(config) == reach
 
 
 @pytest.mark.parametrize("before", [(), (7,), (2, 5)])
