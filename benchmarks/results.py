@@ -29,7 +29,7 @@ from typing import Any
 REPOSITORY = pathlib.Path(__file__).parents[1]
 PAGE = REPOSITORY / "docs" / "results.md"
 
-SPLIT = ["data.split_by=folder", "data.validation_fraction=0.15", "data.test_fraction=0.2"]
+SPLIT = ["data.split_by=folder", "data.validation_fraction=0.05", "data.test_fraction=0.2"]
 SPEECH = ["data.path=AUDIO/speech", "data.include=('librispeech_*','vctk_*')", *SPLIT]
 CORPORA = {
     "speech": [*SPEECH, "train.weight_decay=2.0"],
