@@ -10,8 +10,8 @@ def keep_freed() -> None:
     """Has large blocks reused, where the C library is glibc; to be called before JAX is used.
 
     A compiled step takes some 100 MB and frees them at its end. glibc gives such blocks back to the
-    system, and the next step pays for each page anew when it is first touched: a fifth of its time
-    (`benchmarks/models.py`). Kept in one heap they are there.
+    system, and the next step pays for each page anew when it is first touched. Kept in one heap
+    they are there.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
