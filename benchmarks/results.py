@@ -153,8 +153,8 @@ def lead(run: Runner) -> str:
         spread.append([corpus, *(f"{x:+.2f}" for x in seeds), f"{max(seeds) - min(seeds):.2f}"])
     head = ["corpus", "gain over PCA (dB) of", *(f"{size} latents" for size in SIZES), "mean"]
     text = table([*head, "CPU-minutes a run"], grid)
-    text += "\n\nThe settings were chosen in trial runs on these same corpora, with the gains of the test"
-    text += " in view too; no split was held back."
+    text += "\n\nThe settings were chosen in trial runs on these same corpora, with the gains of"
+    text += " the test in view too; no split was held back."
     text += f"\n\nThree seeds at {SEEDS_AT} latents, refined; another seed draws other speakers,"
     text += " instruments or classes for the test, too:\n\n"
     return text + table(["corpus", *(f"seed {seed}" for seed in SEEDS), "spread (dB)"], spread)
