@@ -99,7 +99,8 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
     copy, rate = experiment.devices.copy, experiment.latent_rate
     found = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
     if context is not None:
-        found.append(Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim)))
+        around = Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim))
+        found += [around, *_refined(experiment, around)]
     if model.bottleneck == "ordered":
         found += [
             Codec(_cut_pca(kept), encode, decode, copy(pca.first(kept)), rate(kept))
@@ -133,12 +134,7 @@ def trained_codecs(
         found.append(
             dataclasses.replace(plain, name=f"{config.name}, averaged", variables=variables)
         )
-    if config.evaluate.refine_steps:
-        better = refined(encode_model, decode_model, config.evaluate.refine_steps)
-        found += [
-            dataclasses.replace(codec, name=f"{codec.name}, refined", encode=better)
-            for codec in list(found)
-        ]
+    found += _refined(experiment, *found)
     for kept in config.evaluate.cuts:
         ordered = config.model.bottleneck == "ordered"
         cut = dataclasses.replace(
@@ -153,6 +149,17 @@ def trained_codecs(
             cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:kept])
         found.append(cut)
     return found
+
+
+def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
+    """The same codecs with latents improved through the decoder, if the config says so."""
+    steps = experiment.config.evaluate.refine_steps
+    if not steps or not codecs:
+        return []
+    better = refined(codecs[0].encode, codecs[0].decode, steps)
+    return [
+        dataclasses.replace(codec, name=f"{codec.name}, refined", encode=better) for codec in codecs
+    ]
 
 
 def evaluate(

@@ -43,8 +43,8 @@ def fit_pca(experiment: Experiment) -> pca_fit.Fit:
 def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
     """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
     None where it sees one at a time."""
-    reach = decoder_reach(experiment.config.model)
-    if reach == 0:
+    before, after = decoder_reach(experiment.config.model)
+    if before == after == 0:
         return None
     path = experiment.workdir.path / "pca_context.npz"
     if not path.exists():
@@ -52,7 +52,8 @@ def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
             bar(experiment.batches("train"), desc="fitting PCA in context", unit="batch"),
             pca,
             representation=experiment.representation,
-            reach=reach,
+            before=before,
+            after=after,
             place=experiment.devices.place,
         )
         pca_fit.save_context(path, fitted)
@@ -64,14 +65,17 @@ def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
 _FARTHEST = 4
 
 
-def decoder_reach(config: ConfigDict) -> int:
-    """Latent frames on either side of its own that a decoder sees, at most `_FARTHEST`."""
+def decoder_reach(config: ConfigDict) -> tuple[int, int]:
+    """Latent frames before and after its own that a decoder sees, at most `_FARTHEST`."""
     if config.encoder in ("linear", "mlp"):
-        return 0
+        return 0, 0
+    if config.encoder in ("lstm", "gru"):
+        return _FARTHEST, 0
     if config.encoder == "conv":
-        depth = autoencoder.decoder_of(config).depth
-        return min(depth * (config.kernel_size // 2), _FARTHEST)
-    return _FARTHEST
+        depth, around = autoencoder.decoder_of(config).depth, config.kernel_size - 1
+        before = config.kernel_size // 2
+        return min(depth * before, _FARTHEST), min(depth * (around - before), _FARTHEST)
+    return _FARTHEST, _FARTHEST
 
 
 def train(
@@ -242,6 +246,14 @@ def augmentation(config: ConfigDict) -> Augmentation:
     return Augmentation(**keys)
 
 
+def _memory(compiled: jax.stages.Compiled) -> str:
+    """What a step takes, its state and batch included, where the backend knows."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return ""
+    return f", {(found.argument_size_in_bytes + found.temp_size_in_bytes) / 1e6:,.0f} MB"
+
+
 def compile_step(
     experiment: Experiment,
     model: autoencoder.Autoencoder,
@@ -278,5 +290,8 @@ def compile_step(
     begin = time.perf_counter()
     compiled = step.lower(train_state, devices.place(example)).compile()
     size = sum(x.size for x in jax.tree.leaves(train_state.params))
-    print(f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters")
+    print(
+        f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters"
+        f"{_memory(compiled)}"
+    )
     return compiled

@@ -49,7 +49,7 @@ def runner(results):
 
     def run(asked):
         run.asked.append(asked)
-        return results["Measured"](Rows(float(len(run.asked))), 1.5, 2.5, 30.0, 4000)
+        return results["Measured"](Rows(float(len(run.asked))), ("a", "b"), 1.5, 2.5, 30.0, 4000)
 
     run.asked = []
     return run

@@ -124,6 +124,16 @@ def test_one_trace_a_run(small_config, tmp_path, monkeypatch):
     assert len(traces) == 1
 
 
+def test_refined_latents_have_rows_of_their_own_for_pca_in_context_too(small_config, tmp_path):
+    small_config.evaluate.refine_steps = 5
+    rows = {row.name: row for row in experiment.run(small_config, tmp_path / "run")}
+    for name in ("pca_context", small_config.name):
+        better = rows[f"{name}, refined"]
+        assert better.feature_rmse < rows[name].feature_rmse
+        assert better.latent_floats_per_second == rows[name].latent_floats_per_second
+    assert "pca, refined" not in rows
+
+
 def test_never_worse_than_pca_on_validation(small_config, tmp_path):
     """Even where training does harm: the best checkpoint is then the first, which is PCA."""
     small_config.train.learning_rate = 1.0

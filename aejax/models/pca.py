@@ -115,13 +115,16 @@ class ContextPCA:
 
     Attributes:
       pca: whose latents they are.
-      kernel: ``[(2 reach + 1) latent_dim, block]``, the earliest latent frame first.
+      kernel: ``[(before + 1 + after) latent_dim, block]``, the earliest latent frame first.
       bias: ``[block]``.
+      before, after: latent frames on either side of a block's own.
     """
 
     pca: PCA
     kernel: Any
     bias: Any
+    before: int = flax.struct.field(pytree_node=False)
+    after: int = flax.struct.field(pytree_node=False)
 
     def encode(
         self, features: Float[Array, "batch frames bins"]
@@ -133,18 +136,18 @@ class ContextPCA:
         self, latents: Float[Array, "batch latent_frames latent_dim"]
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features; beyond the ends they count as 0, PCA's mean."""
-        reach = (self.kernel.shape[0] // latents.shape[-1] - 1) // 2
-        blocks = matmul(neighbours(latents, reach), self.kernel) + self.bias[None, None]
+        context = neighbours(latents, self.before, self.after)
+        blocks = matmul(context, self.kernel) + self.bias[None, None]
         return from_blocks(blocks, self.pca.downsampling)
 
 
 def neighbours(
-    latents: Float[Array, "batch latent_frames latent_dim"], reach: int
+    latents: Float[Array, "batch latent_frames latent_dim"], before: int, after: int
 ) -> Float[Array, "batch latent_frames context"]:
-    """Each latent frame with ``reach`` on either side of it, the earliest first."""
+    """Each latent frame with so many before and after it, the earliest first."""
     steps = latents.shape[1]
-    padded = jnp.pad(latents, ((0, 0), (reach, reach), (0, 0)))
-    return jnp.concatenate([padded[:, i : i + steps] for i in range(2 * reach + 1)], axis=-1)
+    padded = jnp.pad(latents, ((0, 0), (before, after), (0, 0)))
+    return jnp.concatenate([padded[:, i : i + steps] for i in range(before + 1 + after)], axis=-1)
 
 
 class LeastSquares:

@@ -70,11 +70,11 @@ def fit(
     return Fit(moments.pca(latent_dim, downsampling), mean, scale)
 
 
-@functools.partial(jax.jit, static_argnames="reach")
+@functools.partial(jax.jit, static_argnames=("before", "after"))
 def _context(
-    pca: PCA, blocks: Float[Array, "batch latent_frames block"], *, reach: int
+    pca: PCA, blocks: Float[Array, "batch latent_frames block"], *, before: int, after: int
 ) -> Float[Array, "batch latent_frames context"]:
-    return neighbours(pca.encode(from_blocks(blocks, pca.downsampling)), reach)
+    return neighbours(pca.encode(from_blocks(blocks, pca.downsampling)), before, after)
 
 
 def fit_context(
@@ -82,12 +82,13 @@ def fit_context(
     pca: PCA,
     *,
     representation: Representation,
-    reach: int,
+    before: int,
+    after: int,
     place: Callable[[Any], dict[str, jax.Array]],
 ) -> ContextPCA:
-    """The best linear decoder from ``reach`` latent frames on either side, in one more pass."""
+    """The best linear decoder from so many latent frames around a block, in one more pass."""
     latent_dim, block = pca.components.shape
-    squares = LeastSquares((2 * reach + 1) * latent_dim, block)
+    squares = LeastSquares((before + 1 + after) * latent_dim, block)
     for batch in batches:
         placed = place(batch)
         blocks, mask = _blocks(
@@ -96,11 +97,11 @@ def fit_context(
             representation=representation,
             downsampling=pca.downsampling,
         )
-        context = _context(pca, blocks, reach=reach)
+        context = _context(pca, blocks, before=before, after=after)
         blocks, context, mask = jax.device_get((blocks, context, mask))
         squares.update(context[mask], blocks[mask])
-    kernel, bias = squares.solve()
-    return ContextPCA(pca, jnp.asarray(kernel, jnp.float32), jnp.asarray(bias, jnp.float32))
+    kernel, bias = (jnp.asarray(part, jnp.float32) for part in squares.solve())
+    return ContextPCA(pca, kernel, bias, before, after)
 
 
 def save(path: Path, fitted: Fit) -> None:
@@ -134,7 +135,7 @@ def load(path: Path) -> Fit:
 
 def save_context(path: Path, fitted: ContextPCA) -> None:
     """Writes what `fit_context` found beyond PCA itself, whole or not at all."""
-    _save(path, kernel=fitted.kernel, bias=fitted.bias)
+    _save(path, kernel=fitted.kernel, bias=fitted.bias, before=fitted.before, after=fitted.after)
 
 
 def load_context(path: Path, pca: PCA) -> ContextPCA:
@@ -144,7 +145,8 @@ def load_context(path: Path, pca: PCA) -> ContextPCA:
       UserError: it is not what `save_context` writes.
     """
     with _opened(path) as arrays:
-        return ContextPCA(pca, jnp.asarray(arrays["kernel"]), jnp.asarray(arrays["bias"]))
+        kernel, bias = (jnp.asarray(arrays[name]) for name in ("kernel", "bias"))
+        return ContextPCA(pca, kernel, bias, int(arrays["before"]), int(arrays["after"]))
 
 
 def _save(path: Path, **arrays: Any) -> None:

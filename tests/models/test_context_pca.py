@@ -42,8 +42,11 @@ def fit(batches, latent_dim):
     )
 
 
-def fit_context(batches, pca, reach):
-    return pca_fit.fit_context(batches, pca, representation=WAVEFORM, reach=reach, place=place)
+def fit_context(batches, pca, before, after=None):
+    after = before if after is None else after
+    return pca_fit.fit_context(
+        batches, pca, representation=WAVEFORM, before=before, after=after, place=place
+    )
 
 
 def blocks_of(batches):
@@ -90,25 +93,25 @@ def test_nothing_taken_in_is_a_map_to_zero():
 def test_neighbours_beyond_the_ends_are_zero():
     latents = jnp.arange(1.0, 9.0).reshape(1, 4, 2)
     np.testing.assert_array_equal(
-        neighbours(latents, 1)[0],
+        neighbours(latents, 1, 1)[0],
         [[0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 5, 6], [3, 4, 5, 6, 7, 8], [5, 6, 7, 8, 0, 0]],
     )
 
 
 def test_no_reach_is_the_latents_themselves():
     latents = jnp.arange(8.0).reshape(1, 4, 2)
-    np.testing.assert_array_equal(neighbours(latents, 0), latents)
+    np.testing.assert_array_equal(neighbours(latents, 0, 0), latents)
 
 
 def test_a_reach_beyond_both_ends():
     latents = jnp.asarray([[[1.0], [2.0]]])
     expected = [[0, 0, 0, 1, 2, 0, 0], [0, 0, 1, 2, 0, 0, 0]]
-    np.testing.assert_array_equal(neighbours(latents, 3)[0], expected)
+    np.testing.assert_array_equal(neighbours(latents, 3, 3)[0], expected)
 
 
 def test_rows_have_no_neighbours_in_other_rows():
     latents = jnp.asarray([[[1.0], [2.0]], [[3.0], [4.0]]])
-    np.testing.assert_array_equal(neighbours(latents, 1)[1], [[0, 3, 4], [3, 4, 0]])
+    np.testing.assert_array_equal(neighbours(latents, 1, 1)[1], [[0, 3, 4], [3, 4, 0]])
 
 
 def test_the_fit_takes_in_the_blocks_that_count_and_no_others(batches):
@@ -136,14 +139,14 @@ def test_without_reach_the_best_decoder_is_pcas_own(batches):
     np.testing.assert_allclose(context.decode(latents), pca.decode(latents), atol=1e-4)
 
 
-@pytest.mark.parametrize("reach", [1, 2])
-def test_the_decoder_in_context_is_the_least_squares_solution(batches, reach):
+@pytest.mark.parametrize(("before", "after"), [(1, 1), (2, 2), (2, 0), (0, 1)])
+def test_the_decoder_in_context_is_the_least_squares_solution(batches, before, after):
     pca = fit(batches, 2).pca
-    context = fit_context(batches, pca, reach)
+    context = fit_context(batches, pca, before, after)
     blocks, mask = blocks_of(batches)
     latents = (blocks - np.asarray(pca.mean)) @ np.asarray(pca.components).T
-    latents = np.pad(latents / np.asarray(pca.deviations), ((0, 0), (reach, reach), (0, 0)))
-    steps, size = blocks.shape[1], 2 * reach + 1
+    latents = np.pad(latents / np.asarray(pca.deviations), ((0, 0), (before, after), (0, 0)))
+    steps, size = blocks.shape[1], before + 1 + after
     around = np.stack([latents[:, i : i + steps] for i in range(size)], axis=2)
     x = np.pad(around[mask].reshape(mask.sum(), -1), ((0, 0), (0, 1)), constant_values=1)
     expected = np.linalg.lstsq(x, blocks[mask])[0]
@@ -179,9 +182,10 @@ def test_the_decoder_in_context_is_jitted_as_it_is(batches):
 
 def test_a_fit_in_context_survives_its_file(batches, tmp_path):
     pca = fit(batches, 2).pca
-    context = fit_context(batches, pca, 1)
+    context = fit_context(batches, pca, 1, 0)
     pca_fit.save_context(tmp_path / "context.npz", context)
     again = pca_fit.load_context(tmp_path / "context.npz", pca)
     assert again.pca is pca
+    assert (again.before, again.after) == (1, 0)
     np.testing.assert_array_equal(again.kernel, context.kernel)
     np.testing.assert_array_equal(again.bias, context.bias)

@@ -103,7 +103,10 @@ def test_a_network_sees_as_far_as_it_says_on_both_sides(network, reach):
     np.testing.assert_array_equal(seen, np.abs(place[:, None] - place) <= reach)
 
 
-@pytest.mark.parametrize(("depth", "kernel_size", "reach"), [(1, 3, 1), (2, 3, 2), (1, 5, 2)])
+@pytest.mark.parametrize(
+    ("depth", "kernel_size", "reach"),
+    [(1, 3, (1, 1)), (2, 3, (2, 2)), (1, 5, (2, 2)), (2, 2, (2, 0))],
+)
 def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
     depth, kernel_size, reach
 ):
@@ -111,7 +114,8 @@ def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
     variables = variables_of(network, x, train=False)
     seen = dependence(lambda x: network.apply(variables, x, train=False), x)
     place = np.arange(9)
-    np.testing.assert_array_equal(seen, np.abs(place[:, None] - place) <= reach)
+    ahead = place - place[:, None]
+    np.testing.assert_array_equal(seen, (-reach[0] <= ahead) & (ahead <= reach[1]))
     config = config_module.default().model
     config.update(depth=depth, kernel_size=kernel_size)
     assert decoder_reach(config) == reach
@@ -246,6 +250,11 @@ def test_a_recurrent_decoder_hears_the_latents_so_far():
     seen = dependence(lambda z: network.apply(variables, z, train=False), z)
     frame = np.arange(12)[:, None]
     np.testing.assert_array_equal(seen, np.arange(3) <= frame // 4)
+    config = config_module.default().model
+    for kind in ("lstm", "gru"):
+        config.encoder = kind
+        before, after = decoder_reach(config)
+        assert before > 0 == after
 
 
 def test_a_recurrent_decoder_tells_the_places_in_a_block_apart():
