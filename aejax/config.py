@@ -397,11 +397,15 @@ def _check_together(config: ConfigDict) -> None:
 
 
 # What these mean is decided by another key: it, and what it has to be.
-_AUGMENT_KEYS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "noise_probability": ("noise", lambda kind: kind != "none"),
-    "noise_snr_db": ("noise", lambda kind: kind != "none"),
-    "time_mask_frames": ("time_masks", bool),
-    "frequency_mask_bins": ("frequency_masks", bool),
+_DECIDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "augment.speed_probability": ("augment.speed", lambda speed: tuple(speed) != (1.0, 1.0)),
+    "augment.noise_probability": ("augment.noise", lambda kind: kind != "none"),
+    "augment.noise_snr_db": ("augment.noise", lambda kind: kind != "none"),
+    "augment.time_mask_frames": ("augment.time_masks", bool),
+    "augment.frequency_mask_bins": ("augment.frequency_masks", bool),
+    "model.rvq.quantizer_dropout": ("model.rvq.num_quantizers", lambda count: count > 1),
+    "train.adam_b2": ("train.optimizer", lambda name: name != "sgd"),
+    "train.dtype": ("model.encoder", lambda name: name != "linear"),
 }
 
 
@@ -429,14 +433,17 @@ def _check_unused(config: ConfigDict) -> None:
                 f"config.{full}={value!r} means nothing to"
                 f" model.bottleneck={config.model.bottleneck}; leave it out"
             )
-    if config.train.optimizer == "sgd" and config.train.adam_b2 != usual["train.adam_b2"]:
-        raise UserError("config.train.adam_b2 means nothing to train.optimizer=sgd; leave it out")
-    for key, (other, used) in _AUGMENT_KEYS.items():
-        full = f"augment.{key}"
-        if flat[full] != usual[full] and not used(config.augment[other]):
+    for full, (other, used) in _DECIDED.items():
+        if flat[full] != usual[full] and not used(flat[other]):
             raise UserError(
-                f"config.{full}={flat[full]!r} means nothing to"
-                f" augment.{other}={config.augment[other]}; leave it out"
+                f"config.{full}={flat[full]!r} means nothing to {other}={flat[other]}; leave it out"
+            )
+    if config.model.encoder == "linear" and config.model.pca_start:
+        full = "train.weight_decay"
+        if flat[full] not in (usual[full], 0):
+            raise UserError(
+                f"config.{full}={flat[full]:g} means nothing to model.encoder=linear with"
+                " model.pca_start=True, since what begins at PCA does not decay; leave it out"
             )
 
 
@@ -559,10 +566,6 @@ def _check_cuts(config: ConfigDict) -> None:
         raise UserError(f"config.evaluate.cuts={cuts} goes beyond {key}={most}")
 
 
-# Bands of the mel loss of descript-audio-codec at its longest window need that many.
-_LOWEST_MEL_RATE = 4000
-
-
 def _check_loss(config: ConfigDict) -> None:
     used = [name for name in LOSSES if config.loss[name].weight]
     if not used:
@@ -577,12 +580,6 @@ def _check_loss(config: ConfigDict) -> None:
                 f"config.loss.{name}.weight={config.loss[name].weight} is of audio, and"
                 f" representation.name={config.representation.name!r} has no exact way back to it;"
                 " waveform, complex_spectrogram and mdct have"
-            )
-        if name in ("multi_scale_mel", "dac_mel") and config.data.sample_rate < _LOWEST_MEL_RATE:
-            raise UserError(
-                f"config.loss.{name}.weight={config.loss[name].weight} needs mel bands that"
-                f" data.sample_rate={config.data.sample_rate} Hz cannot represent; at least"
-                f" {_LOWEST_MEL_RATE}"
             )
 
 

@@ -93,7 +93,7 @@ def train(
       pca_rmse: of PCA on the validation split, to be logged beside the model's.
     """
     config, devices, workdir = experiment.config, experiment.devices, experiment.workdir
-    tx = state.optimiser(config.train)
+    tx = state.optimiser(config.train, pca_start=config.model.pca_start)
     begin = initial_state(experiment, model, fitted, tx)
     learnt_from = objective(experiment)
     eval_step = jax.jit(

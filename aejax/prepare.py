@@ -17,6 +17,7 @@ from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.representation import Representation
+from aejax.training import losses
 from aejax.training.devices import Devices
 from aejax.workdir import Workdir
 
@@ -90,6 +91,9 @@ _SCANS = ("corpus.npz", "noise.npz")
 def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
     """Finds the devices and the corpus, prints them, and makes the run's directory."""
     representation = representations.from_config(config)
+    losses.check_rate(
+        (name for name, loss in config.loss.items() if loss.weight), config.data.sample_rate
+    )
     devices = Devices(config.train.batch_size)
     print(f"device: {devices}")
     earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)

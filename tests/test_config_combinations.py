@@ -152,17 +152,6 @@ TOGETHER = [
         for name in config_module.AUDIO_LOSSES
         for representation in ("mel", "spectrogram")
     ),
-    *(
-        (
-            {
-                f"loss.{name}.weight": 1.0,
-                "representation.name": "waveform",
-                "data.sample_rate": 3999,
-            },
-            [f"loss.{name}.weight", "data.sample_rate=3999"],
-        )
-        for name in ("multi_scale_mel", "dac_mel")
-    ),
     ({"augment.noise": "folder"}, ["augment.noise='folder'", "augment.noise_path=''"]),
     (
         {"augment.noise": "white", "augment.noise_path": "rain"},
@@ -184,6 +173,26 @@ TOGETHER = [
         ["evaluate.refine_steps=5", "model.bottleneck='tanh'", "bound"],
     ),
     ({"augment.noise_snr_db": (0.0, 9.0)}, ["augment.noise_snr_db", "augment.noise=none"]),
+    (
+        {"augment.speed": (1.0, 1.0), "augment.speed_probability": 0.5},
+        ["augment.speed_probability=0.5", "augment.speed=(1.0, 1.0)"],
+    ),
+    (
+        {
+            "model.bottleneck": "rvq",
+            "model.rvq.num_quantizers": 1,
+            "model.rvq.quantizer_dropout": 0.3,
+        },
+        ["model.rvq.quantizer_dropout=0.3", "model.rvq.num_quantizers=1"],
+    ),
+    (
+        {"model.encoder": "linear", "train.dtype": "bfloat16"},
+        ["train.dtype='bfloat16'", "model.encoder=linear"],
+    ),
+    (
+        {"model.encoder": "linear", "train.weight_decay": 5.0},
+        ["train.weight_decay=5", "model.encoder=linear", "model.pca_start=True"],
+    ),
     ({"augment.time_mask_frames": 3}, ["augment.time_mask_frames=3", "augment.time_masks=0"]),
     (
         {"model.bottleneck": "rvq", "evaluate.cuts": (2, 2)},
@@ -225,6 +234,8 @@ def test_what_does_not_go_together_is_refused_by_all_its_names(changes, named):
         {"data.include": ("*.wav",), "data.path": "rain", "data.labels": "labels.csv"},
         {"data.validation_fraction": 0.5, "data.test_fraction": 0.49},
         {"train.optimizer": "sgd"},
+        {"model.encoder": "linear", "train.weight_decay": 0.0},
+        {"model.encoder": "linear", "train.weight_decay": 5.0, "model.pca_start": False},
         {"train.optimizer": "lion", "train.adam_b2": 0.9},
     ],
     ids=lambda x: str(x)[:60],

@@ -134,6 +134,18 @@ def test_refined_latents_have_rows_of_their_own_for_pca_in_context_too(small_con
     assert "pca, refined" not in rows
 
 
+def test_a_loss_that_the_rate_is_too_high_for_is_refused_before_anything_is_read(
+    small_config, tmp_path
+):
+    small_config.data.path = str(tmp_path / "missing")
+    small_config.data.sample_rate = 192_000
+    small_config.representation.update(name="waveform", hop_length=256)
+    small_config.loss.multi_scale_mel.weight = 1.0
+    with pytest.raises(UserError, match=r"loss\.multi_scale_mel.*data\.sample_rate=192000"):
+        experiment.run(small_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_never_worse_than_pca_on_validation(small_config, tmp_path):
     """Even where training does harm: the best checkpoint is then the first, which is PCA."""
     small_config.train.learning_rate = 1.0

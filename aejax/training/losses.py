@@ -1,12 +1,14 @@
 """What is learnt from: a weighted sum of terms, each a pure function to a scalar."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from aejax import signal
+from aejax.errors import UserError
 from aejax.representation import Representation
 
 
@@ -53,6 +55,25 @@ AUDIO: dict[str, Callable[[Array, Array, int], Array]] = {
     "dac_mel": _spectral(signal.dac_mel, takes_rate=True),
     "a_weighted": _spectral(signal.a_weighted_spectral_distance, takes_rate=True),
 }
+
+
+def check_rate(names: Iterable[str], sample_rate: int) -> None:
+    """Traces losses, so that those that make no sense at this rate are refused early.
+
+    Raises:
+      UserError: naming the loss and the rate.
+    """
+    audio = jax.ShapeDtypeStruct((1, _FEWEST_SAMPLES), jnp.float32)
+    for name in names:
+        if name not in AUDIO:
+            continue
+        try:
+            jax.eval_shape(lambda x, y, term=AUDIO[name]: term(x, y, sample_rate), audio, audio)
+        except ValueError as error:
+            raise UserError(
+                f"config.loss.{name}.weight does not go with data.sample_rate={sample_rate}: take"
+                f" a lower rate or another loss ({error})"
+            ) from None
 
 
 class Compared(NamedTuple):

@@ -1,5 +1,6 @@
 """What one training step changes, and its optimiser."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,35 +66,42 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "constant": lambda rate, updates: optax.constant_schedule(rate),
 }
 
-# By name, how gradients become directions, given the decay of the second moment; weight decay and
-# learning rate come after, for all of them alike.
-OPTIMIZERS: dict[str, Callable[[float], optax.GradientTransformation]] = {
-    "adamw": lambda b2: optax.scale_by_adam(b2=b2),
-    "nadamw": lambda b2: optax.scale_by_adam(b2=b2, nesterov=True),
-    "lamb": lambda b2: optax.chain(optax.scale_by_adam(b2=b2), optax.scale_by_trust_ratio()),
-    "lion": lambda b2: optax.scale_by_lion(b2=b2),
-    "rmsprop": lambda b2: optax.scale_by_rms(decay=b2),
-    "sgd": lambda b2: optax.trace(decay=0.9, nesterov=True),
+# By name, how gradients become updates before the learning rate, given the decay of the second
+# moment and that of the weights.
+OPTIMIZERS: dict[
+    str, Callable[[float, optax.GradientTransformation], optax.GradientTransformation]
+] = {
+    "adamw": lambda b2, decay: optax.chain(optax.scale_by_adam(b2=b2), decay),
+    "nadamw": lambda b2, decay: optax.chain(optax.scale_by_adam(b2=b2, nesterov=True), decay),
+    "lamb": lambda b2, decay: optax.chain(
+        optax.scale_by_adam(b2=b2), decay, optax.scale_by_trust_ratio()
+    ),
+    "lion": lambda b2, decay: optax.chain(optax.scale_by_lion(b2=b2), decay),
+    "rmsprop": lambda b2, decay: optax.chain(optax.scale_by_rms(decay=b2), decay),
+    "sgd": lambda b2, decay: optax.chain(optax.trace(decay=0.9, nesterov=True), decay),
 }
 
 
-def decays(params: Variables) -> Any:
-    """Which parameters decay: matrices, but for the linear maps beside the networks, which begin at
-    PCA: decay would take from them what is right already."""
+def decays(params: Variables, *, pca_start: bool) -> Any:
+    """Which parameters decay: matrices, but for linear maps that begin at PCA: decay would take
+    from them what is right already."""
 
     def one(path: tuple, leaf: jax.Array) -> bool:
-        return leaf.ndim > 1 and jax.tree_util.DictKey("linear") not in path
+        begins_right = pca_start and jax.tree_util.DictKey("linear") in path
+        return leaf.ndim > 1 and not begins_right
 
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def optimiser(config: ConfigDict) -> optax.GradientTransformation:
+def optimiser(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
     """``config.optimizer`` behind clipping by global norm, with decay of what `decays`. With
     ``accumulate``, on the mean gradient of so many batches."""
+    decay = optax.add_decayed_weights(
+        config.weight_decay, functools.partial(decays, pca_start=pca_start)
+    )
     tx = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        OPTIMIZERS[config.optimizer](config.adam_b2),
-        optax.add_decayed_weights(config.weight_decay, decays),
+        OPTIMIZERS[config.optimizer](config.adam_b2, decay),
         optax.scale_by_learning_rate(learning_rate(config)),
     )
     if config.accumulate == 1:

@@ -7,6 +7,7 @@ import pytest
 
 from aejax import config as config_module
 from aejax import fit, signal
+from aejax.errors import UserError
 from aejax.representation import MDCT, Multichannel, Waveform
 from aejax.training import losses
 from aejax.training.losses import AUDIO, FEATURES, Objective, compare, masked_mean
@@ -198,3 +199,17 @@ def test_gradients_are_finite_where_all_is_silent(name):
         return objective.terms(compared, CONSTANTS)[name]
 
     assert bool(jnp.isfinite(gradient(WAVEFORM.analyse(audio))).all())
+
+
+@pytest.mark.parametrize(("name", "rate"), [("multi_scale_mel", 192_000), ("dac_mel", 999_999)])
+def test_a_rate_that_a_loss_makes_no_sense_at_is_refused_by_both_names(name, rate):
+    with pytest.raises(UserError) as caught:
+        losses.check_rate(["l2", name], rate)
+    for word in (f"loss.{name}.weight", f"data.sample_rate={rate}"):
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("name", config_module.LOSSES)
+@pytest.mark.parametrize("rate", [1000, 44_100])
+def test_common_rates_are_good_for_every_loss(name, rate):
+    losses.check_rate([name], rate)

@@ -19,7 +19,7 @@ def parts(small_config):
     small_config.model.downsampling = 8
     representation = representations.from_config(small_config)
     model = autoencoder.from_config(small_config.model, representation.bins)
-    tx = states.optimiser(small_config.train)
+    tx = states.optimiser(small_config.train, pca_start=True)
     variables = autoencoder.init(model, jax.random.key(0), 8)
     variables = autoencoder.standardise(variables, np.full(80, -40.0), np.asarray(15.0))
     state = states.create(variables, tx, jax.random.key(1))
