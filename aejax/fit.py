@@ -50,6 +50,7 @@ def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
     if not path.exists():
         fitted = pca_fit.fit_context(
             bar(experiment.batches("train"), desc="fitting PCA in context", unit="batch"),
+            experiment.batches("validation"),
             pca,
             representation=experiment.representation,
             before=before,

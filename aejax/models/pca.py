@@ -109,7 +109,7 @@ class BlockMoments:
 
 @flax.struct.dataclass
 class ContextPCA:
-    """PCA's encoder with the best linear decoder from the latents around a block.
+    """PCA's encoder with a linear decoder from the latents around a block, the best there is.
 
     It tells how much of a model's gain over PCA is context, and how much is non-linearity.
 
@@ -158,17 +158,43 @@ class LeastSquares:
         # The last input is a constant 1.
         self.gram = np.zeros((inputs + 1, inputs + 1))
         self.cross = np.zeros((inputs + 1, outputs))
+        self.squares = 0.0
 
     def update(
         self, x: Float[np.ndarray, "count inputs"], y: Float[np.ndarray, "count outputs"]
     ) -> "LeastSquares":
         """Takes in more pairs."""
         x = np.pad(x.astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)
+        y = y.astype(np.float64)
         self.gram += x.T @ x
-        self.cross += x.T @ y.astype(np.float64)
+        self.cross += x.T @ y
+        self.squares += float(np.square(y).sum())
         return self
 
-    def solve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Kernel ``[inputs, outputs]`` and bias ``[outputs]``; the smallest where many are best."""
-        solution = np.linalg.lstsq(self.gram, self.cross, rcond=1e-10)[0]
-        return solution[:-1], solution[-1]
+    @property
+    def count(self) -> float:
+        """How many pairs."""
+        return float(self.gram[-1, -1])
+
+    def solve(
+        self, ridge: float = 0.0, toward: Float[np.ndarray, "rows outputs"] | float = 0.0
+    ) -> Float[np.ndarray, "rows outputs"]:
+        """The map ``[inputs + 1, outputs]``, its last row what is added.
+
+        Args:
+          ridge: times the number of pairs, what the square of each entry's distance from
+            ``toward`` costs, but for the last row; at 0 it is the smallest where many are best.
+          toward: another such map.
+        """
+        rest = self.cross - self.gram @ (toward + np.zeros_like(self.cross))
+        if not ridge:
+            return toward + np.linalg.lstsq(self.gram, rest, rcond=1e-10)[0]
+        penalty = np.full(len(self.gram), ridge * max(self.count, 1))
+        # What is added costs nothing, as far as it can be told.
+        penalty[-1] *= 1e-9
+        return toward + np.linalg.solve(self.gram + np.diag(penalty), rest)
+
+    def squared_error(self, found: Float[np.ndarray, "rows outputs"]) -> float:
+        """What such a map leaves of all pairs."""
+        explained = 2 * self.cross - self.gram @ found
+        return self.squares - float((found * explained).sum())

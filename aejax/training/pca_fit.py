@@ -77,8 +77,13 @@ def _context(
     return neighbours(pca.encode(from_blocks(blocks, pca.downsampling)), before, after)
 
 
+# Pulls towards PCA's own decoder, from none to so strong that little else is left.
+_RIDGES = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+
+
 def fit_context(
     batches: Iterable[Any],
+    held_out: Iterable[Any],
     pca: PCA,
     *,
     representation: Representation,
@@ -86,22 +91,46 @@ def fit_context(
     after: int,
     place: Callable[[Any], dict[str, jax.Array]],
 ) -> ContextPCA:
-    """The best linear decoder from so many latent frames around a block, in one more pass."""
+    """The best linear decoder from so many latent frames around a block, in one more pass.
+
+    Least squares, with as much of a pull towards PCA's own decoder as is best on the batches that
+    are held out: of little audio it would learn accidents by heart.
+
+    Args:
+      batches: to fit on.
+      held_out: to choose by.
+      pca: whose latents they are.
+      representation: of the audio.
+      before, after: latent frames around a block's own.
+      place: puts a batch on the devices.
+    """
     latent_dim, block = pca.components.shape
-    squares = LeastSquares((before + 1 + after) * latent_dim, block)
-    for batch in batches:
-        placed = place(batch)
-        blocks, mask = _blocks(
-            placed["audio"],
-            placed["length"],
-            representation=representation,
-            downsampling=pca.downsampling,
-        )
-        context = _context(pca, blocks, before=before, after=after)
-        blocks, context, mask = jax.device_get((blocks, context, mask))
-        squares.update(context[mask], blocks[mask])
-    kernel, bias = (jnp.asarray(part, jnp.float32) for part in squares.solve())
-    return ContextPCA(pca, kernel, bias, before, after)
+    around = before + 1 + after
+
+    def squares_of(batches: Iterable[Any]) -> LeastSquares:
+        squares = LeastSquares(around * latent_dim, block)
+        for batch in batches:
+            placed = place(batch)
+            blocks, mask = _blocks(
+                placed["audio"],
+                placed["length"],
+                representation=representation,
+                downsampling=pca.downsampling,
+            )
+            context = _context(pca, blocks, before=before, after=after)
+            blocks, context, mask = jax.device_get((blocks, context, mask))
+            squares.update(context[mask], blocks[mask])
+        return squares
+
+    fitted, judge = squares_of(batches), squares_of(held_out)
+    # PCA's own decoder, as a map from all of the context.
+    own = np.zeros(fitted.cross.shape)
+    kernel = np.asarray(pca.deviations)[:, None] * np.asarray(pca.components)
+    own[before * latent_dim : (before + 1) * latent_dim] = kernel
+    own[-1] = np.asarray(pca.mean)
+    candidates = [fitted.solve(ridge, own) for ridge in _RIDGES]
+    best = jnp.asarray(min(candidates, key=judge.squared_error), jnp.float32)
+    return ContextPCA(pca, best[:-1], best[-1], before, after)
 
 
 def save(path: Path, fitted: Fit) -> None:

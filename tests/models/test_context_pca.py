@@ -42,10 +42,16 @@ def fit(batches, latent_dim):
     )
 
 
-def fit_context(batches, pca, before, after=None):
+def fit_context(batches, pca, before, after=None, held_out=None):
     after = before if after is None else after
     return pca_fit.fit_context(
-        batches, pca, representation=WAVEFORM, before=before, after=after, place=place
+        batches,
+        held_out or batches,
+        pca,
+        representation=WAVEFORM,
+        before=before,
+        after=after,
+        place=place,
     )
 
 
@@ -70,24 +76,40 @@ def test_streaming_least_squares_agree_with_numpy_on_all_at_once(batch):
     squares = LeastSquares(5, 2)
     for start in range(0, 100, batch):
         squares.update(x[start : start + batch], y[start : start + batch])
-    kernel, bias = squares.solve()
+    found = squares.solve()
     wide = np.pad(x.astype(np.float64), ((0, 0), (0, 1)), constant_values=1)
     expected = np.linalg.lstsq(wide, y.astype(np.float64))[0]
-    np.testing.assert_allclose(kernel, expected[:-1], rtol=1e-7)
-    np.testing.assert_allclose(bias, expected[-1], rtol=1e-7)
+    np.testing.assert_allclose(found, expected, rtol=1e-7)
+    assert squares.count == 100
+    for any_map in (found, rng.standard_normal(found.shape)):
+        left = np.square(wide @ any_map - y).sum()
+        assert squares.squared_error(any_map) == pytest.approx(left, rel=1e-6)
+
+
+@pytest.mark.parametrize("ridge", [1e-3, 0.5])
+def test_a_ridge_pulls_towards_another_map_but_for_what_is_added(ridge):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((50, 4)), 5 + rng.standard_normal((50, 3))
+    toward = rng.standard_normal((5, 3))
+    found = LeastSquares(4, 3).update(x, y).solve(ridge, toward)
+    # The same as pairs of their own, the last column of which is 0.
+    root = np.sqrt(ridge * 50)
+    wide = np.pad(x, ((0, 0), (0, 1)), constant_values=1)
+    wide = np.concatenate([wide, root * np.eye(5)[:4]])
+    expected = np.linalg.lstsq(wide, np.concatenate([y, root * toward[:4]]))[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_of_many_best_maps_the_smallest():
     x = np.repeat(np.random.default_rng(0).standard_normal((50, 1)), 2, axis=1)
-    kernel, bias = LeastSquares(2, 1).update(x, 4 * x[:, :1] + 1).solve()
-    np.testing.assert_allclose(kernel, 2, atol=1e-6)
-    np.testing.assert_allclose(bias, 1, atol=1e-6)
+    found = LeastSquares(2, 1).update(x, 4 * x[:, :1] + 1).solve()
+    np.testing.assert_allclose(found[:, 0], [2, 2, 1], atol=1e-6)
 
 
 def test_nothing_taken_in_is_a_map_to_zero():
     squares = LeastSquares(2, 3).update(np.zeros((0, 2)), np.zeros((0, 3)))
-    for part in squares.solve():
-        np.testing.assert_array_equal(part, 0)
+    np.testing.assert_array_equal(squares.solve(), 0)
+    np.testing.assert_array_equal(squares.solve(1.0), 0)
 
 
 def test_neighbours_beyond_the_ends_are_zero():
@@ -155,6 +177,21 @@ def test_the_decoder_in_context_is_the_least_squares_solution(batches, before, a
     decoded = context.decode(pca.encode(WAVEFORM.analyse(jnp.asarray(batches[0]["audio"]))))
     ours = np.asarray(to_blocks(decoded, DOWNSAMPLING))[mask[:3]]
     np.testing.assert_allclose(ours, (x @ expected)[: mask[:3].sum()], atol=1e-3)
+
+
+def test_what_is_held_out_decides_how_far_it_is_from_pca(batches):
+    """Context that means nothing elsewhere is left alone there."""
+    pca = fit(batches, 2).pca
+    rng = np.random.default_rng(5)
+    noise = rng.standard_normal((3, SAMPLES)).astype(np.float32)
+    other = [{"audio": noise, "length": np.full(3, SAMPLES, np.int32)}]
+    freely = fit_context(batches[:1], pca, 2)
+    held = fit_context(batches[:1], pca, 2, held_out=other)
+    mask = np.ones((3, SAMPLES // BLOCK), bool)
+    features = WAVEFORM.analyse(jnp.asarray(noise))
+    own = squared_error(pca, features, mask)
+    assert squared_error(freely, features, mask) > 1.05 * own
+    assert squared_error(held, features, mask) < 1.01 * own
 
 
 def test_more_context_never_fits_worse(batches):
