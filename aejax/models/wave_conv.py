@@ -7,13 +7,71 @@ not normalised.
 """
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from aejax.models.blocks import Conv1D, Dtype, dense, from_blocks, last_layer, to_blocks
 
 _DILATIONS = (1, 3, 9)
 _KERNEL_SIZE = 7
+
+
+# Sine and cosine over half a turn, as polynomials in the squared angle, to 4e-7.
+_SINE = (1.0, -1 / 6, 8.3333310e-3, -1.9840874e-4, 2.7525562e-6, -2.3889859e-8)
+_COSINE = (1.0, -0.5, 4.16666418e-2, -1.3888397e-3, 2.4760495e-5, -2.605e-7)
+# Pi in two parts, of which float32 has the products with small integers exactly, or nearly.
+_PI = (np.float32(3.140625), np.float32(np.pi - 3.140625))
+
+
+def _sine_cosine(angle: Array) -> tuple[Array, Array]:
+    """Sine and cosine, both with their sign or both without: of squares and product it does not
+    matter. With XLA's own, snakes were two thirds of a step of wave_conv on a CPU."""
+    turns = jnp.round(angle * np.float32(1 / np.pi))
+    rest = (angle - turns * _PI[0]) - turns * _PI[1]
+    squared = jnp.square(rest)
+
+    def polynomial(coefficients: tuple[float, ...]) -> Array:
+        value = jnp.full_like(squared, coefficients[-1])
+        for coefficient in reversed(coefficients[:-1]):
+            value = value * squared + np.float32(coefficient)
+        return value
+
+    return rest * polynomial(_SINE), polynomial(_COSINE)
+
+
+@jax.custom_vjp
+def snake(
+    x: Float[Array, "batch time channels"], alpha: Float[Array, "1 1 channels"]
+) -> Float[Array, "batch time channels"]:
+    """``x + sin²(alpha x) / alpha``, and nothing where alpha is 0."""
+    sine, _ = _sine_cosine(alpha * x)
+    return x + jnp.square(sine) * _inverse(alpha)
+
+
+def _inverse(alpha: Array) -> Array:
+    """Never through zero, wherever training takes it."""
+    return alpha / (jnp.square(alpha) + 1e-6)
+
+
+def _snake_forwards(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
+    return snake(x, alpha), (x, alpha)
+
+
+def _snake_backwards(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, alpha = saved
+    sine, cosine = _sine_cosine(alpha * x)
+    inverse, slope = jax.jvp(_inverse, (alpha,), (jnp.ones_like(alpha),))
+    double = 2 * sine * cosine
+    by_alpha = gradient * (double * x * inverse + jnp.square(sine) * slope)
+    return (
+        gradient * (1 + double * alpha * inverse),
+        by_alpha.sum((0, 1), keepdims=True),
+    )
+
+
+snake.defvjp(_snake_forwards, _snake_backwards)
 
 
 class Snake(nn.Module):
@@ -29,10 +87,8 @@ class Snake(nn.Module):
     def __call__(
         self, x: Float[Array, "batch time channels"]
     ) -> Float[Array, "batch time channels"]:
-        alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],)).astype(self.dtype)
-        alpha = alpha[None, None]
-        # Never through zero, wherever training takes it.
-        return x + jnp.square(jnp.sin(alpha * x)) * alpha / (jnp.square(alpha) + 1e-6)
+        alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],))[None, None]
+        return snake(x.astype(jnp.float32), alpha).astype(self.dtype)
 
 
 class ResidualUnits(nn.Module):

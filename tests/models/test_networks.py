@@ -8,7 +8,7 @@ import pytest
 from aejax import config as config_module
 from aejax.config import ENCODERS
 from aejax.fit import decoder_reach
-from aejax.models import autoencoder, blocks
+from aejax.models import autoencoder, blocks, wave_conv
 from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, to_blocks
 from aejax.models.pca import BlockMoments
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentLayer
@@ -332,6 +332,21 @@ def test_snake_is_what_it_says():
     np.testing.assert_allclose(y, expected, atol=2e-5)
     through_zero = snake.apply({"params": {"alpha": jnp.zeros(4)}}, x)
     np.testing.assert_array_equal(through_zero, x)
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_snake_has_the_gradients_of_what_it_says(scale):
+    x, toward = scale * normal(2, 9, 4), normal(2, 9, 4, seed=1)
+    alpha = jnp.asarray([0.3, 1.0, 4.0, -2.0])[None, None]
+
+    def plain(x, alpha):
+        return x + jnp.square(jnp.sin(alpha * x)) * alpha / (jnp.square(alpha) + 1e-6)
+
+    y, backwards = jax.vjp(wave_conv.snake, x, alpha)
+    expected, by_jax = jax.vjp(plain, x, alpha)
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+    for found, wanted in zip(backwards(toward), by_jax(toward), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=2e-4 * scale)
 
 
 @pytest.mark.parametrize(
