@@ -87,6 +87,27 @@ def test_the_lead_is_the_mean_over_sizes_of_the_first_seed(results, runner):
     assert "| speech | +2.00 | +3.00 | +4.00 | 2.00 |" in lines
 
 
+def test_a_run_is_run_again_if_its_keys_have_changed_and_not_otherwise(results, tmp_path):
+    runner = results["Runner"](tmp_path / "audio", tmp_path / "runs")
+    run = []
+
+    def measure(asked, workdir):
+        run.append(asked.keys)
+        workdir.mkdir(parents=True)
+        (workdir / "results.json").write_text(f'{{"rows": [{{"name": "pca", "run": {len(run)}}}]}}')
+        splits = '{"splits": {"test": {"folders": ["a", "b"]}}}'
+        (workdir / "corpus.json").write_text(splits)
+        return {"cpu_minutes": 1.0, "memory_mb": 2, "step_ms": 3.0, "parameters": 4}
+
+    runner._measure = measure
+    for keys, expected in ((("seed=1",), 1), (("seed=1",), 1), (("seed=2",), 2), (("seed=2",), 2)):
+        found = runner(results["Run"]("name", "mel_conv", keys))
+        assert found.rows["pca"]["run"] == expected
+        assert found.tested == ("a", "b")
+    assert run == [("seed=1",), ("seed=2",)]
+    assert len(set(runner.commands)) == 2
+
+
 def test_a_section_is_written_between_its_marks_and_again_in_its_place(results, tmp_path):
     results["write"]("lead", "first", ["python a", "python a"])
     results["write"]("bits", "other", ["python -m other"])
