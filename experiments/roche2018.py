@@ -7,7 +7,7 @@ shallow, deep, recurrent and variational models" (arXiv 1806.04096), on any corp
 vector for each frame, no context but the LSTM's, nothing begun at PCA, no augmentation. PCA is a
 row of every run; ``sweep()`` has the others at all sizes. By itself it is the shallow one.
 
-Takes about 0.7 CPU-minutes; on the built-in corpus it is 0.36 dB behind PCA, at 500 latent floats
+Takes about 0.6 CPU-minutes; on the built-in corpus it is 0.36 dB behind PCA, at 500 latent floats
 per second (log-mel RMSE of the audio 9.45 dB, PCA 9.27).
 """
 
