@@ -344,9 +344,9 @@ def test_snake_has_the_gradients_of_what_it_says(scale):
 
     y, backwards = jax.vjp(wave_conv.snake, x, alpha)
     expected, by_jax = jax.vjp(plain, x, alpha)
-    np.testing.assert_allclose(y, expected, atol=1e-4)
+    np.testing.assert_allclose(y, expected, atol=1e-5)
     for found, wanted in zip(backwards(toward), by_jax(toward), strict=True):
-        np.testing.assert_allclose(found, wanted, atol=2e-4 * scale)
+        np.testing.assert_allclose(found, wanted, atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize(
