@@ -54,7 +54,7 @@ def default() -> ConfigDict:
     """A new config with every key there is. An experiment changes some of them."""
     config = ConfigDict()
     config.name = "experiment"  # of the run: its directory and its row in the table
-    config.seed = 0  # of everything random: weights, order, excerpts, dropout, built-in corpus
+    config.seed = 0  # of what is random in the step: weights, dropout, augmentation, codebooks
 
     config.data = data = ConfigDict()
     data.path = ""  # folder of audio, or what `aejax pack` made of one; "" is the built-in corpus
@@ -64,6 +64,7 @@ def default() -> ConfigDict:
     data.channels = "mono"  # "mono": mean of all channels; "first": the first one alone; "stereo":
     # two, each with its own features; "each": every channel is a clip
     data.split_by = "file"  # "file", or "folder": each top-level folder is in one split
+    data.seed = 0  # of order, excerpts, and the built-in corpus
     data.split_seed = 0  # another number draws other files or folders into each split
     data.validation_fraction = 0.1  # of files or folders
     data.test_fraction = 0.1  # of files or folders
@@ -260,6 +261,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "data.sample_rate": _between(1000, 1_000_000),
     "data.channels": _one_of("mono", "first", "stereo", "each"),
     "data.split_by": _one_of("file", "folder"),
+    "data.seed": _between(0, 2**32),
     "data.split_seed": _between(0, 2**32),
     "data.validation_fraction": _between(0.001, 0.9),
     "data.test_fraction": _between(0.001, 0.9),

@@ -1,11 +1,12 @@
 """One experiment, from config to results."""
 
+import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.bars import bar
+from aejax.errors import UserError
 from aejax.evaluation import by_clip
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.evaluation.evaluate import (
@@ -28,25 +30,44 @@ from aejax.evaluation.evaluate import (
 )
 from aejax.evaluation.probes import ClipMeans, ProbeRow, probe, require_sklearn
 from aejax.evaluation.refine import refined
-from aejax.fit import fit_context, fit_pca, train
+from aejax.fit import Trained, Trainee, fit_context, fit_pca, train
 from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment, prepare
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
-from aejax.training import checkpoint, metrics_log
+from aejax.training import checkpoint, loop, metrics_log, pca_fit
+from aejax.training.population import shared
 from aejax.workdir import Workdir
 
 REPRESENTATION_ONLY, PCA_ROW, PCA_CONTEXT_ROW = "representation only", "pca", "pca_context"
 
 
-def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
+class Job(NamedTuple):
+    """A run that is wanted.
+
+    Attributes:
+      config: of the experiment, all of it (see `aejax.config.default`).
+      path: of the run's directory.
+      command: that repeats the run, as the report has it.
+    """
+
+    config: ConfigDict
+    path: Path
+    command: str
+
+
+Rows = list[Row]
+
+
+def run(config: ConfigDict, path: Path | None = None, *, command: str = "") -> Rows:
     """Trains, measures, and writes and prints the results; goes on where a killed run stopped.
 
     Args:
       config: of the experiment, all of it (see `aejax.config.default`).
       path: of the run's directory; ``runs/<config.name>`` by default.
+      command: that repeats the run, as the report has it.
 
     Returns:
       The rows of the results table.
@@ -54,17 +75,122 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     Raises:
       UserError: before anything is written, if it is the config, the corpus or the directory.
     """
-    config_module.validate(config)
-    if config.evaluate.probes:
-        require_sklearn()
-    workdir = Workdir(path or Path("runs", config.name), config)
-    finished = workdir.read_json("results.json")
-    if finished is not None:
-        print("this run is finished; its results again:")
-        _print_results(workdir, finished)
-        return [Row(**row) for row in finished["rows"]]
-    experiment = prepare(config, workdir)
-    fitted = fit_pca(experiment)
+    (found,) = run_together([Job(config, path or Path("runs", config.name), command)])
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def run_together(jobs: Sequence[Job]) -> list[Rows | UserError]:
+    """Runs that are trained as one population, each as `run` would alone, in a directory of its
+    own.
+
+    Args:
+      jobs: of valid configs that have in common what `aejax.training.population.shared` says.
+
+    Returns:
+      The rows of each, or the error that ended it, which the others do not mind.
+
+    Raises:
+      ValueError: they are no population.
+      Interrupted: asked to stop; all have been saved.
+    """
+    if any(shared(job.config) != shared(jobs[0].config) for job in jobs):
+        raise ValueError("these configs differ in what is compiled")
+    ended: dict[int, Rows | UserError] = {}
+    with contextlib.ExitStack() as held:
+        begun: dict[int, Experiment] = {}
+        for place, job in enumerate(jobs):
+            with _kept(ended, place):
+                config_module.validate(job.config)
+                if job.config.evaluate.probes:
+                    require_sklearn()
+                workdir = Workdir(job.path, job.config)
+                finished = workdir.read_json("results.json")
+                if finished is not None:
+                    print("this run is finished; its results again:")
+                    _print_results(workdir, finished)
+                    ended[place] = [Row(**row) for row in finished["rows"]]
+                    continue
+                held.callback(workdir.release)
+                first = next(iter(begun.values()), None)
+                begun[place] = prepare(job.config, workdir, first, command=job.command)
+        while begun:
+            group = _next_group(begun)
+            ended |= _train_and_measure(group)
+            begun = {place: one for place, one in begun.items() if place not in group}
+    return [ended[place] for place in range(len(jobs))]
+
+
+@contextlib.contextmanager
+def _kept(ended: dict[int, Rows | UserError], place: int) -> Iterator[None]:
+    """An error ends one of the runs alone; being asked to stop ends them all."""
+    try:
+        yield
+    except loop.Interrupted:
+        raise
+    except UserError as error:
+        ended[place] = error
+
+
+def _next_group(begun: Mapping[int, Experiment]) -> dict[int, Experiment]:
+    """Those that can be trained together: on the same clips, from a checkpoint of one step, the
+    earliest first."""
+    steps = {
+        place: checkpoint.steps(one.workdir.path / "checkpoints") for place, one in begun.items()
+    }
+    lead = min(begun, key=lambda place: max(steps[place], default=-1))
+    first, newest = begun[lead], max(steps[lead], default=None)
+    return {
+        place: one
+        for place, one in begun.items()
+        if one.corpus is first.corpus
+        and one.noise is first.noise
+        and (not steps[place] if newest is None else newest in steps[place])
+    }
+
+
+class _Fitted(NamedTuple):
+    """A run that is ready to be trained."""
+
+    trainee: Trainee
+    evaluator: Evaluator
+    linear: list[Codec]
+
+
+def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | UserError]:
+    """What becomes of each, by its key."""
+    ended: dict[int, Rows | UserError] = {}
+    ready: dict[int, _Fitted] = {}
+    largest: pca_fit.Fit | None = None
+    # The one of most latents first: its PCA has those of the others in it.
+    for place in sorted(group, key=lambda place: -group[place].config.model.latent_dim):
+        with _kept(ended, place):
+            ready[place] = _fit(group[place], largest)
+            largest = largest or ready[place].trainee.fitted
+    if not ready:
+        return ended
+    try:
+        trained = train([one.trainee for one in ready.values()])
+    except loop.Interrupted:
+        raise
+    except UserError as error:
+        return ended | dict.fromkeys(ready, error)
+    for (place, one), found in zip(ready.items(), trained, strict=True):
+        if isinstance(found, UserError):
+            ended[place] = found
+            continue
+        with _kept(ended, place):
+            if len(group) > 1:
+                print(f"\n{one.trainee.experiment.workdir.path}:")
+            ended[place] = _measure(one, found)
+    return ended
+
+
+def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
+    """PCA, what else is linear, and the model, before any training."""
+    config = experiment.config
+    fitted = fit_pca(experiment, larger)
     context = fit_context(experiment, fitted.pca)
     dtype = jnp.dtype(config.train.dtype)
     model = autoencoder.from_config(config.model, experiment.representation.bins, dtype)
@@ -77,16 +203,23 @@ def run(config: ConfigDict, path: Path | None = None) -> list[Row]:
     )
     linear = linear_codecs(experiment, fitted.pca, context)
     pca_rmse = evaluator.feature_rmse(linear[0], experiment.batches("validation"))
-    snapshot = train(experiment, model, fitted, pca_rmse)
+    return _Fitted(Trainee(experiment, model, fitted, pca_rmse), evaluator, linear)
+
+
+def _measure(fitted: _Fitted, trained: Trained) -> Rows:
+    """Measures a trained model on the test split, and writes and prints all there is to say."""
+    experiment, snapshot = fitted.trainee.experiment, trained.snapshot
+    config = experiment.config
     for name, best in snapshot.best.items():
         step = int(best.step)
         start = ", where it began, at PCA" if step == 0 and config.model.pca_start else ""
         which = "" if name == "raw" else f" ({name})"
         print(f"chosen by validation{which}: step {step}{start}, loss {float(best.loss):.4g} there")
-    learnt = trained_codecs(experiment, model, snapshot)
+    learnt = trained_codecs(experiment, trained.model, snapshot)
     nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
-    rows, errors = evaluate(experiment, [nothing, *linear, *learnt], evaluator)
-    found = probe_latents(experiment, linear[0], learnt[0]) if config.evaluate.probes else None
+    rows, errors = evaluate(experiment, [nothing, *fitted.linear, *learnt], fitted.evaluator)
+    probes = config.evaluate.probes
+    found = probe_latents(experiment, fitted.linear[0], learnt[0]) if probes else None
     write_results(experiment, rows, errors, snapshot, found)
     _print_results(experiment.workdir, experiment.workdir.read_json("results.json"))
     return rows
@@ -112,12 +245,14 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
 def trained_codecs(
     experiment: Experiment, model: autoencoder.Autoencoder, snapshot: checkpoint.Snapshot
 ) -> list[Codec]:
-    """The model, and what else there is of it: its average, with better latents, cut short."""
+    """The model, and what else there is of it: its average, with better latents, cut short.
+
+    The model may be larger than the experiment's own (see `aejax.fit.Trained`); its latents beyond
+    those of the experiment are 0.
+    """
     config = experiment.config
-    # One function object each, so that what is compiled for it is compiled once.
-    encode_model = functools.partial(autoencoder.encode, model)
-    decode_model = functools.partial(autoencoder.decode, model)
-    codes = functools.partial(autoencoder.codes, model)
+    encode_model, decode_model = _of(autoencoder.encode, model), _of(autoencoder.decode, model)
+    codes = _of(autoencoder.codes, model)
     sizes = model.bottleneck.codebook_sizes
     plain = Codec(
         config.name,
@@ -140,15 +275,22 @@ def trained_codecs(
         cut = dataclasses.replace(
             plain,
             name=f"{config.name}, {kept} {'latents' if ordered else 'codebooks'}",
-            encode=functools.partial(autoencoder.encode_first, model, kept),
+            encode=_of(autoencoder.encode_first, model, kept),
         )
         if ordered:
             cut = dataclasses.replace(cut, latent_floats_per_second=experiment.latent_rate(kept))
         else:
-            first = functools.partial(autoencoder.first_codes, model, kept)
+            first = _of(autoencoder.first_codes, model, kept)
             cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:kept])
         found.append(cut)
     return found
+
+
+@functools.cache
+def _of(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
+    """A function of a model; the same object for the same model, so that what is compiled for it is
+    compiled once, also where several runs share it."""
+    return functools.partial(function, *given)
 
 
 def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
@@ -272,6 +414,7 @@ def write_results(
         },
         "test_clips": len(tested),
         "device": str(experiment.devices),
+        "command": experiment.command,
     }
     experiment.workdir.write_text(
         "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n"

@@ -1,8 +1,9 @@
 """Fitting an experiment's PCA and training its model."""
 
+import contextlib
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,29 +12,46 @@ from ml_collections import ConfigDict
 
 from aejax.bars import bar
 from aejax.data import loader
+from aejax.errors import UserError
 from aejax.evaluation import metrics
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.models.vector_quantizer import start_codebooks
 from aejax.prepare import Experiment
 from aejax.representation import valid_frames
-from aejax.training import checkpoint, loop, metrics_log, pca_fit, state, validation
+from aejax.training import (
+    checkpoint,
+    loop,
+    metrics_log,
+    pca_fit,
+    population,
+    state,
+    validation,
+)
 from aejax.training.augmentation import Augmentation
+from aejax.training.devices import free_memory
 from aejax.training.losses import Objective
 from aejax.training.step import TrainStep, make_train_step
 from aejax.training.validation import make_eval_step
 
 
-def fit_pca(experiment: Experiment) -> pca_fit.Fit:
-    """PCA of the training split; an earlier fit of the same run is read instead."""
-    path = experiment.workdir.path / "pca.npz"
+def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fit.Fit:
+    """PCA of the training split; an earlier fit of the same run is read instead.
+
+    Args:
+      experiment: of the run.
+      larger: a fit of at least as many latents on the same blocks, which has this one in it.
+    """
+    path, latent_dim = experiment.workdir.path / "pca.npz", experiment.config.model.latent_dim
+    if not path.exists() and larger is not None:
+        pca_fit.save(path, larger._replace(pca=larger.pca.first(latent_dim)))
     if not path.exists():
         batches = experiment.batches("train")
         fitted = pca_fit.fit(
             bar(batches, desc="fitting PCA", unit="batch"),
             representation=experiment.representation,
             downsampling=experiment.downsampling,
-            latent_dim=experiment.config.model.latent_dim,
+            latent_dim=latent_dim,
             place=experiment.devices.place,
         )
         pca_fit.save(path, fitted)
@@ -79,36 +97,147 @@ def decoder_reach(config: ConfigDict) -> tuple[int, int]:
     return _FARTHEST, _FARTHEST
 
 
-def train(
-    experiment: Experiment,
-    model: autoencoder.Autoencoder,
-    fitted: pca_fit.Fit,
-    pca_rmse: float,
-) -> checkpoint.Snapshot:
-    """Trains to the last step, from the newest checkpoint if there is one.
+class Trainee(NamedTuple):
+    """What is trained, beside others or alone.
 
-    Args:
+    Attributes:
       experiment: what to train on.
-      model: what to train.
+      model: of the experiment.
       fitted: on the training split.
       pca_rmse: of PCA on the validation split, to be logged beside the model's.
     """
-    config, devices, workdir = experiment.config, experiment.devices, experiment.workdir
-    tx = state.optimiser(config.train, pca_start=config.model.pca_start)
-    begin = initial_state(experiment, model, fitted, tx)
-    learnt_from = objective(experiment)
-    eval_step = jax.jit(
-        make_eval_step(
-            experiment.representation, model, learnt_from, downsampling=experiment.downsampling
-        )
+
+    experiment: Experiment
+    model: autoencoder.Autoencoder
+    fitted: pca_fit.Fit
+    pca_rmse: float
+
+
+class Trained(NamedTuple):
+    """What became of a trainee.
+
+    Attributes:
+      model: the largest of those trained together, which all share.
+      snapshot: the last, in that model's shapes.
+    """
+
+    model: autoencoder.Autoencoder
+    snapshot: checkpoint.Snapshot
+
+
+def train(trainees: Sequence[Trainee]) -> list[Trained | UserError]:
+    """Trains to the last step, from the newest checkpoint that all have.
+
+    Args:
+      trainees: whose experiments differ in nothing that is compiled into the step, or read, but the
+        number of latents (see `aejax.training.population`); all with a checkpoint of one step, or
+        none of them with any.
+
+    Returns:
+      Of each what it became, or the error that ended it.
+    """
+    # The one of most latents lends the others its shapes.
+    widest = max(trainees, key=lambda trainee: trainee.experiment.config.model.latent_dim)
+    experiment, options = widest.experiment, widest.experiment.config
+    tx = state.optimiser(options.train, pca_start=options.model.pca_start)
+    shapes = loop.first_snapshot(initial_state(widest, tx))
+    step = make_eval_step(
+        experiment.representation,
+        widest.model,
+        objective(experiment),
+        downsampling=experiment.downsampling,
     )
-    weights = validation.final_weights(learnt_from, model)
+    eval_step = jax.jit(step)
+    ended: list[Trained | UserError] = []
+    found, rest = None, list(trainees)
+    while rest:
+        found = compile_step(experiment, widest.model, tx, shapes, len(rest), found)
+        room = found.room
+        for one in _train(rest[:room], widest, shapes, eval_step, found):
+            ended.append(one if isinstance(one, UserError) else Trained(widest.model, one))
+        rest = rest[room:]
+    return ended
+
+
+def _train(
+    trainees: Sequence[Trainee],
+    widest: Trainee,
+    shapes: checkpoint.Snapshot,
+    eval_step: validation.EvalStep,
+    found: "Compiled",
+) -> list[checkpoint.Snapshot | UserError]:
+    """Trains as many at a time as there is room for, in the shapes of the widest."""
+    experiment, options = widest.experiment, widest.experiment.config.train
+    devices = experiment.devices
+    after = common_step([one.experiment for one in trainees])
+    with contextlib.ExitStack() as stack:
+        members = []
+        for one in trainees:
+            config, path = one.experiment.config, one.experiment.workdir.path
+            tx = state.optimiser(config.train, pca_start=config.model.pca_start)
+            snapshot = loop.first_snapshot(initial_state(one, tx))
+            like = jax.eval_shape(lambda x: x, snapshot)
+            checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
+            if checkpoints.latest_step is None:
+                snapshot = devices.copy(snapshot)
+            else:
+                snapshot = checkpoints.restore(snapshot, devices.copied)
+            log = metrics_log.MetricsLog(path, after=int(snapshot.state.step) or -1)
+            members.append(
+                loop.Member(
+                    population.grown(snapshot, shapes),
+                    validate=_validation(one, widest.model, eval_step),
+                    save=_saving(checkpoints, like),
+                    log=_with_learning_rate(stack.enter_context(log), config.train),
+                )
+            )
+        first = int(members[0].snapshot.state.step)
+        if first:
+            print(f"going on from step {first}")
+        training = stack.enter_context(
+            bar(total=options.steps, initial=first, desc="training", unit="step")
+        )
+
+        def progress(_: int, scalars: dict[str, float]) -> None:
+            training.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)
+            training.update()
+
+        return loop.train(
+            members,
+            found.population,
+            train_batches(experiment, first),
+            schedule=loop.Schedule(options.steps, options.validate_every, options.log_every),
+            place=devices.place,
+            progress=progress,
+            name_clips=lambda clips: ", ".join(
+                sorted({experiment.corpus.clips.name(clip) for clip in clips.tolist()})
+            ),
+        )
+
+
+def common_step(experiments: Sequence[Experiment]) -> int | None:
+    """The newest step that all have a checkpoint of; None where there is none."""
+    saved = [checkpoint.steps(one.workdir.path / "checkpoints") for one in experiments]
+    return max(set.intersection(*saved), default=None)
+
+
+def _validation(
+    trainee: Trainee, model: autoencoder.Autoencoder, eval_step: validation.EvalStep
+) -> Callable[[state.TrainState], tuple[dict[str, float], dict[str, float]]]:
+    """What `loop.Member` wants, by a compiled step that it may share."""
+    experiment, pca_rmse = trainee.experiment, trainee.pca_rmse
+    config = experiment.config
+    weights = validation.final_weights(objective(experiment), model)
 
     def validate(train_state: state.TrainState) -> tuple[dict[str, float], dict[str, float]]:
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
         for name, variables in train_state.candidates.items():
             found = validation.validate(
-                eval_step, variables, experiment.batches("validation"), devices.place, weights
+                eval_step,
+                variables,
+                experiment.batches("validation"),
+                experiment.devices.place,
+                weights,
             )
             room = "validation" if name == "raw" else f"validation_{name}"
             scalars |= {f"{room}/loss": found.loss, f"{room}/feature_rmse": found.feature_rmse}
@@ -119,48 +248,33 @@ def train(
                 scalars[f"{room}/gain_over_pca_db"] = gain
             losses[name] = found.loss
             if name == "raw" and int(train_state.step):
-                bottleneck = model.bottleneck
-                for line in validation.collapsed(
-                    found, config.model.bottleneck, bottleneck.codebook_sizes
-                ):
+                own = found.first(config.model.latent_dim)
+                sizes = model.bottleneck.codebook_sizes
+                for line in validation.collapsed(own, config.model.bottleneck, sizes):
                     experiment.warn_once(line)
         return scalars, losses
 
-    with checkpoint.opened(workdir.path / "checkpoints") as checkpoints:
-        snapshot = loop.first_snapshot(begin)
-        if checkpoints.latest_step is None:
-            snapshot = devices.copy(snapshot)
-        else:
-            snapshot = checkpoints.restore(snapshot, devices.copied)
-            print(f"going on from step {int(snapshot.state.step)}")
-        first = int(snapshot.state.step)
-        step = compile_step(experiment, model, tx, snapshot.state)
-        batches = train_batches(experiment, first)
-        with (
-            metrics_log.MetricsLog(workdir.path, after=first if first else -1) as log,
-            bar(total=config.train.steps, initial=first, desc="training", unit="step") as training,
-        ):
+    return validate
 
-            def progress(_: int, scalars: dict[str, float]) -> None:
-                training.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)
-                training.update()
 
-            return loop.train(
-                snapshot,
-                step,
-                batches,
-                schedule=loop.Schedule(
-                    config.train.steps, config.train.validate_every, config.train.log_every
-                ),
-                place=devices.place,
-                validate=validate,
-                save=checkpoints.save,
-                log=log,
-                progress=progress,
-                name_clips=lambda clips: ", ".join(
-                    sorted({experiment.corpus.clips.name(clip) for clip in clips.tolist()})
-                ),
-            )
+def _saving(
+    checkpoints: checkpoint.Checkpoints, like: checkpoint.Snapshot
+) -> Callable[[checkpoint.Snapshot], None]:
+    """Saves snapshots as they would be if the member were alone."""
+    return lambda snapshot: checkpoints.save(population.cut(snapshot, like))
+
+
+def _with_learning_rate(log: loop.Log, config: ConfigDict) -> loop.Log:
+    """The log, with the learning rate beside what a training step gives."""
+    rate = state.learning_rate(config)
+
+    def logged(step: int, scalars: dict[str, float]) -> None:
+        if "loss/total" in scalars:
+            update = (step - 1) // config.accumulate
+            scalars = scalars | {"learning_rate": float(rate(update))}
+        log(step, scalars)
+
+    return logged
 
 
 def objective(experiment: Experiment) -> Objective:
@@ -170,10 +284,9 @@ def objective(experiment: Experiment) -> Objective:
     return Objective(weights, experiment.representation, config.data.sample_rate)
 
 
-def initial_state(
-    experiment: Experiment, model: autoencoder.Autoencoder, fitted: pca_fit.Fit, tx: Any
-) -> state.TrainState:
+def initial_state(trainee: Trainee, tx: Any) -> state.TrainState:
     """The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+    experiment, model, fitted, _ = trainee
     config = experiment.config
     init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
     variables = autoencoder.init(model, init_key, config.model.downsampling)
@@ -184,7 +297,8 @@ def initial_state(
         latents = first_latents(experiment, model, variables)
         codebooks = start_codebooks(codebook_key, latents, model.bottleneck.codebook_sizes)
         variables = {**variables, "codebooks": {"bottleneck": codebooks}}
-    return state.create(variables, tx, step_key, ema=config.train.ema_decay > 0)
+    weights = objective(experiment).weights
+    return state.create(variables, tx, step_key, weights, ema=config.train.ema_decay > 0)
 
 
 # Vectors that k-means sees for each entry of a codebook.
@@ -225,7 +339,7 @@ def train_batches(experiment: Experiment, start: int) -> Iterator[loader.Batch]:
         experiment.corpus,
         excerpt=experiment.excerpt,
         batch_size=config.train.batch_size,
-        seed=config.seed,
+        seed=config.data.seed,
         start=start,
         drawing=loader.Drawing(
             augmentation(config).span(experiment.excerpt),
@@ -247,52 +361,131 @@ def augmentation(config: ConfigDict) -> Augmentation:
     return Augmentation(**keys)
 
 
-def _memory(compiled: jax.stages.Compiled) -> str:
-    """What a step takes, its state and batch included, where the backend knows."""
-    found = compiled.memory_analysis()
-    if found is None:
-        return ""
-    return f", {(found.argument_size_in_bytes + found.temp_size_in_bytes) / 1e6:,.0f} MB"
+class Compiled(NamedTuple):
+    """A compiled step of a population.
+
+    Attributes:
+      population: takes the steps.
+      room: members at a time.
+    """
+
+    population: population.Population
+    room: int
+
+
+# Of the memory that is free, for what else a run needs.
+_USABLE = 0.8
 
 
 def compile_step(
     experiment: Experiment,
     model: autoencoder.Autoencoder,
     tx: Any,
-    train_state: state.TrainState,
-) -> TrainStep:
-    """Compiles the train step for this state and says how long it took."""
-    options, devices = experiment.config.train, experiment.devices
-    amount = augmentation(experiment.config)
-    span = amount.span(experiment.excerpt)
-    audio = np.zeros((options.batch_size, span, *experiment.corpus.channel_shape), np.float32)
-    rows = options.batch_size
+    snapshot: checkpoint.Snapshot,
+    members: int,
+    earlier: Compiled | None = None,
+) -> Compiled:
+    """Compiles the train step for as many members at a time as memory allows, and says so.
+
+    Args:
+      experiment, model, tx: of the widest member.
+      snapshot: of it.
+      members: to be trained.
+      earlier: what was compiled for more members; it is used again where that can be.
+    """
+    if earlier is not None and (members >= earlier.room or not side_by_side()):
+        return earlier._replace(room=min(members, earlier.room))
+    begin = time.perf_counter()
+    step = make_step(experiment, model, tx)
+    # The best variables that each member has had are kept beside its state.
+    apiece = sum(x.nbytes for x in jax.tree.leaves(snapshot))
+    free = free_memory()
+    room = members
+    while True:
+        together = room > 1 and side_by_side()
+        compiled = _compiled(experiment, step, snapshot.state, room if together else None)
+        taken = step_bytes(compiled)
+        fitting = room if free is None or taken is None else _room(free, taken, apiece, room)
+        if fitting >= room or not together:
+            break
+        room = fitting
+    room = min(room, fitting)
+    size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
+    way = "all at once" if together else "in turns"
+    each = "" if members == 1 else f" each of {room} members, {way}"
+    if room < members:
+        each += f" ({members - room} more come after them: {free / 1e6:,.0f} MB are free)"  # type: ignore[operator]
+    print(
+        f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters{each}"
+        f"{_shown(taken)}"
+    )
+    taker = population.AtOnce(compiled) if together else population.InTurns(compiled)
+    return Compiled(taker, room)
+
+
+def _room(free: int, taken: int, apiece: int, members: int) -> int:
+    """Members at a time in free memory, of a step that takes so many bytes, for all of them where
+    they take it at once, and so many more for each."""
+    step = taken / members if side_by_side() else 0
+    shared = 0 if side_by_side() else taken
+    return min(members, max(1, int((_USABLE * free - shared) / (step + apiece))))
+
+
+def side_by_side() -> bool:
+    """Whether members take their steps all at once, by ``vmap``, or in turns: a CPU is kept busy
+    by one, and its convolutions of several sets of weights at once are slower."""
+    return jax.default_backend() != "cpu"
+
+
+def make_step(experiment: Experiment, model: autoencoder.Autoencoder, tx: Any) -> TrainStep:
+    """The train step of an experiment, as a pure function."""
+    return make_train_step(
+        experiment.representation,
+        model,
+        tx,
+        objective(experiment),
+        samples=experiment.excerpt,
+        downsampling=experiment.downsampling,
+        augmentation=augmentation(experiment.config),
+        ema_decay=experiment.config.train.ema_decay,
+    )
+
+
+def _compiled(
+    experiment: Experiment, step: TrainStep, given: state.TrainState, members: int | None
+) -> jax.stages.Compiled:
+    """The step, compiled for a state that is donated; for so many of them at once, if given."""
+    devices = experiment.devices
+    before = () if members is None else (members,)
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((*before, *x.shape), x.dtype, sharding=devices.copied), given
+    )
+    if members is not None:
+        step = population.at_once(step)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
+    return jitted.lower(shapes, devices.place(_example(experiment))).compile()
+
+
+def _example(experiment: Experiment) -> dict[str, np.ndarray]:
+    """A batch of silence."""
+    rows = experiment.config.train.batch_size
+    span = augmentation(experiment.config).span(experiment.excerpt)
+    audio = np.zeros((rows, span, *experiment.corpus.channel_shape), np.float32)
     example = {
         "audio": audio,
         "length": np.zeros(rows, np.int32),
         "place": np.zeros(rows, np.float32),
     }
-    if experiment.noise is not None:
-        example["noise"] = audio
-    step = jax.jit(
-        make_train_step(
-            experiment.representation,
-            model,
-            tx,
-            objective(experiment),
-            samples=experiment.excerpt,
-            downsampling=experiment.downsampling,
-            augmentation=amount,
-            ema_decay=experiment.config.train.ema_decay,
-        ),
-        donate_argnums=0,
-        out_shardings=devices.copied,
-    )
-    begin = time.perf_counter()
-    compiled = step.lower(train_state, devices.place(example)).compile()
-    size = sum(x.size for x in jax.tree.leaves(train_state.params))
-    print(
-        f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters"
-        f"{_memory(compiled)}"
-    )
-    return compiled
+    return example if experiment.noise is None else example | {"noise": audio}
+
+
+def step_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """What a compiled step takes, its state and batch included, where the backend knows."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return found.argument_size_in_bytes + found.temp_size_in_bytes
+
+
+def _shown(taken: int | None) -> str:
+    return "" if taken is None else f", {taken / 1e6:,.0f} MB"

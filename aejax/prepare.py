@@ -34,6 +34,7 @@ class Experiment:
       noise: what noise is drawn from for augmentation, if it is from a folder.
       representation: of its audio.
       excerpt: samples of a training excerpt: whole blocks of frames, exactly.
+      command: that repeats the run.
     """
 
     config: ConfigDict
@@ -43,6 +44,7 @@ class Experiment:
     noise: corpora.Corpus | None
     representation: Representation
     excerpt: int
+    command: str = ""
     _warned: set[str] = dataclasses.field(default_factory=set)
 
     @property
@@ -88,42 +90,81 @@ class Experiment:
 _SCANS = ("corpus.npz", "noise.npz")
 
 
-def prepare(config: ConfigDict, workdir: Workdir) -> Experiment:
-    """Finds the devices and the corpus, prints them, and makes the run's directory."""
+def prepare(
+    config: ConfigDict,
+    workdir: Workdir,
+    alongside: Experiment | None = None,
+    *,
+    command: str = "",
+) -> Experiment:
+    """Finds the devices and the corpus, prints them, and makes the run's directory.
+
+    Args:
+      config: of the run.
+      workdir: of the run.
+      alongside: of another run with the same ``config.data`` and the same augmentation; what was
+        found for it is not looked for again, but for a run that began with other files.
+      command: that repeats the run.
+    """
     representation = representations.from_config(config)
     losses.check_rate(
         (name for name, loss in config.loss.items() if loss.weight), config.data.sample_rate
     )
     devices = Devices(config.train.batch_size)
-    print(f"device: {devices}")
+    if alongside is None:
+        print(f"device: {devices}")
     earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)
     settings = _settings(config)
-    if config.data.path:
-        corpus = open_corpus(Path(config.data.path), settings, known=earlier)
-        corpus = _as_it_was(corpus, earlier, settings, workdir)
+    if alongside is not None and _is(alongside.corpus, earlier):
+        corpus = alongside.corpus
     else:
-        synthetic = config.data.synthetic
-        corpus = SyntheticCorpus(
-            clips=synthetic.clips, seconds=synthetic.seconds, seed=config.seed, settings=settings
-        )
+        corpus = _corpus(config, settings, earlier, workdir)
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
     fewest = -(-representation.fewest_frames // downsampling)
     excerpt = representation.samples(max(fewest, int(blocks)) * downsampling)
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
-    noise = _noise(config, settings, earlier_noise, workdir)
+    if alongside is not None and _is(alongside.noise, earlier_noise):
+        noise = alongside.noise
+    else:
+        noise = _noise(config, settings, earlier_noise, workdir)
     found = preflight(corpus)
-    print(summary(found))
-    if noise is not None:
-        minutes = float(noise.clips.seconds().sum()) / 60
-        print(f"noise: {noise.title}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+    if alongside is None:
+        print(summary(found))
+        if noise is not None:
+            minutes = float(noise.clips.seconds().sum()) / 60
+            print(f"noise: {noise.title}, {len(noise.clips)} clips, {minutes:.1f} minutes")
     workdir.create()
     workdir.write_text("corpus.json", json.dumps(found.as_json(), indent=1) + "\n")
     for name, kept in zip(_SCANS, (corpus, noise), strict=True):
         if kept is not None and kept.scanned is not None:
             scans.save(workdir.path / name, kept.scanned)
-    return Experiment(config, workdir, devices, corpus, noise, representation, excerpt)
+    return Experiment(config, workdir, devices, corpus, noise, representation, excerpt, command)
+
+
+def _is(corpus: corpora.Corpus | None, earlier: Scan | None) -> bool:
+    """Whether it is what a run began with; one that has not begun takes anything."""
+    if earlier is None:
+        return True
+    scanned = None if corpus is None else corpus.scanned
+    return scanned is not None and not corpora.changes(scanned, earlier)
+
+
+def _corpus(
+    config: ConfigDict, settings: corpora.Settings, earlier: Scan | None, workdir: Workdir
+) -> corpora.Corpus:
+    """The folder, the pack, or the built-in corpus; that which the run began with."""
+    if config.data.path:
+        corpus = open_corpus(Path(config.data.path), settings, known=earlier)
+        return _as_it_was(corpus, earlier, settings, workdir)
+    synthetic = config.data.synthetic
+    return SyntheticCorpus(
+        clips=synthetic.clips,
+        seconds=synthetic.seconds,
+        seed=config.data.seed,
+        settings=settings,
+    )
 
 
 def open_corpus(

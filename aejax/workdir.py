@@ -2,12 +2,21 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.errors import UserError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+
+_BEFORE_A_RUN = {"config.json.part", "run.lock"}
 
 
 class Workdir:
@@ -24,12 +33,16 @@ class Workdir:
     def __init__(self, path: Path, config: ConfigDict):
         self.path = path
         self._config = config
+        self._lock: IO[str] | None = None
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
         saved = self.read_json("config.json")
         if saved is None:
             # A kill before the first rename leaves no more than that.
-            if path.is_dir() and {x.name for x in path.iterdir()} - {"config.json.part"}:
+            if path.is_dir() and {x.name for x in path.iterdir()} - {
+                "config.json.part",
+                "run.lock",
+            }:
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
                 )
@@ -46,18 +59,38 @@ class Workdir:
             )
 
     def create(self) -> None:
-        """Makes the directory and writes ``config.json``.
+        """Makes the directory, holds it until `release`, and writes ``config.json``.
 
         Raises:
-          UserError: it cannot be written.
+          UserError: it cannot be written, or another process holds it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._hold()
             self.write_text("config.json", config_module.to_json(self._config))
         except OSError as error:
             raise UserError(
                 f"cannot write to --workdir={self.path} ({error.strerror}); give another"
             ) from None
+
+    def _hold(self) -> None:
+        if fcntl is None:  # no locks of this kind on this system
+            return
+        self._lock = (self.path / "run.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.release()
+            raise UserError(
+                f"another process is at work on the run in {self.path}; wait for it, or give"
+                " another --workdir"
+            ) from None
+
+    def release(self) -> None:
+        """Lets others at the directory; so does the end of the process."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def read_json(self, name: str) -> Any:
         """The parsed file, or None where there is none.

@@ -98,7 +98,7 @@ def build(config, weights):
         "place": np.zeros(rows, np.float32),
     }
     params = jax.device_get(variables["params"])  # the state itself is given away
-    state = states.create(variables, tx, jax.random.key(1))
+    state = states.create(variables, tx, jax.random.key(1), weights)
     begin = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     seconds = time.perf_counter() - begin

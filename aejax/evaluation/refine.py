@@ -6,6 +6,7 @@ al., "Semi-amortized variational autoencoders", 2018; Campos et al., "Content ad
 for neural image compression", 2019.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,10 +20,12 @@ from aejax.evaluation.evaluate import Decode, Encode
 _LEARNING_RATE = 0.05
 
 
+@functools.cache
 def refined(encode: Encode, decode: Decode, steps: int) -> Encode:
     """An encoder that follows another by that many steps of Adam, smaller and smaller, on the
     squared error of what the decoder makes of the latents; the best of them on the way, for each
-    row. Rows of a batch do not meet."""
+    row. Rows of a batch do not meet. The same object for the same arguments, so that it is compiled
+    once."""
     tx = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps), b2=0.99)
 
     def encode_refined(

@@ -80,6 +80,27 @@ def last_layer(out: int, *, zero_start: bool, dtype: Dtype) -> nn.Dense:
     return dense(out, kernel_init=init, dtype=dtype)
 
 
+class Dropout(nn.Module):
+    """flax's dropout, with a rate that is an array, in the collection "dropout": members of a
+    population may each have their own in one compiled program.
+
+    Attributes:
+      rate: that it begins with; at 0 there is no dropout at all.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*shape"], *, train: bool) -> Float[Array, "*shape"]:
+        if self.rate == 0:
+            return x
+        rate = self.variable("dropout", "rate", lambda: jnp.float32(self.rate)).value
+        if not train:
+            return x
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
+        return jnp.where(kept, x / (1 - rate).astype(x.dtype), jnp.zeros_like(x))
+
+
 class Conv1D(nn.Module):
     """Convolution along time, "same" length, zeros beyond the ends.
 
@@ -95,8 +116,8 @@ class Conv1D(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch time channels"]) -> Float[Array, "batch time out"]:
         steps, channels = x.shape[-2:]
-        size = self.kernel_size * channels
-        kernel = self.param("kernel", nn.linear.default_kernel_init, (size, self.features))
+        shape = (self.kernel_size, channels, self.features)
+        kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         reach = (self.kernel_size - 1) * self.dilation
@@ -105,7 +126,7 @@ class Conv1D(nn.Module):
         if steps >= _LONG:
             y = jax.lax.conv_general_dilated(
                 x,
-                kernel.reshape(self.kernel_size, channels, self.features),
+                kernel,
                 window_strides=(1,),
                 padding=[padding],
                 rhs_dilation=(self.dilation,),
@@ -115,7 +136,7 @@ class Conv1D(nn.Module):
             padded = jnp.pad(x, ((0, 0), padding, (0, 0)))
             starts = range(0, reach + 1, self.dilation)
             slices = [padded[:, i : i + steps] for i in starts]
-            y = product(jnp.concatenate(slices, axis=-1), kernel)
+            y = product(jnp.concatenate(slices, axis=-1), kernel.reshape(-1, self.features))
         return y + bias[None, None]
 
 
@@ -132,7 +153,7 @@ class ResidualBlock(nn.Module):
     ) -> Float[Array, "batch time channels"]:
         y = nn.LayerNorm(dtype=self.dtype)(x)
         y = jax.nn.gelu(Conv1D(x.shape[-1], self.kernel_size, dtype=self.dtype)(y))
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
+        y = Dropout(self.dropout)(y, train=train)
         return x + dense(x.shape[-1], dtype=self.dtype)(y)
 
 
@@ -193,5 +214,5 @@ class MLP(nn.Module):
     ) -> Float[Array, "batch time out"]:
         for _ in range(self.depth):
             x = jax.nn.gelu(dense(self.width, dtype=self.dtype)(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout)(x, train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

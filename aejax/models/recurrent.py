@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Dtype, dense, last_layer
+from aejax.models.blocks import Dropout, Dtype, dense, last_layer
 
 Carry = tuple[Array, ...]
 
@@ -202,7 +202,7 @@ class RecurrentEncoder(nn.Module):
     ) -> Float[Array, "batch latent_frames out"]:
         for _ in range(self.depth):
             x = RecurrentLayer(self.kind, self.width, self.cut, dtype=self.dtype)(x)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout)(x, train=train)
         x = x[:, self.downsampling - 1 :: self.downsampling]
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
 
@@ -232,5 +232,5 @@ class RecurrentDecoder(nn.Module):
         for layer in range(self.depth):
             hold = self.downsampling if layer == 0 else 1
             x = RecurrentLayer(self.kind, self.width, self.cut, hold, self.dtype)(x)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout)(x, train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

@@ -1,12 +1,14 @@
 """A transformer whose tokens are blocks of frames."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Dtype, dense, last_layer
+from aejax.models.blocks import Dropout, Dtype, dense, last_layer
 
 # Wavelengths of the rotations go from 2 pi tokens to this many times as many.
 _LONGEST = 10_000.0
@@ -44,7 +46,7 @@ class TransformerBlock(nn.Module):
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Float[Array, "batch time channels"]:
         batch, steps, width = x.shape
-        drop = nn.Dropout(self.dropout, deterministic=not train)
+        drop = functools.partial(Dropout(self.dropout), train=train)
         y = nn.LayerNorm(dtype=self.dtype)(x)
         y = dense(3 * width, dtype=self.dtype)(y)
         query, key, value = jnp.split(y.reshape(batch, steps, 3 * self.heads, -1), 3, axis=2)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Conv1D, Dtype, dense, from_blocks, last_layer, to_blocks
+from aejax.models.blocks import Conv1D, Dropout, Dtype, dense, from_blocks, last_layer, to_blocks
 
 _DILATIONS = (1, 3, 9)
 _KERNEL_SIZE = 7
@@ -145,7 +145,7 @@ class WaveEncoder(nn.Module):
             x = to_blocks(Snake(self.dtype)(x), stride)
             # Three blocks wide: what lies at the edge of one is seen by the next.
             x = Conv1D(self.width * 2 ** (stage + 1), 3, dtype=self.dtype)(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(Snake(self.dtype)(x))
+        x = Dropout(self.dropout)(Snake(self.dtype)(x), train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
 
 
@@ -168,7 +168,7 @@ class WaveDecoder(nn.Module):
     ) -> Float[Array, "batch frames bins"]:
         stages = len(self.strides)
         x = Conv1D(self.width * 2**stages, _KERNEL_SIZE, dtype=self.dtype)(z)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout)(x, train=train)
         for stage in reversed(range(stages)):
             channels, stride = self.width * 2**stage, self.strides[stage]
             x = Conv1D(stride * channels, 3, dtype=self.dtype)(Snake(self.dtype)(x))

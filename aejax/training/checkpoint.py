@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,22 @@ class Checkpoints:
         self._checkpointer.close()
 
 
+def steps(directory: Path) -> set[int]:
+    """Steps done in the snapshots there."""
+    if not directory.is_dir():
+        return set()
+    return {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
+
+
 @contextlib.contextmanager
-def opened(directory: Path) -> Iterator[Checkpoints]:
-    """`Checkpoints`, closed at the end."""
+def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
+    """`Checkpoints`, closed at the end; snapshots of later steps than ``after``, if given, are
+    deleted."""
+    for step in steps(directory):
+        if after is not None and step > after:
+            # Under a name that Orbax passes over, should this be killed half-way.
+            gone = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
+            shutil.rmtree(gone)
     checkpoints = Checkpoints(directory)
     try:
         yield checkpoints

@@ -1,6 +1,7 @@
 """Laying arrays out over all local devices: batches are split, everything else is copied."""
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -44,3 +45,34 @@ class Devices:
         kind = devices[0].device_kind
         versions = f"jax {jax.__version__}, Python {platform.python_version()}"
         return f"{len(devices)} x {kind} ({devices[0].platform}), {versions}"
+
+
+def free_memory() -> int | None:
+    """Bytes that the first local device has left; None where it does not say."""
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        found = device.memory_stats() or {}
+        limit = found.get("bytes_limit")
+        return None if limit is None else limit - found.get("bytes_in_use", 0)
+    left = [_available(), _cgroup_left()]
+    return min((size for size in left if size is not None), default=None)
+
+
+def _available() -> int | None:
+    """What Linux says could be had without swapping."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
+
+
+def _cgroup_left() -> int | None:
+    """What a container has left; what it keeps of files could be had too, and is left out."""
+    root = Path("/sys/fs/cgroup")
+    try:
+        limit, used = ((root / name).read_text() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return None
+    return int(limit) - int(used) if limit.strip().isdecimal() else None

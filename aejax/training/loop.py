@@ -5,7 +5,7 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 
 from aejax.errors import UserError
 from aejax.training.checkpoint import Best, Snapshot
+from aejax.training.population import Population
 from aejax.training.state import TrainState
 
 
@@ -37,11 +38,28 @@ class Schedule(NamedTuple):
     log_every: int
 
 
+class Member(NamedTuple):
+    """One of those that are trained side by side; a run alone is one of one.
+
+    Attributes:
+      snapshot: where to begin; its state is donated.
+      validate: the state to scalars that are logged, and the validation loss of each of its
+        candidates, by name: the lower the better.
+      save: takes a snapshot after each validation, and when the run is asked to stop.
+      log: takes scalars every ``log_every`` steps and at each validation.
+    """
+
+    snapshot: Snapshot
+    validate: Callable[[TrainState], tuple[dict[str, float], dict[str, float]]]
+    save: Callable[[Snapshot], None]
+    log: Log
+
+
 class _Pending(NamedTuple):
     """A step that may still be running on the device."""
 
     step: int
-    metrics: dict[str, jax.Array]
+    metrics: Any
     clips: np.ndarray
 
 
@@ -58,59 +76,73 @@ def first_snapshot(state: TrainState) -> Snapshot:
 
 
 def train(
-    snapshot: Snapshot,
-    train_step: Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict]],
+    members: Sequence[Member],
+    population: Population,
     batches: Iterator[Any],
     *,
     schedule: Schedule,
     place: Callable[[Any], dict[str, jax.Array]],
-    validate: Callable[[TrainState], tuple[dict[str, float], dict[str, float]]],
-    save: Callable[[Snapshot], None],
-    log: Log,
     progress: Callable[[int, dict[str, float]], None],
     name_clips: Callable[[np.ndarray], str],
-) -> Snapshot:
-    """Trains from a snapshot to the last step.
+) -> list[Snapshot | UserError]:
+    """Trains all members from their snapshots, all after the same step, to the last.
 
     Args:
-      snapshot: where to begin; its state is donated.
-      train_step: compiled.
-      batches: from the snapshot's step on.
+      members: of one shape.
+      population: takes their steps.
+      batches: from the snapshots' step on.
       schedule: how often to validate, save and log.
       place: puts a batch on the devices.
-      validate: the state to scalars that are logged, and the validation loss of each of its
-        candidates, by name: the lower the better.
-      save: takes a snapshot after each validation, and when the run is asked to stop.
-      log: takes scalars every ``log_every`` steps and at each validation.
-      progress: told of every step's scalars, one step late.
+      progress: told of every step, one step late, and of the scalars of the first member that is
+        still there.
       name_clips: indices of clips to their names, for the message about a bad batch.
 
+    Returns:
+      The last snapshot of each; or the error of one that had a loss that is not finite: its newest
+      snapshot is from before.
+
     Raises:
-      UserError: a loss term is not finite. The newest snapshot is from before.
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
-    state = snapshot.state
-    step = int(state.step)
+    snapshots: list[Snapshot | UserError] = [member.snapshot for member in members]
+    step = int(members[0].snapshot.state.step)
+    joined = population.join([member.snapshot.state for member in members])
     clock = _Clock()
     pending: _Pending | None = None
 
-    def settle() -> dict[str, float]:
-        """Waits for the pending step and looks at its metrics."""
-        nonlocal pending
-        if pending is None:
-            return {}
-        scalars = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
-        _refuse_non_finite(pending, scalars, name_clips)
-        if pending.step % schedule.log_every == 0:
-            log(pending.step, scalars | clock.read())
-        progress(pending.step, scalars)
-        pending = None
-        return scalars
+    def going() -> dict[int, Snapshot]:
+        return {
+            place: found for place, found in enumerate(snapshots) if isinstance(found, Snapshot)
+        }
 
-    def check(snapshot: Snapshot) -> Snapshot:
+    def settle() -> None:
+        """Waits for the pending step and looks at its metrics."""
+        nonlocal pending, joined
+        if pending is None:
+            return
+        fetched = population.metrics(jax.device_get(pending.metrics))
+        now = pending.step
+        times = clock.read() if now % schedule.log_every == 0 else None
+        shown: dict[str, float] | None = None
+        for index in going():
+            scalars = {name: float(value) for name, value in fetched[index].items()}
+            bad = _non_finite(pending, scalars, name_clips)
+            if bad is not None:
+                snapshots[index] = bad
+                joined = population.stop(joined, index)
+                continue
+            if times is not None:
+                members[index].log(now, scalars | times)
+            shown = shown or scalars
+        if shown is not None:
+            progress(now, shown)
+        pending = None
+
+    def check(index: int, snapshot: Snapshot, state: TrainState) -> None:
         """Validates, keeps the better variables, and saves."""
-        scalars, losses = validate(state)
-        log(step, scalars)
+        member = members[index]
+        scalars, losses = member.validate(state)
+        member.log(step, scalars)
         best = {
             name: Best(
                 jax.tree.map(jnp.copy, variables), jnp.float32(losses[name]), jnp.int32(step)
@@ -120,42 +152,55 @@ def train(
             for name, variables in state.candidates.items()
         }
         snapshot = dataclasses.replace(snapshot, state=state, best=best)
-        save(snapshot)
+        snapshots[index] = snapshot
+        member.save(snapshot)
+
+    def check_all() -> None:
+        states = population.states(joined)
+        for index, snapshot in going().items():
+            check(index, snapshot, states[index])
         clock.reset()
-        return snapshot
 
     with _stop_signals() as asked_to_stop:
         if step == 0:
-            snapshot = check(snapshot)
-        while step < schedule.steps:
+            check_all()
+        while step < schedule.steps and going():
             if asked_to_stop():
                 settle()
-                save(dataclasses.replace(snapshot, state=state))
+                states = population.states(joined)
+                for index, snapshot in going().items():
+                    members[index].save(dataclasses.replace(snapshot, state=states[index]))
                 raise Interrupted(f"stopped after step {step}; the same command goes on from there")
             with clock.waiting():
                 host_batch = next(batches)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, place(host_batch))
+                joined, metrics = population.step(joined, place(host_batch))
             settle()
             step += 1
             pending = _Pending(step, metrics, host_batch["clip"])
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 settle()
-                snapshot = check(snapshot)
-    return dataclasses.replace(snapshot, state=state)
+                check_all()
+    states = population.states(joined)
+    return [
+        dataclasses.replace(found, state=states[place]) if isinstance(found, Snapshot) else found
+        for place, found in enumerate(snapshots)
+    ]
 
 
-def _refuse_non_finite(
+def _non_finite(
     pending: _Pending, scalars: dict[str, float], name_clips: Callable[[np.ndarray], str]
-) -> None:
+) -> UserError | None:
+    """What to say of scalars that are not finite, if there are any."""
     bad = [name for name, value in scalars.items() if not math.isfinite(value)]
     bad.sort(key=lambda name: not name.startswith("loss/"))
-    if bad:
-        raise UserError(
-            f"step {pending.step}: {', '.join(f'{name} is {scalars[name]}' for name in bad)};"
-            f" the batch was {name_clips(pending.clips)}. The last good checkpoint is kept; a lower"
-            " train.learning_rate or train.clip_norm may help"
-        )
+    if not bad:
+        return None
+    return UserError(
+        f"step {pending.step}: {', '.join(f'{name} is {scalars[name]}' for name in bad)};"
+        f" the batch was {name_clips(pending.clips)}. The last good checkpoint is kept; a lower"
+        " train.learning_rate or train.clip_norm may help"
+    )
 
 
 class _Clock:

@@ -154,13 +154,13 @@ class Objective(NamedTuple):
             for name in self.weights
         }
 
-    def total(
-        self, terms: Mapping[str, Float[Array, ""]], more: Mapping[str, Float[Array, ""] | float]
-    ) -> Float[Array, ""]:
-        """The weighted sum; ``more``: weights of terms that are not of the objective's own."""
-        weights = {**self.weights, **more}
-        weighted = [jnp.float32(weights[name]) * value for name, value in terms.items()]
-        return sum(weighted, jnp.float32(0))
+
+def weighted(
+    terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, Float[Array, ""] | float]
+) -> Float[Array, ""]:
+    """The sum of terms, each times its weight."""
+    found = [jnp.float32(weights[name]) * value for name, value in terms.items()]
+    return sum(found, jnp.float32(0))
 
 
 def _row_mean(values: Float[Array, "*rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:

@@ -1,7 +1,7 @@
 """What one training step changes, and its optimiser."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
@@ -22,8 +22,10 @@ class TrainState:
     Attributes:
       step: steps done, int32.
       params: what is learnt.
-      collections: what the model needs beside: "constants", and "codebooks" where there are any.
-      opt_state: optax's.
+      collections: what the model needs beside: "constants", and "codebooks" and "dropout" where
+        there are any.
+      opt_state: optax's, with the learning rate and the weight decay among its arrays.
+      weights: of the loss's terms, by name, float32 ``[]`` each.
       ema: moving average of params; None where there is none.
       key: raw key data, uint32; step k draws from ``fold_in(key, k)``.
     """
@@ -32,6 +34,7 @@ class TrainState:
     params: Any
     collections: Any
     opt_state: Any
+    weights: Any
     ema: Any
     key: Any
 
@@ -47,14 +50,21 @@ class TrainState:
         return {"raw": self.variables, **averaged}
 
 
-def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up (over half of the updates at most), then ``config.schedule`` to the last."""
+def schedule(config: ConfigDict) -> optax.Schedule:
+    """The learning rate over the highest, by update: linear warm-up (over half of the updates at
+    most), then ``config.schedule`` to the last."""
     updates = max(config.steps // config.accumulate, 1)
     warmup = min(config.warmup_steps, updates // 2)
     rest = max(updates - warmup, 1)
-    after = SCHEDULES[config.schedule](config.learning_rate, rest)
-    rise = optax.linear_schedule(0.0, config.learning_rate, max(warmup, 1))
+    after = SCHEDULES[config.schedule](1.0, rest)
+    rise = optax.linear_schedule(0.0, 1.0, max(warmup, 1))
     return optax.join_schedules([rise, after], [warmup]) if warmup else after
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """The learning rate by update."""
+    part = schedule(config)
+    return lambda update: config.learning_rate * part(update)
 
 
 # By name, of the highest rate and the updates left.
@@ -96,29 +106,43 @@ def decays(params: Variables, *, pca_start: bool) -> Any:
 def optimiser(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
     """``config.optimizer`` behind clipping by global norm, with decay of what `decays`. With
     ``accumulate``, on the mean gradient of so many batches."""
-    decay = optax.add_decayed_weights(
-        config.weight_decay, functools.partial(decays, pca_start=pca_start)
-    )
-    tx = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        OPTIMIZERS[config.optimizer](config.adam_b2, decay),
-        optax.scale_by_learning_rate(learning_rate(config)),
-    )
+
+    # What is injected is kept in the optimiser's state, as arrays: members of a population may each
+    # have their own in one compiled program.
+    @optax.inject_hyperparams
+    def injected(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
+        decay = optax.add_decayed_weights(
+            weight_decay, functools.partial(decays, pca_start=pca_start)
+        )
+        return optax.chain(
+            optax.clip_by_global_norm(config.clip_norm),
+            OPTIMIZERS[config.optimizer](config.adam_b2, decay),
+            optax.scale_by_schedule(schedule(config)),
+            optax.scale_by_learning_rate(learning_rate),
+        )
+
+    tx = injected(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
     if config.accumulate == 1:
         return tx
     return optax.MultiSteps(tx, config.accumulate).gradient_transformation()
 
 
 def create(
-    variables: Variables, tx: optax.GradientTransformation, key: jax.Array, *, ema: bool = False
+    variables: Variables,
+    tx: optax.GradientTransformation,
+    key: jax.Array,
+    weights: Mapping[str, float],
+    *,
+    ema: bool = False,
 ) -> TrainState:
-    """The state before the first step."""
+    """The state before the first step; ``weights``: of the loss's terms, by name."""
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),
         params=params,
         collections={name: value for name, value in variables.items() if name != "params"},
         opt_state=jax.jit(tx.init)(params),
+        weights={name: jnp.float32(weight) for name, weight in weights.items()},
         ema=jax.tree.map(jnp.copy, params) if ema else None,
         key=jax.random.key_data(key),
     )

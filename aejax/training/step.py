@@ -10,7 +10,7 @@ import optax
 from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
 from aejax.training.augmentation import Augmentation, augment, random_masks
-from aejax.training.losses import Objective, compare
+from aejax.training.losses import Objective, compare, weighted
 from aejax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -73,7 +73,7 @@ def make_train_step(
             )
             compared = compare(output.features, features, mask, audio, length, constants)
             terms = objective.terms(compared, constants) | output.losses
-            total = objective.total(terms, model.bottleneck.weights(state.step))
+            total = weighted(terms, {**state.weights, **model.bottleneck.weights(state.step)})
             return total, (terms, output.codebooks)
 
         (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(

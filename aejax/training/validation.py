@@ -44,6 +44,10 @@ class Validation(NamedTuple):
     means: np.ndarray
     code_counts: np.ndarray | None
 
+    def first(self, latent_dim: int) -> "Validation":
+        """The same of the first so many latents: a model in a population may have more."""
+        return self._replace(variances=self.variances[:latent_dim], means=self.means[:latent_dim])
+
 
 def make_eval_step(
     representation: Representation,

@@ -24,15 +24,16 @@ def normal(*shape, seed=0):
 
 
 def variables_of(module, x, **given):
-    """Random everywhere, also where parameters begin as zeros or ones."""
+    """Random everywhere, also where parameters begin as zeros or ones; a rate of dropout is 0.5."""
     shapes = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, **given), x)
+    rates = jax.tree.map(lambda leaf: jnp.float32(0.5), shapes.pop("dropout", {}))
     rng = np.random.default_rng(0)
 
     def draw(leaf):
         scale = 1 / np.sqrt(leaf.shape[0]) if len(leaf.shape) > 1 else 0.5
         return jnp.asarray(scale * rng.standard_normal(leaf.shape), jnp.float32)
 
-    return jax.tree.map(draw, shapes)
+    return jax.tree.map(draw, shapes) | ({"dropout": rates} if rates else {})
 
 
 def dependence(f, x):

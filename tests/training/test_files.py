@@ -22,6 +22,7 @@ def snapshot(value):
         params={"b": {"w": jnp.full((2, 3), value, jnp.float32)}, "a": jnp.float32(value)},
         collections={"constants": {"mean": jnp.zeros(4)}},
         opt_state=(jnp.int32(value), (), {"m": jnp.ones(2)}),
+        weights={"l2": jnp.float32(value)},
         ema={"b": {"w": jnp.ones((2, 3))}, "a": jnp.float32(-value)},
         key=jax.random.key_data(jax.random.key(value)),
     )

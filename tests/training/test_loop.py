@@ -9,6 +9,7 @@ import pytest
 
 from aejax.errors import UserError
 from aejax.training import loop
+from aejax.training.population import InTurns
 from aejax.training.state import TrainState
 
 
@@ -21,6 +22,7 @@ def descend(state, batch):
         collections={},
         ema=None,
         opt_state=state.opt_state,
+        weights={},
         key=state.key,
     )
     return new, {"loss/total": batch["loss"]}
@@ -32,6 +34,7 @@ def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_
         params={"w": jnp.float32(0)},
         collections={},
         opt_state=(),
+        weights={},
         ema=None,
         key=None,
     )
@@ -42,18 +45,23 @@ def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_
         return {"validation/loss": loss}, dict.fromkeys(state.candidates, loss)
 
     saved, logged, seen = hooks.get("saved", []), [], []
-    snapshot = loop.train(
+    member = loop.Member(
         loop.first_snapshot(state),
-        hooks.get("step", descend),
-        batches,
-        schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),
-        place=place,
         validate=validate,
         save=lambda snapshot: saved.append(int(snapshot.state.step)),
         log=lambda step, scalars: logged.append((step, scalars)),
+    )
+    (snapshot,) = loop.train(
+        [member],
+        InTurns(hooks.get("step", descend)),
+        batches,
+        schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),
+        place=place,
         progress=lambda step, scalars: seen.append((step, scalars)),
         name_clips=lambda clips: f"clip {clips[0]}",
     )
+    if isinstance(snapshot, UserError):
+        raise snapshot
     return snapshot, saved, logged, seen
 
 
@@ -78,7 +86,7 @@ def test_metrics_are_read_after_the_next_step_is_under_way():
     real = jax.device_get
 
     def device_get(tree):
-        if isinstance(tree, dict):
+        if isinstance(tree, list):
             order.append("read")
         return real(tree)
 

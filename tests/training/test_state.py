@@ -212,7 +212,9 @@ def test_batches_that_accumulate_are_one_update_by_their_mean(optimizer):
 def test_a_new_state_holds_what_the_model_is_applied_with():
     constants = {"mean": jnp.zeros(3)}
     variables = {"params": START, "constants": constants, "codebooks": {"share": jnp.ones(2)}}
-    state = states.create(variables, states.optimiser(options(), pca_start=True), jax.random.key(3))
+    state = states.create(
+        variables, states.optimiser(options(), pca_start=True), jax.random.key(3), {"l2": 0.5}
+    )
     assert int(state.step) == 0
     assert set(state.collections) == {"constants", "codebooks"}
     assert_close(state.variables, variables)
@@ -222,8 +224,8 @@ def test_a_new_state_holds_what_the_model_is_applied_with():
 def test_the_average_is_a_candidate_where_there_is_one():
     variables = {"params": START, "constants": {"mean": jnp.zeros(3)}}
     tx, key = states.optimiser(options(), pca_start=True), jax.random.key(0)
-    assert set(states.create(variables, tx, key).candidates) == {"raw"}
-    state = states.create(variables, tx, key, ema=True)
+    assert set(states.create(variables, tx, key, {}).candidates) == {"raw"}
+    state = states.create(variables, tx, key, {}, ema=True)
     state = state.replace(params=TARGET)
     assert set(state.candidates) == {"raw", "ema"}
     assert_close(state.candidates["raw"]["params"], TARGET)
@@ -240,7 +242,7 @@ def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay):
     model = autoencoder.from_config(config.model, representation.bins)
     tx = states.optimiser(options(schedule="constant", learning_rate=0.1), pca_start=True)
     variables = autoencoder.init(model, jax.random.key(0), 2)
-    state = states.create(variables, tx, jax.random.key(1), ema=decay > 0)
+    state = states.create(variables, tx, jax.random.key(1), {"l2": 1.0}, ema=decay > 0)
     step = jax.jit(
         make_train_step(
             representation,

@@ -22,7 +22,7 @@ def parts(small_config):
     tx = states.optimiser(small_config.train, pca_start=True)
     variables = autoencoder.init(model, jax.random.key(0), 8)
     variables = autoencoder.standardise(variables, np.full(80, -40.0), np.asarray(15.0))
-    state = states.create(variables, tx, jax.random.key(1))
+    state = states.create(variables, tx, jax.random.key(1), {"l2": 1.0})
     step = make_train_step(
         representation,
         model,
