@@ -1,9 +1,11 @@
 """Every config key with its default, unit and meaning; bad values are refused here."""
 
 import difflib
+import functools
 import math
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -358,6 +360,45 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
+def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+    """A copy with some keys changed: ``override(config, {"model.latent_dim": 8})``.
+
+    An integer becomes a float and a list a tuple where the key has one. The whole is for
+    `validate` to judge.
+
+    Args:
+      config: stays as it is.
+      overrides: dotted keys to values.
+
+    Raises:
+      UserError: there is no such key, or its value is of another type.
+    """
+    known = flatten(config)
+    changed = config.copy_and_resolve_references()
+    for key, value in overrides.items():
+        check_known(key, known)
+        if isinstance(known[key], float) and type(value) is int:
+            value = float(value)
+        if isinstance(known[key], tuple) and isinstance(value, list):
+            value = tuple(value)
+        _check_type(key, value, known[key])
+        *rooms, name = key.split(".")
+        functools.reduce(operator.getitem, rooms, changed)[name] = value
+    return changed
+
+
+def check_known(key: str, known: Collection[str]) -> None:
+    """Refuses a key that is not one of these.
+
+    Raises:
+      UserError: naming those that are spelt alike.
+    """
+    if key not in known:
+        near = difflib.get_close_matches(key, known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise UserError(f"unknown config key {key}{hint}")
+
+
 def validate(config: ConfigDict) -> None:
     """Refuses a config that cannot work, before anything is read or written.
 
@@ -365,10 +406,8 @@ def validate(config: ConfigDict) -> None:
       UserError: naming the key, its value, and what it must be.
     """
     known, flat = flatten(default()), flatten(config)
-    for key in flat.keys() - known.keys():
-        near = difflib.get_close_matches(key, known, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise UserError(f"unknown config key {key}{hint}")
+    for key in flat:
+        check_known(key, known)
     for key in known.keys() - flat.keys():
         raise UserError(f"config key {key} is missing; begin with aejax.config.default()")
     for key, value in flat.items():

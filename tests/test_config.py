@@ -81,6 +81,47 @@ def test_a_wrong_type_is_refused():
         config_module.validate(config)
 
 
+def test_overrides_change_a_copy():
+    config = config_module.default()
+    config.lock()
+    overrides = {"model.latent_dim": 8, "model.vae.kl_weight": 1, "seed": 3, "model.strides": [2]}
+    changed = config_module.override(config, overrides)
+    assert (
+        config_module.flatten(changed).items()
+        >= {
+            "model.latent_dim": 8,
+            "model.vae.kl_weight": 1.0,
+            "seed": 3,
+            "model.strides": (2,),
+        }.items()
+    )
+    assert type(changed.model.vae.kl_weight) is float
+    assert config_module.flatten(config) == config_module.flatten(config_module.default())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        (
+            "model.latent_dims",
+            8,
+            r"did you mean model\.latent_dim",
+        ),
+        ("model", 8, "unknown config key model"),
+        ("model.latent_dim", 8.0, r"model\.latent_dim=8\.0 must be of type int"),
+        ("model.latent_dim", True, "must be of type int"),
+        ("train.learning_rate", float("inf"), "must be finite"),
+        ("train.learning_rate", "1e-3", "must be of type float"),
+        ("model.pca_start", 1, "must be of type bool"),
+        ("model.strides", 4, "must be of type tuple"),
+    ],
+)
+def test_overrides_that_do_not_fit_are_refused(key, value, says):
+    with pytest.raises(UserError, match=says) as caught:
+        config_module.override(config_module.default(), {key: value})
+    assert "\n" not in str(caught.value)
+
+
 def test_differences_survive_json():
     config = config_module.default()
     saved = json.loads(config_module.to_json(config))
