@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from aejax.errors import UserError
 from aejax.launchers.task import Done, Task
@@ -16,6 +16,7 @@ from aejax.launchers.task import Done, Task
 GRACE = 30.0  # seconds between asking a task to stop and killing it
 
 
+@runtime_checkable
 class Running(Protocol):
     """A task that has been handed over."""
 

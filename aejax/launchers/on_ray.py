@@ -7,7 +7,10 @@ save first; where the worker is killed, or this process is, they end with it.
 import contextlib
 import logging
 import pickle
+import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,13 +70,7 @@ def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
     needs = {"num_cpus": options.get("num_cpus", 1.0), "num_gpus": options.get("num_gpus", 0.0)}
     opened = not ray.is_initialized()
     if opened:
-        try:
-            ray.init(
-                address=options.get("address"), log_to_driver=False, logging_level=logging.ERROR
-            )
-        except (ConnectionError, ValueError) as error:
-            message = plain(" ".join(str(error).split()))
-            raise UserError(f"cannot reach a Ray cluster: {message}") from None
+        _open(options.get("address"))
     try:
         _warn_if_none_fits(needs)
         share = share_of_gpus(needs["num_gpus"] or 1)
@@ -90,6 +87,21 @@ def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
     finally:
         if opened:
             ray.shutdown()
+
+
+def _open(address: str | None) -> None:
+    try:
+        host, colon, port = (address or "").rpartition(":")
+        if colon and port.isdigit() and "/" not in host:  # Ray would try for minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
+        kept = signal.getsignal(signal.SIGTERM)  # Ray puts one of its own there
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
+    except (OSError, OverflowError, ValueError) as error:
+        where = f" at {address}" if address else ""
+        message = plain(" ".join(str(error).split()))
+        raise UserError(f"cannot reach a Ray cluster{where}: {message}") from None
 
 
 def _warn_if_none_fits(needs: Mapping[str, float]) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import submitit
+from submitit.core import utils
 
 from aejax.errors import UserError, plain
 from aejax.launchers.drive import Backend
@@ -36,7 +37,7 @@ class Job:
 
     def __init__(self, task: Task, job: submitit.Job[str | None]):
         self._task, self._job = task, job
-        self._cancelled = False
+        self._cancelled, self._local = False, isinstance(job, submitit.LocalJob)
 
     def done(self) -> Done | None:
         """How it ended, if it has."""
@@ -44,22 +45,35 @@ class Job:
             return Done(self._task, STOPPED)  # before it began
         if not self._job.done():
             return None
-        local = isinstance(self._job, submitit.LocalJob)
-        if local and not self._job.paths.result_pickle.exists():
+        if self._local and not self._job.paths.result_pickle.exists():
             return Done(self._task, "its process was killed")
         try:
             return Done(self._task, self._job.result())  # looks for a while on a shared file system
-        except Exception as error:
-            first = str(error).partition("\nError stream")[0].partition("\nNo ")[0]
-            return Done(self._task, plain(" ".join(first.split()))[:LONGEST])
+        except utils.FailedJobError as error:
+            return Done(self._task, _last_line(str(error)))
+        except utils.UncompletedJobError:
+            job = self._job
+            return Done(self._task, f"job {job.job_id} left no result (state: {job.state})")
 
     def stop(self) -> None:
-        """Cancels the job: SLURM sends SIGTERM, and SIGKILL later."""
+        """Sends SIGTERM, or has SLURM send it as it cancels the job."""
         self._cancelled = True
-        self._job.cancel(check=False)
+        if self._local:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(self._job.job_id), signal.SIGTERM)
+        else:
+            self._job.cancel(check=False)
 
     def kill(self) -> None:
-        """Nothing more: it is cancelled."""
+        """Kills it; SLURM does that by itself with what it has cancelled."""
+        if self._local:
+            self._job.cancel(check=False)
+
+
+def _last_line(message: str) -> str:
+    """The error at the end of the traceback that submitit puts between two rulers."""
+    trace = message.partition("--\n")[2].partition("\n--")[0]
+    return plain(trace.strip().rpartition("\n")[2])[:LONGEST]
 
 
 @contextlib.contextmanager
