@@ -14,6 +14,7 @@ import fcntl
 import io
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,12 @@ class Journal:
 
     def _choose(self, trial: optuna.Trial) -> dict[str, Any]:
         # What a worker chooses depends on the trials before, and on nothing that it chose before.
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed + trial.number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna 4
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=self._seed + trial.number,
+                constant_liar=True,  # away from what others are at
+            )
         return {key: values.suggest(trial, key) for key, values in self._space.items()}
 
     @contextlib.contextmanager

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from aejax.config import QUANTIZED, check_known, flatten
 from aejax.errors import UserError
 
-_NUMBER = r"[-+]?[0-9.]+?(?:[eE][-+]?[0-9]+)?"
+_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(.*))?")
 # Trials that differ in these have errors in different units, or of different features.
 _UNITS = ("representation.name", "representation.compression")
