@@ -16,6 +16,7 @@ FLOORS = {
     "aejax.reporting": 1,
     "aejax.config": 1,
     "aejax.bars": 1,
+    "aejax.launchers": 2,
     "aejax.representation": 2,
     "aejax.workdir": 2,
     "aejax.training": 3,
@@ -24,8 +25,9 @@ FLOORS = {
     "aejax.listening": 4,
     "aejax.fit": 5,
     "aejax.experiment": 6,
-    "aejax.main": 7,
-    "aejax.cli": 7,
+    "aejax.search": 8,
+    "aejax.main": 9,
+    "aejax.cli": 9,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 

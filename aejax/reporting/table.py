@@ -1,4 +1,4 @@
-"""The results table, in plain text."""
+"""Tables in plain text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -47,7 +47,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
         ["", *(below.format(unit=shown) for _, below, _, _ in columns)],
         *([row["name"], *(form(row[key]) for _, _, key, form in columns)] for row in rows),
     ]
-    return _aligned(cells)
+    return aligned(cells)
 
 
 def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -61,10 +61,10 @@ def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells.append([row["label"], row["measure"], number(row["chance"]), *scores])
         if row["skipped"]:
             notes.append(f"{row['label']} was not read: {row['skipped']}")
-    return "\n".join([_aligned(cells), *notes])
+    return "\n".join([aligned(cells), *notes])
 
 
-def _aligned(cells: Sequence[Sequence[str]]) -> str:
+def aligned(cells: Sequence[Sequence[str]]) -> str:
     """The first column to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []

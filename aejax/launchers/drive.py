@@ -1,0 +1,109 @@
+"""What all launchers do alike: so many at once, each given back as it ends, all stopped at last."""
+
+import collections
+import contextlib
+import dataclasses
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from aejax.errors import UserError
+from aejax.launchers.task import Done, Task
+
+GRACE = 30.0  # seconds between asking a task to stop and killing it
+
+
+@runtime_checkable
+class Running(Protocol):
+    """A task that has been handed over."""
+
+    def done(self) -> Done | None:
+        """How it ended, if it has."""
+
+    def stop(self) -> None:
+        """Asks it to save and end."""
+
+    def kill(self) -> None:
+        """Ends it, and all that it started."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """Where tasks run.
+
+    Attributes:
+      start: hands tasks over.
+      at_once: tasks that it is handed before one has ended, at most.
+      pause: seconds between two looks at what has ended.
+    """
+
+    start: Callable[[Sequence[Task]], Sequence[Running]]
+    at_once: int
+    pause: float
+
+
+def drive(tasks: Sequence[Task], backend: Backend) -> Generator[Done, None, None]:
+    """Gives tasks back as they end; stops what runs when it is closed or a signal comes."""
+    waiting = collections.deque(tasks)
+    running: list[Running] = []
+    with _signals() as check:
+        try:
+            while waiting or running:
+                check()
+                free = min(backend.at_once - len(running), len(waiting))
+                if free:
+                    running += backend.start([waiting.popleft() for _ in range(free)])
+                ended = [(each, done) for each in running if (done := each.done())]
+                for each, done in ended:
+                    running.remove(each)
+                    yield done
+                if not ended:
+                    time.sleep(backend.pause)
+        finally:
+            if running:
+                _stop(running, backend.pause)
+
+
+def _stop(running: Sequence[Running], pause: float) -> None:
+    print(f"stopping {len(running)} running; again kills at once", file=sys.stderr)
+    left = list(running)
+    try:
+        for each in left:
+            each.stop()
+        deadline = time.monotonic() + GRACE
+        while left and time.monotonic() < deadline:
+            time.sleep(min(pause, 0.2))
+            left = [each for each in left if each.done() is None]
+    finally:
+        for each in left:
+            each.kill()
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[Callable[[], None]]:
+    """A function that raises what SIGINT or SIGTERM mean if one has come; the second time they do
+    what they did before."""
+    received: list[int] = []
+    previous: dict[signal.Signals, Any] = {}
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(number, previous[signal.Signals(number)])
+
+    def check() -> None:
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt
+        if received:
+            raise UserError("stopped by SIGTERM; the same command goes on")
+
+    if threading.current_thread() is threading.main_thread():  # Python allows no handlers elsewhere
+        for number in (signal.SIGINT, signal.SIGTERM):
+            previous[number] = signal.signal(number, handle)
+    try:
+        yield check
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,86 @@
+"""A piece of work, and how it ended."""
+
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aejax.errors import UserError, plain
+
+STOPPED = "stopped before its end"
+LONGEST = 2000  # characters of a message
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A function to call in another process.
+
+    Attributes:
+      name: one line, for messages.
+      function: at module level, so that the other process can import it by its name.
+      arguments: can be pickled.
+      log: file that what it prints is appended to, stdout and stderr.
+    """
+
+    name: str
+    function: Callable[..., None]
+    arguments: tuple[Any, ...]
+    log: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """A task that has ended.
+
+    Attributes:
+      task: it.
+      error: None where the function returned; otherwise one line: the message of its `UserError`,
+        ``ValueError: ...``, ``killed by signal 9``, ``exit code 3``.
+    """
+
+    task: Task
+    error: str | None
+
+
+class Stopped(UserError):
+    """The task was asked to stop."""
+
+
+def stop(number: int, frame: Any) -> None:
+    """Handler of the signal that asks a task to stop, for where training has none of its own."""
+    del number, frame
+    raise Stopped(STOPPED)
+
+
+def call(task: Task) -> str | None:
+    """Calls the function here; its error is one line, with the traceback of a defect on stderr."""
+    try:
+        task.function(*task.arguments)
+    except UserError as error:
+        return one_line(error)
+    except SystemExit as error:
+        return f"exit code {error.code}" if error.code else None
+    except KeyboardInterrupt:
+        return STOPPED
+    except BaseException as error:
+        traceback.print_exc()
+        return one_line(error)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """What a user is told of an error."""
+    text = plain(" ".join(str(error).split()))[:LONGEST]
+    if isinstance(error, UserError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def exited(code: int) -> str:
+    """What a process's return code says where it left no word of its own."""
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

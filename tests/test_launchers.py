@@ -1,0 +1,311 @@
+"""Launchers: what ran, when, what it left, and that nothing is left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import launched
+import psutil
+import pytest
+from conftest import REPOSITORY
+
+from aejax import launchers
+from aejax.errors import UserError
+from aejax.launchers import Task, launch
+
+KINDS = ["local", "submitit", "ray", "slurm"]
+
+
+@pytest.fixture(scope="module")
+def ray_address():
+    """A Ray cluster of two nodes, both on this machine."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster.add_node(num_cpus=2)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A machine on whose path SLURM's commands are."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "state").mkdir()
+    for name in ("sbatch", "srun", "scancel", "sacct"):
+        script = tmp_path / "bin" / name
+        script.write_text(
+            f"#!{sys.executable}\nimport runpy, sys\nsys.argv.insert(1, {name!r})\n"
+            f"runpy.run_path({str(REPOSITORY / 'tests' / 'fake_slurm.py')!r}, run_name='__main__')"
+        )
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "state"))
+    import submitit
+
+    # How long it looks for a result that a slow file system may be hiding: 15 s.
+    monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
+    submitit.SlurmJob.watcher.clear()
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def options(request, monkeypatch):
+    """``options(kind)``: the arguments of `launch` that make it run here."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+    def options(kind):
+        if kind == "ray":
+            address = request.getfixturevalue("ray_address")
+            return {"kind": "ray", "options": {"address": address}}
+        if kind == "submitit":
+            return {"kind": "submitit", "options": {"cluster": "local"}}
+        if kind == "slurm":
+            request.getfixturevalue("slurm")
+            return {"kind": "submitit", "options": {"slurm_partition": "here"}}
+        return {"kind": kind, "options": {}}
+
+    return options
+
+
+@pytest.fixture
+def task(tmp_path):
+    def task(function, *arguments, name=None):
+        name = name or function.__name__
+        return Task(name, function, arguments, tmp_path / "logs" / f"{name}.log")
+
+    return task
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tasks_come_back_as_they_end_with_their_errors(kind, options, task, tmp_path):
+    tasks = [
+        task(launched.note, str(tmp_path), "slow", 1.5, name="slow"),
+        task(launched.note, str(tmp_path), "fast", name="fast"),
+        task(launched.refuse),
+        task(launched.fail),
+        task(launched.leave),
+        task(launched.die),
+    ]
+    ended = [(done.task.name, done.error) for done in launch(tasks, jobs=2, **options(kind))]
+    if kind != "slurm":  # which is asked too seldom to tell
+        assert ended.index(("fast", None)) < ended.index(("slow", None))
+    errors = dict(ended)
+    killed = errors.pop("die")
+    assert errors == {
+        "slow": None,
+        "fast": None,
+        "refuse": "it is the user's to mend",
+        "fail": "ValueError: a defect in two lines",
+        "leave": "exit code 3",
+    }
+    others = {"submitit": "its process was killed"}
+    others["slurm"] = "job 77_5 left no result (state: FAILED)"
+    assert killed == others.get(kind, "killed by signal 9")
+    logs = {path.stem: path.read_text() for path in (tmp_path / "logs").glob("*.log")}
+    assert "fast prints\n" in logs["fast"]
+    assert "fast complains\n" in logs["fast"]
+    assert "Traceback" in logs["fail"]
+    assert "Traceback" not in logs["refuse"]
+    assert logs["refuse"].startswith("error: it is the user's to mend\n")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_run_at_once_than_asked_for(kind, options, task, tmp_path):
+    names = ["a", "b", "c", "d"]
+    tasks = [task(launched.note, str(tmp_path), name, 0.4, name=name) for name in names]
+    assert all(done.error is None for done in launch(tasks, jobs=2, **options(kind)))
+    times = [
+        (float((tmp_path / f"{name}.{when}").read_text()), step)
+        for name in names
+        for when, step in (("began", 1), ("ended", -1))
+    ]
+    running = most = 0
+    for _, step in sorted(times):
+        running += step
+        most = max(most, running)
+    assert most == 2 or (most == 1 and kind != "local")
+
+
+def test_logs_are_appended_to(task, tmp_path):
+    for name in ("first", "second"):
+        tasks = [task(launched.note, str(tmp_path), name, name="both")]
+        assert [done.error for done in launch(tasks, kind="local", jobs=2, options={})] == [None]
+    assert (tmp_path / "logs" / "both.log").read_text().count(" prints") == 2
+
+
+def test_one_local_job_at_a_time_has_the_terminal(task, tmp_path, capfd):
+    tasks = [task(launched.note, str(tmp_path), "a"), task(launched.refuse)]
+    errors = [done.error for done in launch(tasks, kind="local", jobs=1, options={})]
+    assert errors == [None, "it is the user's to mend"]
+    printed = capfd.readouterr()
+    assert printed.out == "a prints\n"
+    assert printed.err == "a complains\n"
+    assert not (tmp_path / "logs").exists()
+
+
+def test_what_cannot_be_unpickled_there_is_an_error_of_the_task(task, tmp_path, monkeypatch):
+    (tmp_path / "fleeting.py").write_text("def function(): pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import fleeting
+
+    (tmp_path / "fleeting.py").unlink()
+    [done] = launch([task(fleeting.function)], kind="local", jobs=2, options={})
+    assert done.error == "ModuleNotFoundError: No module named 'fleeting'"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_iterator_stops_what_runs(kind, options, task, tmp_path):
+    tasks = [task(launched.wait, str(tmp_path), name, name=name) for name in "ab"]
+    tasks.insert(0, task(launched.note, str(tmp_path), "fast"))
+    ended = launch(tasks, jobs=3, **options(kind))
+    assert next(ended).error is None
+    wait_for(tmp_path / "a.began")
+    ended.close()
+    pid = int((tmp_path / "a.began").read_text())
+    assert (tmp_path / "a.saved").exists()
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
+PARENT = """
+import json, sys
+from pathlib import Path
+import launched
+from aejax.errors import exit_code
+from aejax.launchers import Task, launch
+
+def run():
+    folder, arguments = sys.argv[1], json.loads(sys.argv[2])
+    tasks = [Task(n, launched.wait, (folder, n), Path(folder, n + ".log")) for n in "ab"]
+    for done in launch(tasks, jobs=2, **arguments):
+        print(done)
+
+sys.exit(exit_code(run, interrupted="that was all"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("local", signal.SIGKILL),
+        ("local", signal.SIGTERM),
+        ("local", signal.SIGINT),
+        ("ray", signal.SIGKILL),
+        ("ray", signal.SIGTERM),
+        ("submitit", signal.SIGTERM),
+        ("slurm", signal.SIGINT),
+    ],
+)
+def test_a_signal_to_the_parent_ends_its_tasks(kind, number, options, tmp_path):
+    path = f"{REPOSITORY}:{REPOSITORY / 'tests'}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path), json.dumps(options(kind))],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for name in "ab":
+        wait_for(tmp_path / f"{name}.began")
+    pids = [int((tmp_path / f"{name}.began").read_text()) for name in "ab"]
+    process.send_signal(number)
+    _, printed = process.communicate(timeout=40)
+    wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+    if number == signal.SIGKILL:
+        return
+    assert "Traceback" not in printed
+    assert all((tmp_path / f"{name}.saved").exists() for name in "ab")
+    stopped = number == signal.SIGTERM
+    assert process.returncode == (1 if stopped else 130)
+    says = "error: stopped by SIGTERM" if stopped else "error: interrupted; that was all"
+    assert says in printed.splitlines()[-1]
+
+
+def wait_for(path):
+    wait_until(lambda: path.exists() and path.read_text())
+
+
+def wait_until(ready, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "jobs", "options", "says"),
+    [
+        ("slurn", 1, {}, "unknown launcher 'slurn'; there are local, submitit, ray"),
+        ("local", 0, {}, "give 1 or more"),
+        ("local", 1, {"num_gpus": "1"}, "the launcher local has no option 'num_gpus'; it takes no"),
+        ("ray", 1, {"gpus": "1"}, "has no option 'gpus'; it takes address, num_cpus, num_gpus"),
+        ("ray", 1, {"num_gpus": "one"}, "takes a number for num_gpus, not 'one'"),
+        ("submitit", 1, {"timeout_min": "1.5"}, "takes a whole number for timeout_min"),
+        ("submitit", 1, {"gpus_per_node": "-1"}, "takes a whole number for gpus_per_node"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_runs(kind, jobs, options, says, task):
+    with pytest.raises(UserError, match=says):
+        launch([task(launched.crash)], kind=kind, jobs=jobs, options=options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        ("submitit", {"cluster": "chronos"}, "neither slurm nor local"),
+        ("submitit", {}, "does not take the tasks: .*srun"),
+        ("ray", {"address": "127.0.0.1:1"}, "cannot reach a Ray cluster"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_one_line(kind, options, says, task):
+    with pytest.raises(UserError, match=says) as caught:
+        list(launch([task(launched.crash)], kind=kind, jobs=1, options=options))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_slurm_refuses_is_one_line(slurm, task):
+    options = {"slurm_partition": "nowhere"}
+    tasks = [task(launched.crash, name=name) for name in "ab"]
+    with pytest.raises(UserError, match="invalid partition specified: nowhere"):
+        list(launch(tasks, kind="submitit", jobs=1, options=options))
+
+
+def test_slurm_is_told_what_was_asked_for(slurm, task, tmp_path, options):
+    asked = {"timeout_min": "90", "cpus_per_task": "3", "slurm_setup": "echo ready"}
+    tasks = [task(launched.note, str(tmp_path), name, name=name) for name in "ab"]
+    assert [done.error for done in launch(tasks, kind="submitit", jobs=1, options=asked)] == [
+        None,
+        None,
+    ]
+    script = (slurm / "script").read_text()
+    for line in ("--time=90", "--cpus-per-task=3", "--array=0-1%1", "\necho ready\n"):
+        assert line in script
+
+
+def test_a_submitted_task_that_cannot_be_loaded_there_says_why(options, task, monkeypatch):
+    lost = Task("lost", launched.crash, (launched.Lost(),), task(launched.crash).log)
+    [done] = launch([lost], jobs=1, **options("submitit"))
+    assert done.error == "ValueError: lost on the way"
+
+
+@pytest.mark.parametrize("kind", ["ray", "submitit"])
+def test_a_launcher_that_is_not_installed_says_how_to(kind, task, monkeypatch):
+    monkeypatch.setitem(sys.modules, kind, None)
+    with pytest.raises(UserError, match=rf"pip install -e '\.\[{kind}\]'"):
+        launch([task(launched.crash)], kind=kind, jobs=1, options={})
+
+
+def test_nothing_heavy_is_imported_to_launch():
+    script = (
+        "import sys, aejax.launchers, aejax.launchers.local\n"
+        "heavy = {'jax', 'ray', 'submitit', 'optuna', 'numpy'}\n"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_launchers_and_their_options_have_the_same_names():
+    assert set(launchers.LAUNCHERS) == launchers.OPTIONS.keys()
