@@ -142,11 +142,14 @@ def _line_labels(
 ) -> list[str]:
     corpora = corpus_labels(runs)
     several = len(set(corpora)) > 1
+    contexts = sum(kind == PCA_CONTEXT for kind, _, _ in keys)
     labels = []
     for (kind, variant, _), inside in zip(keys, members, strict=True):
         words = {"model": common_name([runs[i].name for i in inside]), PCA: "PCA"}
         words |= {PCA_CONTEXT: "PCA, decoded in context", "ceiling": "representation only"}
         label = words[kind]
+        if kind == PCA_CONTEXT and contexts > 1:
+            label += f" as {words['model']} sees it"
         if variant == "cut":
             label += f", cut short from {runs[inside[0]].config.get('model.latent_dim')} latents"
         elif variant:
@@ -190,6 +193,11 @@ def sounds_key(run: Run) -> Any:
     seeds = (run.config.get("data.split_seed"), run.config.get("data.seed"))
     synthetic = None if run.config.get("data.path") else run.config.get("seed")
     return _some(run, "data"), repr(seeds), repr(synthetic)
+
+
+def comparable(runs: Sequence[Run]) -> bool:
+    """Whether errors of features of all runs are of the same features."""
+    return len({_some(run, "representation", "data.sample_rate") for run in runs}) <= 1
 
 
 def pca_key(run: Run) -> Any:

@@ -98,6 +98,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
         runs=runs,
         names=names,
         unfinished=unfinished,
+        comparable=curve.comparable(runs),
         corpora=sorted(set(curve.corpus_labels(runs))),
         style=Markup(style),
         script=Markup(script),

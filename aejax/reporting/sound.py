@@ -1,6 +1,7 @@
 """Sounds for the page: at one loudness, encoded, within a budget."""
 
 import io
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -27,8 +28,8 @@ def a_weighted_db(audio: np.ndarray, sample_rate: int) -> float:
     curve = corner * f2**2 / ((f2 + 20.6**2) * (f2 + corner))
     curve /= np.sqrt((f2 + 107.7**2) * (f2 + 737.9**2))
     weight = (1.2589 * curve) ** 2  # 0 dB at 1 kHz
-    power = np.tensordot(weight, spectrum.reshape(len(f2), -1).mean(1), 1) * 2 / frames**2
-    return float(10 * np.log10(max(power, 1e-20)))
+    power = float(weight @ spectrum.reshape(len(f2), -1).mean(1)) * 2 / frames**2
+    return 10 * math.log10(max(power, 1e-20))
 
 
 def equally_loud(versions: Sequence[np.ndarray], sample_rate: int) -> list[np.ndarray]:

@@ -19,7 +19,7 @@
     return made;
   };
   const number = (x, digits = 4) => (x === null || x === undefined ? "–" : String(+x.toPrecision(digits)));
-  const signed = (x) => (x > 0 ? "+" : "") + x.toFixed(2);
+  const signed = (x) => (x.toFixed(2) > 0 ? "+" : "") + x.toFixed(2).replace(/^-(0\.00)$/, "$1");
   const option = (value, text) => element("option", { value }, text);
 
   // ---- tables
@@ -62,7 +62,7 @@
       row.forEach((value, place) => {
         const numeric = heads[place].endsWith("#");
         const cell = element(place ? "td" : "th", place ? {} : { scope: "row" });
-        cell.textContent = typeof value === "number" ? number(value) : (value ?? "–");
+        cell.textContent = typeof value !== "number" ? (value ?? "–") : heads[place].startsWith("gain") ? signed(value) : number(value);
         if (numeric) {
           cell.className = "number";
           cell.dataset.value = value ?? "";
@@ -195,7 +195,7 @@
     cross: (r) => `M${-r},${-r / 3}h${(2 * r) / 3}v${(-2 * r) / 3}h${(2 * r) / 3}v${(2 * r) / 3}h${(2 * r) / 3}v${(2 * r) / 3}h${(-2 * r) / 3}v${(2 * r) / 3}h${(-2 * r) / 3}v${(-2 * r) / 3}h${(-2 * r) / 3}z`,
   };
   const styles = (count) => Array.from({ length: count }, (_, i) => ({ colour: `s${i % 6}`, mark: MARKS[i % 6], dash: DASHES[Math.floor(i / 6) % 4] }));
-  const ticks = (low, high, count = 5) => {
+  const ticks = (low, high, count = 7) => {
     const rough = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((x) => x * size).find((x) => x >= rough);
     const found = [];
@@ -272,9 +272,14 @@
 
   // ---- the rate-distortion curve
 
-  const fixed = { pca: { colour: "plain", mark: "square", dash: "6 4" }, pca_context: { colour: "plain", mark: "triangle", dash: "2 3" }, ceiling: { colour: "plain", mark: "", dash: "1 5" } };
-  let free = styles(data.lines.length);
-  const lineStyles = data.lines.map((line) => fixed[line.kind] || free.shift());
+  // Models have colours, what they are held against is grey; each kind has its dashes, each line its mark.
+  const dashes = { pca: "6 4", pca_context: "2 3", ceiling: "1 5" };
+  const free = styles(data.lines.length), counts = {};
+  const lineStyles = data.lines.map(({ kind }) => {
+    if (kind === "model") return free.shift();
+    const place = (counts[kind] = (counts[kind] ?? -1) + 1);
+    return { colour: "plain", mark: kind === "ceiling" ? "" : MARKS[(place + (kind === "pca" ? 1 : 2)) % 6], dash: dashes[kind] };
+  });
   const unit = data.units.length === 1 && data.units[0] ? ` (${data.units[0]})` : "";
   const MEASURES = [["feature_rmse", `features, RMSE${unit}`], ["audio_log_mel_rmse_db", "audio, log-mel RMSE (dB)"], ["si_sdr_db", "audio, SI-SDR (dB)"], ["gain_over_pca_db", "gain over PCA (dB)"]];
   const RATES = [["latent_floats_per_second", "latent floats per second"], ["bits_per_second", "kbit/s"]];
@@ -293,10 +298,12 @@
     const x = (point) => point[rate][0] / perRate;
     const { width, height } = size(box);
     const xs = scale(drawn.map(x), LEFT, width - RIGHT, true, 0.06);
+    const rates = [...new Set(drawn.map(x))];
+    if (rates.length <= 8) xs.ticks = rates.sort((a, b) => a - b).filter((rate, i) => !i || xs(rate) - xs(rates[i - 1]) > 40);
     const ys = scale(shown.flatMap((line) => line.points.flatMap((point) => point[measure])), height - BOTTOM, TOP, false);
     const svg = frame(box, { width, height, x: xs, y: ys, xName: rateName, yName: name, label: `${name} against ${rateName}` });
     const marks = [], rows = [];
-    for (const line of shown) {
+    for (const line of [...shown].reverse()) {
       const group = shape("g", { class: line.colour });
       svg.append(group);
       if (line.kind === "ceiling") {
@@ -324,9 +331,9 @@
       own.append(node);
       svg.append(own);
     }
-    focusable(marks, readout);
+    focusable(marks.reverse(), readout);
     legend(byId("curve-legend"), shown);
-    byId("curve-table").replaceChildren(table(["line", `${rateName}#`, `${name}#`, "seeds#", "row"], rows));
+    byId("curve-table").replaceChildren(table(["line", `${rateName}#`, `${name}#`, "seeds#", "row"], rows.reverse()));
   };
   fillSelect("measure", MEASURES.filter(([key]) => has(key)));
   fillSelect("rate", RATES.filter(([key]) => has(key)));
@@ -352,7 +359,7 @@
       const lines = [];
       runs.forEach((run) => curves.forEach(([key, label, dash]) => {
         const points = (run.curves[key] || []).filter(([, y]) => isFinite(y));
-        if (points.length) lines.push({ points, dash, label: runs.length > 1 ? label : label, colour: key.includes("pca") ? "plain" : lineStyles[run.line].colour, run: run.label });
+        if (points.length) lines.push({ points, dash, label, colour: key.includes("pca") ? "plain" : lineStyles[run.line].colour, run: run.label });
       }));
       if (!lines.length) continue;
       const plot = element("div", { class: "plot" }), list = element("ul", { class: "legend" });
@@ -373,7 +380,9 @@
         svg.append(drawn);
       }
       const kinds = new Map(lines.map((line) => [line.label, { ...line, colour: runs.length > 1 ? "plain" : line.colour }]));
-      legend(list, kinds.size > 1 ? [...kinds.values()] : []);
+      const own = new Set(runs.map((run) => run.line));
+      const models = own.size > 1 ? [...own].map((place) => ({ label: data.lines[place].label, colour: lineStyles[place].colour })) : [];
+      legend(list, [...(kinds.size > 1 ? kinds.values() : []), ...models]);
     }
   };
   if (byId("training-run")) {
