@@ -302,14 +302,27 @@ def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     return curves
 
 
+_KINDS: dict[str, Any] = {
+    "sample_rate": int,
+    "frame_rate": (int, float),
+    "floor_db": (int, float),
+    "versions": list,
+    "clips": list,
+    "map_clips": list,
+}
+
+
 def _extras(path: Path) -> Extras:
     about, found = arrays.load(path)
     try:
+        for key, kind in _KINDS.items():
+            if not isinstance(about[key], kind) or isinstance(about[key], bool):
+                raise ValueError(f"its {key} is not what a run writes")
         extras = Extras(
             sample_rate=about["sample_rate"],
-            frame_rate=about["frame_rate"],
-            floor_db=about["floor_db"],
-            versions=about["versions"],
+            frame_rate=float(about["frame_rate"]),
+            floor_db=float(about["floor_db"]),
+            versions=[str(name) for name in about["versions"]],
             clips=about["clips"],
             spectrograms=found["spectrograms"],
             top_db=found["top_db"],
@@ -321,7 +334,7 @@ def _extras(path: Path) -> Extras:
             snippets=arrays.unpack_bytes(found["snippets.block"], found["snippets.ends"]),
         )
         _check_extras(extras)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}); delete it to do without") from None
     return extras
 
@@ -329,7 +342,6 @@ def _extras(path: Path) -> Extras:
 def _check_extras(extras: Extras) -> None:
     clips, versions, mapped = len(extras.clips), len(extras.versions), len(extras.map_clips)
     checks: dict[str, Callable[[], bool]] = {
-        "versions": lambda: all(isinstance(name, str) for name in extras.versions),
         "clips": lambda: all(map(_is_clip, [*extras.clips, *extras.map_clips])),
         "files": lambda: all(
             isinstance(clip["files"], list)
@@ -338,11 +350,9 @@ def _check_extras(extras: Extras) -> None:
             for clip in extras.clips
         ),
         "rates": lambda: (
-            isinstance(extras.sample_rate, int)
-            and 1 <= extras.sample_rate <= 1_000_000
-            and _is_number(extras.frame_rate)
+            1 <= extras.sample_rate <= 1_000_000
             and 0.01 <= extras.frame_rate <= 1e6
-            and _is_number(extras.floor_db)
+            and abs(extras.floor_db) < 1e4
         ),
         "spectrograms": lambda: (
             extras.spectrograms.dtype == np.uint8

@@ -21,7 +21,9 @@ _OPUS_BYTES_PER_SECOND = 5000
 def a_weighted_db(audio: np.ndarray, sample_rate: int) -> float:
     """A-weighted level of ``[samples]`` or ``[samples, channels]``, dB re full scale; -200 for
     silence. Source: IEC 61672-1, by its analytic curve on the spectrum."""
-    frames = max(1, len(audio))
+    frames = len(audio)
+    if not frames:
+        return -200.0
     spectrum = np.abs(np.fft.rfft(audio, axis=0)) ** 2
     f2 = np.fft.rfftfreq(frames, 1 / sample_rate) ** 2
     corner = 12194.0**2
