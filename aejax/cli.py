@@ -17,19 +17,21 @@ from aejax.data.folder import open_folder
 from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
 from aejax.errors import UserError, exit_code, plain
+from aejax.reporting import page, run_files
 
 _EXAMPLES = """examples:
   aejax inspect recordings
   aejax inspect recordings --split_by=folder --json > recordings.json
   aejax pack recordings packed --sample_rate=16000
   python -m aejax.main --config=experiments/mel_conv.py --config.data.path=packed
+  aejax report runs/mel_conv runs/mel_lstm --out=both.html
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     options = _parser().parse_args(argv)
-    command = {"inspect": _inspect, "pack": _pack}[options.command]
+    command = {"inspect": _inspect, "pack": _pack, "report": _report}[options.command]
     return exit_code(lambda: command(options), interrupted="the same command goes on from there")
 
 
@@ -80,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     packing.add_argument("--shard_megabytes", type=int, default=256, metavar="MB")
     packing.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="threads")
+    about = "one HTML page about finished runs: curves, tables, and what they sound like"
+    reporting = commands.add_parser("report", help=about, description=about)
+    reporting.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="directory of a run, or of a sweep"
+    )
+    about = "of the page; report.html in the directory by default, if there is only one RUN"
+    reporting.add_argument("--out", type=Path, metavar="FILE", help=about)
+    reporting.add_argument(
+        "--force", action="store_true", help="write over a file that is no report"
+    )
     return parser
 
 
@@ -143,6 +155,24 @@ def _pack(options: argparse.Namespace) -> None:
         f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
         f" {' '.join(flags)}"
     )
+
+
+def _report(options: argparse.Namespace) -> None:
+    if options.out is None and len(options.runs) > 1:
+        raise UserError("give --out=FILE, where the report of several runs goes")
+    out = options.out or options.runs[0] / run_files.REPORT
+    if out.is_dir():
+        raise UserError(f"--out={out} is a directory; give a file")
+    if out.exists() and not options.force and not page.is_report(out):
+        raise UserError(f"{out} is there already and is no report; give another --out, or --force")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent} is no directory; make it, or give another --out")
+    found, unfinished = run_files.find_runs(options.runs)
+    if unfinished:
+        print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
+    defaults = config_module.flatten(config_module.default())
+    page.write(out, found, defaults=defaults, unfinished=unfinished)
+    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {out}")
 
 
 def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ import contextlib
 import dataclasses
 import functools
 import json
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,13 +33,15 @@ from aejax.evaluation.evaluate import (
 from aejax.evaluation.probes import ClipMeans, ProbeRow, probe, require_sklearn
 from aejax.evaluation.refine import refined
 from aejax.fit import Trained, Trainee, fit_context, fit_pca, train
+from aejax.latents import latent_map
 from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment, prepare
+from aejax.reporting import arrays, page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
-from aejax.training import checkpoint, loop, metrics_log, pca_fit
+from aejax.training import checkpoint, loop, pca_fit
 from aejax.training.population import shared
 from aejax.workdir import Workdir
 
@@ -315,7 +319,7 @@ def evaluate(
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
         row, errors[codec.name] = evaluator.row(codec, testing, clips)
         rows.append(row)
-    write_listening(
+    heard = write_listening(
         experiment.workdir.path,
         corpus=experiment.corpus,
         representation=experiment.representation,
@@ -323,10 +327,32 @@ def evaluate(
         downsampling=experiment.downsampling,
         codecs=[codec for codec in candidates if codec.name in _listened(experiment.config.name)],
         count=experiment.config.evaluate.listen_clips,
-        curves=_validation_curves(experiment),
     )
+    _write_arrays(experiment, candidates, *heard)
     cuts = experiment.config.evaluate.cuts
     return with_gains(rows, [PCA_ROW, *(_cut_pca(kept) for kept in cuts)]), errors
+
+
+def _write_arrays(
+    experiment: Experiment,
+    candidates: Sequence[Codec],
+    heard: Mapping[str, Any],
+    pictures: Mapping[str, np.ndarray],
+) -> None:
+    """Writes ``report.npz``: what the report shows that only JAX can work out."""
+    named = {codec.name: codec for codec in candidates}
+    found = latent_map(experiment, named[PCA_ROW], named[experiment.config.name])
+    clips = [experiment.corpus.clips[index] for index in found.clips]
+    about = {"map_clips": [{"name": clip.name, "labels": clip.labels} for clip in clips]}
+    packed = arrays.pack_bytes(found.snippets)
+    mapped = {
+        "latent_means": found.means,
+        "latent_variance": found.variance[experiment.config.name],
+        "pca_variance": found.variance[PCA_ROW],
+        **{f"snippets.{name}": part for name, part in packed.items()},
+    }
+    path = experiment.workdir.path / run_files.ARRAYS
+    arrays.save(path, {**heard, **about}, {**pictures, **mapped})
 
 
 def _cut_pca(kept: int) -> str:
@@ -362,19 +388,6 @@ def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
     return totals.means()
 
 
-def _validation_curves(experiment: Experiment) -> dict[str, list[tuple[int, float]]]:
-    """(step, RMSE of features) on the validation split, of the model and of PCA."""
-    lines = metrics_log.read(experiment.workdir.path / "metrics.jsonl")
-    names = {
-        experiment.config.name: "validation/feature_rmse",
-        PCA_ROW: "validation/pca_feature_rmse",
-    }
-    return {
-        label: [(int(line["step"]), line[name]) for line in lines if name in line]
-        for label, name in names.items()
-    }
-
-
 def write_results(
     experiment: Experiment,
     rows: Sequence[Row],
@@ -382,8 +395,8 @@ def write_results(
     snapshot: checkpoint.Snapshot,
     probes: Sequence[ProbeRow] | None,
 ) -> None:
-    """Writes ``clips.jsonl`` and ``results.json``, that last of all: where it is, the run is
-    finished."""
+    """Writes ``clips.jsonl``, then ``results.json``: where that is, the run is finished; then
+    ``report.html``, from those files."""
     clips = experiment.corpus.clips
     tested = clips.of_split("test")
     latent = {name: found for name, found in errors.items() if name != REPRESENTATION_ONLY}
@@ -415,10 +428,19 @@ def write_results(
         "test_clips": len(tested),
         "device": str(experiment.devices),
         "command": experiment.command,
+        "versions": {name: version(name) for name in ("aejax", "jax", "flax", "numpy")}
+        | {"python": platform.python_version()},
+        "seed": experiment.config.seed,
     }
     experiment.workdir.write_text(
         "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n"
     )
+    _write_report(experiment.workdir.path)
+
+
+def _write_report(path: Path) -> None:
+    defaults = config_module.flatten(config_module.default())
+    page.write(path / run_files.REPORT, [path], defaults=defaults)
 
 
 def _print_results(workdir: Workdir, results: Mapping[str, Any]) -> None:
@@ -427,7 +449,9 @@ def _print_results(workdir: Workdir, results: Mapping[str, Any]) -> None:
     if results["probes"] is not None:
         print(f"{probes_table(results['probes'])}\n")
     path = workdir.path
+    if not (path / run_files.REPORT).exists():  # it was killed before the end, or is from before
+        _write_report(path)
     print(f"results: {path / 'results.json'}")
-    print(f"picture: {path / 'report.png'}")
+    print(f"report:  {path / run_files.REPORT}")
     print(f"audio:   {path / 'audio'}/")
     print(f"curves:  {path / 'metrics.jsonl'}, or: tensorboard --logdir={path}")

@@ -1,8 +1,9 @@
-"""A few test clips, as every codec gives them back: sound files and one picture."""
+"""A few test clips, as every codec gives them back: sound files, and spectrograms of them."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,6 @@ from aejax.data.corpus import Corpus
 from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
-from aejax.reporting.figure import draw_run
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 
 _MOST_SECONDS = 5.0
@@ -50,9 +50,8 @@ def write_listening(
     yardstick: Representation,
     codecs: Sequence[Codec],
     count: int,
-    curves: Mapping[str, Sequence[tuple[int, float]]],
-) -> None:
-    """Writes ``audio/*.wav`` and ``report.png`` into a run's directory.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Writes ``audio/*.wav`` into a run's directory.
 
     The first seconds of each clip, in all versions: the original, then each codec's. All versions
     of a clip are scaled alike, so that none clips.
@@ -60,10 +59,12 @@ def write_listening(
     Args:
       workdir: the run's directory.
       corpus, representation, downsampling: of the run.
-      codecs: in the order of the picture's columns.
+      codecs: in the order they are shown in.
       count: how many clips.
-      yardstick: log-mel spectrogram that is drawn.
-      curves: (step, RMSE of features) pairs by name, drawn below.
+      yardstick: log-mel spectrogram that is shown.
+
+    Returns:
+      What the report needs of them, see `aejax.reporting.run_files.Extras`: facts, and arrays.
     """
     chosen = _readable(corpus, choose(corpus, count))
     clips = [corpus.clips[index] for index in chosen]
@@ -82,20 +83,33 @@ def write_listening(
         name: np.asarray(analyse(jnp.asarray(sound), representation=yardstick))
         for name, sound in sounds.items()
     }
-    _write_sounds(workdir / "audio", clips, lengths, sounds, corpus.sample_rate)
-    shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
-    draw_run(
-        workdir / "report.png",
-        spectrograms=[
-            {version: features[row, : shown[row]] for version, features in pictures.items()}
-            for row in range(len(clips))
+    files = _write_sounds(workdir / "audio", clips, lengths, sounds, corpus.sample_rate)
+    levels, top_db = _levels(np.stack(list(pictures.values()), axis=1))
+    about = {
+        "sample_rate": corpus.sample_rate,
+        "frame_rate": yardstick.frame_rate,
+        "floor_db": YARDSTICK_FLOOR_DB,
+        "versions": list(sounds),
+        "clips": [
+            {"name": clip.name, "labels": clip.labels, "files": own}
+            for clip, own in zip(clips, files, strict=True)
         ],
-        titles=[clip.name for clip in clips],
-        frame_rate=yardstick.frame_rate,
-        floor_db=YARDSTICK_FLOOR_DB,
-        curves=curves,
-        unit=representation.unit,
-    )
+    }
+    shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
+    counted = np.clip(shown, 1, levels.shape[2])
+    return about, {"spectrograms": levels, "top_db": top_db, "frames": counted}
+
+
+def _levels(spectrograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """From `YARDSTICK_FLOOR_DB` at 0 to a clip's loudest at 255, uint8; and those loudest, dB.
+
+    Args:
+      spectrograms: of power in dB ``[clips, versions, frames, bins]``.
+    """
+    # The original's: what a codec adds above it is no reason to darken all the others.
+    top = np.maximum(spectrograms[:, 0].max(axis=(1, 2)), YARDSTICK_FLOOR_DB + 20)
+    scaled = (spectrograms - YARDSTICK_FLOOR_DB) / (top - YARDSTICK_FLOOR_DB)[:, None, None, None]
+    return np.clip(255 * scaled, 0, 255).round().astype(np.uint8), top.astype(np.float32)
 
 
 def _write_sounds(
@@ -104,19 +118,22 @@ def _write_sounds(
     lengths: Sequence[int],
     sounds: dict[str, np.ndarray],
     sample_rate: int,
-) -> None:
+) -> list[list[str]]:
+    """Returns the names of each clip's files, by version."""
     beside = folder.with_name(folder.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
+    files = []
     for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
         versions = {version: sound[row, :length] for version, sound in sounds.items()}
         peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
         stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
-        for version, sound in versions.items():
-            path = beside / f"{stem}_{_plain(version)}.wav"
-            audio_file.write(path, sound / peak, sample_rate)
+        files.append([f"{stem}_{_plain(version)}.wav" for version in versions])
+        for name, sound in zip(files[-1], versions.values(), strict=True):
+            audio_file.write(beside / name, sound / peak, sample_rate)
     shutil.rmtree(folder, ignore_errors=True)
     beside.replace(folder)
+    return files
 
 
 def _plain(name: str) -> str:

@@ -24,7 +24,7 @@ def _gain(value: float | None) -> str:
 
 # Two lines of heading, the key of a row, and how its value is written. Columns that no row has a
 # value for are left out.
-_COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
+COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
     ("latent", "floats/s", "latent_floats_per_second", _number("{:.6g}")),
     ("latent", "bit/s", "bits_per_second", _number("{:.0f}")),
     ("features", "RMSE{unit}", "feature_rmse", _number("{:.4g}")),
@@ -41,7 +41,7 @@ _COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
 def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
     """Rows of ``results.json`` as an aligned table, a line for each; ``unit``: of the features."""
     shown = f" ({unit})" if unit != "1" else ""
-    columns = [column for column in _COLUMNS if any(row[column[2]] is not None for row in rows)]
+    columns = [column for column in COLUMNS if any(row[column[2]] is not None for row in rows)]
     cells = [
         ["", *(above for above, _, _, _ in columns)],
         ["", *(below.format(unit=shown) for _, below, _, _ in columns)],

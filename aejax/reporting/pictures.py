@@ -1,0 +1,50 @@
+"""Spectrograms for the page: few levels, deflated, within a budget."""
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+LEVELS = 64  # of gray
+_STRIDES = (1, 2, 4, 8, 16, 32, 64)  # frames that become one
+
+
+def packed(pictures: Sequence[np.ndarray], budget: int) -> list[dict[str, Any]]:
+    """Pictures as the page has them; frames are averaged until all of them fit.
+
+    Args:
+      pictures: uint8 ``[frames, bins]`` each.
+      budget: bytes of all of them, as they stand in the page.
+
+    Returns:
+      ``frames``, ``bins`` and ``data`` of each: base64 of deflated levels, one byte each, a frame
+      after the other.
+    """
+    found: list[dict[str, Any]] = []
+    for stride in _STRIDES:
+        found = [_pack(picture, stride) for picture in pictures]
+        if sum(len(picture["data"]) for picture in found) <= budget:
+            break
+    return found
+
+
+def _pack(picture: np.ndarray, stride: int) -> dict[str, Any]:
+    whole = -(-len(picture) // stride) * stride
+    filled = np.pad(picture, ((0, whole - len(picture)), (0, 0)), mode="edge")
+    mean = filled.reshape(-1, stride, picture.shape[1]).mean(1)
+    levels = (mean * (LEVELS / 256)).astype(np.uint8)
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = deflate.compress(levels.tobytes()) + deflate.flush()
+    return {
+        "frames": len(levels),
+        "bins": levels.shape[1],
+        "data": base64.b64encode(data).decode("ascii"),
+    }
+
+
+def unpacked(picture: Mapping[str, Any]) -> np.ndarray:
+    """Levels of what `packed` gave, uint8 ``[frames, bins]``, below `LEVELS`."""
+    data = zlib.decompress(base64.b64decode(picture["data"]), -15)
+    return np.frombuffer(data, np.uint8).reshape(picture["frames"], picture["bins"])

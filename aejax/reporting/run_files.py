@@ -1,0 +1,406 @@
+"""Reads finished runs and sweeps from their directories; nothing in there is trusted."""
+
+import dataclasses
+import heapq
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.errors import UserError
+from aejax.reporting import arrays
+
+REPORT = "report.html"
+ARRAYS = "report.npz"
+_MOST_LINE = 1 << 16
+_MOST_JSON = 64 << 20
+_MOST_LINES = 1 << 30
+_MOST_CURVE = 400  # points of a training curve
+_MOST_MEMBERS = 10_000
+_MOST_MAPPED, _MOST_LATENTS = 500, 1 << 14
+PCA = "pca"
+
+
+@dataclasses.dataclass(frozen=True)
+class Extras:
+    """What ``report.npz`` holds, see `aejax.listening` and `aejax.latents`.
+
+    Attributes:
+      sample_rate: Hz, of the sounds.
+      frame_rate: Hz, of the spectrograms.
+      floor_db: level that a spectrogram's 0 stands for.
+      versions: names of what was heard: "original", and codecs.
+      clips: ``{"name", "labels", "files"}`` of each clip heard; a file below ``audio/`` for each
+        version.
+      spectrograms: uint8 ``[clips, versions, frames, bins]``, dB from ``floor_db`` to ``top_db``.
+      top_db: ``[clips]``, what 255 stands for.
+      frames: ``[clips]``, how many of them are the clip's.
+      map_clips: ``{"name", "labels"}`` of each clip whose latents were averaged.
+      latent_means: float32 ``[map clips, latent_dim]``.
+      snippets: FLAC, of each map clip.
+      latent_variance, pca_variance: ``[latent_dim]``, what each latent explains by itself.
+    """
+
+    sample_rate: int
+    frame_rate: float
+    floor_db: float
+    versions: list[str]
+    clips: list[dict[str, Any]]
+    spectrograms: np.ndarray
+    top_db: np.ndarray
+    frames: np.ndarray
+    map_clips: list[dict[str, Any]]
+    latent_means: np.ndarray
+    snippets: list[bytes]
+    latent_variance: np.ndarray
+    pca_variance: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run, as its files have it.
+
+    Attributes:
+      path: of its directory.
+      config: dotted keys to values.
+      rows: of the results table.
+      results: the rest of ``results.json``.
+      corpus: of ``corpus.json``, or empty.
+      curves: by name, (step, value) pairs, thinned out.
+      worst: lines of ``clips.jsonl``, where the model gains least over PCA first.
+      tested: how many lines there are.
+      extras: None where there is no ``report.npz``.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    results: dict[str, Any]
+    corpus: dict[str, Any]
+    curves: dict[str, list[tuple[int, float]]]
+    worst: list[dict[str, Any]]
+    tested: int
+    extras: Extras | None
+
+    @property
+    def name(self) -> str:
+        """Of the experiment."""
+        return str(self.config["name"])
+
+    @property
+    def seeds(self) -> tuple[Any, Any]:
+        """Of the run and of its split."""
+        return self.config.get("seed", 0), self.config.get("data.split_seed", 0)
+
+
+def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The directories of finished runs, each once, and the names of members that are not finished.
+
+    Args:
+      paths: of runs, or of sweeps: directories with a ``sweep.json``.
+
+    Raises:
+      UserError: one of them is neither, or is not finished.
+    """
+    found: dict[Path, Path] = {}
+    unfinished: list[str] = []
+    for path in paths:
+        if (path / "sweep.json").exists():
+            for member in _members(path):
+                if (member / "results.json").is_file():
+                    found.setdefault(member.resolve(), member)
+                else:
+                    unfinished.append(member.name)
+        elif (path / "results.json").is_file():
+            found.setdefault(path.resolve(), path)
+        elif (path / "config.json").is_file():
+            raise UserError(f"the run in {path} is not finished; start it again to go on with it")
+        else:
+            raise UserError(f"{path} is neither a run nor a sweep: no results.json, no sweep.json")
+    if not found:
+        raise UserError(f"no finished run in {', '.join(map(str, paths))}")
+    return list(found.values()), unfinished
+
+
+def _members(sweep: Path) -> list[Path]:
+    about = _json(sweep / "sweep.json")
+    members = about.get("members")
+    root = sweep.resolve()
+    if not isinstance(members, list) or len(members) > _MOST_MEMBERS:
+        raise UserError(f"{sweep / 'sweep.json'} has no list of at most {_MOST_MEMBERS} members")
+    found = []
+    for member in members:
+        folder = member.get("folder") if isinstance(member, dict) else None
+        if not isinstance(folder, str) or "\0" in folder or not 0 < len(folder) < 1000:
+            raise UserError(f"{sweep / 'sweep.json'} has a member without a folder")
+        inside = (root / folder).resolve()
+        if root not in inside.parents:
+            raise UserError(f"{sweep / 'sweep.json'} has a member outside of {sweep}: {folder!r}")
+        found.append(sweep / folder)
+    return found
+
+
+def read_run(path: Path, *, most_clips: int) -> Run:
+    """Reads a finished run, in memory and time that its files cannot push up.
+
+    Args:
+      path: of its directory.
+      most_clips: lines of ``clips.jsonl`` to keep.
+
+    Raises:
+      UserError: one of its files is damaged, too large, or a link.
+    """
+    config = _flatten(_json(path / "config.json"))
+    name = config.get("name")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        raise UserError(f"{path / 'config.json'} has no name of a run")
+    results = _json(path / "results.json")
+    rows = _rows(results.pop("rows", None), path / "results.json")
+    _check_results(results, path / "results.json")
+    there = (path / "corpus.json").is_file()
+    tested, worst = _worst(path / "clips.jsonl", name, most_clips)
+    return Run(
+        path=path,
+        config=config,
+        rows=rows,
+        results=results,
+        corpus=_json(path / "corpus.json") if there else {},
+        curves=_curves(path / "metrics.jsonl"),
+        worst=worst,
+        tested=tested,
+        extras=_extras(path / ARRAYS) if (path / ARRAYS).exists() else None,
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with arrays.open_regular(path, _MOST_JSON) as file:
+        try:
+            found = arrays.parse(file.read())
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (no JSON object)")
+    return found
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """JSON objects; a last line cut short by a kill is left out."""
+    if not path.is_file():
+        return
+    with arrays.open_regular(path, _MOST_LINES) as file:
+        number = 0
+        while line := file.readline(_MOST_LINE + 1):
+            number += 1
+            if len(line) > _MOST_LINE:
+                raise UserError(f"{path}, line {number} is longer than {_MOST_LINE} bytes")
+            try:
+                found = arrays.parse(line)
+            except ValueError as error:
+                if not line.endswith(b"\n"):
+                    return
+                raise UserError(f"{path}, line {number} is damaged ({error})") from None
+            if not isinstance(found, dict):
+                raise UserError(f"{path}, line {number} is damaged (no JSON object)")
+            yield found
+
+
+def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in saved.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+_MEASURES = ("feature_rmse", "audio_log_mel_rmse_db")
+
+
+def _rows(rows: Any, path: Path) -> list[dict[str, Any]]:
+    def good(row: Any) -> bool:
+        return (
+            isinstance(row, dict)
+            and isinstance(row.get("name"), str)
+            and all(_is_number(row.get(key)) for key in _MEASURES)
+            and all(x is None or _is_number(x) for key, x in row.items() if key != "name")
+        )
+
+    if not isinstance(rows, list) or not 0 < len(rows) <= 1000 or not all(map(good, rows)):
+        raise UserError(f"{path} has no rows of a results table")
+    return rows
+
+
+def _check_results(results: Mapping[str, Any], path: Path) -> None:
+    kinds = {"units": dict, "by_label": dict, "probes": list, "best": dict, "versions": dict}
+    for key, kind in kinds.items():
+        if results.get(key) is not None and not isinstance(results[key], kind):
+            raise UserError(f"{path} is damaged ({key} is no {kind.__name__})")
+
+
+def _is_number(value: Any) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < 1e300  # Python's integers have no bound, a page's numbers do
+    )
+
+
+def gain(line: Mapping[str, Any], name: str) -> float | None:
+    """Gain over PCA of one clip's line, dB, and None where there is none."""
+    errors = line.get("feature_rmse")
+    if not isinstance(errors, dict):
+        return None
+    ours, theirs = errors.get(name), errors.get(PCA)
+    if not (_is_number(ours) and _is_number(theirs)):
+        return None
+    ratio = float(theirs or 0) / (float(ours or 0) or math.inf)
+    return 20 * math.log10(ratio) if ratio > 0 else None
+
+
+def _worst(path: Path, name: str, most: int) -> tuple[int, list[dict[str, Any]]]:
+    """How many clips there are, and those where the model gains least over PCA."""
+    count = 0
+
+    def ranked() -> Iterator[tuple[float, int, dict[str, Any]]]:
+        nonlocal count
+        for line in _lines(path):
+            if not isinstance(line.get("name"), str) or not isinstance(line.get("labels"), dict):
+                raise UserError(f"{path} is damaged (no clip's errors)")
+            value = gain(line, name)
+            count += 1
+            if value is not None:
+                yield value, count, line
+
+    worst = [line for _, _, line in heapq.nsmallest(most, ranked())]
+    return count, worst
+
+
+def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """All scalars by step, every second one left out whenever there are too many."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    every: dict[str, int] = {}
+    seen: dict[str, int] = {}
+    for line in _lines(path):
+        step = line.pop("step", None)
+        if not isinstance(step, int) or not _is_number(step):
+            raise UserError(f"{path} is damaged (a line without a step)")
+        for name, value in line.items():
+            if len(curves) >= 1000 and name not in curves:
+                raise UserError(f"{path} has more than 1000 kinds of scalars")
+            if not _is_number(value):
+                continue
+            place = seen[name] = seen.get(name, -1) + 1
+            points = curves.setdefault(name, [])
+            if place % every.setdefault(name, 1) == 0:
+                points.append((step, float(value)))
+            if len(points) > _MOST_CURVE:
+                curves[name], every[name] = points[::2], 2 * every[name]
+    return curves
+
+
+_KINDS: dict[str, Any] = {
+    "sample_rate": int,
+    "frame_rate": (int, float),
+    "floor_db": (int, float),
+    "versions": list,
+    "clips": list,
+    "map_clips": list,
+}
+
+
+def _extras(path: Path) -> Extras:
+    about, found = arrays.load(path)
+    try:
+        for key, kind in _KINDS.items():
+            if not isinstance(about[key], kind) or isinstance(about[key], bool):
+                raise ValueError(f"its {key} is not what a run writes")
+        extras = Extras(
+            sample_rate=about["sample_rate"],
+            frame_rate=float(about["frame_rate"]),
+            floor_db=float(about["floor_db"]),
+            versions=[str(name) for name in about["versions"]],
+            clips=about["clips"],
+            spectrograms=found["spectrograms"],
+            top_db=found["top_db"],
+            frames=found["frames"],
+            map_clips=about["map_clips"],
+            latent_means=found["latent_means"],
+            latent_variance=found["latent_variance"],
+            pca_variance=found["pca_variance"],
+            snippets=arrays.unpack_bytes(found["snippets.block"], found["snippets.ends"]),
+        )
+        _check_extras(extras)
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it to do without") from None
+    return extras
+
+
+def _check_extras(extras: Extras) -> None:
+    clips, versions, mapped = len(extras.clips), len(extras.versions), len(extras.map_clips)
+    checks: dict[str, Callable[[], bool]] = {
+        "clips": lambda: all(map(_is_clip, [*extras.clips, *extras.map_clips])),
+        "files": lambda: all(
+            isinstance(clip["files"], list)
+            and len(clip["files"]) == versions
+            and all(isinstance(name, str) and _is_plain(name) for name in clip["files"])
+            for clip in extras.clips
+        ),
+        "rates": lambda: (
+            1 <= extras.sample_rate <= 1_000_000
+            and 0.01 <= extras.frame_rate <= 1e6
+            and abs(extras.floor_db) < 1e4
+        ),
+        "spectrograms": lambda: (
+            extras.spectrograms.dtype == np.uint8
+            and extras.spectrograms.ndim == 4
+            and extras.spectrograms.shape[:2] == (clips, versions)
+            and 1 <= extras.spectrograms.shape[2] <= 100_000
+            and 1 <= extras.spectrograms.shape[3] <= 4096
+        ),
+        "frames": lambda: (
+            extras.frames.shape == (clips,)
+            and extras.frames.dtype.kind in "iu"
+            and bool((extras.frames >= 1).all())
+            and bool((extras.frames <= extras.spectrograms.shape[2]).all())
+        ),
+        "top_db": lambda: extras.top_db.shape == (clips,) and _all_finite(extras.top_db),
+        "latent_means": lambda: (
+            extras.latent_means.ndim == 2
+            and len(extras.latent_means) == mapped <= _MOST_MAPPED
+            and 1 <= extras.latent_means.shape[1] <= _MOST_LATENTS
+            and _all_finite(extras.latent_means)
+        ),
+        "snippets": lambda: (
+            len(extras.snippets) == mapped
+            and all(piece.startswith(b"fLaC") for piece in extras.snippets)
+        ),
+        "variance": lambda: all(
+            x.ndim == 1 and _all_finite(x) for x in (extras.latent_variance, extras.pca_variance)
+        ),
+    }
+    for what, check in checks.items():
+        if not check():
+            raise ValueError(f"its {what} are not what a run writes")
+
+
+def _is_clip(clip: Any) -> bool:
+    return isinstance(clip, dict) and isinstance(clip["name"], str) and is_labels(clip["labels"])
+
+
+def is_labels(labels: Any) -> bool:
+    """Names to text or numbers."""
+    return isinstance(labels, dict) and all(
+        isinstance(value, str) or _is_number(value) for value in labels.values()
+    )
+
+
+def _is_plain(name: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9_.\-]{1,200}", name)) and name not in (".", "..")
+
+
+def _all_finite(x: np.ndarray) -> bool:
+    return x.dtype.kind == "f" and bool(np.isfinite(x).all())

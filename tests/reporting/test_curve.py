@@ -1,0 +1,128 @@
+"""Which runs make one line, and what it is called."""
+
+import pytest
+from report_runs import make_run, row
+
+from aejax.reporting import curve, run_files
+
+
+@pytest.fixture
+def lines_of(tmp_path):
+    def lines_of(*changes, **options):
+        runs = [
+            run_files.read_run(make_run(tmp_path / str(i), each, **options), most_clips=5)
+            for i, each in enumerate(changes)
+        ]
+        return curve.lines(runs)
+
+    return lines_of
+
+
+def models(lines):
+    return {line.label: len(line.points) for line in lines if line.kind == "model"}
+
+
+def test_sizes_and_seeds_make_one_line_with_a_point_for_each_size(lines_of):
+    found = lines_of(
+        {"name": "conv_8", "model.latent_dim": 8},
+        {"name": "conv_16", "model.latent_dim": 16, "seed": 1},
+        {"name": "conv_16", "model.latent_dim": 16, "seed": 0},
+        {"name": "conv_4", "model.latent_dim": 4, "evaluate.listen_clips": 2},
+    )
+    assert models(found) == {"conv": 3}
+    line = found[0]
+    assert [point.runs for point in line.points] == [(3,), (0,), (2, 1)]
+    point = curve.point_json(_Seeds(), line.points[2], str)
+    mean, low, high = point["feature_rmse"]
+    assert low < mean < high
+    assert point["seeds"] == 2
+
+
+class _Seeds(list):
+    """Stands for runs, of which only the seeds are asked for."""
+
+    def __getitem__(self, index):
+        return type("Run", (), {"seeds": (index, 0)})
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "key", "values"),
+    [
+        ("fsq", "model.fsq.levels", [(4,), (8,)]),
+        ("vq", "model.vq.codebook_size", [16, 64]),
+        ("rvq", "model.rvq.codebook_size", [16, 64]),
+        ("rvq", "model.rvq.num_quantizers", [2, 4]),
+    ],
+)
+def test_what_makes_the_rate_of_a_quantiser_is_no_other_line(lines_of, bottleneck, key, values):
+    found = lines_of(*({"model.bottleneck": bottleneck, key: value} for value in values))
+    assert models(found) == {"model": 2}
+
+
+def test_any_other_key_is_another_line_and_named(lines_of):
+    found = lines_of({"train.steps": 100}, {"train.steps": 200}, {"train.steps": 200, "seed": 3})
+    assert models(found) == {"model (train.steps=100)": 1, "model (train.steps=200)": 1}
+
+
+def test_corpora_are_not_mixed_and_are_named(lines_of):
+    found = lines_of({"data.path": "/a/speech"}, {"data.path": "/b/music"}, {})
+    labels = {line.label for line in found if line.kind == "model"}
+    assert labels == {"model · speech", "model · music", "model · built-in corpus"}
+    assert {"PCA · speech", "PCA · music"} < {line.label for line in found if line.kind == "pca"}
+    assert all(len(line.points) == 1 for line in found)
+
+
+def test_a_corpus_at_another_rate_or_by_other_files_is_another_corpus(lines_of):
+    found = lines_of(
+        {"data.path": "/a/x", "data.sample_rate": 8000},
+        {"data.path": "/a/x"},
+        {"data.path": "/a/x", "data.split_seed": 5},
+        {"data.path": "/a/x", "data.include": ("*.wav",)},
+    )
+    assert len({line.corpus for line in found}) == 3
+    assert sorted(models(found).values()) == [1, 1, 1]
+
+
+def test_pca_of_fewer_latents_is_on_pcas_line_and_cuts_are_a_line_of_their_own(lines_of):
+    more = [
+        row("pca, 4 latents", 31.25, 8.0),
+        row("model, 4 latents", 31.25, 7.0),
+        row("model, 8 latents", 62.5, 6.5),
+        row("model, averaged", 250.0, 2.0),
+        row("model, refined", 250.0, 1.9),
+        row("model, averaged, refined", 250.0, 1.8),
+        row("pca_context, refined", 250.0, 3.0),
+    ]
+    found = {line.label: line for line in lines_of({}, rows=more)}
+    assert [p.rows[0]["name"] for p in found["PCA"].points] == ["pca, 4 latents", "pca"]
+    assert len(found["model, cut short from 32 latents"].points) == 2
+    assert found.keys() >= {"model", "model, averaged", "model, refined"}
+    assert found.keys() >= {"model, averaged, refined", "representation only"}
+    kinds = [line.kind for line in found.values()]
+    assert kinds.count("pca_context") == 2
+    assert kinds == sorted(kinds, key=["model", "pca", "pca_context", "ceiling"].index)
+
+
+def test_the_cuts_of_another_size_are_another_line(lines_of):
+    found = lines_of(
+        {"model.latent_dim": 8},
+        {"model.latent_dim": 16},
+        rows=[row("model, 2 latents", 15.0, 9.0)],
+    )
+    labels = {line.label for line in found if "cut short" in line.label}
+    assert labels == {"model, cut short from 8 latents", "model, cut short from 16 latents"}
+
+
+def test_pca_is_the_same_line_whatever_the_model(lines_of):
+    found = lines_of({"model.encoder": "lstm"}, {"model.encoder": "conv"}, {"seed": 2})
+    lines = [line for line in found if line.kind == "pca"]
+    assert [line.label for line in lines] == ["PCA"]
+    assert len(lines[0].points) == 1
+    contexts = {line.label for line in found if line.kind == "pca_context"}
+    assert len(contexts) == 2
+
+
+def test_common_names():
+    assert curve.common_name(["mel_conv_8", "mel_conv_16"]) == "mel_conv"
+    assert curve.common_name(["a", "a"]) == "a"
+    assert curve.common_name(["x", "y"]) == "x"

@@ -1,0 +1,249 @@
+"""The page as text: whole, small, and with nothing in it that runs but its own script."""
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+from report_runs import RATE, make_run, row
+
+from aejax import cli
+from aejax import config as config_module
+from aejax.errors import UserError
+from aejax.reporting import details, listen, page, run_files
+
+DEFAULTS = config_module.flatten(config_module.default())
+HOSTILE = [
+    "<script>alert(1)</script>.wav",
+    "\"'><img src=x onerror=alert(1)>.wav",
+    "</script><script>alert(2)</script>",
+    "line\u2028and\u2029paragraph.wav",
+    "{{ 7 * 7 }}{% raw %}",
+    "]]>--><!--",
+    "\udcff not UTF-8.wav",
+]
+
+
+def written(tmp_path, *runs):
+    out = tmp_path / "out.html"
+    page.write(out, runs, defaults=DEFAULTS)
+    return out.read_text("utf-8")
+
+
+class Elements(html.parser.HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.texts = [], {}
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        tag, attributes = self.found[-1] if self.found else ("", {})
+        key = attributes.get("id", tag)
+        self.texts[key] = self.texts.get(key, "") + data
+
+
+def data_of(text):
+    return json.loads(Elements(text).texts["data"])
+
+
+def test_the_policy_allows_the_pages_own_style_and_script_alone(tmp_path):
+    text = written(tmp_path, make_run(tmp_path / "run"))
+    policy = re.search(r'Security-Policy" content="([^"]*)"', text)[1]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules.pop("default-src") == "'none'"
+    assert rules.pop("base-uri") == rules.pop("form-action") == "'none'"
+    assert rules.pop("media-src") == "data:"
+    for name, opened in (("style", "<style>"), ("script", "<script>")):
+        inside = text.split(opened)[1].split(f"</{name}>")[0]
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert rules.pop(f"{name}-src") == f"'sha256-{digest}'"
+    assert not rules
+    for tag, attributes in Elements(text).found:
+        assert tag not in ("link", "img", "iframe", "object", "base", "form", "embed"), tag
+        assert not {"style", "src", "srcset"} & attributes.keys()
+        assert not [name for name in attributes if name.startswith("on")]
+        assert not attributes.get("href", "#").strip("#").count(":")
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_hostile_names_are_text(tmp_path):
+    labels = {'"><script>x</script>': "</script><b>", "it's": 'a "quote"\u2028'}
+    run = make_run(tmp_path / "<i>run<b>", clips=HOSTILE, labels=labels, command="</script><x>")
+    other = make_run(tmp_path / "other", {"data.path": "/x/<script>alert(3)</script>"})
+    text = written(tmp_path, run, other)
+    tags = {tag for tag, _ in Elements(text).found}
+    assert tags.isdisjoint({"img", "b", "x", "i"})
+    assert sum(tag == "script" for tag, _ in Elements(text).found) == text.count("<script")
+    assert "alert(1)" in text
+    assert "<script>alert" not in text
+    assert "\u2028" not in text.split('id="data">')[1].split("</script>")[0]
+    assert "49" not in re.findall(r'class="name">([^<]*7 \* 7[^<]*)<', text)
+    found = data_of(text)["runs"][0]
+    assert {line[0] for line in found["worst"]} >= set(HOSTILE[:6])
+    assert "\\udcff not UTF-8.wav" in text
+    assert found["command"] == "</script><x>"
+
+
+def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
+    run = make_run(tmp_path / "run", {"model.latent_dim": 8, "train.steps": 123})
+    found = data_of(written(tmp_path, run))
+    (one,) = found["runs"]
+    assert one["label"] == "model"
+    assert ["train.steps", "123", "1000", True] in one["config"]
+    assert sum(changed for *_, changed in one["config"]) == 3  # and the name
+    assert one["command"].startswith("python -m aejax.main")
+    assert one["labels"] == [["folder", "a", 2, 3.0, 2.0, 3.5]]
+    assert [line[0] for line in one["worst"]] == ["one.wav", "two.wav"]
+    assert one["map"]["labels"].keys() == {"folder", "pitch", "kind", "level"}
+    assert set(one["curves"]) >= {"loss/total", "learning_rate", "time/data_wait_fraction"}
+    for name in ("report.npz", "corpus.json", "clips.jsonl", "metrics.jsonl"):
+        (run / name).unlink()
+    results = json.loads((run / "results.json").read_text())
+    del results["command"]
+    (run / "results.json").write_text(json.dumps(results))
+    text = written(tmp_path, run)
+    assert "nothing to hear" in text
+    assert not data_of(text)["runs"][0]["command"]
+
+
+def test_what_is_shared_is_there_once(tmp_path):
+    runs = [
+        make_run(tmp_path / f"dim={dim}", {"model.latent_dim": dim, "data.path": "/x/y"})
+        for dim in (4, 8)
+    ]
+    runs.append(
+        make_run(tmp_path / "seed", {"model.latent_dim": 8, "seed": 1, "data.path": "/x/y"})
+    )
+    read = [run_files.read_run(run, most_clips=5) for run in runs]
+    lines = page.curve.lines(read)
+    clips, notes = listen.heard_clips(read, lines)
+    assert not notes
+    assert [clip.name for clip in clips] == ["one.wav", "two.wav"]
+    labels = [version.label for version in clips[0].versions]
+    assert labels == [
+        "original",
+        "representation only",
+        "PCA, 31.25 floats/s",
+        "PCA, 62.5 floats/s",
+        "model, 31.25 floats/s",
+        "model, 62.5 floats/s",
+    ]
+    found = data_of(written(tmp_path, *runs))
+    assert found["runs"][0]["snippets"] == list(range(8))
+
+
+def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", seconds=2.0, map_clips=20)
+    whole = written(tmp_path, run)
+    assert "To keep this page small" not in whole
+    monkeypatch.setattr(page, "CLIP_BUDGET", 12_000)
+    monkeypatch.setattr(page, "SNIPPET_BUDGET", 20_000)
+    monkeypatch.setattr(page, "PICTURE_BUDGET", 10_000)
+    text = written(tmp_path, run)
+    assert "clips are Opus" in text
+    assert re.search(r"clips were cut to [01]\.\d s", text)
+    assert "snippets are Opus" in text
+    media = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("sound-"))
+    snippets = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("snippet-"))
+    assert media < 12_500
+    assert snippets < 20_500
+    assert len(text) < len(whole) / 4
+    monkeypatch.setattr(listen, "MOST_SOUNDS", 3)
+    assert "only 0 of 1 models are heard" in written(tmp_path, run)
+
+
+@pytest.mark.parametrize("damage", ["text", "rate", "link", "away", "folder"])
+def test_damaged_sounds_get_one_line(tmp_path, damage):
+    run = make_run(tmp_path / "run")
+    file = run / "audio" / "0_2.wav"
+    if damage == "text":
+        file.write_text("RIFF no more")
+    elif damage == "rate":
+        soundfile.write(file, np.zeros(100), RATE // 2)
+    elif damage == "away":
+        file.unlink()
+    elif damage == "link":
+        file.rename(tmp_path / "other.wav")
+        file.symlink_to(tmp_path / "other.wav")
+    else:
+        (run / "audio").rename(tmp_path / "other")
+        (run / "audio").symlink_to(tmp_path / "other")
+    with pytest.raises(UserError) as caught:
+        written(tmp_path, run)
+    assert "\n" not in str(caught.value)
+    assert "0_2.wav" in str(caught.value) or damage == "folder"
+
+
+def test_principal_axes_of_latents():
+    rng = np.random.default_rng(0)
+    means = rng.standard_normal((30, 5)).astype(np.float32) * np.asarray(
+        [9, 4, 1, 1, 1], np.float32
+    )
+    xy, shares = details.project(means)
+    values = np.linalg.eigvalsh(np.cov(means.T))[::-1]
+    np.testing.assert_allclose(shares, (values / values.sum())[:2], rtol=1e-4)
+    assert np.abs(xy).max() == pytest.approx(1)
+    for few in (np.zeros((1, 3), np.float32), np.full((4, 1), 3e38, np.float32)):
+        xy, shares = details.project(few)
+        assert np.isfinite(xy).all()
+        assert np.isfinite(shares).all()
+
+
+def test_runs_have_names_of_their_own(tmp_path):
+    runs = [run_files.read_run(make_run(tmp_path / name / "model"), most_clips=1) for name in "ab"]
+    assert page.run_names(runs) == ["a/model", "b/model"]
+    assert page.run_names(runs[:1]) == ["model"]
+
+
+def test_the_command_writes_into_the_run_or_where_it_is_told(tmp_path, capsys):
+    run, other = make_run(tmp_path / "run"), make_run(tmp_path / "other", {"seed": 1})
+    assert cli.main(["report", str(run)]) == 0
+    first = (run / "report.html").read_text()
+    assert cli.main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text() == first
+    assert "report of 1 run: " in capsys.readouterr().out
+    assert cli.main(["report", str(run), str(other)]) == 1
+    assert "--out" in capsys.readouterr().err
+    out = tmp_path / "both.html"
+    assert cli.main(["report", str(run), str(other), f"--out={out}"]) == 0
+    assert "report of 2 runs: " in capsys.readouterr().out
+    sweep = {"members": [{"folder": name} for name in ("run", "other", "gone")]}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep))
+    assert cli.main(["report", str(tmp_path)]) == 0
+    assert "not finished, and left out: gone" in capsys.readouterr().out
+    assert "left out: gone" in (tmp_path / "report.html").read_text()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_command_writes_over_nothing_else(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    mine = tmp_path / "mine.html"
+    mine.write_text("<html>mine</html>")
+    assert cli.main(["report", str(run), f"--out={mine}"]) == 1
+    assert mine.read_text() == "<html>mine</html>"
+    assert cli.main(["report", str(run), f"--out={mine}", "--force"]) == 0
+    assert page.is_report(mine)
+    assert cli.main(["report", str(run), f"--out={tmp_path}"]) == 1
+    assert cli.main(["report", str(run), f"--out={tmp_path / 'no' / 'x.html'}"]) == 1
+    assert cli.main(["report", str(tmp_path)]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 4
+    assert all(line.startswith("error: ") for line in errors)
+
+
+def test_quantised_runs_have_a_curve_by_bits(tmp_path):
+    more = [row("model, 2 codebooks", 250.0, 4.0, bits=500.0)]
+    run = make_run(tmp_path / "run", {"model.bottleneck": "rvq"}, rows=more)
+    points = [
+        point for line in data_of(written(tmp_path, run))["lines"] for point in line["points"]
+    ]
+    assert [point["bits_per_second"] for point in points if "bits_per_second" in point] == [
+        [500.0, 500.0, 500.0]
+    ]
