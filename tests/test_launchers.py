@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import launched
@@ -265,6 +266,27 @@ def test_a_cluster_that_is_not_there_is_one_line(kind, options, says, task):
     assert "\n" not in str(caught.value)
 
 
+def test_where_ray_cannot_write_a_log_the_task_runs_all_the_same(options, tmp_path):
+    log = tmp_path / "file" / "below.log"
+    log.parent.write_text("")
+    tasks = [Task("a", launched.note, (str(tmp_path), "a"), log)]
+    [done] = launch(tasks, jobs=1, **options("ray"))
+    assert done.error is None
+    assert (tmp_path / "a.ended").exists()
+
+
+def test_a_task_that_no_node_of_ray_has_room_for_is_warned_of(options, task, capsys):
+    arguments = options("ray")
+    arguments["options"]["num_cpus"] = "64"
+    ended = launch([task(launched.crash)], jobs=1, **arguments)
+    timer = threading.Timer(6, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(ended)
+    timer.join()
+    assert "no node of the Ray cluster has 64 CPU; tasks wait for one" in capsys.readouterr().err
+
+
 def test_what_slurm_refuses_is_one_line(slurm, task):
     options = {"slurm_partition": "nowhere"}
     tasks = [task(launched.crash, name=name) for name in "ab"]
@@ -293,6 +315,7 @@ def test_a_submitted_task_that_cannot_be_loaded_there_says_why(options, task, mo
 @pytest.mark.parametrize("kind", ["ray", "submitit"])
 def test_a_launcher_that_is_not_installed_says_how_to(kind, task, monkeypatch):
     monkeypatch.setitem(sys.modules, kind, None)
+    monkeypatch.delitem(sys.modules, f"aejax.launchers.on_{kind}", raising=False)
     with pytest.raises(UserError, match=rf"pip install -e '\.\[{kind}\]'"):
         launch([task(launched.crash)], kind=kind, jobs=1, options={})
 

@@ -15,6 +15,7 @@ from conftest import REPOSITORY, shrink
 from aejax import config as config_module
 from aejax import experiment, search
 from aejax.errors import UserError
+from aejax.launchers import Stopped
 from aejax.search import Choice, Range, parse_space
 from aejax.search.space import rate_of
 from aejax.training.loop import Interrupted
@@ -217,7 +218,7 @@ def test_a_run_that_leaves_no_error_has_failed(config, tmp_path):
     assert found["trials"][0]["reason"] == "ValueError: the error of step 20 is nan"
 
 
-@pytest.mark.parametrize("stop", [Interrupted("saved"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stop", [Interrupted("saved"), Stopped("asked"), KeyboardInterrupt()])
 def test_an_interrupted_trial_goes_on_the_next_time(stop, config, tmp_path):
     seen = []
 
@@ -293,6 +294,12 @@ def test_another_search_in_the_same_folder_is_refused(config, tmp_path):
         run(config, 1, searched.SPACE + " model.width=8,16", tmp_path)
     config.train.steps = 7
     with pytest.raises(UserError, match=r"--config\.train\.steps: 1000 there, 7 now"):
+        run(config, 1, searched.SPACE, tmp_path)
+
+
+def test_the_folder_of_a_run_is_no_place_for_a_search(config, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a run, not a search"):
         run(config, 1, searched.SPACE, tmp_path)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from aejax.bars import bar
 from aejax.errors import UserError
 from aejax.launchers.drive import Backend, drive
-from aejax.launchers.task import Done, Task
+from aejax.launchers.task import Done, Stopped, Task
 
-__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Task", "launch"]
+__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Stopped", "Task", "launch"]
 
 LAUNCHERS = ("local", "submitit", "ray")
 # What each takes, and as what.
@@ -67,8 +67,8 @@ def launch(
       Tasks in the order in which they end.
 
     Raises:
-      UserError: unknown or bad options, an extra that is not installed, no cluster; while it
-        iterates, on SIGTERM.
+      UserError: unknown or bad options, an extra that is not installed; while it iterates, no
+        cluster, and `Stopped` on SIGTERM.
       KeyboardInterrupt: while it iterates, on SIGINT, after everything has ended.
     """
     if kind not in LAUNCHERS:
@@ -76,8 +76,8 @@ def launch(
     if jobs < 1:
         raise UserError(f"{jobs} jobs at once cannot do anything; give 1 or more")
     parsed = _parse(kind, options)
-    module = importlib.import_module(f"aejax.launchers.{_MODULES[kind]}")
     _require(kind)
+    module = importlib.import_module(f"aejax.launchers.{_MODULES[kind]}")
     return _launch(list(tasks), lambda: module.backend(jobs=jobs, options=parsed), kind, jobs)
 
 

@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from aejax.errors import UserError
-from aejax.launchers.task import Done, Task
+from aejax.launchers.task import Done, Stopped, Task
 
 GRACE = 30.0  # seconds between asking a task to stop and killing it
 
@@ -68,7 +67,10 @@ def drive(tasks: Sequence[Task], backend: Backend) -> Generator[Done, None, None
 
 
 def _stop(running: Sequence[Running], pause: float) -> None:
-    print(f"stopping {len(running)} running; again kills at once", file=sys.stderr)
+    print(
+        f"stopping what runs ({len(running)}), which may save first; Ctrl-C again kills it",
+        file=sys.stderr,
+    )
     left = list(running)
     try:
         for each in left:
@@ -97,7 +99,7 @@ def _signals() -> Iterator[Callable[[], None]]:
         if signal.SIGINT in received:
             raise KeyboardInterrupt
         if received:
-            raise UserError("stopped by SIGTERM; the same command goes on")
+            raise Stopped("stopped by SIGTERM; the same command goes on")
 
     if threading.current_thread() is threading.main_thread():  # Python allows no handlers elsewhere
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -22,7 +22,7 @@ from aejax.bars import warn
 from aejax.errors import UserError, plain
 from aejax.launchers.drive import GRACE, Backend
 from aejax.launchers.process import Process, share_of_gpus
-from aejax.launchers.task import STOPPED, Done, Task, one_line
+from aejax.launchers.task import LONGEST, STOPPED, Done, Task
 
 PAUSE = 0.1  # seconds between two looks
 
@@ -49,7 +49,8 @@ class Remote:
         except ray.exceptions.WorkerCrashedError:
             return Done(self._task, "the Ray worker that watched over it died")
         except ray.exceptions.RayError as error:
-            return Done(self._task, one_line(error))
+            text = str(error).strip().rpartition("\n")[2]  # a traceback comes before it
+            return Done(self._task, plain(text)[:LONGEST])
 
     def stop(self) -> None:
         """Interrupts the worker, which asks the task to save and end."""
@@ -116,7 +117,10 @@ def _run(
     pickled: bytes, log: Path, path: Sequence[str], environment: Mapping[str, str]
 ) -> str | None:
     """What the worker does: watches over the task's process."""
-    process = Process(pickled, log=log, path=path, environment=environment)
+    try:
+        process = Process(pickled, log=log, path=path, environment=environment)
+    except OSError:  # no such path here: Ray keeps the output
+        process = Process(pickled, log=None, path=path, environment=environment)
     try:
         while not process.ended():
             time.sleep(PAUSE)

@@ -103,7 +103,7 @@ def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
         return [Job(task, job) for task, job in zip(tasks, submitted, strict=True)]
 
     if cluster == "slurm":
-        yield Backend(start, at_once=sys.maxsize, pause=2.0)
+        yield Backend(start, at_once=sys.maxsize, pause=1.0)
     else:
         yield Backend(start, at_once=jobs, pause=0.2)
 

@@ -45,7 +45,7 @@ class Done:
 
 
 class Stopped(UserError):
-    """The task was asked to stop."""
+    """What runs was asked to stop."""
 
 
 def stop(number: int, frame: Any) -> None:

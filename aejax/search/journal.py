@@ -73,6 +73,8 @@ class Journal:
         self, root: Path, space: Space, settings: Mapping[str, Any], *, objectives: int, seed: int
     ):
         self._root, self._space, self._seed = root, space, seed
+        if (root / "config.json").exists():
+            raise UserError(f"{root} holds a run, not a search; give another --workdir")
         root.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         wanted = json.loads(json.dumps(dict(settings)))
