@@ -452,7 +452,7 @@
       return { node, text: `${names[i]}${value === null ? "" : ` · ${label}: ${typeof value === "number" ? number(value) : value}`}` };
     });
     readout.textContent = numeric ? `Colour: ${label}, from ${number(low)} (dark blue) to ${number(high)} (yellow).` : "";
-    focusable(marks, readout, (place) => play("snippet", run.snippets[place]));
+    focusable(marks, readout, (place) => run.snippets[place] >= 0 && play("snippet", run.snippets[place]));
     legend(byId("map-legend"), look.length <= 24 ? look : []);
   };
   const drawProbes = (run) => {
