@@ -26,13 +26,11 @@ class Version:
 
     Attributes:
       label: what it is.
-      line: of the rate-distortion curve that it belongs to; "" for the original.
       audio: float32 ``[samples]`` or ``[samples, channels]``, at the loudness of the others.
       picture: uint8 ``[frames, bins]``, from ``floor_db`` at 0 to ``top_db`` at 255.
     """
 
     label: str
-    line: str
     audio: np.ndarray
     picture: np.ndarray
 
@@ -124,22 +122,22 @@ def _extras(run: Run) -> Extras:
 
 
 def _clip(uses: Sequence[_Use]) -> HeardClip:
-    found: dict[Any, tuple[str, str, np.ndarray, np.ndarray]] = {}
+    found: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
     for use in uses:
         extras, place = _extras(use.run), use.place
         clip = extras.clips[place]
         frames = int(extras.frames[place])
         for version, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
-            key, label, of = _version(use, name)
+            key, label = _version(use, name)
             if key not in found:
                 audio = _read(use.run.path, file, extras.sample_rate)
                 picture = extras.spectrograms[place, version, :frames]
-                found[key] = (label, of, audio, picture)
+                found[key] = (label, audio, picture)
     order = {ORIGINAL: 0, curve.CEILING: 1, PCA: 2}
     keys = sorted(found, key=lambda key: order.get(key[0], 3))
     first, place = _extras(uses[0].run), uses[0].place
     rate = first.sample_rate
-    equal = sound.equally_loud([found[key][2] for key in keys], rate)
+    equal = sound.equally_loud([found[key][1] for key in keys], rate)
     return HeardClip(
         name=first.clips[place]["name"],
         corpus=uses[0].corpus,
@@ -149,23 +147,23 @@ def _clip(uses: Sequence[_Use]) -> HeardClip:
         floor_db=float(first.floor_db),
         top_db=float(first.top_db[place]),
         versions=[
-            Version(found[key][0], found[key][1], audio.astype(np.float32), found[key][3])
+            Version(found[key][0], audio.astype(np.float32), found[key][2])
             for key, audio in zip(keys, equal, strict=True)
         ],
     )
 
 
-def _version(use: _Use, name: str) -> tuple[tuple[str, Any], str, str]:
-    """What it is the same as; its label; the line it belongs to."""
+def _version(use: _Use, name: str) -> tuple[tuple[str, Any], str]:
+    """What it is the same as, and its label."""
     if name == ORIGINAL:
-        return (ORIGINAL, None), ORIGINAL, ""
+        return (ORIGINAL, None), ORIGINAL
     rates = {row["name"]: row for row in use.run.rows}.get(name, {})
     if name == curve.CEILING:
         settings = {k: v for k, v in use.run.config.items() if k.startswith("representation.")}
-        return (curve.CEILING, repr(sorted(settings.items()))), curve.CEILING, ""
+        return (curve.CEILING, repr(sorted(settings.items()))), curve.CEILING
     if name == PCA:
-        return (PCA, curve.pca_key(use.run)), f"{use.pca}, {rate_words(rates)}", use.pca
-    return ("model", id(use.run)), f"{use.line}, {rate_words(rates)}", use.line
+        return (PCA, curve.pca_key(use.run)), f"{use.pca}, {rate_words(rates)}"
+    return ("model", id(use.run)), f"{use.line}, {rate_words(rates)}"
 
 
 def rate_words(row: Any) -> str:

@@ -176,7 +176,7 @@ def _media(
     place = 0
     for clip in clips:
         cards = [
-            {"label": version.label, "line": version.line, "media": place + number, "of": place}
+            {"label": version.label, "media": place + number, "of": place}
             for number, version in enumerate(clip.versions)
         ]
         place += len(cards)
