@@ -12,7 +12,8 @@ import soundfile
 from aejax.errors import UserError
 from aejax.reporting import arrays, curve, sound
 from aejax.reporting.curve import Line
-from aejax.reporting.run_files import PCA, Extras, Run
+from aejax.reporting.extras import Extras
+from aejax.reporting.run_files import PCA, Run
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20

@@ -181,6 +181,25 @@ def test_damaged_sounds_get_one_line(tmp_path, damage):
     assert "0_2.wav" in str(caught.value) or damage == "folder"
 
 
+ODD = [None, 3, -1.5, True, "text", [], [[]], {}, {"a": None}, {"a": {"b": []}}, [{"a": 1}]]
+
+
+@pytest.mark.parametrize("name", ["results.json", "corpus.json", "config.json", "clips.jsonl"])
+def test_any_value_may_be_odd(tmp_path, name):
+    """Whatever a file says, there is a page or one line."""
+    run = make_run(tmp_path / "run", seconds=0.05, map_clips=2)
+    whole = json.loads((run / name).read_text().splitlines()[0] if name[-1] == "l" else "{}")
+    whole = whole or json.loads((run / name).read_text())
+    whole |= {"left_out": {}, "splits": {}, "best": {}} if name != "config.json" else {}
+    for key in whole:
+        for value in ODD:
+            (run / name).write_text(json.dumps(whole | {key: value}) + "\n")
+            try:
+                written(tmp_path, run)
+            except UserError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+
+
 def test_principal_axes_of_latents():
     rng = np.random.default_rng(0)
     means = rng.standard_normal((30, 5)).astype(np.float32) * np.asarray(
