@@ -64,7 +64,7 @@ def write_listening(
       yardstick: log-mel spectrogram that is shown.
 
     Returns:
-      What the report needs of them, see `aejax.reporting.run_files.Extras`: facts, and arrays.
+      What the report needs of them, see `aejax.reporting.extras.Extras`: facts, and arrays.
     """
     chosen = _readable(corpus, choose(corpus, count))
     clips = [corpus.clips[index] for index in chosen]

@@ -217,6 +217,11 @@ def test_a_finished_run_reprints_its_table(small_config, tmp_path, capsys):
     assert "finished" in printed
     assert table in printed
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")} == before
+    page = tmp_path / "run" / "report.html"
+    whole = page.read_text()
+    page.unlink()  # as a kill between the results and it leaves things
+    experiment.run(small_config, tmp_path / "run")
+    assert page.read_text() == whole
 
 
 def test_a_workdir_of_another_config_is_refused(small_config, tmp_path):

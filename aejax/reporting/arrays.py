@@ -101,13 +101,21 @@ def parse(text: bytes) -> Any:
       ValueError: it is not that.
     """
     try:
-        return _clean(json.loads(text, parse_constant=_refuse, parse_float=_finite))
+        return _clean(
+            json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
+        )
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no number")
+
+
+def _integer(text: str) -> int:
+    if len(text) > 30:
+        raise ValueError(f"{text[:20]}... is too long a number")
+    return int(text)
 
 
 def _finite(text: str) -> float:
@@ -124,6 +132,15 @@ def _clean(value: Any) -> Any:
     if isinstance(value, dict):
         return {_clean(key): _clean(inner) for key, inner in value.items()}
     return [_clean(inner) for inner in value] if isinstance(value, list) else value
+
+
+def is_number(value: Any) -> bool:
+    """An int or a float that is of a size that a page knows."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < 1e300  # Python's integers have no bound, a page's numbers do
+    )
 
 
 def pack_bytes(pieces: Sequence[bytes]) -> dict[str, np.ndarray]:

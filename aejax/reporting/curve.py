@@ -127,7 +127,7 @@ def _some(run: Run, *rooms: str) -> Key:
 def _points(runs: Sequence[Run], groups: Iterable[list[Any]]) -> tuple[Point, ...]:
     points = []
     for rows in groups:
-        rows = sorted(rows, key=lambda pair: (repr(runs[pair[0]].seeds), pair[0]))
+        rows = sorted(rows, key=lambda pair: (runs[pair[0]].seeds, pair[0]))
         points.append(Point(tuple(i for i, _ in rows), tuple(row for _, row in rows)))
 
     def rate(point: Point) -> tuple[float, float]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from aejax.reporting.run_files import PCA, Run, gain, is_labels
+from aejax.reporting.extras import is_labels
+from aejax.reporting.run_files import PCA, Run, gain
 
 _MOST_LATENTS = 256
 _MOST_VALUES = 200  # of a label
@@ -98,7 +99,8 @@ def facts(run: Run) -> list[list[str]]:
                 found.append([f"split {split}", words])
         left_out = corpus.get("left_out")
         if isinstance(left_out, dict) and left_out:
-            counts = [f"{len(files)} {why}" for why, files in left_out.items() if len(files)]
+            sized = {why: x for why, x in left_out.items() if isinstance(x, (dict, list)) and x}
+            counts = [f"{len(files)} {why}" for why, files in sized.items()]
             found.append(["left out", ", ".join(counts) or "nothing"])
     found.append(["sample rate", f"{run.config.get('data.sample_rate')} Hz"])
     found.append(["seed", str(run.config.get("seed"))])

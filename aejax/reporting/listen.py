@@ -12,7 +12,8 @@ import soundfile
 from aejax.errors import UserError
 from aejax.reporting import arrays, curve, sound
 from aejax.reporting.curve import Line
-from aejax.reporting.run_files import PCA, Extras, Run
+from aejax.reporting.extras import Extras
+from aejax.reporting.run_files import PCA, Run
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20
@@ -26,13 +27,11 @@ class Version:
 
     Attributes:
       label: what it is.
-      line: of the rate-distortion curve that it belongs to; "" for the original.
       audio: float32 ``[samples]`` or ``[samples, channels]``, at the loudness of the others.
       picture: uint8 ``[frames, bins]``, from ``floor_db`` at 0 to ``top_db`` at 255.
     """
 
     label: str
-    line: str
     audio: np.ndarray
     picture: np.ndarray
 
@@ -59,6 +58,17 @@ class HeardClip:
     floor_db: float
     top_db: float
     versions: list[Version]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Use:
+    """A clip of one run: the run's lines of the curve, its corpus, and the clip's place in it."""
+
+    run: Run
+    line: str
+    pca: str
+    corpus: str
+    place: int
 
 
 def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardClip], list[str]]:
@@ -90,12 +100,20 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
     if most < len(listed):
         notes.append(f"To keep this page small, only {most} of {len(listed)} models are heard.")
     corpora = curve.corpus_labels(runs)
-    groups: dict[Any, dict[str, list[tuple[Run, Line, int, str]]]] = {}
+    pca = {
+        index: line.label
+        for line in lines
+        if line.kind == PCA
+        for point in line.points
+        for index in point.runs
+    }
+    groups: dict[Any, dict[str, list[_Use]]] = {}
     for index, line in listed[:most]:
         clips = groups.setdefault(curve.sounds_key(runs[index]), {})
         for place, clip in enumerate(_extras(runs[index]).clips):
             found = clips.setdefault(clip["name"], [])
-            found.append((runs[index], line, place, corpora[index]))
+            own = pca.get(index, PCA)
+            found.append(_Use(runs[index], line.label, own, corpora[index], place))
     return [_clip(uses) for clips in groups.values() for uses in clips.values()], notes
 
 
@@ -104,50 +122,49 @@ def _extras(run: Run) -> Extras:
     return run.extras
 
 
-def _clip(uses: Sequence[tuple[Run, Line, int, str]]) -> HeardClip:
-    found: dict[Any, tuple[str, str, np.ndarray, np.ndarray]] = {}
-    for run, line, place, _ in uses:
-        extras = _extras(run)
+def _clip(uses: Sequence[_Use]) -> HeardClip:
+    found: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
+    for use in uses:
+        extras, place = _extras(use.run), use.place
         clip = extras.clips[place]
         frames = int(extras.frames[place])
         for version, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
-            key, label, of = _version(run, line, name)
+            key, label = _version(use, name)
             if key not in found:
-                audio = _read(run.path, file, extras.sample_rate)
+                audio = _read(use.run.path, file, extras.sample_rate)
                 picture = extras.spectrograms[place, version, :frames]
-                found[key] = (label, of, audio, picture)
+                found[key] = (label, audio, picture)
     order = {ORIGINAL: 0, curve.CEILING: 1, PCA: 2}
     keys = sorted(found, key=lambda key: order.get(key[0], 3))
-    rate = _extras(uses[0][0]).sample_rate
-    equal = sound.equally_loud([found[key][2] for key in keys], rate)
-    first = _extras(uses[0][0])
-    place = uses[0][2]
+    first, place = _extras(uses[0].run), uses[0].place
+    rate = first.sample_rate
+    equal = sound.equally_loud([found[key][1] for key in keys], rate)
     return HeardClip(
         name=first.clips[place]["name"],
-        corpus=uses[0][3],
+        corpus=uses[0].corpus,
         labels=first.clips[place]["labels"],
         sample_rate=rate,
         seconds=len(equal[0]) / rate,
         floor_db=float(first.floor_db),
         top_db=float(first.top_db[place]),
         versions=[
-            Version(found[key][0], found[key][1], audio.astype(np.float32), found[key][3])
+            Version(found[key][0], audio.astype(np.float32), found[key][2])
             for key, audio in zip(keys, equal, strict=True)
         ],
     )
 
 
-def _version(run: Run, line: Line, name: str) -> tuple[tuple[str, Any], str, str]:
-    """What it is the same as; its label; the line it belongs to."""
+def _version(use: _Use, name: str) -> tuple[tuple[str, Any], str]:
+    """What it is the same as, and its label."""
     if name == ORIGINAL:
-        return (ORIGINAL, None), ORIGINAL, ""
-    rates = {row["name"]: row for row in run.rows}.get(name, {})
+        return (ORIGINAL, None), ORIGINAL
+    rates = {row["name"]: row for row in use.run.rows}.get(name, {})
     if name == curve.CEILING:
-        settings = {k: v for k, v in run.config.items() if k.startswith("representation.")}
-        return (curve.CEILING, repr(sorted(settings.items()))), curve.CEILING, ""
+        settings = {k: v for k, v in use.run.config.items() if k.startswith("representation.")}
+        return (curve.CEILING, repr(sorted(settings.items()))), curve.CEILING
     if name == PCA:
-        return (PCA, curve.pca_key(run)), f"PCA, {rate_words(rates)}", "PCA"
-    return ("model", id(run)), f"{line.label}, {rate_words(rates)}", line.label
+        return (PCA, curve.pca_key(use.run)), f"{use.pca}, {rate_words(rates)}"
+    return ("model", id(use.run)), f"{use.line}, {rate_words(rates)}"
 
 
 def rate_words(row: Any) -> str:

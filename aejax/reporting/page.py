@@ -18,6 +18,7 @@ from aejax.reporting.table import COLUMNS
 
 # Of the page; base64 makes 4 bytes of 3.
 CLIP_BUDGET, SNIPPET_BUDGET, PICTURE_BUDGET = 24 << 20, 8 << 20, 5 << 20
+_MOST_SNIPPETS = 2000
 _MOST_WORST = 400  # clips in all tables of them together
 
 _GENERATOR = '<meta name="generator" content="aejax">'
@@ -175,7 +176,7 @@ def _media(
     place = 0
     for clip in clips:
         cards = [
-            {"label": version.label, "line": version.line, "media": place + number, "of": place}
+            {"label": version.label, "media": place + number, "of": place}
             for number, version in enumerate(clip.versions)
         ]
         place += len(cards)
@@ -190,12 +191,15 @@ def _media(
 
 
 def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], list[str]]:
-    """The snippets of all maps, each once; which of them each run's clips have; notes."""
+    """The snippets of all maps, each once; which of them each run's clips have, -1 for none;
+    notes."""
     places: dict[bytes, int] = {}
     own = []
     for run in runs:
         pieces = [] if run.extras is None else run.extras.snippets
-        own.append([places.setdefault(piece, len(places)) for piece in pieces])
+        for piece in pieces[: max(0, _MOST_SNIPPETS - len(places))]:
+            places.setdefault(piece, len(places))
+        own.append([places.get(piece, -1) for piece in pieces])
     files, budget = list(places), SNIPPET_BUDGET * 3 // 4
     if sum(map(len, files)) <= budget:
         return {"type": sound.FORMATS["flac"], "files": _base64(files)}, own, []

@@ -4,59 +4,23 @@ import dataclasses
 import heapq
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aejax.errors import UserError
 from aejax.reporting import arrays
+from aejax.reporting.arrays import is_number
+from aejax.reporting.extras import Extras, read_extras
 
 REPORT = "report.html"
 ARRAYS = "report.npz"
 _MOST_LINE = 1 << 16
-_MOST_JSON = 64 << 20
+_MOST_CONFIG = 1 << 20
 _MOST_LINES = 1 << 30
 _MOST_CURVE = 400  # points of a training curve
 _MOST_MEMBERS = 10_000
-_MOST_MAPPED, _MOST_LATENTS = 500, 1 << 14
 PCA = "pca"
-
-
-@dataclasses.dataclass(frozen=True)
-class Extras:
-    """What ``report.npz`` holds, see `aejax.listening` and `aejax.latents`.
-
-    Attributes:
-      sample_rate: Hz, of the sounds.
-      frame_rate: Hz, of the spectrograms.
-      floor_db: level that a spectrogram's 0 stands for.
-      versions: names of what was heard: "original", and codecs.
-      clips: ``{"name", "labels", "files"}`` of each clip heard; a file below ``audio/`` for each
-        version.
-      spectrograms: uint8 ``[clips, versions, frames, bins]``, dB from ``floor_db`` to ``top_db``.
-      top_db: ``[clips]``, what 255 stands for.
-      frames: ``[clips]``, how many of them are the clip's.
-      map_clips: ``{"name", "labels"}`` of each clip whose latents were averaged.
-      latent_means: float32 ``[map clips, latent_dim]``.
-      snippets: FLAC, of each map clip.
-      latent_variance, pca_variance: ``[latent_dim]``, what each latent explains by itself.
-    """
-
-    sample_rate: int
-    frame_rate: float
-    floor_db: float
-    versions: list[str]
-    clips: list[dict[str, Any]]
-    spectrograms: np.ndarray
-    top_db: np.ndarray
-    frames: np.ndarray
-    map_clips: list[dict[str, Any]]
-    latent_means: np.ndarray
-    snippets: list[bytes]
-    latent_variance: np.ndarray
-    pca_variance: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,9 +55,10 @@ class Run:
         return str(self.config["name"])
 
     @property
-    def seeds(self) -> tuple[Any, Any]:
-        """Of the run and of its split."""
-        return self.config.get("seed", 0), self.config.get("data.split_seed", 0)
+    def seeds(self) -> tuple[int, int]:
+        """Of the run and of its split; 0 for what is no number."""
+        run, split = (self.config.get(key) for key in ("seed", "data.split_seed"))
+        return run if isinstance(run, int) else 0, split if isinstance(split, int) else 0
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
@@ -153,7 +118,7 @@ def read_run(path: Path, *, most_clips: int) -> Run:
     Raises:
       UserError: one of its files is damaged, too large, or a link.
     """
-    config = _flatten(_json(path / "config.json"))
+    config = _flatten(_json(path / "config.json", _MOST_CONFIG))
     name = config.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise UserError(f"{path / 'config.json'} has no name of a run")
@@ -171,12 +136,12 @@ def read_run(path: Path, *, most_clips: int) -> Run:
         curves=_curves(path / "metrics.jsonl"),
         worst=worst,
         tested=tested,
-        extras=_extras(path / ARRAYS) if (path / ARRAYS).exists() else None,
+        extras=read_extras(path / ARRAYS) if (path / ARRAYS).exists() else None,
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    with arrays.open_regular(path, _MOST_JSON) as file:
+def _json(path: Path, most: int = 64 << 20) -> dict[str, Any]:
+    with arrays.open_regular(path, most) as file:
         try:
             found = arrays.parse(file.read())
         except ValueError as error:
@@ -225,8 +190,8 @@ def _rows(rows: Any, path: Path) -> list[dict[str, Any]]:
         return (
             isinstance(row, dict)
             and isinstance(row.get("name"), str)
-            and all(_is_number(row.get(key)) for key in _MEASURES)
-            and all(x is None or _is_number(x) for key, x in row.items() if key != "name")
+            and all(is_number(row.get(key)) for key in _MEASURES)
+            and all(x is None or is_number(x) for key, x in row.items() if key != "name")
         )
 
     if not isinstance(rows, list) or not 0 < len(rows) <= 1000 or not all(map(good, rows)):
@@ -241,21 +206,13 @@ def _check_results(results: Mapping[str, Any], path: Path) -> None:
             raise UserError(f"{path} is damaged ({key} is no {kind.__name__})")
 
 
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) < 1e300  # Python's integers have no bound, a page's numbers do
-    )
-
-
 def gain(line: Mapping[str, Any], name: str) -> float | None:
     """Gain over PCA of one clip's line, dB, and None where there is none."""
     errors = line.get("feature_rmse")
     if not isinstance(errors, dict):
         return None
     ours, theirs = errors.get(name), errors.get(PCA)
-    if not (_is_number(ours) and _is_number(theirs)):
+    if not (is_number(ours) and is_number(theirs)):
         return None
     ratio = float(theirs or 0) / (float(ours or 0) or math.inf)
     return 20 * math.log10(ratio) if ratio > 0 else None
@@ -286,12 +243,12 @@ def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
     seen: dict[str, int] = {}
     for line in _lines(path):
         step = line.pop("step", None)
-        if not isinstance(step, int) or not _is_number(step):
+        if not isinstance(step, int) or not is_number(step):
             raise UserError(f"{path} is damaged (a line without a step)")
         for name, value in line.items():
             if len(curves) >= 1000 and name not in curves:
                 raise UserError(f"{path} has more than 1000 kinds of scalars")
-            if not _is_number(value):
+            if not is_number(value):
                 continue
             place = seen[name] = seen.get(name, -1) + 1
             points = curves.setdefault(name, [])
@@ -300,107 +257,3 @@ def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
             if len(points) > _MOST_CURVE:
                 curves[name], every[name] = points[::2], 2 * every[name]
     return curves
-
-
-_KINDS: dict[str, Any] = {
-    "sample_rate": int,
-    "frame_rate": (int, float),
-    "floor_db": (int, float),
-    "versions": list,
-    "clips": list,
-    "map_clips": list,
-}
-
-
-def _extras(path: Path) -> Extras:
-    about, found = arrays.load(path)
-    try:
-        for key, kind in _KINDS.items():
-            if not isinstance(about[key], kind) or isinstance(about[key], bool):
-                raise ValueError(f"its {key} is not what a run writes")
-        extras = Extras(
-            sample_rate=about["sample_rate"],
-            frame_rate=float(about["frame_rate"]),
-            floor_db=float(about["floor_db"]),
-            versions=[str(name) for name in about["versions"]],
-            clips=about["clips"],
-            spectrograms=found["spectrograms"],
-            top_db=found["top_db"],
-            frames=found["frames"],
-            map_clips=about["map_clips"],
-            latent_means=found["latent_means"],
-            latent_variance=found["latent_variance"],
-            pca_variance=found["pca_variance"],
-            snippets=arrays.unpack_bytes(found["snippets.block"], found["snippets.ends"]),
-        )
-        _check_extras(extras)
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to do without") from None
-    return extras
-
-
-def _check_extras(extras: Extras) -> None:
-    clips, versions, mapped = len(extras.clips), len(extras.versions), len(extras.map_clips)
-    checks: dict[str, Callable[[], bool]] = {
-        "clips": lambda: all(map(_is_clip, [*extras.clips, *extras.map_clips])),
-        "files": lambda: all(
-            isinstance(clip["files"], list)
-            and len(clip["files"]) == versions
-            and all(isinstance(name, str) and _is_plain(name) for name in clip["files"])
-            for clip in extras.clips
-        ),
-        "rates": lambda: (
-            1 <= extras.sample_rate <= 1_000_000
-            and 0.01 <= extras.frame_rate <= 1e6
-            and abs(extras.floor_db) < 1e4
-        ),
-        "spectrograms": lambda: (
-            extras.spectrograms.dtype == np.uint8
-            and extras.spectrograms.ndim == 4
-            and extras.spectrograms.shape[:2] == (clips, versions)
-            and 1 <= extras.spectrograms.shape[2] <= 100_000
-            and 1 <= extras.spectrograms.shape[3] <= 4096
-        ),
-        "frames": lambda: (
-            extras.frames.shape == (clips,)
-            and extras.frames.dtype.kind in "iu"
-            and bool((extras.frames >= 1).all())
-            and bool((extras.frames <= extras.spectrograms.shape[2]).all())
-        ),
-        "top_db": lambda: extras.top_db.shape == (clips,) and _all_finite(extras.top_db),
-        "latent_means": lambda: (
-            extras.latent_means.ndim == 2
-            and len(extras.latent_means) == mapped <= _MOST_MAPPED
-            and 1 <= extras.latent_means.shape[1] <= _MOST_LATENTS
-            and _all_finite(extras.latent_means)
-        ),
-        "snippets": lambda: (
-            len(extras.snippets) == mapped
-            and all(piece.startswith(b"fLaC") for piece in extras.snippets)
-        ),
-        "variance": lambda: all(
-            x.ndim == 1 and _all_finite(x) for x in (extras.latent_variance, extras.pca_variance)
-        ),
-    }
-    for what, check in checks.items():
-        if not check():
-            raise ValueError(f"its {what} are not what a run writes")
-
-
-def _is_clip(clip: Any) -> bool:
-    return isinstance(clip, dict) and isinstance(clip["name"], str) and is_labels(clip["labels"])
-
-
-def is_labels(labels: Any) -> bool:
-    """Names to text or numbers."""
-    return isinstance(labels, dict) and all(
-        isinstance(value, str) or _is_number(value) for value in labels.values()
-    )
-
-
-def _is_plain(name: str) -> bool:
-    return bool(re.fullmatch(r"[A-Za-z0-9_.\-]{1,200}", name)) and name not in (".", "..")
-
-
-def _all_finite(x: np.ndarray) -> bool:
-    return x.dtype.kind == "f" and bool(np.isfinite(x).all())

@@ -199,7 +199,7 @@
     const rough = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((x) => x * size).find((x) => x >= rough);
     const found = [];
-    for (let x = Math.ceil(low / step) * step; x <= high + step * 1e-6; x += step) found.push(+x.toPrecision(10));
+    for (let count = Math.ceil(low / step - 1e-6); count <= high / step + 1e-6; count++) found.push(+(count * step).toPrecision(10));
     return found;
   };
   const logTicks = (low, high) => {
@@ -452,7 +452,7 @@
       return { node, text: `${names[i]}${value === null ? "" : ` · ${label}: ${typeof value === "number" ? number(value) : value}`}` };
     });
     readout.textContent = numeric ? `Colour: ${label}, from ${number(low)} (dark blue) to ${number(high)} (yellow).` : "";
-    focusable(marks, readout, (place) => play("snippet", run.snippets[place]));
+    focusable(marks, readout, (place) => run.snippets[place] >= 0 && play("snippet", run.snippets[place]));
     legend(byId("map-legend"), look.length <= 24 ? look : []);
   };
   const drawProbes = (run) => {
