@@ -24,10 +24,10 @@ from aejax.evaluation.evaluate import (
     Evaluator,
     Row,
     analyse,
-    apply,
     decode,
     encode,
     identity,
+    latents_of,
     with_gains,
 )
 from aejax.evaluation.probes import ClipMeans, ProbeRow, probe, require_sklearn
@@ -185,9 +185,12 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
             ended[place] = found
             continue
         with _kept(ended, place):
-            if len(group) > 1:
-                print(f"\n{one.trainee.experiment.workdir.path}:")
             ended[place] = _measure(one, found)
+            workdir = one.trainee.experiment.workdir
+            if len(group) == 1:
+                _print_results(workdir, workdir.read_json("results.json"))
+            else:
+                print(f"finished: {workdir.path}", flush=True)
     return ended
 
 
@@ -211,7 +214,7 @@ def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
 
 
 def _measure(fitted: _Fitted, trained: Trained) -> Rows:
-    """Measures a trained model on the test split, and writes and prints all there is to say."""
+    """Measures a trained model on the test split, and writes all there is to say."""
     experiment, snapshot = fitted.trainee.experiment, trained.snapshot
     config = experiment.config
     for name, best in snapshot.best.items():
@@ -225,7 +228,6 @@ def _measure(fitted: _Fitted, trained: Trained) -> Rows:
     probes = config.evaluate.probes
     found = probe_latents(experiment, fitted.linear[0], learnt[0]) if probes else None
     write_results(experiment, rows, errors, snapshot, found)
-    _print_results(experiment.workdir, experiment.workdir.read_json("results.json"))
     return rows
 
 
@@ -266,6 +268,7 @@ def trained_codecs(
         experiment.latent_rate(config.model.latent_dim),
         codes if sizes else None,
         sizes,
+        config.model.latent_dim,
     )
     found = [plain]
     if "ema" in snapshot.best:
@@ -378,7 +381,7 @@ def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
         for batch in bar(experiment.batches(split), desc=f"probing {codec.name}", unit="batch"):
             placed = experiment.devices.place(batch)
             features = analyse(placed["audio"], representation=experiment.representation)
-            latents = apply(codec.variables, features, function=codec.encode)
+            latents = latents_of(codec, features)
             frames, representation = features.shape[1], experiment.representation
             mask = valid_frames(representation, placed["length"], frames, experiment.downsampling)
             counted = np.asarray(mask)[:, :: frames // latents.shape[1]]

@@ -398,7 +398,7 @@ def compile_step(
     begin = time.perf_counter()
     step = make_step(experiment, model, tx)
     # The best variables that each member has had are kept beside its state.
-    apiece = sum(x.nbytes for x in jax.tree.leaves(snapshot))
+    apiece = _snapshot_bytes(snapshot)
     free = free_memory()
     room = members
     while True:
@@ -421,6 +421,10 @@ def compile_step(
     )
     taker = population.AtOnce(compiled) if together else population.InTurns(compiled)
     return Compiled(taker, room)
+
+
+def _snapshot_bytes(snapshot: checkpoint.Snapshot) -> int:
+    return sum(x.nbytes for x in jax.tree.leaves(snapshot))
 
 
 def _room(free: int, taken: int, apiece: int, members: int) -> int:

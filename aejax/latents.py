@@ -7,7 +7,7 @@ import numpy as np
 
 from aejax.bars import bar
 from aejax.data.audio_file import UnusableAudio
-from aejax.evaluation.evaluate import Codec, analyse, apply
+from aejax.evaluation.evaluate import Codec, analyse, latents_of
 from aejax.evaluation.probes import ClipMeans
 from aejax.prepare import Experiment
 from aejax.reporting import sound
@@ -84,7 +84,7 @@ def latent_map(experiment: Experiment, pca: Codec, model: Codec) -> LatentMap:
             experiment.downsampling,
         )
         for codec in (pca, model):
-            latents = np.asarray(apply(codec.variables, features, function=codec.encode))
+            latents = np.asarray(latents_of(codec, features))
             count = latents.shape[1]
             used = np.asarray(mask)[:, :: features.shape[1] // count]
             blocks = np.asarray(features).reshape(len(latents), count, -1)

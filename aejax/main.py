@@ -3,15 +3,17 @@
 import itertools
 import multiprocessing
 import os
+import runpy
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from aejax import experiment, memory
+from aejax import compilation, experiment, memory, search, sweep
 from aejax.config import default, flatten
 from aejax.errors import INTERRUPTED, UserError, exit_code
 
@@ -21,6 +23,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="An experiment file; --config.KEY=VALUE changes a key of it."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where the run goes; runs/<its name> by default.")
+_SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's sweep().")
+_SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
+_SEARCH = flags.DEFINE_integer("search", None, "How many trials.")
+_SEARCH_SPACE = flags.DEFINE_string("search_space", None, "Keys and what they may be.")
+_LAUNCHER = flags.DEFINE_string("launcher", "local", "Where experiments of a sweep run.")
+_LAUNCHER_OPTIONS = flags.DEFINE_string("launcher_options", "", "KEY=VALUE ... of the launcher.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "How many at once.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,18 +41,99 @@ def main(argv: Sequence[str]) -> int:
     def run() -> None:
         config, workdir = _parse(argv)
         memory.keep_freed()
-        _use_compilation_cache()
-        experiment.run(config, workdir)
+        compilation.use_cache()
+        command = "python -m aejax.main " + shlex.join(argv[1:])
+        if _SWEEP.value is not None:
+            _sweep(_SWEEP.value, config, workdir, command)
+        elif _SEARCH.value is not None:
+            _search(_SEARCH.value, config, workdir, command)
+        else:
+            experiment.run(config, workdir, command=command)
 
     return exit_code(run, interrupted="the same command goes on with the run")
+
+
+def _sweep(given: str, config: ConfigDict, workdir: Path | None, command: str) -> None:
+    path = _experiment_file()
+    found = sweep.grid(given, config) if given else sweep.of_file(path)
+    root = workdir or Path("runs", f"{config.name}_sweep")
+    sweep.run(
+        sweep.members(config, found, lambda one, folder: _command(path, one, root / folder)),
+        root,
+        mode=_SWEEP_MODE.value,
+        launcher=_LAUNCHER.value,
+        options=_launcher_options(),
+        jobs=_JOBS.value,
+        command=command,
+    )
+
+
+def _search(count: int, config: ConfigDict, workdir: Path | None, command: str) -> None:
+    if count < 1:
+        raise UserError(f"--search={count} must be a number of trials, 1 or more")
+
+    def train(one: ConfigDict, path: Path) -> None:
+        experiment.run(one, path, command=_command(_experiment_file(), one, path))
+
+    space = search.parse_space(_SEARCH_SPACE.value or "", config)
+    root = workdir or Path("runs", f"{config.name}_search")
+    search.run(config, count, space, root, train, command=command)
+
+
+def _experiment_file() -> str:
+    flag: Any = FLAGS["config"]
+    return flag.config_filename
+
+
+def _command(experiment_file: str, config: ConfigDict, workdir: Path) -> str:
+    """What repeats one experiment of a sweep or a search by itself."""
+    usual = flatten(runpy.run_path(experiment_file.partition(":")[0])["get_config"]())
+    keys = [
+        f"--config.{key}={value}" for key, value in flatten(config).items() if value != usual[key]
+    ]
+    words = [f"--config={experiment_file}", f"--workdir={workdir}", *keys]
+    return "python -m aejax.main " + shlex.join(words)
+
+
+def _check_flags() -> None:
+    """Refuses what would do nothing."""
+    if _SWEEP.value is not None and _SEARCH.value is not None:
+        raise UserError("--sweep and --search are two ways to many runs; give one of them")
+    for flag in (_SWEEP_MODE, _LAUNCHER, _LAUNCHER_OPTIONS, _JOBS):
+        if flag.present and _SWEEP.value is None:
+            raise UserError(f"--{flag.name} is of a sweep; give --sweep too")
+    if _SEARCH_SPACE.present and _SEARCH.value is None:
+        raise UserError("--search_space is of a search; give --search=N too")
+    if _SWEEP_MODE.value not in sweep.MODES:
+        raise UserError(f"--sweep_mode={_SWEEP_MODE.value} must be one of {', '.join(sweep.MODES)}")
+
+
+def _launcher_options() -> dict[str, str]:
+    options = {}
+    for word in shlex.split(_LAUNCHER_OPTIONS.value):
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UserError(f"--launcher_options: {word!r} is not KEY=VALUE")
+        options[key] = value
+    return options
 
 
 def _print_help() -> None:
     print(
         "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
         " [--config.KEY=VALUE ...]\n\n"
-        "  --config   an experiment file\n"
-        "  --workdir  where the run goes; runs/<its name> by default\n\n"
+        "  --config            an experiment file\n"
+        "  --workdir           where the run goes; runs/<its name> by default\n\n"
+        "Many runs, with one table and one report over them all:\n\n"
+        "  --sweep             those of the file's sweep(), or --sweep='model.latent_dim=4,8,16"
+        " seed=0,1', a grid\n"
+        "  --sweep_mode        auto: all that can be in one compiled program are trained together;"
+        " population: that, or nothing;\n                      sequential: one by one\n"
+        "  --search=N          N trials, chosen by Optuna from --search_space=\n"
+        "                      'model.latent_dim=4..128:log model.encoder=conv,mlp'\n"
+        "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
+        "                      --launcher_options='KEY=VALUE ...'; of a sweep\n"
+        "  --jobs              how many at once; of a sweep\n\n"
         "Keys and their defaults, which an experiment may change; aejax/config.py says what they"
         " mean:\n"
     )
@@ -60,7 +150,8 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
             if not Path(path.partition(":")[0]).is_file():
                 raise UserError(f"--config={path}: there is no such experiment file")
     try:
-        rest = FLAGS(list(argv))
+        # --sweep by itself is the file's own.
+        rest = FLAGS(["--sweep=" if word in ("--sweep", "-sweep") else word for word in argv])
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         # ml-collections hands on the repr of a message of two lines.
@@ -72,18 +163,10 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
         raise UserError("give an experiment: --config=experiments/mel_conv.py")
     if rest[1:]:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
+    _check_flags()
     if config.data.path:  # so that a trailing slash is no other config
         config.data.path = str(Path(config.data.path))
     return config, Path(_WORKDIR.value) if _WORKDIR.value else None
-
-
-def _use_compilation_cache() -> None:
-    """Keeps compiled programs between runs; JAX_COMPILATION_CACHE_DIR says where, if set."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "aejax" / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ FLOORS = {
     "aejax.reporting": 1,
     "aejax.config": 1,
     "aejax.bars": 1,
+    "aejax.compilation": 1,
     "aejax.launchers": 2,
     "aejax.representation": 2,
     "aejax.workdir": 2,
@@ -27,8 +28,9 @@ FLOORS = {
     "aejax.latents": 5,
     "aejax.experiment": 6,
     "aejax.search": 8,
-    "aejax.main": 9,
-    "aejax.cli": 9,
+    "aejax.sweep": 9,
+    "aejax.main": 10,
+    "aejax.cli": 10,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 

@@ -74,7 +74,7 @@ def test_a_space_has_the_types_of_its_keys(word, parsed, config):
         ("train.weight_decay=0,nan", "'nan' is not a number"),
         ("model.width=4,", "'' is not an integer"),
         ("model.width=4", "two or more values"),
-        ("model.encoder=conv,conv", "all different"),
+        ("model.encoder=conv,conv", "has a value twice"),
         ("model.encoder=1..2", "a str has no range"),
         ("model.pca_start=0..1", "a bool has no range"),
         ("model.pca_start=yes,no", "'yes' is neither true nor false"),

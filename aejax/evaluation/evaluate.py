@@ -37,6 +37,8 @@ class Codec:
       codes: ``codes(variables, features)``, ints ``[batch, latent_frames, codebooks]``, for what
         quantises.
       codebook_sizes: of the codes.
+      latent_dim: floats in a latent frame that are its own; behind them `encode` may give zeros, as
+        a model that was trained beside larger ones does. None for all.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Codec:
     latent_floats_per_second: float | None
     codes: Callable[[Any, Any], Any] | None = None
     codebook_sizes: tuple[int, ...] = ()
+    latent_dim: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +200,14 @@ def synthesise(
 def apply(variables: Any, x: Array, *, function: Callable[[Any, Array], Array]) -> Array:
     """One of `Codec`'s functions, compiled."""
     return function(variables, x)
+
+
+def latents_of(
+    codec: Codec, features: Float[Array, "batch frames bins"]
+) -> Float[Array, "batch latent_frames latent_dim"]:
+    """The codec's own latents of features."""
+    latents = apply(codec.variables, features, function=codec.encode)
+    return latents[..., : codec.latent_dim]
 
 
 @functools.partial(jax.jit, static_argnames=("representation", "downsampling"))

@@ -6,7 +6,7 @@ paths, and an environment with aejax in it.
 
 import contextlib
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from aejax.bars import bar
@@ -14,7 +14,7 @@ from aejax.errors import UserError
 from aejax.launchers.drive import Backend, drive
 from aejax.launchers.task import Done, Stopped, Task
 
-__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Stopped", "Task", "launch"]
+__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Stopped", "Task", "check", "launch"]
 
 LAUNCHERS = ("local", "submitit", "ray")
 # What each takes, and as what.
@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
 
 def launch(
     tasks: Sequence[Task], *, kind: str, jobs: int, options: Mapping[str, str]
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Runs tasks in processes of their own and gives each back as it ends.
 
     With the launcher "local" and one job at a time a task has the terminal for its output; in all
@@ -81,6 +81,21 @@ def launch(
     return _launch(list(tasks), lambda: module.backend(jobs=jobs, options=parsed), kind, jobs)
 
 
+def check(*, kind: str, jobs: int, options: Mapping[str, str]) -> dict[str, Any]:
+    """What `launch` would refuse, before there is anything to launch; its options, parsed.
+
+    Raises:
+      UserError: see `launch`.
+    """
+    if kind not in LAUNCHERS:
+        raise UserError(f"unknown launcher {kind!r}; there are {', '.join(LAUNCHERS)}")
+    if jobs < 1:
+        raise UserError(f"{jobs} jobs at once cannot do anything; give 1 or more")
+    parsed = _parse(kind, options)
+    _require(kind)
+    return parsed
+
+
 _MODULES = {"local": "local", "submitit": "on_submitit", "ray": "on_ray"}
 
 
@@ -89,7 +104,7 @@ def _launch(
     backend: Callable[[], contextlib.AbstractContextManager[Backend]],
     kind: str,
     jobs: int,
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     if not tasks:
         return
     quiet = kind == "local" and jobs == 1  # the task's own bars are on the terminal

@@ -133,14 +133,14 @@ def _parse(word: str, values: str, example: Any) -> Range | Choice:
         if not found:
             raise UserError(f"--search_space: {word}: the range must be LOW..HIGH or LOW..HIGH:log")
         return _parse_range(word, found, example)
-    choices = _parse_choices(word, values, example)
-    if len(choices) < 2 or len(set(choices)) < len(choices):
-        raise UserError(f"--search_space: {word} must have two or more values, all different")
+    choices = parse_choices("--search_space", word, values, example)
+    if len(choices) < 2:
+        raise UserError(f"--search_space: {word} must have two or more values")
     return Choice(choices)
 
 
 def _parse_range(word: str, found: re.Match[str], example: int | float) -> Range:
-    low, high = (_parse_value(word, text, example) for text in found.groups()[:2])
+    low, high = (_parse_value("--search_space", word, text, example) for text in found.groups()[:2])
     if found[3] not in (None, "log"):
         raise UserError(f"--search_space: {word}: after the range there can be ':log' only")
     log = found[3] == "log"
@@ -151,9 +151,27 @@ def _parse_range(word: str, found: re.Match[str], example: int | float) -> Range
     return Range(low, high, log)
 
 
-def _parse_choices(word: str, values: str, example: Any) -> tuple[Any, ...]:
-    if not isinstance(example, tuple):
-        return tuple(_parse_value(word, text, example) for text in values.split(","))
+def parse_choices(flag: str, word: str, values: str, example: Any) -> tuple[Any, ...]:
+    """Values of a key, given as text with commas between them.
+
+    Args:
+      flag: that they were given to, and ``word`` of it, for messages.
+      values: the text.
+      example: a value of the key, of the type that all of them have.
+
+    Raises:
+      UserError: one cannot be read, or is there twice.
+    """
+    if isinstance(example, tuple):
+        found = _parse_tuples(flag, word, values)
+    else:
+        found = tuple(_parse_value(flag, word, text, example) for text in values.split(","))
+    if len(set(found)) < len(found):
+        raise UserError(f"{flag}: {word} has a value twice")
+    return found
+
+
+def _parse_tuples(flag: str, word: str, values: str) -> tuple[Any, ...]:
     try:
         parsed = ast.literal_eval(f"[{values}]")
         hash(tuple(parsed))
@@ -161,16 +179,16 @@ def _parse_choices(word: str, values: str, example: Any) -> tuple[Any, ...]:
         parsed = [None]
     if not all(isinstance(value, tuple) for value in parsed):
         raise UserError(
-            f"--search_space: {word}: the values are tuples, written like (4,8),(2,4,8) or (4,)"
+            f"{flag}: {word}: the values are tuples, written like (4,8),(2,4,8) or (4,)"
         )
     return tuple(parsed)
 
 
-def _parse_value(word: str, text: str, example: Any) -> Any:
+def _parse_value(flag: str, word: str, text: str, example: Any) -> Any:
     if isinstance(example, bool):
         if text.lower() in ("true", "false"):
             return text.lower() == "true"
-        raise UserError(f"--search_space: {word}: {text!r} is neither true nor false")
+        raise UserError(f"{flag}: {word}: {text!r} is neither true nor false")
     if isinstance(example, str):
         return text
     kind, what = (int, "an integer") if isinstance(example, int) else (float, "a number")
@@ -179,7 +197,7 @@ def _parse_value(word: str, text: str, example: Any) -> Any:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"--search_space: {word}: {text!r} is not {what}")
+        raise UserError(f"{flag}: {word}: {text!r} is not {what}")
     return value
 
 

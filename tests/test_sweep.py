@@ -1,0 +1,435 @@
+"""Sweeps: what goes together, what a member becomes, and what is left after trouble."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import REPOSITORY
+from test_main import SMALL, digest
+
+from aejax import config as config_module
+from aejax import experiment, fit, sweep
+from aejax.errors import UserError
+from aejax.experiment import Job, run_together
+from aejax.training import loop
+
+
+def members(config, *overrides):
+    return sweep.members(config, overrides, lambda one, folder: f"repeat {folder}")
+
+
+def folders(found):
+    return [[member.folder for member in group] for group in found]
+
+
+def test_a_grid_is_every_combination(small_config):
+    found = sweep.grid("model.latent_dim=4,8 train.schedule=cosine,linear", small_config)
+    assert found == [
+        {"model.latent_dim": latents, "train.schedule": schedule}
+        for latents in (4, 8)
+        for schedule in ("cosine", "linear")
+    ]
+    (one,) = sweep.grid("augment.speed=(1.0,1.0)", small_config)
+    assert one == {"augment.speed": (1.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("latent_dim", "must be KEY=VALUE"),
+        ("model.latent_dim=", "must be KEY=VALUE"),
+        ("model.latent_dims=1,2", "did you mean model.latent_dim"),
+        ("model.latent_dim=1 model.latent_dim=2", "is there twice"),
+        ("model.latent_dim=4,4", "has a value twice"),
+        ("model.latent_dim=4,x", "'x' is not an integer"),
+        ("model.pca_start=maybe,false", "neither true nor false"),
+    ],
+)
+def test_a_grid_that_cannot_be_read_is_refused(small_config, text, says):
+    with pytest.raises(UserError, match="--sweep: |unknown config key") as caught:
+        sweep.grid(text, small_config)
+    assert says in str(caught.value)
+
+
+def test_members_have_folders_of_their_own(small_config):
+    found = members(
+        small_config,
+        {"model.latent_dim": 4, "augment.speed": (0.5, 2.0)},
+        {"model.latent_dim": 8, "seed": 1},
+        {"name": "third", "seed": 2},
+        {},
+    )
+    names = [member.folder for member in found]
+    assert names == ["latent_dim=4,speed=0.5x2.0", "latent_dim=8,seed=1", "third", "as_it_is"]
+    assert found[1].config.model.latent_dim == 8
+    assert found[1].command == "repeat latent_dim=8,seed=1"
+    (one, _) = members(small_config, {"seed": 1, "data.seed": 2}, {"seed": 2})
+    assert one.folder == "seed=1,data.seed=2" or one.folder == "seed=1,seed=2"
+    assert one.folder.count("data.") == 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        ([], "no experiments"),
+        ([{"seed": 1}, {"seed": 1}], "would both go to seed=1"),
+        ([{"model.encoder": "con"}], "encoder=con: config.model.encoder='con' must be one of"),
+        ([{"model.latent_dim": 4}, {"model.nothing": 1}], "nothing=1: unknown config key"),
+        ([{"train.steps": 0.5}], "must be of type int"),
+    ],
+)
+def test_a_sweep_with_a_mistake_is_refused_whole(small_config, overrides, says):
+    with pytest.raises(UserError) as caught:
+        members(small_config, *overrides)
+    assert says in str(caught.value)
+
+
+def test_members_are_grouped_by_what_is_compiled(small_config):
+    found = members(
+        small_config,
+        {"model.latent_dim": 4},
+        {"model.width": 16},
+        {"model.latent_dim": 8, "seed": 3},
+        {"model.width": 16, "train.learning_rate": 0.1},
+        {"model.bottleneck": "vae"},
+        {"model.bottleneck": "vae", "model.latent_dim": 4},
+        {"model.bottleneck": "vae", "seed": 4},
+    )
+    assert folders(sweep.groups(found, "auto")) == [
+        ["latent_dim=4", "latent_dim=8,seed=3"],
+        ["width=16", "width=16,learning_rate=0.1"],
+        ["bottleneck=vae", "bottleneck=vae,seed=4"],
+        ["bottleneck=vae,latent_dim=4"],
+    ]
+    assert len(sweep.groups(found, "sequential")) == 7
+    assert sweep.groups(found, "population") == sweep.groups(found, "auto")
+    text = sweep.plan(sweep.groups(found, "auto"), sweep.groups(found, "auto"), 1)
+    assert "7 experiments, 4 compiled programs" in text
+    assert "one population: latent_dim=4, latent_dim=8,seed=3" in text
+    assert "by itself: bottleneck=vae,latent_dim=4" in text
+    assert "apart because of model.bottleneck, model.latent_dim, model.width" in text
+
+
+def test_a_population_of_what_cannot_be_one_is_refused(small_config):
+    found = members(small_config, {"model.width": 16}, {"model.depth": 2})
+    with pytest.raises(UserError, match=r"no two .* differ in model\.depth, model\.width"):
+        sweep.groups(found, "population")
+    assert len(sweep.groups(found, "auto")) == 2
+
+
+@pytest.mark.parametrize(
+    ("jobs", "sizes"),
+    [(1, [5, 1]), (2, [5, 1]), (3, [3, 2, 1]), (4, [2, 1, 2, 1]), (9, [1, 1, 1, 1, 1, 1])],
+)
+def test_groups_are_cut_up_where_there_are_more_jobs(small_config, jobs, sizes):
+    found = members(
+        small_config, *({"model.latent_dim": k} for k in range(1, 6)), {"model.width": 16}
+    )
+    together = sweep.groups(found, "auto")
+    units = sweep.shared_out(together, jobs)
+    assert [len(unit) for unit in units] == sizes
+    assert sorted(sum(folders(units), [])) == sorted(sum(folders(together), []))
+
+
+def test_run_together_takes_one_population_only(small_config, tmp_path):
+    other = config_module.override(small_config, {"model.width": 8})
+    with pytest.raises(ValueError, match="differ in what is compiled"):
+        run_together([Job(small_config, tmp_path / "a", ""), Job(other, tmp_path / "b", "")])
+
+
+VARIED = {
+    "small": {"model.latent_dim": 3, "seed": 1},
+    "usual": {},
+    "decayed": {"model.latent_dim": 5, "train.weight_decay": 2.0, "train.learning_rate": 5e-3},
+}
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A population's runs, and each of them alone."""
+    from conftest import shrink
+
+    root = tmp_path_factory.mktemp("together")
+    base = shrink(config_module.default())
+    configs = {name: config_module.override(base, keys) for name, keys in VARIED.items()}
+    jobs = [Job(config, root / name, "") for name, config in configs.items()]
+    compiled = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "_compiled", counted(fit._compiled, compiled))
+        rows = run_together(jobs)
+    alone = {
+        name: experiment.run(config, root / f"{name}_alone") for name, config in configs.items()
+    }
+    return root, dict(zip(configs, rows, strict=True)), alone, len(compiled), jobs
+
+
+def counted(function, calls):
+    def counting(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    return counting
+
+
+def test_a_population_is_compiled_once(together):
+    assert together[3] == 1
+
+
+@pytest.mark.parametrize("name", VARIED)
+def test_a_member_is_what_it_is_alone(together, name):
+    root, rows, alone, *_ = together
+    for ours, theirs in zip(rows[name], alone[name], strict=True):
+        assert ours.name == theirs.name
+        assert ours.latent_floats_per_second == theirs.latent_floats_per_second
+        assert ours.feature_rmse == pytest.approx(theirs.feature_rmse, rel=1e-3)
+        assert ours.audio_log_mel_rmse_db == pytest.approx(theirs.audio_log_mel_rmse_db, rel=5e-3)
+    ours, theirs = ({p.name for p in (root / x).iterdir()} for x in (name, f"{name}_alone"))
+    assert {x for x in ours if "events" not in x} == {x for x in theirs if "events" not in x}
+    losses = []
+    for folder in (name, f"{name}_alone"):
+        lines = [json.loads(line) for line in (root / folder / "metrics.jsonl").open()]
+        losses.append([line["loss/total"] for line in lines if "loss/total" in line])
+        rates = [line["learning_rate"] for line in lines if "loss/total" in line]
+        assert max(rates) <= VARIED[name].get("train.learning_rate", 1e-3) * (1 + 1e-6)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_member_goes_on_alone_from_its_own_checkpoint(together):
+    root, _, _, _, jobs = together
+    for folder in ("small", "small_alone"):
+        (root / folder / "results.json").unlink()
+        for step in ("6",):
+            path = root / folder / "checkpoints" / step
+            path.rename(root / f"{folder}_{step}")
+    rows = [experiment.run(jobs[0].config, root / folder) for folder in ("small", "small_alone")]
+    for ours, theirs in zip(*rows, strict=True):
+        assert ours.feature_rmse == pytest.approx(theirs.feature_rmse, rel=1e-3)
+
+
+def test_members_of_different_steps_begin_apart_or_go_back(small_config, tmp_path, capsys):
+    small_config.train.steps = 9
+    configs = [config_module.override(small_config, {"seed": seed}) for seed in range(3)]
+    jobs = [Job(config, tmp_path / str(seed), "") for seed, config in enumerate(configs)]
+    rows = run_together(jobs)
+    for seed in range(3):
+        (tmp_path / str(seed) / "results.json").unlink()
+    (tmp_path / "0" / "checkpoints" / "9").rename(tmp_path / "nine")
+    import shutil
+
+    shutil.rmtree(tmp_path / "2" / "checkpoints")
+    capsys.readouterr()
+    again = run_together(jobs)
+    # The third begins anew; the first two meet at the newest step that both have.
+    printed = capsys.readouterr().out
+    assert printed.count("going on from step 6") == 1
+    assert printed.count("compiled the step") == 2
+    for ours, theirs in zip(again, rows, strict=True):
+        assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-5)
+
+
+def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
+    small_config.train.update(validate_every=1, warmup_steps=0)
+    configs = [
+        small_config,
+        config_module.override(small_config, {"train.learning_rate": 1e30}),
+        config_module.override(small_config, {"seed": 1}),
+    ]
+    jobs = [Job(config, tmp_path / str(place), "") for place, config in enumerate(configs)]
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "cat.jpg").write_bytes(b"meow")
+    first, second, third = run_together(jobs)
+    assert first[-1].feature_rmse > 0
+    assert "parameter_norm is" in str(second)
+    assert "holds files and no run" in str(third)
+    assert (tmp_path / "0" / "results.json").exists()
+
+
+def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch, capsys):
+    sizes = []
+    real = loop.train
+
+    def watched(members, *arguments, **options):
+        sizes.append(len(members))
+        return real(members, *arguments, **options)
+
+    monkeypatch.setattr(loop, "train", watched)
+    monkeypatch.setattr(fit, "step_bytes", lambda compiled: 1_000_000)
+    # Room for the step and two small models with their best variables.
+    monkeypatch.setattr(fit, "free_memory", lambda: 4_000_000)
+    monkeypatch.setattr(fit, "_snapshot_bytes", lambda snapshot: 1_000_000)
+    configs = [config_module.override(small_config, {"seed": seed}) for seed in range(3)]
+    jobs = [Job(config, tmp_path / str(seed), "") for seed, config in enumerate(configs)]
+    rows = run_together(jobs)
+    assert sizes == [2, 1]
+    assert all(row[-1].feature_rmse > 0 for row in rows)
+    assert "each of 2 members, in turns (1 more come after them: 4 MB are free)" in (
+        capsys.readouterr().out
+    )
+
+
+def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
+    """As on an accelerator."""
+    configs = [
+        config_module.override(small_config, {"model.latent_dim": latents}) for latents in (3, 8)
+    ]
+    rows = {}
+    for together in (False, True):
+        monkeypatch.setattr(fit, "side_by_side", lambda together=together: together)
+        jobs = [
+            Job(config, tmp_path / f"{together}_{place}", "")
+            for place, config in enumerate(configs)
+        ]
+        rows[together] = run_together(jobs)
+    for ours, theirs in zip(rows[True], rows[False], strict=True):
+        assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-3)
+
+
+# The command itself, in processes.
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("compiled")
+    return os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(REPOSITORY)}
+
+
+def start(environment, *arguments):
+    options = [option for option in SMALL if "latent_dim" not in option]
+    words = ["--config=experiments/mel_conv.py", *options, "--config.train.log_every=10"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "aejax.main", *words, *map(str, arguments)],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def sweep_run(environment, *arguments):
+    process = start(environment, *arguments)
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+# Only this test restores without saying where to.
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")
+def test_a_sweep_killed_in_the_middle_goes_on_bit_for_bit(environment, tmp_path):
+    options = ["--sweep=model.latent_dim=2,6 model.width=16,32", "--config.train.steps=60"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    code, output = sweep_run(environment, *options, f"--workdir={whole}")
+    assert code == 0, output
+    assert "4 experiments, 2 compiled programs" in output
+    assert (whole / "report.html").exists()
+    first = "latent_dim=2,width=16"
+
+    def finished():
+        return (killed / first / "results.json").exists()
+
+    def trained():
+        path = killed / first / "metrics.jsonl"
+        return path.exists() and len(path.read_text().splitlines()) >= 4
+
+    for ready in (trained, finished):
+        process = start(environment, *options, f"--workdir={killed}")
+        deadline = time.monotonic() + 200
+        while not ready() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    before = (killed / first / "results.json").stat().st_mtime_ns
+    for _ in range(50):  # until the child has noticed, and let go of its directory
+        code, output = sweep_run(environment, *options, f"--workdir={killed}")
+        if "another process is at work" not in output:
+            break
+        time.sleep(0.2)
+    assert code == 0, output
+    assert (killed / first / "results.json").stat().st_mtime_ns == before
+    for member in json.loads((whole / "sweep.json").read_text())["members"]:
+        assert digest_without_command(killed / member["folder"]) == digest_without_command(
+            whole / member["folder"]
+        )
+    code, output = sweep_run(environment, *options, f"--workdir={killed}")
+    assert code == 0
+    assert "all experiments of this sweep are finished" in output
+
+
+def digest_without_command(workdir):
+    path = workdir / "results.json"
+    results = json.loads(path.read_text())
+    results.pop("command")
+    kept = path.read_text()
+    path.write_text(json.dumps(results))
+    try:
+        return digest(workdir)
+    finally:
+        path.write_text(kept)
+
+
+def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environment, tmp_path):
+    options = ["--sweep=train.learning_rate=0.001,1e30", "--config.train.steps=40"]
+    options += ["--config.train.warmup_steps=0", "--jobs=2", f"--workdir={tmp_path / 'sweep'}"]
+    code, output = sweep_run(environment, *options)
+    assert code == 1
+    last = output.strip().splitlines()[-1]
+    assert last.startswith(
+        "error: 1 of 2 experiments failed twice, the first of them learning_rate"
+    )
+    assert "again, each by itself: learning_rate=1e+30" in output
+    assert (tmp_path / "sweep" / "learning_rate=0.001" / "results.json").exists()
+    assert (tmp_path / "sweep" / "report.html").exists()
+    assert (
+        "parameter_norm" in (tmp_path / "sweep" / "learning_rate=1e+30" / "error.txt").read_text()
+    )
+    assert list((tmp_path / "sweep" / "logs").iterdir())
+    # A sweep may grow, and does not run again what it has; it may not lose members.
+    options[0] = "--sweep=train.learning_rate=0.001"
+    code, output = sweep_run(environment, *options)
+    assert code == 1
+    assert "holds a sweep with learning_rate=1e+30, which this one does not have" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--sweep", "--search=2"], "give one of them"),
+        (["--jobs=2"], "--jobs is of a sweep"),
+        (["--search_space=seed=1,2"], "--search_space is of a search"),
+        (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),
+        (["--sweep", "--launcher=slurm"], "unknown launcher 'slurm'"),
+        (["--sweep", "--launcher_options=x"], "is not KEY=VALUE"),
+        (["--sweep", "--jobs=0"], "give 1 or more"),
+        (["--search=0", "--search_space=seed=1,2"], "1 or more"),
+        (["--search=3"], "--search_space is empty"),
+    ],
+    ids=" ".join,
+)
+def test_flags_that_make_no_sense_get_one_line(environment, tmp_path, arguments, says):
+    code, output = sweep_run(environment, *arguments, f"--workdir={tmp_path / 'run'}")
+    assert code == 1
+    assert says in output
+    assert len(output.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+    assert "Traceback" not in output
+
+
+def test_a_file_without_a_sweep_says_so(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("def get_config():\n    return 1\n")
+    with pytest.raises(UserError, match=r"has no sweep\(\); give a grid"):
+        sweep.of_file(str(path))
+
+
+def test_the_sweeps_of_experiments_make_sense():
+    import runpy
+
+    for path in sorted((REPOSITORY / "experiments").glob("*.py")):
+        file = runpy.run_path(str(path))
+        if "sweep" in file:
+            found = members(file["get_config"](), *sweep.of_file(str(path)))
+            assert len(found) > 1
