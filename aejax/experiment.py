@@ -2,10 +2,9 @@
 
 import contextlib
 import dataclasses
-import functools
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from aejax.evaluation.evaluate import (
     Evaluator,
     Row,
     analyse,
+    bound,
     decode,
     encode,
     identity,
@@ -257,8 +257,8 @@ def trained_codecs(
     those of the experiment are 0.
     """
     config = experiment.config
-    encode_model, decode_model = _of(autoencoder.encode, model), _of(autoencoder.decode, model)
-    codes = _of(autoencoder.codes, model)
+    encode_model, decode_model = bound(autoencoder.encode, model), bound(autoencoder.decode, model)
+    codes = bound(autoencoder.codes, model)
     sizes = model.bottleneck.codebook_sizes
     plain = Codec(
         config.name,
@@ -282,22 +282,15 @@ def trained_codecs(
         cut = dataclasses.replace(
             plain,
             name=f"{config.name}, {kept} {'latents' if ordered else 'codebooks'}",
-            encode=_of(autoencoder.encode_first, model, kept),
+            encode=bound(autoencoder.encode_first, model, kept),
         )
         if ordered:
             cut = dataclasses.replace(cut, latent_floats_per_second=experiment.latent_rate(kept))
         else:
-            first = _of(autoencoder.first_codes, model, kept)
+            first = bound(autoencoder.first_codes, model, kept)
             cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:kept])
         found.append(cut)
     return found
-
-
-@functools.cache
-def _of(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
-    """A function of a model; the same object for the same model, so that what is compiled for it is
-    compiled once, also where several runs share it."""
-    return functools.partial(function, *given)
 
 
 def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
@@ -322,15 +315,8 @@ def evaluate(
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
         row, errors[codec.name] = evaluator.row(codec, testing, clips)
         rows.append(row)
-    heard = write_listening(
-        experiment.workdir.path,
-        corpus=experiment.corpus,
-        representation=experiment.representation,
-        yardstick=experiment.yardstick,
-        downsampling=experiment.downsampling,
-        codecs=[codec for codec in candidates if codec.name in _listened(experiment.config.name)],
-        count=experiment.config.evaluate.listen_clips,
-    )
+    listened = _listened(experiment.config.name)
+    heard = write_listening(experiment, [one for one in candidates if one.name in listened])
     _write_arrays(experiment, candidates, *heard)
     cuts = experiment.config.evaluate.cuts
     return with_gains(rows, [PCA_ROW, *(_cut_pca(kept) for kept in cuts)]), errors

@@ -14,6 +14,8 @@ from aejax.bars import bar
 from aejax.data import loader
 from aejax.errors import UserError
 from aejax.evaluation import metrics
+from aejax.evaluation.evaluate import Codec, bound
+from aejax.listening import Preview
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.models.vector_quantizer import start_codebooks
@@ -182,13 +184,16 @@ def _train(
                 snapshot = devices.copy(snapshot)
             else:
                 snapshot = checkpoints.restore(snapshot, devices.copied)
-            log = metrics_log.MetricsLog(path, after=int(snapshot.state.step) or -1)
+            log = stack.enter_context(
+                metrics_log.MetricsLog(path, after=int(snapshot.state.step) or -1)
+            )
+            show = _shown_to(log, one.experiment, widest.model)
             members.append(
                 loop.Member(
                     population.grown(snapshot, shapes),
-                    validate=_validation(one, widest.model, eval_step),
+                    validate=_validation(one, widest.model, eval_step, show),
                     save=_saving(checkpoints, like),
-                    log=_with_learning_rate(stack.enter_context(log), config.train),
+                    log=_with_learning_rate(log, config.train),
                 )
             )
         first = int(members[0].snapshot.state.step)
@@ -221,8 +226,40 @@ def common_step(experiments: Sequence[Experiment]) -> int | None:
     return max(set.intersection(*saved), default=None)
 
 
+# A run of many validations shows what it sounds like at so many of them.
+_MOST_SHOWN = 20
+
+
+def _shown_to(
+    log: metrics_log.MetricsLog, experiment: Experiment, model: autoencoder.Autoencoder
+) -> Callable[[state.TrainState], None]:
+    """Hands TensorBoard what there is to hear and see in the report, as it is by now."""
+    try:
+        preview = Preview(experiment)
+    except UserError:  # there is nothing left to hear; training goes on without
+        return lambda _: None
+    options, rate = experiment.config.train, experiment.corpus.sample_rate
+    validations = -(-options.steps // options.validate_every)
+    every = -(-validations // _MOST_SHOWN) * options.validate_every
+
+    def show(train_state: state.TrainState) -> None:
+        step = int(train_state.step)
+        if step != options.steps and step % max(every, 1):
+            return
+        encode, decode = bound(autoencoder.encode, model), bound(autoencoder.decode, model)
+        codec = Codec(experiment.config.name, encode, decode, train_state.variables, None)
+        for name, audio, picture in preview(codec):
+            log.sound(f"heard/{name}", step, audio, rate)
+            log.picture(f"original_and_heard/{name}", step, picture)
+
+    return show
+
+
 def _validation(
-    trainee: Trainee, model: autoencoder.Autoencoder, eval_step: validation.EvalStep
+    trainee: Trainee,
+    model: autoencoder.Autoencoder,
+    eval_step: validation.EvalStep,
+    show: Callable[[state.TrainState], None],
 ) -> Callable[[state.TrainState], tuple[dict[str, float], dict[str, float]]]:
     """What `loop.Member` wants, by a compiled step that it may share."""
     experiment, pca_rmse = trainee.experiment, trainee.pca_rmse
@@ -252,6 +289,7 @@ def _validation(
                 sizes = model.bottleneck.codebook_sizes
                 for line in validation.collapsed(own, config.model.bottleneck, sizes):
                     experiment.warn_once(line)
+        show(train_state)
         return scalars, losses
 
     return validate

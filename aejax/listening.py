@@ -3,17 +3,18 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.bars import warn
 from aejax.data import audio_file
 from aejax.data.corpus import Corpus
 from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
+from aejax.prepare import Experiment
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 
 _MOST_SECONDS = 5.0
@@ -27,29 +28,23 @@ def choose(corpus: Corpus, count: int) -> list[int]:
     return clips[picked].tolist()
 
 
-def _readable(corpus: Corpus, clips: Sequence[int]) -> list[int]:
-    """Those that are still there."""
-    found = []
-    for clip in clips:
+def _readable(experiment: Experiment) -> list[int]:
+    """The chosen ones that are still there."""
+    corpus, found = experiment.corpus, []
+    for clip in choose(corpus, experiment.config.evaluate.listen_clips):
         try:
             corpus.read(clip, 0, 1)
             found.append(clip)
         except audio_file.UnusableAudio as reason:
-            warn(f"not among what there is to hear, {corpus.clips.name(clip)}: {reason}")
+            name = corpus.clips.name(clip)
+            experiment.warn_once(f"not among what there is to hear, {name}: {reason}")
     if not found:
         raise UserError(f"no clip to hear can be read any more below {corpus.title}")
     return found
 
 
 def write_listening(
-    workdir: Path,
-    *,
-    corpus: Corpus,
-    representation: Representation,
-    downsampling: int,
-    yardstick: Representation,
-    codecs: Sequence[Codec],
-    count: int,
+    experiment: Experiment, codecs: Sequence[Codec]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Writes ``audio/*.wav`` into a run's directory.
 
@@ -57,33 +52,28 @@ def write_listening(
     of a clip are scaled alike, so that none clips.
 
     Args:
-      workdir: the run's directory.
-      corpus, representation, downsampling: of the run.
+      experiment: of the run.
       codecs: in the order they are shown in.
-      count: how many clips.
-      yardstick: log-mel spectrogram that is shown.
 
     Returns:
       What the report needs of them, see `aejax.reporting.extras.Extras`: facts, and arrays.
+
+    Raises:
+      UserError: no clip can be read any more.
     """
-    chosen = _readable(corpus, choose(corpus, count))
-    clips = [corpus.clips[index] for index in chosen]
-    lengths = [clip.samples for clip in clips]
-    longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))
-    frames = max(int(representation.frames(longest)), representation.fewest_frames)
-    frames = -(-frames // downsampling) * downsampling
-    audio = np.stack([corpus.read(clip, 0, representation.samples(frames)) for clip in chosen])
+    corpus, representation = experiment.corpus, experiment.representation
+    yardstick = experiment.yardstick
+    clips, lengths, longest, audio = _read(experiment)
     features = analyse(jnp.asarray(audio), representation=representation)
     sounds = {ORIGINAL: audio}
-    for codec in codecs:
-        latents = apply(codec.variables, features, function=codec.encode)
-        output = apply(codec.variables, latents, function=codec.decode)
-        sounds[codec.name] = np.asarray(synthesise(output, representation=representation))
+    sounds |= {codec.name: _through(codec, features, representation) for codec in codecs}
     pictures = {
         name: np.asarray(analyse(jnp.asarray(sound), representation=yardstick))
         for name, sound in sounds.items()
     }
-    files = _write_sounds(workdir / "audio", clips, lengths, sounds, corpus.sample_rate)
+    files = _write_sounds(
+        experiment.workdir.path / "audio", clips, lengths, sounds, corpus.sample_rate
+    )
     levels, top_db = _levels(np.stack(list(pictures.values()), axis=1))
     about = {
         "sample_rate": corpus.sample_rate,
@@ -98,6 +88,73 @@ def write_listening(
     shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
     counted = np.clip(shown, 1, levels.shape[2])
     return about, {"spectrograms": levels, "top_db": top_db, "frames": counted}
+
+
+class _Read(NamedTuple):
+    """Clips to hear, and how long they are, whole; the longest that is heard of one, in samples;
+    and their beginnings, with silence behind the shorter ones, ``[clips, samples, *channels]``."""
+
+    clips: list[Clip]
+    lengths: list[int]
+    longest: int
+    audio: np.ndarray
+
+
+def _read(experiment: Experiment) -> _Read:
+    corpus, representation = experiment.corpus, experiment.representation
+    downsampling = experiment.downsampling
+    chosen = _readable(experiment)
+    clips = [corpus.clips[index] for index in chosen]
+    lengths = [clip.samples for clip in clips]
+    longest = min(max(lengths), int(_MOST_SECONDS * corpus.sample_rate))
+    frames = max(int(representation.frames(longest)), representation.fewest_frames)
+    frames = -(-frames // downsampling) * downsampling
+    samples = representation.samples(frames)
+    return _Read(
+        clips, lengths, longest, np.stack([corpus.read(clip, 0, samples) for clip in chosen])
+    )
+
+
+def _through(codec: Codec, features: jax.Array, representation: Representation) -> np.ndarray:
+    """What a codec gives back of features, as sound."""
+    latents = apply(codec.variables, features, function=codec.encode)
+    output = apply(codec.variables, latents, function=codec.decode)
+    return np.asarray(synthesise(output, representation=representation))
+
+
+class Preview:
+    """The same clips while it trains: what the model makes of them by now.
+
+    Args:
+      experiment: whose clips they are.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        self._read = _read(experiment)
+
+    def __call__(self, codec: Codec) -> list[tuple[str, np.ndarray, np.ndarray]]:
+        """Of each clip its number and name, what comes back ``[samples, channels]``, below 1, and a
+        picture, uint8 ``[bins, frames]``: the original's spectrogram, and that of what comes
+        back beside it."""
+        experiment, (clips, lengths, longest, audio) = self._experiment, self._read
+        original = jnp.asarray(audio)
+        features = analyse(original, representation=experiment.representation)
+        sounds = _through(codec, features, experiment.representation)
+        both = [
+            np.asarray(analyse(sound, representation=experiment.yardstick))
+            for sound in (original, jnp.asarray(sounds))
+        ]
+        levels, _ = _levels(np.stack(both, axis=1))
+        shown = []
+        for place, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+            samples = min(length, longest)
+            sound = sounds[place, :samples].reshape(samples, -1)
+            frames = max(int(experiment.yardstick.frames(samples)), 1)
+            picture = np.concatenate(list(levels[place, :, :frames]), axis=0).T[::-1]
+            name = f"{place + 1}_{_plain(Path(clip.name).stem)}"
+            shown.append((name, sound / max(1.0, float(np.abs(sound).max())), picture))
+        return shown
 
 
 def _levels(spectrograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

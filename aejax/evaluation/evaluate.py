@@ -202,6 +202,13 @@ def apply(variables: Any, x: Array, *, function: Callable[[Any, Array], Array]) 
     return function(variables, x)
 
 
+@functools.cache
+def bound(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
+    """A function of a model; the same object for the same model, so that what is compiled for it is
+    compiled once, also where several runs share it."""
+    return functools.partial(function, *given)
+
+
 def latents_of(
     codec: Codec, features: Float[Array, "batch frames bins"]
 ) -> Float[Array, "batch latent_frames latent_dim"]:

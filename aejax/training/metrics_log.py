@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+
 
 class MetricsLog:
     """Appends to ``metrics.jsonl`` and a TensorBoard file in a run's directory.
@@ -32,6 +34,14 @@ class MetricsLog:
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)
         self._tensorboard.flush()
+
+    def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
+        """Hands TensorBoard audio ``[samples, channels]``, below 1 in magnitude."""
+        self._tensorboard.add_audio(name, audio, step, sample_rate)
+
+    def picture(self, name: str, step: int, picture: np.ndarray) -> None:
+        """Hands TensorBoard a grey picture, uint8 ``[height, width]``."""
+        self._tensorboard.add_image(name, picture, step, dataformats="HW")
 
     def __enter__(self) -> "MetricsLog":
         return self

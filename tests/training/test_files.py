@@ -1,9 +1,13 @@
 """What a run writes while it trains: checkpoints, the metrics log, the fit of PCA."""
 
+import io
+import struct
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 
 from aejax import representation as representations
 from aejax.data import loader
@@ -119,3 +123,29 @@ def test_a_run_of_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match="one of 2 JAX processes"):
         Devices(8)
+
+
+def events(path):
+    """Of a TensorBoard file: (step, tag, value) of each summary."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, place = path.read_bytes(), 0
+    while place < len(data):
+        (length,) = struct.unpack_from("<Q", data, place)
+        event = Event.FromString(data[place + 12 : place + 12 + length])
+        place += 16 + length
+        for value in event.summary.value:
+            yield event.step, value.tag, value
+
+
+def test_tensorboard_has_sounds_and_pictures(tmp_path):
+    sound = np.linspace(-1, 1, 800, dtype=np.float32)[:, None]
+    with metrics_log.MetricsLog(tmp_path, after=-1) as log:
+        log.sound("heard/1", 7, sound, 8000)
+        log.picture("seen/1", 7, np.arange(12, dtype=np.uint8).reshape(3, 4))
+    found = {tag: (step, value) for step, tag, value in events(next(tmp_path.glob("events.*")))}
+    step, heard = found["heard/1"]
+    audio, rate = soundfile.read(io.BytesIO(heard.audio.encoded_audio_string), always_2d=True)
+    assert (step, rate) == (7, 8000)
+    np.testing.assert_allclose(audio, sound, atol=1e-4)
+    assert (found["seen/1"][1].image.height, found["seen/1"][1].image.width) == (3, 4)

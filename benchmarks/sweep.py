@@ -1,0 +1,162 @@
+"""Sweeps: one population against one run after another against a process for each.
+
+    python benchmarks/sweep.py                     # 6 sizes x 3 seeds of a small mel_conv
+    python benchmarks/sweep.py --rounds 3
+    python benchmarks/sweep.py --readme            # the README's sweep, and its report again
+
+Each way is the real command, in a process of its own, with an empty compilation cache. Ways take
+turns within a round; ratios are medians over rounds.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import psutil
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+GRID = "model.latent_dim=4,8,12,16,24,32 seed=0,1,2"
+SMALL = {
+    "data.synthetic.clips": 200,
+    "model.width": 128,
+    "model.depth": 2,
+    "train.steps": 150,
+    "train.validate_every": 75,
+    "evaluate.listen_clips": 1,
+    "representation.griffin_lim_iterations": 8,
+}
+WAYS = {
+    "population": ["--sweep_mode=population"],
+    "sequential": ["--sweep_mode=sequential"],
+}
+
+
+def options():
+    return [f"--config.{key}={value}" for key, value in SMALL.items()]
+
+
+def members():
+    axes = [axis.partition("=")[2].split(",") for axis in GRID.split()]
+    return [(latents, seed) for latents in axes[0] for seed in axes[1]]
+
+
+class Peak(threading.Thread):
+    """The largest resident memory of a process and its children, together."""
+
+    def __init__(self, pid):
+        super().__init__(daemon=True)
+        self.process, self.bytes = psutil.Process(pid), 0
+
+    def run(self):
+        while True:
+            try:
+                every = [self.process, *self.process.children(recursive=True)]
+                total = sum(one.memory_info().rss for one in every)
+            except psutil.Error:
+                if not self.process.is_running():
+                    return
+                continue
+            self.bytes = max(self.bytes, total)
+            time.sleep(0.1)
+
+
+def command(arguments, cache):
+    """Runs it; seconds, peak bytes, and what it printed."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    peak = Peak(process.pid)
+    peak.start()
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{output[-2000:]}")
+    return time.perf_counter() - begin, peak.bytes, output
+
+
+def measure(way, place):
+    """Wall seconds, times compiled, seconds of that, peak MB."""
+    if way in WAYS:
+        arguments = [*options(), f"--sweep={GRID}", *WAYS[way], f"--workdir={place / 'sweep'}"]
+        seconds, peak, output = command(arguments, place / "cache")
+    else:
+        seconds, peak, output = 0.0, 0, ""
+        for latents, seed in members():
+            own = [f"--config.model.latent_dim={latents}", f"--config.seed={seed}"]
+            own += [*options(), f"--workdir={place / f'{latents}_{seed}'}"]
+            took, used, printed = command(own, place / f"cache_{latents}_{seed}")
+            seconds, peak, output = seconds + took, max(peak, used), output + printed
+    compiled = [float(x) for x in re.findall(r"compiled the step in ([\d.]+) s", output)]
+    return {
+        "seconds": seconds,
+        "compiled": len(compiled),
+        "compile_seconds": sum(compiled),
+        "megabytes": peak / 1e6,
+    }
+
+
+def ways(rounds):
+    names = (*WAYS, "processes")
+    found = {name: [] for name in names}
+    for turn in range(rounds):
+        for name in names:
+            with tempfile.TemporaryDirectory() as place:
+                found[name].append(measure(name, pathlib.Path(place)))
+            print(turn, name, json.dumps(found[name][-1]), flush=True)
+    print(f"\n{len(members())} runs of a small mel_conv, medians of {rounds} rounds")
+    print(f"{'':<12}{'wall':>9}{'compiled':>10}{'for':>9}{'memory':>11}{'against population':>20}")
+    for name in names:
+        middle = {key: statistics.median(x[key] for x in found[name]) for key in found[name][0]}
+        pairs = zip(found[name], found["population"], strict=True)
+        ratio = statistics.median(one["seconds"] / other["seconds"] for one, other in pairs)
+        print(
+            f"{name:<12}{middle['seconds']:7.0f} s{middle['compiled']:10.0f}"
+            f"{middle['compile_seconds']:7.1f} s{middle['megabytes']:8.0f} MB{ratio:20.2f}"
+        )
+
+
+def readme(root):
+    """The README's sweep, from the command to the report; then the report alone."""
+    seconds, peak, output = command(["--sweep", f"--workdir={root / 'sweep'}"], root / "cache")
+    print("\n".join(line for line in output.splitlines() if "floats/s" in line or "pca" in line))
+    print("\n".join(line for line in output.splitlines() if line.startswith("latent_dim=")))
+    print(
+        f"the README's sweep: {seconds:.0f} s from the command to the report, {peak / 1e9:.1f} GB"
+    )
+    begin = time.perf_counter()
+    subprocess.run(["aejax", "report", str(root / "sweep")], check=True)
+    size = (root / "sweep" / "report.html").stat().st_size
+    print(f"the report again: {time.perf_counter() - begin:.1f} s, {size / 1e6:.1f} MB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--readme", action="store_true", help="the README's sweep alone")
+    parser.add_argument("--root", type=pathlib.Path, help="where the README's sweep stays")
+    given = parser.parse_args()
+    if not given.readme:
+        ways(given.rounds)
+        return
+    if given.root:
+        readme(given.root)
+        return
+    with tempfile.TemporaryDirectory() as place:
+        readme(pathlib.Path(place))
+
+
+if __name__ == "__main__":
+    main()
