@@ -180,12 +180,13 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
         raise
     except UserError as error:
         return ended | dict.fromkeys(ready, error)
+    common: Measured = {}
     for (place, one), found in zip(ready.items(), trained, strict=True):
         if isinstance(found, UserError):
             ended[place] = found
             continue
         with _kept(ended, place):
-            ended[place] = _measure(one, found)
+            ended[place] = _measure(one, found, common)
             workdir = one.trainee.experiment.workdir
             if len(group) == 1:
                 _print_results(workdir, workdir.read_json("results.json"))
@@ -213,8 +214,13 @@ def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
     return _Fitted(Trainee(experiment, model, fitted, pca_rmse), evaluator, linear)
 
 
-def _measure(fitted: _Fitted, trained: Trained) -> Rows:
-    """Measures a trained model on the test split, and writes all there is to say."""
+# What was found of codecs, by name: a row, and the errors of clips.
+Measured = dict[str, tuple[Row, ClipErrors]]
+
+
+def _measure(fitted: _Fitted, trained: Trained, common: Measured) -> Rows:
+    """Measures a trained model on the test split, and writes all there is to say; ``common``: what
+    does not depend on the model, and is measured for the first of several runs alone."""
     experiment, snapshot = fitted.trainee.experiment, trained.snapshot
     config = experiment.config
     for name, best in snapshot.best.items():
@@ -224,7 +230,9 @@ def _measure(fitted: _Fitted, trained: Trained) -> Rows:
         print(f"chosen by validation{which}: step {step}{start}, loss {float(best.loss):.4g} there")
     learnt = trained_codecs(experiment, trained.model, snapshot)
     nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
-    rows, errors = evaluate(experiment, [nothing, *fitted.linear, *learnt], fitted.evaluator)
+    rows, errors = evaluate(
+        experiment, [nothing, *fitted.linear, *learnt], fitted.evaluator, common
+    )
     probes = config.evaluate.probes
     found = probe_latents(experiment, fitted.linear[0], learnt[0]) if probes else None
     write_results(experiment, rows, errors, snapshot, found)
@@ -305,16 +313,22 @@ def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
 
 
 def evaluate(
-    experiment: Experiment, candidates: Sequence[Codec], evaluator: Evaluator
+    experiment: Experiment, candidates: Sequence[Codec], evaluator: Evaluator, common: Measured
 ) -> tuple[list[Row], dict[str, ClipErrors]]:
     """The results table, measured on the test split, and the errors of each clip by codec; writes
     what there is to hear and see."""
     batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
-    rows, errors = [], {}
+    measured: Measured = {}
     for codec in candidates:
-        testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
-        row, errors[codec.name] = evaluator.row(codec, testing, clips)
-        rows.append(row)
+        found = common.get(codec.name)
+        if found is None:
+            testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
+            found = evaluator.row(codec, testing, clips)
+        measured[codec.name] = found
+        if codec.name == REPRESENTATION_ONLY:
+            common[codec.name] = found
+    rows = [row for row, _ in measured.values()]
+    errors = {name: found for name, (_, found) in measured.items()}
     listened = _listened(experiment.config.name)
     heard = write_listening(experiment, [one for one in candidates if one.name in listened])
     _write_arrays(experiment, candidates, *heard)

@@ -435,33 +435,35 @@ def compile_step(
         return earlier._replace(room=min(members, earlier.room))
     begin = time.perf_counter()
     step = make_step(experiment, model, tx)
-    # The best variables that each member has had are kept beside its state.
-    apiece = _snapshot_bytes(snapshot)
-    free = free_memory()
-    room = members
-    while True:
-        together = room > 1 and side_by_side()
-        compiled = _compiled(experiment, step, snapshot.state, room if together else None)
+    free, apiece = free_memory(), _snapshot_bytes(snapshot)
+    room = wanted = members
+    compiled = taken = None
+    # All at once, fewer members are another program, which may take other than its share.
+    while compiled is None or (room < wanted and side_by_side()):
+        wanted = room
+        at_once = wanted if wanted > 1 and side_by_side() else None
+        compiled = _compiled(experiment, step, snapshot.state, at_once)
         taken = step_bytes(compiled)
-        fitting = room if free is None or taken is None else _room(free, taken, apiece, room)
-        if fitting >= room or not together:
-            break
-        room = fitting
-    room = min(room, fitting)
+        if free is not None and taken is not None:
+            room = _room(free, taken, apiece, wanted)
     size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
-    way = "all at once" if together else "in turns"
-    each = "" if members == 1 else f" each of {room} members, {way}"
-    if room < members:
-        each += f" ({members - room} more come after them: {free / 1e6:,.0f} MB are free)"  # type: ignore[operator]
+    each = (
+        ""
+        if members == 1
+        else f" each of {room} members, {'in turns' if at_once is None else 'all at once'}"
+    )
+    if room < members and free is not None:
+        each += f" ({members - room} more come after them: {free / 1e6:,.0f} MB are free)"
     print(
         f"compiled the step in {time.perf_counter() - begin:.1f} s; {size:,} parameters{each}"
         f"{_shown(taken)}"
     )
-    taker = population.AtOnce(compiled) if together else population.InTurns(compiled)
-    return Compiled(taker, room)
+    population_of = population.InTurns if at_once is None else population.AtOnce
+    return Compiled(population_of(compiled), room)
 
 
 def _snapshot_bytes(snapshot: checkpoint.Snapshot) -> int:
+    """Of a member's state and of the best variables that it has had."""
     return sum(x.nbytes for x in jax.tree.leaves(snapshot))
 
 
