@@ -141,6 +141,8 @@ class Preview:
         original = jnp.asarray(audio)
         features = analyse(original, representation=experiment.representation)
         sounds = _through(codec, features, experiment.representation)
+        # Of a training that comes to nothing there is silence to hear.
+        sounds = np.nan_to_num(sounds, nan=0.0, posinf=0.0, neginf=0.0)
         both = [
             np.asarray(analyse(sound, representation=experiment.yardstick))
             for sound in (original, jnp.asarray(sounds))
@@ -148,7 +150,7 @@ class Preview:
         levels, _ = _levels(np.stack(both, axis=1))
         shown = []
         for place, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            samples = min(length, longest)
+            samples = min(length, longest, sounds.shape[1])
             sound = sounds[place, :samples].reshape(samples, -1)
             frames = max(int(experiment.yardstick.frames(samples)), 1)
             picture = np.concatenate(list(levels[place, :, :frames]), axis=0).T[::-1]

@@ -149,7 +149,9 @@ def digest(workdir):
 
     step = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
     tree = ocp.load(workdir / "checkpoints" / str(step))
-    total = hashlib.sha256((workdir / "results.json").read_bytes())
+    results = json.loads((workdir / "results.json").read_text())
+    assert f"--workdir={workdir}" in results.pop("command")
+    total = hashlib.sha256(json.dumps(results).encode())
     for name in sorted(tree):
         total.update(name.encode() + np.asarray(tree[name]).tobytes())
     return step, total.hexdigest()
