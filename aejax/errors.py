@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class Interrupted(UserError):
+    """The work was asked to stop, and what it has done is saved: nothing goes on after it."""
+
+
 def plain(text: str) -> str:
     """Any text in characters that a terminal shows on one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.bars import bar
-from aejax.errors import UserError
+from aejax.errors import Interrupted, UserError
 from aejax.evaluation import by_clip
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.evaluation.evaluate import (
@@ -41,7 +41,7 @@ from aejax.prepare import Experiment, prepare
 from aejax.reporting import arrays, page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
-from aejax.training import checkpoint, loop, pca_fit
+from aejax.training import checkpoint, pca_fit
 from aejax.training.population import shared
 from aejax.workdir import Workdir
 
@@ -131,7 +131,7 @@ def _kept(ended: dict[int, Rows | UserError], place: int) -> Iterator[None]:
     """An error ends one of the runs alone; being asked to stop ends them all."""
     try:
         yield
-    except loop.Interrupted:
+    except Interrupted:
         raise
     except UserError as error:
         ended[place] = error
@@ -176,7 +176,7 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
         return ended
     try:
         trained = train([one.trainee for one in ready.values()])
-    except loop.Interrupted:
+    except Interrupted:
         raise
     except UserError as error:
         return ended | dict.fromkeys(ready, error)

@@ -195,25 +195,25 @@ def plan(found: Sequence[list[Member]], units: Sequence[list[Member]], jobs: int
 
 
 def work(root: str, unit: Sequence[Member]) -> None:
-    """Runs members together, in whatever process this is; what ends one alone is left in its
-    folder as ``error.txt``.
+    """Runs members together, in whatever process this is; what ends one alone is left in
+    ``errors/`` beside their folders.
 
     Raises:
       UserError: naming those that failed.
     """
     memory.keep_freed()
     compilation.use_cache()
+    for one in unit:  # of an earlier try
+        _error(root, one).unlink(missing_ok=True)
     jobs = [Job(one.config, Path(root, one.folder), one.command) for one in unit]
     ended = run_together(jobs)
     failed = []
     for member, found in zip(unit, ended, strict=True):
-        path = Path(root, member.folder, "error.txt")
         if isinstance(found, UserError):
             failed.append(member.folder)
+            path = _error(root, member)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(plain(str(found)) + "\n")
-        else:
-            path.unlink(missing_ok=True)
     if failed:
         raise UserError(f"failed: {', '.join(failed)}")
 
@@ -263,14 +263,14 @@ def run(
 
 def _begin(found: Sequence[Member], root: Path, command: str) -> None:
     """Writes ``sweep.json``, or makes sure that it is the same sweep, or one with more members."""
-    path = root / "sweep.json"
+    path, part = root / "sweep.json", root / "sweep.json.part"
     known: list[str] = []
     if path.exists():
         try:
             known = [str(member["folder"]) for member in json.loads(path.read_text())["members"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error}); give another --workdir") from None
-    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+    elif root.exists() and (not root.is_dir() or {x.name for x in root.iterdir()} - {part.name}):
         raise UserError(f"--workdir={root} holds something else than a sweep; give another")
     ours = {member.folder for member in found}
     gone = [folder for folder in known if folder not in ours]
@@ -282,11 +282,14 @@ def _begin(found: Sequence[Member], root: Path, command: str) -> None:
     entries = [{"folder": member.folder, "overrides": dict(member.overrides)} for member in found]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps({"members": entries, "command": command}, indent=1) + "\n")
-        beside.replace(path)
+        part.write_text(json.dumps({"members": entries, "command": command}, indent=1) + "\n")
+        part.replace(path)
     except OSError as error:
         raise UserError(f"cannot write to --workdir={root} ({error.strerror})") from None
+
+
+def _error(root: str | Path, member: Member) -> Path:
+    return Path(root, "errors", f"{member.folder}.txt")
 
 
 def _finished(root: Path, member: Member) -> bool:
@@ -316,7 +319,7 @@ def _launched(
         for done in ended:
             for member in done.task.arguments[1]:
                 if not _finished(root, member):
-                    own = root / member.folder / "error.txt"
+                    own = _error(root, member)
                     text = own.read_text().strip() if own.exists() else done.error
                     problems[member.folder] = text or "it ended without results"
                     print(f"failed: {member.folder}: {problems[member.folder]}", flush=True)
@@ -353,9 +356,8 @@ def table(root: Path, finished: Sequence[Member]) -> str:
         unit = results["units"]["feature_rmse"]
         name = member.config.name
         for row in results["rows"]:
-            label = f"{member.folder}{row['name'].removeprefix(name)}"
-            if not row["name"].startswith(name):
-                label = row["name"]
+            own, comma, variant = row["name"].partition(",")
+            label = f"{member.folder}{comma}{variant}" if own == name else row["name"]
             line = row | {"name": label}
             # PCA of the same size, and what has no size, are the same in every member.
             if json.dumps(line) not in seen:

@@ -14,11 +14,9 @@ from conftest import REPOSITORY, shrink
 
 from aejax import config as config_module
 from aejax import experiment, search
-from aejax.errors import UserError
-from aejax.launchers import Stopped
+from aejax.errors import Interrupted, UserError
 from aejax.search import Choice, Range, parse_space
 from aejax.search.space import rate_of
-from aejax.training.loop import Interrupted
 
 
 @pytest.fixture
@@ -218,7 +216,7 @@ def test_a_run_that_leaves_no_error_has_failed(config, tmp_path):
     assert found["trials"][0]["reason"] == "ValueError: the error of step 20 is nan"
 
 
-@pytest.mark.parametrize("stop", [Interrupted("saved"), Stopped("asked"), KeyboardInterrupt()])
+@pytest.mark.parametrize("stop", [Interrupted("saved"), KeyboardInterrupt()])
 def test_an_interrupted_trial_goes_on_the_next_time(stop, config, tmp_path):
     seen = []
 

@@ -14,7 +14,7 @@ from test_main import SMALL, digest
 from aejax import config as config_module
 from aejax import experiment, fit, sweep
 from aejax import main as main_module
-from aejax.errors import UserError
+from aejax.errors import Interrupted, UserError
 from aejax.experiment import Job, run_together
 from aejax.main import main
 from aejax.training import loop
@@ -250,6 +250,39 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
     assert (tmp_path / "0" / "results.json").exists()
 
 
+def test_asked_to_stop_none_goes_on(small_config, tmp_path, monkeypatch):
+    fitted = []
+
+    def stop(one, larger):
+        fitted.append(one)
+        raise Interrupted("stopped before its end")
+
+    monkeypatch.setattr(experiment, "_fit", stop)
+    configs = [config_module.override(small_config, {"seed": seed}) for seed in range(2)]
+    with pytest.raises(Interrupted):
+        run_together([Job(one, tmp_path / str(one.seed), "") for one in configs])
+    assert len(fitted) == 1
+
+
+def test_what_failed_for_want_of_audio_works_once_it_is_there(
+    small_config, audio_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    small_config.data.update(path=str(tmp_path / "later"), test_fraction=0.3)
+    small_config.train.steps = 1
+    # A name that rows of PCA begin with.
+    unit, root = members(small_config, {"name": "pc"}), tmp_path / "root"
+    with pytest.raises(UserError, match="failed: pc"):
+        sweep.work(str(root), unit)
+    assert "does not exist" in (root / "errors" / "pc.txt").read_text()
+    audio_folder.rename(tmp_path / "later")
+    sweep.work(str(root), unit)
+    assert not (root / "errors" / "pc.txt").exists()
+    named = [line.split()[0] for line in sweep.table(root, unit).splitlines()[2:]]
+    assert named == ["representation", "pca", "pca_context", "pc"]
+
+
 def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch, capsys):
     sizes = []
     real = loop.train
@@ -371,9 +404,8 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     assert "again, each by itself: learning_rate=1e+30" in output
     assert (tmp_path / "sweep" / "learning_rate=0.001" / "results.json").exists()
     assert (tmp_path / "sweep" / "report.html").exists()
-    assert (
-        "parameter_norm" in (tmp_path / "sweep" / "learning_rate=1e+30" / "error.txt").read_text()
-    )
+    error = tmp_path / "sweep" / "errors" / "learning_rate=1e+30.txt"
+    assert "parameter_norm" in error.read_text()
     assert list((tmp_path / "sweep" / "logs").iterdir())
     # A sweep may grow, and does not run again what it has; it may not lose members.
     options[0] = "--sweep=train.learning_rate=0.001"

@@ -12,9 +12,9 @@ from typing import Any
 from aejax.bars import bar
 from aejax.errors import UserError
 from aejax.launchers.drive import Backend, drive
-from aejax.launchers.task import Done, Stopped, Task
+from aejax.launchers.task import Done, Task
 
-__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Stopped", "Task", "check", "launch"]
+__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Task", "check", "launch"]
 
 LAUNCHERS = ("local", "submitit", "ray")
 # What each takes, and as what.
@@ -68,7 +68,7 @@ def launch(
 
     Raises:
       UserError: unknown or bad options, an extra that is not installed; while it iterates, no
-        cluster, and `Stopped` on SIGTERM.
+        cluster, and `Interrupted` on SIGTERM.
       KeyboardInterrupt: while it iterates, on SIGINT, after everything has ended.
     """
     if kind not in LAUNCHERS:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from aejax.launchers.task import Done, Stopped, Task
+from aejax.errors import Interrupted
+from aejax.launchers.task import Done, Task
 
 GRACE = 30.0  # seconds between asking a task to stop and killing it
 
@@ -99,7 +100,7 @@ def _signals() -> Iterator[Callable[[], None]]:
         if signal.SIGINT in received:
             raise KeyboardInterrupt
         if received:
-            raise Stopped("stopped by SIGTERM; the same command goes on")
+            raise Interrupted("stopped by SIGTERM; the same command goes on")
 
     if threading.current_thread() is threading.main_thread():  # Python allows no handlers elsewhere
         for number in (signal.SIGINT, signal.SIGTERM):

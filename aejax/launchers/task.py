@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aejax.errors import UserError, plain
+from aejax.errors import Interrupted, UserError, plain
 
 STOPPED = "stopped before its end"
 LONGEST = 2000  # characters of a message
@@ -44,14 +44,10 @@ class Done:
     error: str | None
 
 
-class Stopped(UserError):
-    """What runs was asked to stop."""
-
-
 def stop(number: int, frame: Any) -> None:
     """Handler of the signal that asks a task to stop, for where training has none of its own."""
     del number, frame
-    raise Stopped(STOPPED)
+    raise Interrupted(STOPPED)
 
 
 def call(task: Task) -> str | None:

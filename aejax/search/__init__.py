@@ -35,7 +35,7 @@ def run(
       count: trials in all, those of other workers and of earlier times among them.
       space: what is searched.
       root: folder of the search.
-      train: trains a config in a folder, or goes on with it; it raises `Interrupted` or `Stopped`
+      train: trains a config in a folder, or goes on with it; it raises `Interrupted`
         where the search is to end and go on another time.
       command: that the user has given, for messages.
 

@@ -14,13 +14,12 @@ from optuna.trial import FrozenTrial
 
 from aejax import config as config_module
 from aejax.bars import warn
-from aejax.errors import UserError
-from aejax.launchers.task import Stopped, one_line
+from aejax.errors import Interrupted, UserError
+from aejax.launchers.task import one_line
 from aejax.reporting.table import aligned
 from aejax.search.journal import Journal, Outcome
 from aejax.search.space import BIT_RATE, Space, other_features, rate_of
 from aejax.training import metrics_log
-from aejax.training.loop import Interrupted
 
 ATTEMPTS = 2  # at a trial that fails
 SHOWN = 10  # trials of a search with one objective
@@ -78,7 +77,7 @@ def _work(
             train(changed, folder)
             error, found = _score(folder, changed.name, rate)
             return Outcome(error=error, rate=found)
-        except (Interrupted, Stopped):
+        except Interrupted:
             raise
         except UserError as refusal:
             return Outcome(refused=True, reason=one_line(refusal))

@@ -12,14 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.errors import UserError
+from aejax.errors import Interrupted, UserError
 from aejax.training.checkpoint import Best, Snapshot
 from aejax.training.population import Population
 from aejax.training.state import TrainState
-
-
-class Interrupted(UserError):
-    """The run was asked to stop, and has saved where it was."""
 
 
 @runtime_checkable
