@@ -150,10 +150,8 @@ def default() -> ConfigDict:
     train.log_every = 20  # steps
 
     config.augment = augment = ConfigDict()  # of each training excerpt, in the compiled step
-    augment.speed = (
-        0.6,
-        1.6,
-    )  # played faster or slower, pitch and all, log-uniform; (1.0, 1.0) off
+    # Played faster or slower, pitch and all, log-uniform; (1.0, 1.0) is off.
+    augment.speed = (0.6, 1.6)
     augment.speed_probability = 0.75  # of playing an excerpt at another speed than its own at all
     augment.mix_probability = 0.5  # of mixing another excerpt in, 0 to 40 dB softer
     augment.noise = "none"  # "white", "pink", or "folder"; its level goes by noise_snr_db

@@ -19,6 +19,7 @@ from aejax.listening import Preview
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.models.vector_quantizer import start_codebooks
+from aejax.overlap import AT_A_TIME
 from aejax.prepare import Experiment
 from aejax.representation import valid_frames
 from aejax.training import (
@@ -471,7 +472,7 @@ def _room(free: int, taken: int, apiece: int, members: int) -> int:
     """Members at a time in free memory, of a step that takes so many bytes, for all of them where
     they take it at once, and so many more for each."""
     step = taken / members if side_by_side() else 0
-    shared = 0 if side_by_side() else taken
+    shared = 0 if side_by_side() else AT_A_TIME * taken
     return min(members, max(1, int((_USABLE * free - shared) / (step + apiece))))
 
 

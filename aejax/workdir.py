@@ -39,10 +39,7 @@ class Workdir:
         saved = self.read_json("config.json")
         if saved is None:
             # A kill before the first rename leaves no more than that.
-            if path.is_dir() and {x.name for x in path.iterdir()} - {
-                "config.json.part",
-                "run.lock",
-            }:
+            if path.is_dir() and {x.name for x in path.iterdir()} - _BEFORE_A_RUN:
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
                 )

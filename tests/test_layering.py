@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 FLOORS = {
     "aejax.errors": 0,
     "aejax.memory": 0,
+    "aejax.overlap": 0,
     "aejax.signal": 1,
     "aejax.data": 1,
     "aejax.models": 1,

@@ -14,6 +14,7 @@ from aejax import signal
 from aejax.errors import UserError
 from aejax.evaluation import metrics
 from aejax.evaluation.by_clip import ClipErrors
+from aejax.overlap import overlapped
 from aejax.representation import Representation, valid_frames
 
 Encode = Callable[
@@ -102,24 +103,13 @@ class Evaluator:
         errors = ClipErrors(np.zeros(clips), np.zeros(clips))
         ratios: list[np.ndarray] = []
         counts: Any = 0
-        for batch in batches:
-            placed = self.place(batch)
-            features, output, (sums, rows) = self._features(codec, placed)
-            audio_sums, si_sdr, audible = _measure_audio(
-                placed["audio"],
-                output,
-                placed["length"],
-                representation=self.representation,
-                yardstick=self.yardstick,
-            )
-            if codec.codes is not None:
-                codes = apply(codec.variables, features, function=codec.codes)
-                counts = counts + self._count(codes, placed["length"], features, codec)
-            sums, rows, audio_sums, si_sdr, audible = jax.device_get(
-                (sums, rows, audio_sums, si_sdr, audible)
-            )
+        for batch, found in overlapped(
+            lambda batch: (batch, self._measured(codec, batch)), batches
+        ):
+            (sums, rows), audio_sums, (si_sdr, audible), codes = found
             total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
             ratios.append(si_sdr[audible])
+            counts = counts + codes
             there = batch["clip"] >= 0
             for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
                 np.add.at(whole, batch["clip"][there], part[there])
@@ -137,6 +127,24 @@ class Evaluator:
             costs: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
             row = dataclasses.replace(row, **costs)
         return row, errors
+
+    def _measured(self, codec: Codec, batch: Any) -> Any:
+        """Of a batch, on the host: sums of the features' errors, of all and of each row; of the
+        audio's; SI-SDR of each row, and whether there is any sound; and how often codes occur."""
+        placed = self.place(batch)
+        features, output, of_features = self._features(codec, placed)
+        sums, *of_rows = _measure_audio(
+            placed["audio"],
+            output,
+            placed["length"],
+            representation=self.representation,
+            yardstick=self.yardstick,
+        )
+        counts: Any = 0
+        if codec.codes is not None:
+            codes = apply(codec.variables, features, function=codec.codes)
+            counts = self._count(codes, placed["length"], features, codec)
+        return jax.device_get((of_features, sums, of_rows, counts))
 
     def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
         features = analyse(placed["audio"], representation=self.representation)

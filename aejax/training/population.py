@@ -6,7 +6,9 @@ whose weights are zero on both sides stays at zero and has no gradient, so that 
 same model, and `cut` again it is what it would have become alone.
 """
 
+import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -14,6 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from aejax.config import LOSSES, flatten
+from aejax.overlap import AT_A_TIME
 from aejax.training.state import TrainState
 from aejax.training.step import Metrics, TrainStep
 
@@ -81,8 +84,9 @@ class Population(Protocol):
 
 
 class InTurns:
-    """One after the other, by the same compiled step: what a CPU does best, whose cores one member
-    keeps busy (its convolutions are slower for several sets of weights at once).
+    """One after the other, by the same compiled step: what a CPU does best, whose convolutions are
+    slower for several sets of weights at once. Two are under way at a time, as one alone does not
+    keep all cores busy to its end.
 
     Args:
       train_step: compiled, of one member.
@@ -90,6 +94,8 @@ class InTurns:
 
     def __init__(self, train_step: TrainStep):
         self._train_step = train_step
+        # What one thread calls is run one after the other.
+        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(AT_A_TIME)])
 
     def join(self, states: Sequence[TrainState]) -> list[TrainState | None]:
         """A list of them."""
@@ -99,13 +105,16 @@ class InTurns:
         self, joined: list[TrainState | None], batch: Any
     ) -> tuple[list[TrainState | None], list[Metrics]]:
         """A call for each member that is still there."""
-        states: list[TrainState | None] = []
-        metrics: list[Metrics] = []
-        for one in joined:
-            state, found = (None, {}) if one is None else self._train_step(one, batch)
-            states.append(state)
-            metrics.append(found)
-        return states, metrics
+        calls = [
+            None if one is None else next(self._lanes).submit(self._in_lane, one, batch)
+            for one in joined
+        ]
+        found = [(None, {}) if call is None else call.result() for call in calls]
+        return [state for state, _ in found], [metrics for _, metrics in found]
+
+    def _in_lane(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+        with jax.transfer_guard("disallow"):  # the loop's own holds for its thread alone
+            return self._train_step(state, batch)
 
     def states(self, joined: list[TrainState | None]) -> list[Any]:
         """None for those that have stopped."""
