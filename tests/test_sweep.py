@@ -293,15 +293,15 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
 
     monkeypatch.setattr(loop, "train", watched)
     monkeypatch.setattr(fit, "step_bytes", lambda compiled: 1_000_000)
-    # Room for the step and two small models with their best variables.
-    monkeypatch.setattr(fit, "free_memory", lambda: 4_000_000)
+    # Room for two steps under way, and two small models with their best variables.
+    monkeypatch.setattr(fit, "free_memory", lambda: 5_100_000)
     monkeypatch.setattr(fit, "_snapshot_bytes", lambda snapshot: 1_000_000)
     configs = [config_module.override(small_config, {"seed": seed}) for seed in range(3)]
     jobs = [Job(config, tmp_path / str(seed), "") for seed, config in enumerate(configs)]
     rows = run_together(jobs)
     assert sizes == [2, 1]
     assert all(row[-1].feature_rmse > 0 for row in rows)
-    assert "each of 2 members, in turns (1 more come after them: 4 MB are free)" in (
+    assert "each of 2 members, in turns (1 more come after them: 5 MB are free)" in (
         capsys.readouterr().out
     )
 
