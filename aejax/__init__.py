@@ -2,9 +2,20 @@
 
 import importlib.metadata
 import os
+import typing
 
 # These two deadlock on a CPU when several FFTs are ready at once. pyproject.toml excludes them; an
 # environment made some other way gets the flag that avoids it, before JAX first looks for devices.
 if importlib.metadata.version("jax") in ("0.11.1", "0.11.2"):
     _flag = "--xla_cpu_multi_thread_eigen=false"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_flag}".strip()
+
+if typing.TYPE_CHECKING:
+    from aejax.trained import TrainedModel
+
+
+def load(path: "str | os.PathLike[str]") -> "TrainedModel":
+    """The model of a finished run: see `aejax.trained.load`."""
+    from aejax import trained  # its parts can be used without all that it needs
+
+    return trained.load(path)

@@ -5,7 +5,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
 from aejax.errors import UserError, exit_code, plain
 from aejax.reporting import page, run_files
+from aejax.tasks import commands as tasks
 
 _EXAMPLES = """examples:
   aejax inspect recordings
@@ -25,17 +26,20 @@ _EXAMPLES = """examples:
   aejax pack recordings packed --sample_rate=16000
   python -m aejax.main --config=experiments/mel_conv.py --config.data.path=packed
   aejax report runs/mel_conv runs/mel_lstm --out=both.html
+  aejax reconstruct runs/mel_conv song.flac back.flac
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    options = _parser().parse_args(argv)
-    command = {"inspect": _inspect, "pack": _pack, "report": _report}[options.command]
+    parser, commands = _parser()
+    options = parser.parse_args(argv)
+    command = commands[options.command]
     return exit_code(lambda: command(options), interrupted="the same command goes on from there")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
+    """And what runs each command."""
     parser = argparse.ArgumentParser(
         prog="aejax", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -92,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     reporting.add_argument(
         "--force", action="store_true", help="write over a file that is no report"
     )
-    return parser
+    own = {"inspect": _inspect, "pack": _pack, "report": _report}
+    return parser, own | tasks.add(commands)
 
 
 def _settings(options: argparse.Namespace, **more: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import json
 import math
 import operator
 import re
@@ -286,10 +287,10 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "model.bottleneck": _one_of(*BOTTLENECKS),
     "model.downsampling": _at_least(1),
     "model.latent_dim": _at_least(1),
-    "model.width": _at_least(1),
-    "model.depth": _at_least(0),
-    "model.decoder_width": _at_least(0),
-    "model.decoder_depth": _at_least(0),
+    "model.width": _between(1, 2**16),
+    "model.depth": _between(0, 1000),
+    "model.decoder_width": _between(0, 2**16),
+    "model.decoder_depth": _between(0, 1000),
     "model.kernel_size": _at_least(1),
     "model.heads": _at_least(1),
     "model.cut": _at_least(0),
@@ -662,6 +663,23 @@ def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[An
 def _plain(value: Any) -> Any:
     """As it comes back from JSON."""
     return list(value) if isinstance(value, tuple) else value
+
+
+def from_json(text: str) -> ConfigDict:
+    """A config as `to_json` wrote it; keys that came to be later have their defaults.
+
+    Raises:
+      UserError: it is no such config, or not a valid one.
+    """
+    try:
+        saved = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError("it is not JSON") from None
+    if not isinstance(saved, dict):
+        raise UserError("it holds no config")
+    config = override(default(), flatten(ConfigDict(saved)))
+    validate(config)
+    return config
 
 
 def to_json(config: ConfigDict) -> str:

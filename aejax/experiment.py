@@ -199,9 +199,9 @@ def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
     """PCA, what else is linear, and the model, before any training."""
     config = experiment.config
     fitted = fit_pca(experiment, larger)
-    context = fit_context(experiment, fitted.pca)
     dtype = jnp.dtype(config.train.dtype)
     model = autoencoder.from_config(config.model, experiment.representation.bins, dtype)
+    context = fit_context(experiment, model, fitted.pca)
     evaluator = Evaluator(
         representation=experiment.representation,
         yardstick=experiment.yardstick,

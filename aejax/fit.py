@@ -33,7 +33,6 @@ from aejax.training import (
 )
 from aejax.training.augmentation import Augmentation
 from aejax.training.devices import free_memory
-from aejax.training.losses import Objective
 from aejax.training.step import TrainStep, make_train_step
 from aejax.training.validation import make_eval_step
 
@@ -61,10 +60,12 @@ def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fi
     return pca_fit.load(path)
 
 
-def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
+def fit_context(
+    experiment: Experiment, model: autoencoder.Autoencoder, pca: PCA
+) -> ContextPCA | None:
     """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
     None where it sees one at a time."""
-    before, after = decoder_reach(experiment.config.model)
+    before, after = (int(min(steps, _FARTHEST)) for steps in model.decoder.reach)
     if before == after == 0:
         return None
     path = experiment.workdir.path / "pca_context.npz"
@@ -85,19 +86,6 @@ def fit_context(experiment: Experiment, pca: PCA) -> ContextPCA | None:
 # Latent frames on either side that the linear decoder in context sees at most: those farther away
 # add less than they cost to find, and some models see all there are.
 _FARTHEST = 4
-
-
-def decoder_reach(config: ConfigDict) -> tuple[int, int]:
-    """Latent frames before and after its own that a decoder sees, at most `_FARTHEST`."""
-    if config.encoder in ("linear", "mlp"):
-        return 0, 0
-    if config.encoder in ("lstm", "gru"):
-        return _FARTHEST, 0
-    if config.encoder == "conv":
-        depth, around = autoencoder.decoder_of(config).depth, config.kernel_size - 1
-        before = config.kernel_size // 2
-        return min(depth * before, _FARTHEST), min(depth * (around - before), _FARTHEST)
-    return _FARTHEST, _FARTHEST
 
 
 class Trainee(NamedTuple):
@@ -147,7 +135,7 @@ def train(trainees: Sequence[Trainee]) -> list[Trained | UserError]:
     step = make_eval_step(
         experiment.representation,
         widest.model,
-        objective(experiment),
+        experiment.objective,
         downsampling=experiment.downsampling,
     )
     eval_step = jax.jit(step)
@@ -265,7 +253,7 @@ def _validation(
     """What `loop.Member` wants, by a compiled step that it may share."""
     experiment, pca_rmse = trainee.experiment, trainee.pca_rmse
     config = experiment.config
-    weights = validation.final_weights(objective(experiment), model)
+    weights = validation.final_weights(experiment.objective, model)
 
     def validate(train_state: state.TrainState) -> tuple[dict[str, float], dict[str, float]]:
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
@@ -316,13 +304,6 @@ def _with_learning_rate(log: loop.Log, config: ConfigDict) -> loop.Log:
     return logged
 
 
-def objective(experiment: Experiment) -> Objective:
-    """What ``config.loss`` stands for."""
-    config = experiment.config
-    weights = {name: terms.weight for name, terms in config.loss.items() if terms.weight}
-    return Objective(weights, experiment.representation, config.data.sample_rate)
-
-
 def initial_state(trainee: Trainee, tx: Any) -> state.TrainState:
     """The state before the first step: at PCA, if the config says so; codebooks by k-means."""
     experiment, model, fitted, _ = trainee
@@ -336,7 +317,7 @@ def initial_state(trainee: Trainee, tx: Any) -> state.TrainState:
         latents = first_latents(experiment, model, variables)
         codebooks = start_codebooks(codebook_key, latents, model.bottleneck.codebook_sizes)
         variables = {**variables, "codebooks": {"bottleneck": codebooks}}
-    weights = objective(experiment).weights
+    weights = experiment.objective.weights
     return state.create(variables, tx, step_key, weights, ema=config.train.ema_decay > 0)
 
 
@@ -488,7 +469,7 @@ def make_step(experiment: Experiment, model: autoencoder.Autoencoder, tx: Any) -
         experiment.representation,
         model,
         tx,
-        objective(experiment),
+        experiment.objective,
         samples=experiment.excerpt,
         downsampling=experiment.downsampling,
         augmentation=augmentation(experiment.config),

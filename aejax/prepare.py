@@ -59,6 +59,11 @@ class Experiment:
         stereo = self.config.data.channels == "stereo"
         return representations.Multichannel(inner, 2) if stereo else inner
 
+    @property
+    def objective(self) -> losses.Objective:
+        """What ``config.loss`` stands for."""
+        return losses.from_config(self.config, self.representation)
+
     def latent_rate(self, latent_dim: int) -> float:
         """Latent floats per second of so many in a latent frame."""
         return self.representation.frame_rate / self.downsampling * latent_dim

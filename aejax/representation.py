@@ -39,6 +39,19 @@ class Representation(Protocol):
     def exact(self) -> bool:
         """Whether `synthesise` undoes `analyse`, so that a gradient can go through it to audio."""
 
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+
+    @property
+    def reach(self) -> int:
+        """Frames at either end of an excerpt that hear that it was cut out there."""
+
+    @property
+    def synthesis_reach(self) -> int:
+        """Frames' worth of audio at either end of what comes of an excerpt of features that is
+        other than if the excerpt had been longer."""
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
 
@@ -69,6 +82,16 @@ class _Hopped:
         """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
         return 2 + self.n_fft // 2 // self.hop_length
 
+    @property
+    def reach(self) -> int:
+        """Frames with less than half a window before them."""
+        return math.ceil(self.n_fft / 2 / self.hop_length)
+
+    @property
+    def synthesis_reach(self) -> int:
+        """Frames that have a part in the sample in the middle of one."""
+        return self.reach
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
         return (frames - 1) * self.hop_length
@@ -92,6 +115,7 @@ class Waveform:
     unit = "1"
     exact = True
     fewest_frames = 1
+    reach = synthesis_reach = 0
 
     @property
     def bins(self) -> int:
@@ -149,6 +173,11 @@ class Spectrogram(_Hopped):
     def bins(self) -> int:
         """Features in one frame."""
         return self.n_fft // 2 + 1
+
+    @property
+    def synthesis_reach(self) -> int:
+        """Each round of Griffin-Lim lets frames hear those that they overlap with."""
+        return _heard_from(self)
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to log-magnitude in dB, never below ``floor_db``."""
@@ -238,6 +267,7 @@ class MDCT:
     unit = "1"
     exact = True
     fewest_frames = 2
+    reach = synthesis_reach = 1
 
     @property
     def bins(self) -> int:
@@ -302,6 +332,11 @@ class MelSpectrogram(_Hopped):
         """Features in one frame."""
         return self.n_mels
 
+    @property
+    def synthesis_reach(self) -> int:
+        """Each round of Griffin-Lim lets frames hear those that they overlap with."""
+        return _heard_from(self)
+
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to log-mel power in dB, never below ``floor_db``."""
         mel = signal.mel_spectrogram(
@@ -330,6 +365,12 @@ class MelSpectrogram(_Hopped):
             method="kl",
         )
         return _heard(self, linear)
+
+
+def _heard_from(representation: Spectrogram | MelSpectrogram) -> int:
+    """Frames from which one is heard, on either side, after the search for a phase."""
+    neighbours = math.ceil(representation.n_fft / representation.hop_length) - 1
+    return representation.griffin_lim_iterations * neighbours + representation.reach
 
 
 def _heard(
@@ -404,6 +445,21 @@ class Multichannel:
     def exact(self) -> bool:
         """Whether `synthesise` undoes `analyse`."""
         return self.inner.exact
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return self.inner.hop_length
+
+    @property
+    def reach(self) -> int:
+        """Frames at either end that hear a cut."""
+        return self.inner.reach
+
+    @property
+    def synthesis_reach(self) -> int:
+        """Frames' worth of audio at either end that is other for a cut."""
+        return self.inner.synthesis_reach
 
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""

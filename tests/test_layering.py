@@ -24,6 +24,8 @@ FLOORS = {
     "aejax.training": 3,
     "aejax.evaluation": 3,
     "aejax.prepare": 4,
+    "aejax.trained": 4,
+    "aejax.tasks": 5,
     "aejax.listening": 5,
     "aejax.fit": 6,
     "aejax.latents": 5,

@@ -206,6 +206,11 @@ def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
     # It runs once: better compiled quickly than well.
     quickly = {"xla_backend_optimization_level": 0}
     variables = jax.jit(model.init, compiler_options=quickly)(key, features)
+    return without_losses(variables)
+
+
+def without_losses(variables: Variables) -> Variables:
+    """The variables that `init` of a model gives, without the losses that it sows on the way."""
     return {name: value for name, value in variables.items() if name != "losses"}
 
 

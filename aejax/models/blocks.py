@@ -14,6 +14,10 @@ matmul = functools.partial(jnp.matmul, precision=EXACT)
 
 Dtype = Any  # of the arithmetic inside; parameters are float32 always
 
+# Steps before and after its own that something put out depends on; infinite where there is no end.
+Reach = tuple[float, float]
+NO_REACH: Reach = (0, 0)
+
 # Steps from which the library's convolution is the faster one (2 CPU cores; up to 3 times).
 _LONG = 512
 
@@ -101,6 +105,12 @@ class Dropout(nn.Module):
         return jnp.where(kept, x / (1 - rate).astype(x.dtype), jnp.zeros_like(x))
 
 
+def same_padding(kernel_size: int, dilation: int = 1) -> tuple[int, int]:
+    """Zeros before and after a signal for a convolution to put out as many steps."""
+    before = kernel_size // 2 * dilation
+    return before, (kernel_size - 1) * dilation - before
+
+
 class Conv1D(nn.Module):
     """Convolution along time, "same" length, zeros beyond the ends.
 
@@ -120,9 +130,7 @@ class Conv1D(nn.Module):
         kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
-        reach = (self.kernel_size - 1) * self.dilation
-        before = self.kernel_size // 2 * self.dilation
-        padding = (before, reach - before)
+        padding = same_padding(self.kernel_size, self.dilation)
         if steps >= _LONG:
             y = jax.lax.conv_general_dilated(
                 x,
@@ -134,7 +142,7 @@ class Conv1D(nn.Module):
             )
         else:
             padded = jnp.pad(x, ((0, 0), padding, (0, 0)))
-            starts = range(0, reach + 1, self.dilation)
+            starts = range(0, sum(padding) + 1, self.dilation)
             slices = [padded[:, i : i + steps] for i in starts]
             y = product(jnp.concatenate(slices, axis=-1), kernel.reshape(-1, self.features))
         return y + bias[None, None]
@@ -178,6 +186,12 @@ class ConvStack(nn.Module):
     zero_start: bool
     dtype: Dtype = jnp.float32
 
+    @property
+    def reach(self) -> Reach:
+        """In steps."""
+        before, after = same_padding(self.kernel_size)
+        return self.depth * before, self.depth * after
+
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
@@ -207,6 +221,7 @@ class MLP(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+    reach = NO_REACH
 
     @nn.compact
     def __call__(

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, dense, from_blocks
+from aejax.models.blocks import EXACT, NO_REACH, Reach, dense, from_blocks
 
 
 class ToBlocks(nn.Module):
@@ -17,6 +17,11 @@ class ToBlocks(nn.Module):
 
     network: nn.Module
     downsampling: int
+
+    @property
+    def reach(self) -> Reach:
+        """In latent frames."""
+        return self.network.reach
 
     def __call__(
         self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
@@ -38,6 +43,11 @@ class Decoder(nn.Module):
     bins: int
     network: nn.Module | None
     linear: bool
+
+    @property
+    def reach(self) -> Reach:
+        """In latent frames."""
+        return NO_REACH if self.network is None else self.network.reach
 
     @nn.compact
     def __call__(

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, dense, to_blocks
+from aejax.models.blocks import EXACT, NO_REACH, Reach, dense, to_blocks
 
 
 class OfBlocks(nn.Module):
@@ -17,6 +17,11 @@ class OfBlocks(nn.Module):
 
     network: nn.Module
     downsampling: int
+
+    @property
+    def reach(self) -> Reach:
+        """In latent frames."""
+        return self.network.reach
 
     def __call__(
         self, x: Float[Array, "batch frames bins"], *, train: bool
@@ -38,6 +43,11 @@ class Encoder(nn.Module):
     channels: int
     network: nn.Module | None
     linear: bool
+
+    @property
+    def reach(self) -> Reach:
+        """In latent frames."""
+        return NO_REACH if self.network is None else self.network.reach
 
     @nn.compact
     def __call__(

@@ -1,6 +1,7 @@
 """Recurrent networks over frames, or over raw samples: LSTM and GRU by ``jax.lax.scan``."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -195,6 +196,7 @@ class RecurrentEncoder(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+    reach = (math.inf, 0)  # in latent frames
 
     @nn.compact
     def __call__(
@@ -223,6 +225,7 @@ class RecurrentDecoder(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+    reach = (math.inf, 0)  # in latent frames
 
     @nn.compact
     def __call__(

@@ -1,6 +1,7 @@
 """A transformer whose tokens are blocks of frames."""
 
 import functools
+import math
 
 import flax.linen as nn
 import jax
@@ -77,6 +78,7 @@ class Transformer(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+    reach = (math.inf, math.inf)
 
     @nn.compact
     def __call__(

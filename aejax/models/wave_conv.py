@@ -6,6 +6,8 @@ changed by reshape and dense layer (sub-pixel), which compiles to a matrix produ
 not normalised.
 """
 
+import itertools
+import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -14,7 +16,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import Conv1D, Dropout, Dtype, dense, from_blocks, last_layer, to_blocks
+from aejax.models.blocks import (
+    Conv1D,
+    Dropout,
+    Dtype,
+    Reach,
+    dense,
+    from_blocks,
+    last_layer,
+    to_blocks,
+)
 
 _DILATIONS = (1, 3, 9)
 _KERNEL_SIZE = 7
@@ -115,6 +126,16 @@ class ResidualUnits(nn.Module):
         return x
 
 
+# Of `ResidualUnits`, and of convolutions, steps on either side: kernels are odd.
+_UNITS_REACH = sum(_DILATIONS) * (_KERNEL_SIZE // 2)
+_BLOCKS_REACH = 1
+
+
+def _steps(strides: tuple[int, ...]) -> list[int]:
+    """Samples in a step of each stage, and in a block."""
+    return [math.prod(strides[:stage]) for stage in range(len(strides) + 1)]
+
+
 class WaveEncoder(nn.Module):
     """Samples to blocks of ``prod(strides)`` samples, twice as many channels at each stride.
 
@@ -133,6 +154,13 @@ class WaveEncoder(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+
+    @property
+    def reach(self) -> Reach:
+        """In blocks."""
+        *stages, block = steps = _steps(self.strides)
+        samples = _KERNEL_SIZE // 2 + _UNITS_REACH * sum(stages) + _BLOCKS_REACH * sum(steps[1:])
+        return (math.ceil(samples / block),) * 2
 
     @nn.compact
     def __call__(
@@ -161,6 +189,15 @@ class WaveDecoder(nn.Module):
     dropout: float
     zero_start: bool
     dtype: Dtype = jnp.float32
+
+    @property
+    def reach(self) -> Reach:
+        """In blocks."""
+        samples = 0
+        for step, coarser in itertools.pairwise(_steps(self.strides)):
+            samples += _UNITS_REACH * step
+            samples = (math.ceil(samples / coarser) + _BLOCKS_REACH) * coarser
+        return (samples // coarser + _KERNEL_SIZE // 2,) * 2
 
     @nn.compact
     def __call__(

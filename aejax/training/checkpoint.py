@@ -84,6 +84,16 @@ class Checkpoints:
         self._checkpointer.close()
 
 
+def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:
+    """A snapshot of a run that has ended; nothing in the directory changes. See
+    `Checkpoints.restore`."""
+    abstract = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _as_tree(like)
+    )
+    leaves = ocp.load(directory.absolute() / str(step), abstract)
+    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(leaves))
+
+
 def steps(directory: Path) -> set[int]:
     """Steps done in the snapshots there."""
     if not directory.is_dir():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
 
 from aejax import signal
 from aejax.errors import UserError
@@ -153,6 +154,12 @@ class Objective(NamedTuple):
             .astype(jnp.float32)
             for name in self.weights
         }
+
+
+def from_config(config: ConfigDict, representation: Representation) -> Objective:
+    """What ``config.loss`` of a whole config stands for."""
+    weights = {name: terms.weight for name, terms in config.loss.items() if terms.weight}
+    return Objective(weights, representation, config.data.sample_rate)
 
 
 def weighted(

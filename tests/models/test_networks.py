@@ -1,4 +1,5 @@
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +8,6 @@ import pytest
 
 from aejax import config as config_module
 from aejax.config import ENCODERS
-from aejax.fit import decoder_reach
 from aejax.models import autoencoder, blocks, wave_conv
 from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, to_blocks
 from aejax.models.pca import BlockMoments
@@ -117,11 +117,7 @@ def test_a_stack_of_convolutions_reaches_as_far_as_pca_in_context_is_given(
     place = np.arange(9)
     ahead = place - place[:, None]
     np.testing.assert_array_equal(seen, (-reach[0] <= ahead) & (ahead <= reach[1]))
-    config = config_module.default().model
-    config.update(depth=depth, kernel_size=kernel_size)
-    assert decoder_reach(config) == reach
-    config.update(depth=4, decoder_depth=depth)
-    assert decoder_reach(config) == reach
+    assert network.reach == reach
 
 
 @pytest.mark.parametrize("before", [(), (7,), (2, 5)])
@@ -251,11 +247,7 @@ def test_a_recurrent_decoder_hears_the_latents_so_far():
     seen = dependence(lambda z: network.apply(variables, z, train=False), z)
     frame = np.arange(12)[:, None]
     np.testing.assert_array_equal(seen, np.arange(3) <= frame // 4)
-    config = config_module.default().model
-    for kind in ("lstm", "gru"):
-        config.encoder = kind
-        before, after = decoder_reach(config)
-        assert before > 0 == after
+    assert network.reach == (math.inf, 0)
 
 
 def test_a_recurrent_decoder_tells_the_places_in_a_block_apart():
@@ -369,6 +361,23 @@ def test_samples_of_a_latent_frame_are_the_product_of_the_strides(strides, bins,
         jnp.zeros(given.shape),
     )
     assert back.shape == features.shape
+
+
+@pytest.mark.parametrize("strides", [(5,), (2, 3), (4, 2), (2, 2, 2), (4, 8, 8)])
+def test_waves_reach_as_far_as_they_say(strides):
+    block = int(np.prod(strides))
+    for network, size in (
+        (WaveEncoder(3, strides, 2, 0.0, False), block),
+        (WaveDecoder(block, strides, 2, 0.0, False), 3),
+    ):
+        before, after = network.reach
+        latent_frames = before + after + 9
+        x = jnp.zeros((1, latent_frames, size))
+        variables = variables_of(network, x, train=False)
+        missing = x.at[0, after + 4].set(jnp.nan)
+        out = network.apply(variables, missing, train=False)
+        heard = np.flatnonzero(np.isnan(out).any(axis=(0, 2)))
+        np.testing.assert_array_equal(heard, np.arange(4, latent_frames - 4))
 
 
 def pulse(steps, place, channels):

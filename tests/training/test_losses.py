@@ -1,12 +1,10 @@
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from aejax import config as config_module
-from aejax import fit, signal
+from aejax import signal
 from aejax.errors import UserError
 from aejax.representation import MDCT, Multichannel, Waveform
 from aejax.training import losses
@@ -169,8 +167,7 @@ def test_only_what_has_a_weight_is_computed(pair, monkeypatch, unchecked_types):
 
     config = config_module.default()
     config.loss.waveform_l1.weight = 3.0
-    experiment = types.SimpleNamespace(config=config, representation=WAVEFORM)
-    objective = fit.objective(experiment)
+    objective = losses.from_config(config, WAVEFORM)
     assert objective == Objective({"l2": 1.0, "waveform_l1": 3.0}, WAVEFORM, 16000)
     for name in set(AUDIO) - {"waveform_l1"}:
         monkeypatch.setitem(losses.AUDIO, name, refuse)

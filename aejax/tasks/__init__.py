@@ -1,0 +1,1 @@
+"""What a trained model is for: each task from a file, a folder or a pipe to another."""

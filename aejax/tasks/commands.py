@@ -1,0 +1,110 @@
+"""The arguments of the tasks, for `aejax.cli`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aejax.errors import UserError
+
+_IN = "an audio file, a folder of them, or - for standard input"
+_OUT = "a file, whose name says the format; a folder for a folder; or - for standard output"
+
+
+def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
+    """Adds a parser for each task; what runs each, by name."""
+    parser = _new(
+        commands,
+        "reconstruct",
+        "what a trained model makes of audio: as long, at the same rate, as many channels",
+        "aejax reconstruct runs/mel_conv song.flac back.flac",
+    )
+    _one_to_one(parser)
+    parser = _new(
+        commands,
+        "interpolate",
+        "from one sound to another through a model's latents, in steps, or over a square of four",
+        "aejax interpolate runs/mel_conv flute.wav violin.wav between.wav --steps=8",
+    )
+    parser.add_argument("sounds", nargs="+", type=Path, metavar="SOUND", help="two, or four")
+    about = "an audio file for all steps in a row, or a new folder with a file for each"
+    parser.add_argument("out", type=Path, metavar="OUT", help=about)
+    about = "from one sound to another, both included; %(default)s by default"
+    parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
+    _force(parser)
+    return {"reconstruct": _reconstruct, "interpolate": _interpolate}
+
+
+def _new(commands: Any, name: str, about: str, example: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    return parser
+
+
+def _one_to_one(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="IN", help=_IN)
+    parser.add_argument("out", metavar="OUT", help=_OUT)
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files at once")
+    _force(parser)
+
+
+def _force(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="write over what is there")
+
+
+# What takes JAX is imported where it runs: the other commands begin at once.
+
+
+def _reconstruct(options: argparse.Namespace) -> None:
+    from aejax.tasks import reconstruct
+
+    _each(
+        options,
+        lambda model: lambda source, target: reconstruct.reconstruct(model, source, target),
+        rename=lambda name: name,
+        piped=".wav",
+    )
+
+
+def _each(
+    options: argparse.Namespace,
+    task_of: Callable[[Any], Callable[[Path, Path], str]],
+    *,
+    rename: Callable[[str], str],
+    piped: str,
+) -> None:
+    from aejax.tasks import places
+
+    if options.jobs < 1:
+        raise UserError("--jobs must be at least 1")
+    pairs = places.find(
+        options.source, options.out, rename=rename, piped=piped, force=options.force
+    )
+    places.each(pairs, task_of(_load(options)), jobs=options.jobs)
+
+
+def _interpolate(options: argparse.Namespace) -> None:
+    from aejax.tasks import interpolate, places
+
+    if len(options.sounds) not in (2, 4):
+        raise UserError(f"give two sounds, or four, and where to write; not {len(options.sounds)}")
+    if options.steps < 2:
+        raise UserError("--steps must be at least 2, one for each end")
+    places.check_free(options.sounds, options.out, force=options.force)
+    with places.named(", ".join(map(str, options.sounds))):
+        said = interpolate.interpolate(_load(options), options.sounds, options.out, options.steps)
+    places.say(str(options.out), said)
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from aejax import compilation, memory, trained
+
+    memory.keep_freed()
+    compilation.use_cache()
+    return trained.load(options.run)

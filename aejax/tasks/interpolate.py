@@ -1,0 +1,81 @@
+"""From one sound to another in steps, through the latents between them."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from aejax.data import streams
+from aejax.data.audio_file import resampled_length
+from aejax.data.streams import Sound
+from aejax.errors import UserError
+from aejax.tasks import reconstruct
+from aejax.trained import TrainedModel
+
+_APART = ".wav"  # of steps in a folder
+
+
+def weights(steps: int, corners: int) -> Iterator[np.ndarray]:
+    """How much of each corner there is at each step: along a line of two, or over a square of four,
+    row by row, whose corners are those of the first row, then those of the last."""
+    line = np.linspace(0, 1, steps, dtype=np.float32)
+    if corners == 2:
+        yield from np.stack([1 - line, line], axis=1)
+        return
+    for down, right in itertools.product(line, line):
+        yield np.outer([1 - down, down], [1 - right, right]).ravel().astype(np.float32)
+
+
+def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, steps: int) -> str:
+    """Writes sounds from one to another, the first and the last as they are reconstructed.
+
+    Args:
+      model: trained.
+      sources: two audio files, or four, the corners of a square. The shorter are followed by
+        silence.
+      target: an audio file, for all steps one after the other; or a name without a suffix, for a
+        new folder with a file for each.
+      steps: from one to another, both included.
+
+    Returns:
+      What there is to say of it, or nothing.
+
+    Raises:
+      UnusableAudio, UserError: a file cannot be read, or not be written.
+    """
+    apart = not target.suffix
+    name = f"-{_APART}" if apart else target.name
+    sounds = [reconstruct.like(source, name) for source in sources]
+    channels = max(sound.channels for sound in sounds)
+    for source, sound in zip(sources, sounds, strict=True):
+        if sound.channels not in (1, channels):
+            raise UserError(f"{source} has {sound.channels} channels, and another {channels}")
+    rate = max(sound.sample_rate for sound in sounds)
+    longest = max(reconstruct.samples_of(sound, model.sample_rate) for sound in sounds)
+    samples = resampled_length(longest, model.sample_rate, rate)
+    one = Sound(samples, rate, channels, sounds[0].container)
+    rows = channels if model.channels == 1 else 1
+    corners = []
+    for source, sound in zip(sources, sounds, strict=True):
+        latents = reconstruct.encode(model, source, sound.channels, longest)
+        corners.append(np.broadcast_to(latents, (rows, *latents.shape[1:])))
+    mixed = [np.tensordot(each, np.stack(corners), 1) for each in weights(steps, len(corners))]
+    if not apart:
+        stretches = (
+            streams.exactly(reconstruct.decoded(model, latents, channels), longest, channels)
+            for latents in mixed
+        )
+        whole = one._replace(
+            samples=resampled_length(longest * len(mixed), model.sample_rate, rate)
+        )
+        audio = itertools.chain.from_iterable(stretches)
+        return reconstruct.write(audio, model, whole, target)
+    target.mkdir()
+    said = []
+    for place, latents in enumerate(mixed):
+        down, right = divmod(place, steps)
+        name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
+        audio = reconstruct.decoded(model, latents, channels)
+        said.append(reconstruct.write(audio, model, one, target / f"{name}{_APART}"))
+    return "; ".join(line for line in said if line)

@@ -1,0 +1,89 @@
+"""What comes back of audio files."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aejax.data import streams
+from aejax.data.audio_file import resampled_length
+from aejax.data.examination import examine
+from aejax.data.streams import Sound
+from aejax.errors import UserError
+from aejax.trained import TrainedModel
+
+
+def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
+    """Writes what a model makes of a file: as long, at the same rate, with as many channels.
+
+    A model of one channel has each channel by itself.
+
+    Args:
+      model: trained.
+      source, target: audio files; the target's name decides its format, see
+        `aejax.data.streams.format_of`.
+
+    Returns:
+      What there is to say of it, or nothing.
+
+    Raises:
+      UnusableAudio, UserError: the file cannot be read, or not be written.
+    """
+    sound = like(source, target.name)
+    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
+    return write(decoded(model, latents, sound.channels), model, sound, target)
+
+
+def like(source: Path, name: str) -> Sound:
+    """A sound as a file has it, to be written under that name; raises what `examine` does."""
+    found = examine(source)
+    container = streams.format_of(name, found.format)
+    return Sound(found.frames, found.sample_rate, found.channels, container)
+
+
+def samples_of(sound: Sound, sample_rate: int) -> int:
+    """Its length at another rate."""
+    return resampled_length(sound.samples, sound.sample_rate, sample_rate)
+
+
+def encode(model: TrainedModel, source: Path, channels: int, samples: int) -> np.ndarray:
+    """Latents ``[rows, latent_frames, latent_dim]`` of a file: a row for each channel, or one for
+    both of a model of stereo.
+
+    Args:
+      model: trained.
+      source: of as many channels.
+      channels: of the file.
+      samples: at the model's rate, with silence behind what is there.
+    """
+    own = model.channels
+    if own < channels and own > 1:
+        raise UserError(
+            f"it has {channels} channels, and the model was trained on {own} together; mix them"
+            " down first"
+        )
+    with streams.reading(source, model.sample_rate) as file:
+
+        def read(start: int, count: int) -> np.ndarray:
+            audio = file.read(start, count)
+            return audio if own == 1 else np.broadcast_to(audio, (own, count)).T[None]
+
+        return model.encode_stream(read, samples, channels if own == 1 else 1)
+
+
+def decoded(model: TrainedModel, latents: np.ndarray, channels: int) -> Iterator[np.ndarray]:
+    """Audio ``[samples, channels]`` of latents of so many channels, stretch by stretch."""
+    for audio in model.decode_stream(latents):
+        if model.channels == 1:
+            yield audio.T
+        else:
+            yield audio[0] if channels > 1 else audio[0].mean(axis=1, keepdims=True)
+
+
+def write(
+    audio: Iterable[np.ndarray], model: TrainedModel, sound: Sound, target: Path, comment: str = ""
+) -> str:
+    """Writes audio at the model's rate as that sound; what there is to say of it."""
+    at_rate = streams.resampled(audio, model.sample_rate, sound.sample_rate, sound.channels)
+    clipped = streams.write(target, at_rate, sound, comment=comment)
+    return f"{clipped} samples were beyond full scale, and are clipped" if clipped else ""
