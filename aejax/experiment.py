@@ -265,19 +265,9 @@ def trained_codecs(
     those of the experiment are 0.
     """
     config = experiment.config
-    encode_model, decode_model = bound(autoencoder.encode, model), bound(autoencoder.decode, model)
-    codes = bound(autoencoder.codes, model)
     sizes = model.bottleneck.codebook_sizes
-    plain = Codec(
-        config.name,
-        encode_model,
-        decode_model,
-        snapshot.best["raw"].variables,
-        experiment.latent_rate(config.model.latent_dim),
-        codes if sizes else None,
-        sizes,
-        config.model.latent_dim,
-    )
+    rate = experiment.latent_rate(config.model.latent_dim)
+    plain = model_codec(config, model, snapshot.best["raw"].variables, rate)
     found = [plain]
     if "ema" in snapshot.best:
         variables = snapshot.best["ema"].variables
@@ -299,6 +289,23 @@ def trained_codecs(
             cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:kept])
         found.append(cut)
     return found
+
+
+def model_codec(
+    config: ConfigDict, model: autoencoder.Autoencoder, variables: Any, latent_rate: float
+) -> Codec:
+    """A model as what is measured."""
+    sizes = model.bottleneck.codebook_sizes
+    return Codec(
+        config.name,
+        bound(autoencoder.encode, model),
+        bound(autoencoder.decode, model),
+        variables,
+        latent_rate,
+        bound(autoencoder.codes, model) if sizes else None,
+        sizes,
+        config.model.latent_dim,
+    )
 
 
 def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:

@@ -55,9 +55,7 @@ class Experiment:
     @property
     def yardstick(self) -> Representation:
         """The log-mel spectrogram that audio is measured by, whatever the representation."""
-        inner = representations.yardstick(self.config.data.sample_rate)
-        stereo = self.config.data.channels == "stereo"
-        return representations.Multichannel(inner, 2) if stereo else inner
+        return yardstick(self.config)
 
     @property
     def objective(self) -> losses.Objective:
@@ -119,15 +117,14 @@ def prepare(
     if alongside is None:
         print(f"device: {devices}")
     earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)
-    settings = _settings(config)
+    settings = settings_of(config)
     if alongside is not None and _is(alongside.corpus, earlier):
         corpus = alongside.corpus
     else:
         corpus = _corpus(config, settings, earlier, workdir)
-    downsampling = config.model.downsampling
-    blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
-    fewest = -(-representation.fewest_frames // downsampling)
-    excerpt = representation.samples(max(fewest, int(blocks)) * downsampling)
+    excerpt = representation.samples(
+        excerpt_blocks(config, representation) * config.model.downsampling
+    )
     corpora.check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
     if alongside is not None and _is(alongside.noise, earlier_noise):
@@ -146,6 +143,20 @@ def prepare(
         if kept is not None and kept.scanned is not None:
             scans.save(workdir.path / name, kept.scanned)
     return Experiment(config, workdir, devices, corpus, noise, representation, excerpt, command)
+
+
+def yardstick(config: ConfigDict) -> Representation:
+    """What audio of such a run is measured by."""
+    inner = representations.yardstick(config.data.sample_rate)
+    stereo = config.data.channels == "stereo"
+    return representations.Multichannel(inner, 2) if stereo else inner
+
+
+def excerpt_blocks(config: ConfigDict, representation: Representation) -> int:
+    """Latent frames of a training excerpt: as many as the config says, if it can be analysed."""
+    downsampling = config.model.downsampling
+    blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
+    return max(-(-representation.fewest_frames // downsampling), int(blocks))
 
 
 def _is(corpus: corpora.Corpus | None, earlier: Scan | None) -> bool:
@@ -182,9 +193,11 @@ def open_corpus(
     return open_folder(root, settings, known=known, progress=progress)
 
 
-def _settings(config: ConfigDict) -> corpora.Settings:
+def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Settings:
+    """How the corpus is read and split; with ``all_of_it``, how another one is read, all of which
+    is in the split "train"."""
     data = config.data
-    return corpora.Settings(
+    settings = corpora.Settings(
         sample_rate=data.sample_rate,
         channels=data.channels,
         include=tuple(data.include),
@@ -195,6 +208,16 @@ def _settings(config: ConfigDict) -> corpora.Settings:
         labels=data.labels,
         cache_bytes=int(data.cache_megabytes * 1e6),
     )
+    if not all_of_it:
+        return settings
+    return dataclasses.replace(
+        settings,
+        include=("*",),
+        labels="",
+        split_by="file",
+        validation_fraction=0.0,
+        test_fraction=0.0,
+    )
 
 
 def _noise(
@@ -203,14 +226,7 @@ def _noise(
     """The corpus of noise, all of it for training."""
     if config.augment.noise != "folder":
         return None
-    settings = dataclasses.replace(
-        settings,
-        include=("*",),
-        labels="",
-        split_by="file",
-        validation_fraction=0.0,
-        test_fraction=0.0,
-    )
+    settings = settings_of(config, all_of_it=True)
     noise = open_corpus(Path(config.augment.noise_path), settings, known=earlier)
     return _as_it_was(noise, earlier, settings, workdir)
 

@@ -29,6 +29,7 @@ from aejax.errors import UserError
 from aejax.evaluation.evaluate import analyse, apply, bound, synthesise
 from aejax.models import autoencoder
 from aejax.models.blocks import Reach
+from aejax.prepare import excerpt_blocks
 from aejax.representation import Multichannel, Representation
 from aejax.training import checkpoint, losses, state
 from aejax.training.devices import Devices
@@ -213,8 +214,8 @@ class TrainedModel:
             missing = window.stop - window.start - given.shape[1]
             silence = np.broadcast_to(self._silence, (len(latents), missing, latents.shape[2]))
             decode = bound(autoencoder.decode, self.model)
-            given = jnp.asarray(np.concatenate([given, silence], axis=1))
-            features = apply(self.variables, given, function=decode)
+            filled = jnp.asarray(np.concatenate([given, silence], axis=1))
+            features = apply(self.variables, filled, function=decode)
             audio = np.asarray(synthesise(features, representation=self.representation))
             inside = _within(kept, window)
             yield audio[:, inside.start * self.block : inside.stop * self.block]
@@ -229,8 +230,7 @@ class TrainedModel:
     @functools.cached_property
     def _excerpt(self) -> int:
         """Latent frames of a training excerpt."""
-        seconds = self.config.data.excerpt_seconds
-        return max(2, int(seconds * self.sample_rate / self.block))
+        return max(2, excerpt_blocks(self.config, self.representation))
 
     def _blocks(self, frames: int) -> int:
         return -(-frames // self.config.model.downsampling)

@@ -8,50 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soundfile
 from conftest import shrink
+from trained_runs import model_of
 
 import aejax
 from aejax import config as config_module
 from aejax import experiment
-from aejax import representation as representations
 from aejax.errors import UserError
 from aejax.models import autoencoder
-from aejax.trained import TrainedModel, Windows, windows
+from aejax.trained import Windows, windows
 
 RNG = np.random.default_rng(0)
 
 
 def audio(samples, *before, channels=()):
     return (0.1 * RNG.standard_normal((*before, samples, *channels))).astype(np.float32)
-
-
-def model_of(representation="mel", encoder="conv", *, most_samples=2**18, **changes):
-    """A model with random variables, as large in its nonlinear part as in its linear one."""
-    config = config_module.default()
-    config.representation.name = representation
-    config.model.encoder = encoder
-    if encoder == "wave_conv":
-        config.representation.hop_length, config.model.strides = 64, (4, 4, 32)
-    if representation == "waveform":
-        config.model.pca_start = False
-    if encoder in ("lstm", "gru") and representation == "waveform":
-        config.representation.hop_length = 16
-    config = config_module.override(shrink(config), changes)
-    config_module.validate(config)
-    representation = representations.from_config(config)
-    model = autoencoder.from_config(config.model, representation.bins)
-    variables = autoencoder.init(model, jax.random.key(0), config.model.downsampling)
-    rng = np.random.default_rng(0)
-
-    def draw(leaf):
-        scale = 0.3 / np.sqrt(leaf.shape[-2]) if leaf.ndim > 1 else 0.1
-        return jnp.asarray(leaf + scale * rng.standard_normal(leaf.shape), jnp.float32)
-
-    variables = {**variables, "params": jax.tree.map(draw, variables["params"])}
-    if representation.unit == "dB":
-        mean, scale = np.full(representation.bins, -30), np.asarray(20)
-        variables = autoencoder.standardise(variables, mean, scale)
-    return TrainedModel(config, representation, model, variables, most_samples)
 
 
 def at_once(model, sound):
@@ -62,13 +34,17 @@ def at_once(model, sound):
     frames = -(-frames // config.model.downsampling) * config.model.downsampling
     missing = representation.samples(frames) - sound.shape[1]
     padded = np.pad(sound, [(0, 0), (0, missing), *[(0, 0)] * (sound.ndim - 2)])
-    features = representation.analyse(jnp.asarray(padded))
-    latents = autoencoder.encode(model.model, model.variables, features)
-    own, silent = model.latent_frames(sound.shape[1]), latents.shape[1] // 2 + 10
-    decoded = latents.at[:, own:].set(latents[:, silent : silent + 1])
-    output = autoencoder.decode(model.model, model.variables, decoded)
-    heard = representation.synthesise(output)
-    return np.asarray(latents), np.asarray(heard)[:, : sound.shape[1]]
+
+    @jax.jit
+    def whole(audio):
+        latents = autoencoder.encode(model.model, model.variables, representation.analyse(audio))
+        own, silent = model.latent_frames(sound.shape[1]), latents.shape[1] // 2 + 10
+        decoded = latents.at[:, own:].set(latents[:, silent : silent + 1])
+        output = autoencoder.decode(model.model, model.variables, decoded)
+        return latents, representation.synthesise(output)
+
+    latents, heard = map(np.asarray, whole(jnp.asarray(padded)))
+    return latents, heard[:, : sound.shape[1]]
 
 
 FINITE = [
@@ -198,8 +174,6 @@ def finished(tmp_path_factory):
 
 
 def test_a_loaded_run_gives_what_the_run_gave(finished):
-    import soundfile
-
     model = aejax.load(finished)
     assert model.latent_rate == 16000 / 2048 * 8
     sounds = sorted((finished / "audio").glob("1_*_original.wav"))

@@ -1,6 +1,8 @@
 """The arguments of the tasks, for `aejax.cli`."""
 
 import argparse
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,30 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     about = "from one sound to another, both included; %(default)s by default"
     parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
     _force(parser)
-    return {"reconstruct": _reconstruct, "interpolate": _interpolate}
+    parser = _new(
+        commands,
+        "encode",
+        "the latents of a folder of audio, with its labels, as a table",
+        "aejax encode runs/mel_conv recordings latents.parquet",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of audio, or a pack")
+    about = ".npz, or .parquet, which takes pyarrow"
+    parser.add_argument("out", type=Path, metavar="OUT", help=about)
+    _force(parser)
+    parser = _new(
+        commands,
+        "evaluate",
+        "a trained model, and the PCA of its run, measured on a folder of audio",
+        "aejax evaluate runs/mel_conv recordings",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of audio, or a pack")
+    parser.add_argument("--json", action="store_true", help="the rows, for machines")
+    return {
+        "reconstruct": _reconstruct,
+        "interpolate": _interpolate,
+        "encode": _encode,
+        "evaluate": _evaluate,
+    }
 
 
 def _new(commands: Any, name: str, about: str, example: str) -> argparse.ArgumentParser:
@@ -100,6 +125,33 @@ def _interpolate(options: argparse.Namespace) -> None:
     with places.named(", ".join(map(str, options.sounds))):
         said = interpolate.interpolate(_load(options), options.sounds, options.out, options.steps)
     places.say(str(options.out), said)
+
+
+def _encode(options: argparse.Namespace) -> None:
+    from aejax.prepare import open_corpus, settings_of
+    from aejax.tasks import latents, places
+
+    if options.out.suffix not in latents.WRITERS:
+        raise UserError(f"{options.out} must end in {' or '.join(latents.WRITERS)}")
+    places.check_free([], options.out, force=options.force)
+    model = _load(options)
+    corpus = open_corpus(options.folder, settings_of(model.config, all_of_it=True))
+    latents.write(options.out, latents.table(model, corpus))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from aejax.reporting.table import results_table
+    from aejax.tasks import evaluate
+
+    model = _load(options)
+    corpus, found = evaluate.evaluate(model, options.run, options.folder)
+    rows = [dataclasses.asdict(row) for row in found]
+    if options.json:
+        print(json.dumps({"clips": len(corpus.clips), "rows": rows}, indent=1))
+        return
+    minutes = float(corpus.clips.seconds().sum()) / 60
+    print(f"{corpus.title}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
+    print(results_table(rows, model.representation.unit))
 
 
 def _load(options: argparse.Namespace) -> Any:

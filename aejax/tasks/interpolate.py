@@ -1,7 +1,7 @@
 """From one sound to another in steps, through the latents between them."""
 
-import itertools
 from collections.abc import Iterator, Sequence
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def weights(steps: int, corners: int) -> Iterator[np.ndarray]:
     if corners == 2:
         yield from np.stack([1 - line, line], axis=1)
         return
-    for down, right in itertools.product(line, line):
+    for down, right in product(line, line):
         yield np.outer([1 - down, down], [1 - right, right]).ravel().astype(np.float32)
 
 
@@ -69,8 +69,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         whole = one._replace(
             samples=resampled_length(longest * len(mixed), model.sample_rate, rate)
         )
-        audio = itertools.chain.from_iterable(stretches)
-        return reconstruct.write(audio, model, whole, target)
+        return reconstruct.write(chain.from_iterable(stretches), model, whole, target)
     target.mkdir()
     said = []
     for place, latents in enumerate(mixed):

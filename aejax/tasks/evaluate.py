@@ -1,0 +1,61 @@
+"""A trained model measured on other audio than its own test split."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from aejax.bars import bar
+from aejax.data.corpus import Corpus
+from aejax.data.loader import Batches
+from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
+from aejax.experiment import PCA_ROW, REPRESENTATION_ONLY, model_codec
+from aejax.prepare import excerpt_blocks, open_corpus, settings_of, yardstick
+from aejax.trained import TrainedModel
+from aejax.training import pca_fit
+from aejax.training.devices import Devices
+
+_ALL = "train"  # the split that a corpus is in where the others have no share
+
+
+def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list[Row]]:
+    """Every clip of a folder or a pack through the model, and through its run's PCA.
+
+    Args:
+      model: trained.
+      run: its directory, where the PCA is.
+      folder: of audio; nothing of it is split off.
+
+    Returns:
+      The corpus, and the rows of the results table.
+
+    Raises:
+      UserError: there is no audio, or no PCA.
+    """
+    config = model.config
+    corpus = open_corpus(folder, settings_of(config, all_of_it=True))
+    fitted = pca_fit.load(run / "pca.npz")
+    devices = Devices(config.train.batch_size)
+    evaluator = Evaluator(
+        representation=model.representation,
+        yardstick=yardstick(config),
+        downsampling=config.model.downsampling,
+        centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
+        place=devices.place,
+    )
+    frames = excerpt_blocks(config, model.representation) * config.model.downsampling
+    batches = Batches(
+        corpus,
+        _ALL,
+        excerpt=model.representation.samples(frames),
+        batch_size=config.train.batch_size,
+    )
+    codecs = [
+        Codec(REPRESENTATION_ONLY, identity, identity, None, None),
+        Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
+        model_codec(config, model.model, model.variables, model.latent_rate),
+    ]
+    rows = []
+    for codec in codecs:
+        measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
+        rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
+    return corpus, with_gains(rows, [PCA_ROW])

@@ -1,0 +1,96 @@
+"""Latents of a folder of audio as a table, for an analysis of one's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aejax.bars import bar
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.corpus import Corpus
+from aejax.data.loader import why_lost
+from aejax.errors import UserError
+from aejax.trained import TrainedModel
+
+
+def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
+    """Latents of all clips, a row for each latent frame.
+
+    Args:
+      model: trained.
+      corpus: read at the model's rate, and with its channels.
+
+    Returns:
+      Columns by name: ``clip``, its name; ``seconds``, where the frame begins; each label as
+      ``label.<name>``, a text; and ``latents``, float32 ``[rows, latent_dim]``.
+
+    Raises:
+      UserError: a clip cannot be read any more.
+    """
+    clips = corpus.clips
+    names: list[str] = []
+    rows: list[np.ndarray] = []
+    labels: list[dict[str, Any]] = []
+    for index in bar(range(len(clips)), desc="encoding", unit="clip"):
+        clip = clips[index]
+
+        def read(start: int, count: int, index: int = index) -> np.ndarray:
+            return corpus.read(index, start, count)[None]
+
+        try:
+            rows.append(model.encode_stream(read, clip.samples)[0])
+        except UnusableAudio:
+            raise UserError(why_lost(corpus, index)) from None
+        names.append(clip.name)
+        labels.append(clip.labels)
+    count = [len(each) for each in rows]
+    known = list(dict.fromkeys(name for each in labels for name in each))
+    texts = {name: [str(each.get(name, "")) for each in labels] for name in known}
+    return {
+        "clip": np.repeat(np.asarray(names), count),
+        "seconds": np.concatenate([np.arange(each) for each in count])
+        * (model.block / model.sample_rate),
+        **{f"label.{name}": np.repeat(np.asarray(values), count) for name, values in texts.items()},
+        "latents": np.concatenate(rows),
+    }
+
+
+def _npz(path: Path, columns: dict[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **columns)
+
+
+def _parquet(path: Path, columns: dict[str, np.ndarray]) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            f"{path.name} needs pyarrow: pip install 'aejax[parquet]', or give a .npz"
+        ) from None
+    latents = columns.pop("latents")
+    width = len(str(latents.shape[1] - 1))
+    each = {f"latent.{place:0{width}d}": column for place, column in enumerate(latents.T)}
+    named = {name: pyarrow.array(column) for name, column in (columns | each).items()}
+    pyarrow.parquet.write_table(pyarrow.table(named), path)
+
+
+WRITERS: dict[str, Callable[[Path, dict[str, np.ndarray]], None]] = {
+    ".npz": _npz,
+    ".parquet": _parquet,
+}
+
+
+def write(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Writes a table by its suffix, whole or not at all; in Parquet each latent is a column.
+
+    Raises:
+      UserError: the suffix is none of `WRITERS`, or pyarrow is missing.
+    """
+    beside = path.with_name(f"{path.name}.part")
+    try:
+        WRITERS[path.suffix](beside, dict(columns))
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""The tasks of a trained model from the command line: files, folders, pipes."""
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import REPOSITORY
+from trained_runs import model_of, write_run
+
+import aejax
+from aejax.cli import main
+from aejax.tasks.interpolate import weights
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _memory_as_it_is(monkeypatch):
+    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    model = model_of("complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4})
+    return write_run(tmp_path_factory.mktemp("runs") / "run", model)
+
+
+def noise(path, samples=8000, rate=16_000, channels=1, **given):
+    soundfile.write(path, 0.1 * RNG.standard_normal((samples, channels)), rate, **given)
+    return path
+
+
+def said(capsys):
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "rate", "channels"),
+    [
+        ("mono.wav", 8000, 16_000, 1),
+        ("one.wav", 1, 16_000, 1),
+        ("stereo.flac", 10_007, 44_100, 2),
+        ("many.wav", 3001, 8000, 5),
+        ("low.ogg", 5000, 22_050, 2),
+    ],
+)
+def test_what_comes_back_is_as_long_and_wide(run, tmp_path, name, samples, rate, channels):
+    source = noise(tmp_path / name, samples, rate, channels)
+    target = tmp_path / f"back_{name}"
+    assert main(["reconstruct", str(run), str(source), str(target)]) == 0
+    before, after = soundfile.info(source), soundfile.info(target)
+    for fact in ("frames", "samplerate", "channels", "format", "subtype"):
+        assert getattr(after, fact) == getattr(before, fact)
+
+
+def test_a_file_is_as_its_array_and_each_channel_is_by_itself(run, tmp_path):
+    source = noise(tmp_path / "in.wav", 30_000, 44_100, 2, subtype="FLOAT")
+    assert main(["reconstruct", str(run), str(source), str(tmp_path / "out.wav")]) == 0
+    audio, rate = soundfile.read(source, dtype="float32")
+    back, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = aejax.load(run).reconstruct(audio.T, rate).T
+    np.testing.assert_allclose(back, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_folder_is_mirrored(run, tmp_path, capsys):
+    root, out = tmp_path / "in", tmp_path / "out"
+    (root / "a" / "b").mkdir(parents=True)
+    noise(root / "a" / "b" / "1.flac")
+    noise(root / "2.wav", 500, 8000, 2)
+    (root / "notes.txt").write_text("no audio, and nothing is said of it: it may be there")
+    (root / "broken.wav").write_bytes(b"RIFF????WAVEfmt no")
+    assert main(["reconstruct", str(run), str(root), str(out), "--jobs=2"]) == 1
+    caught = said(capsys)
+    assert "broken.wav" in caught
+    assert "1 of 3 files could not be done" in caught
+    assert "notes" not in caught
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert found == ["2.wav", "a/b/1.flac"]
+    assert main(["reconstruct", str(run), str(root), str(out)]) == 1
+    assert "2.wav is there already; --force" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "why"),
+    [
+        ("nowhere.wav", "out.wav", "does not exist"),
+        ("in.wav", "in.wav", "is what is read"),
+        ("in.wav", "there.wav", "is there already; --force"),
+        ("in.wav", "folder", "is a folder"),
+        ("in.wav", "no/out.wav", "is no folder"),
+        ("in.wav", "out.txt", "cannot write .txt; .aif"),
+        ("in.wav", "out.opus", "does not write OGG OPUS with 1 channels at 44100 Hz"),
+        ("text.wav", "out.wav", "text.wav: unreadable"),
+        ("folder", "in.wav", "give a folder to write"),
+        ("folder", "folder", "is what is read"),
+        ("folder", "new", "no file in it that can be read"),
+    ],
+)
+def test_what_is_wrong_is_one_line(run, tmp_path, capsys, monkeypatch, source, target, why):
+    monkeypatch.chdir(tmp_path)
+    noise(tmp_path / "in.wav", rate=44_100)
+    noise(tmp_path / "there.wav")
+    (tmp_path / "text.wav").write_text("no audio at all, and long enough to be looked at")
+    (tmp_path / "folder").mkdir()
+    before = (tmp_path / "there.wav").read_bytes()
+    assert main(["reconstruct", str(run), source, target]) == 1
+    *_, last = said(capsys).splitlines()
+    assert last.startswith("error: ")
+    assert why in last
+    assert (tmp_path / "there.wav").read_bytes() == before
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_force_writes_over(run, tmp_path):
+    source, target = noise(tmp_path / "in.wav"), noise(tmp_path / "out.wav", 5)
+    assert main(["reconstruct", str(run), str(source), str(target), "--force"]) == 0
+    assert soundfile.info(target).frames == 8000
+
+
+def test_through_pipes_as_a_process(run, tmp_path):
+    source = noise(tmp_path / "in.wav", 5000, 16_000, 2)
+    found = subprocess.run(
+        [sys.executable, "-m", "aejax.cli", "reconstruct", str(run), "-", "-"],
+        input=source.read_bytes(),
+        capture_output=True,
+        check=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    back, rate = soundfile.read(io.BytesIO(found.stdout))
+    assert back.shape == (5000, 2)
+    assert rate == 16_000
+
+
+# From one sound to another.
+
+
+def test_the_ends_are_the_reconstructions(run, tmp_path):
+    a = noise(tmp_path / "a.wav", 6000, subtype="FLOAT")
+    b = noise(tmp_path / "b.wav", 9000, subtype="FLOAT")
+    out = tmp_path / "out.wav"
+    assert main(["interpolate", str(run), str(a), str(b), str(out), "--steps=3"]) == 0
+    found, _ = soundfile.read(out, dtype="float32")
+    assert len(found) == 3 * 9000
+    model = aejax.load(run)
+    for path, part in ((a, found[:9000]), (b, found[-9000:])):
+        audio, _ = soundfile.read(path, dtype="float32")
+        whole = model.reconstruct(np.pad(audio, (0, 9000 - len(audio))))
+        np.testing.assert_allclose(part, whole, atol=1e-4 * np.abs(whole).max())
+
+
+def test_a_square_of_four_in_files(run, tmp_path):
+    sounds = [str(noise(tmp_path / f"{name}.wav", 4000)) for name in "abcd"]
+    out = tmp_path / "square"
+    assert main(["interpolate", str(run), *sounds, str(out), "--steps=2"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        "1_1.wav",
+        "1_2.wav",
+        "2_1.wav",
+        "2_2.wav",
+    ]
+    for source, name in zip(sounds, ("1_1", "1_2", "2_1", "2_2"), strict=True):
+        audio, _ = soundfile.read(source, dtype="float32")
+        found, _ = soundfile.read(out / f"{name}.wav", dtype="float32")
+        expected = aejax.load(run).reconstruct(audio)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_weights_are_shares():
+    for corners in (2, 4):
+        found = np.stack(list(weights(3, corners)))
+        assert len(found) == 3 ** (corners // 2)
+        np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_array_equal(found[[0, 2, 6, 8]], np.eye(4))
+    np.testing.assert_array_equal(found[1], [0.5, 0.5, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["a.wav", "out.wav"], "give two sounds, or four"),
+        (["a.wav", "a.wav", "out.wav", "--steps=1"], "at least 2"),
+        (["a.wav", "two.wav", "out.wav"], ""),
+        (["two.wav", "three.wav", "out.wav"], "has 2 channels, and another 3"),
+        (["a.wav", "nowhere.wav", "out.wav"], "nowhere.wav"),
+    ],
+)
+def test_what_cannot_be_between(run, tmp_path, capsys, monkeypatch, arguments, why):
+    monkeypatch.chdir(tmp_path)
+    noise(tmp_path / "a.wav", 3000)
+    noise(tmp_path / "two.wav", 3000, channels=2)
+    noise(tmp_path / "three.wav", 3000, channels=3)
+    assert main(["interpolate", str(run), *arguments]) == (1 if why else 0)
+    assert why in said(capsys)
+
+
+# Tables.
+
+
+def test_latents_of_a_folder_as_a_table(run, audio_folder, tmp_path, capsys):
+    import pyarrow.parquet
+
+    (audio_folder / "labels.csv").write_text("path,mood\na/wav.wav,calm\n")
+    assert main(["encode", str(run), str(audio_folder), str(tmp_path / "out.npz")]) == 0
+    with np.load(tmp_path / "out.npz", allow_pickle=False) as table:
+        columns = dict(table)
+    model = aejax.load(run)
+    one = columns["clip"] == "a/wav.wav"
+    audio, _ = soundfile.read(audio_folder / "a" / "wav.wav", dtype="float32")
+    np.testing.assert_allclose(columns["latents"][one], model.encode(audio), atol=1e-3)
+    assert columns["seconds"][one][1] == model.block / 16_000
+    assert set(columns["label.mood"][one]) == {"calm"}
+    assert set(columns["label.mood"][~one]) == {""}
+    assert set(columns["label.folder"]) == set("abc")
+    assert main(["encode", str(run), str(audio_folder), str(tmp_path / "out.parquet")]) == 0
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    np.testing.assert_array_equal(found["latent.3"], columns["latents"][:, 3])
+    assert main(["encode", str(run), str(audio_folder), str(tmp_path / "out.csv")]) == 1
+    assert "must end in .npz or .parquet" in said(capsys)
+
+
+def test_a_model_is_measured_on_other_audio(run, audio_folder, capsys):
+    assert main(["evaluate", str(run), str(audio_folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "9 clips" in printed
+    rows = [line.split()[0] for line in printed.splitlines() if line and line[0].isalpha()]
+    assert rows[-3:] == ["representation", "pca", "experiment"]
+
+
+def test_a_run_that_is_none(tmp_path, capsys):
+    source = noise(tmp_path / "in.wav")
+    assert main(["reconstruct", str(tmp_path), str(source), str(tmp_path / "out.wav")]) == 1
+    assert "holds no run" in said(capsys)
