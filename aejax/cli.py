@@ -165,6 +165,7 @@ def _pack(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     if options.out is None and len(options.runs) > 1:
         raise UserError("give --out=FILE, where the report of several runs goes")
+    found, unfinished = run_files.find_runs(options.runs)
     out = options.out or options.runs[0] / run_files.REPORT
     if out.is_dir():
         raise UserError(f"--out={out} is a directory; give a file")
@@ -172,7 +173,6 @@ def _report(options: argparse.Namespace) -> None:
         raise UserError(f"{out} is there already and is no report; give another --out, or --force")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no directory; make it, or give another --out")
-    found, unfinished = run_files.find_runs(options.runs)
     if unfinished:
         print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
     defaults = config_module.flatten(config_module.default())

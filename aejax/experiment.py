@@ -41,7 +41,7 @@ from aejax.prepare import Experiment, prepare
 from aejax.reporting import arrays, page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
-from aejax.training import checkpoint, pca_fit
+from aejax.training import checkpoint
 from aejax.training.population import shared
 from aejax.workdir import Workdir
 
@@ -160,28 +160,33 @@ class _Fitted(NamedTuple):
     trainee: Trainee
     evaluator: Evaluator
     linear: list[Codec]
+    context: ContextPCA | None
+
+    @property
+    def latent_dim(self) -> int:
+        """Of the model."""
+        return self.trainee.experiment.config.model.latent_dim
 
 
 def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | UserError]:
     """What becomes of each, by its key."""
     ended: dict[int, Rows | UserError] = {}
     ready: dict[int, _Fitted] = {}
-    largest: pca_fit.Fit | None = None
     # The one of most latents first: its PCA has those of the others in it.
     for place in sorted(group, key=lambda place: -group[place].config.model.latent_dim):
         with _kept(ended, place):
-            ready[place] = _fit(group[place], largest)
-            largest = largest or ready[place].trainee.fitted
+            ready[place] = _fit(group[place], list(ready.values()))
     if not ready:
         return ended
-    try:
-        trained = train([one.trainee for one in ready.values()])
-    except Interrupted:
-        raise
-    except UserError as error:
-        return ended | dict.fromkeys(ready, error)
-    common: Measured = {}
-    for (place, one), found in zip(ready.items(), trained, strict=True):
+    common: Common = {}
+    trained = train([one.trainee for one in ready.values()])
+    for place, one in ready.items():
+        try:
+            found = next(trained)
+        except Interrupted:
+            raise
+        except UserError as error:  # of all that were still to be trained
+            return dict.fromkeys(ready, error) | ended
         if isinstance(found, UserError):
             ended[place] = found
             continue
@@ -195,13 +200,15 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
     return ended
 
 
-def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
-    """PCA, what else is linear, and the model, before any training."""
+def _fit(experiment: Experiment, earlier: Sequence[_Fitted]) -> _Fitted:
+    """PCA, what else is linear, and the model, before any training; ``earlier``: those of runs on
+    the same audio, the largest first."""
     config = experiment.config
-    fitted = fit_pca(experiment, larger)
+    same = next((one for one in earlier if one.latent_dim == config.model.latent_dim), None)
+    fitted = fit_pca(experiment, earlier[0].trainee.fitted if earlier else None)
     dtype = jnp.dtype(config.train.dtype)
     model = autoencoder.from_config(config.model, experiment.representation.bins, dtype)
-    context = fit_context(experiment, model, fitted.pca)
+    context = fit_context(experiment, model, fitted.pca, None if same is None else same.context)
     evaluator = Evaluator(
         representation=experiment.representation,
         yardstick=experiment.yardstick,
@@ -210,32 +217,38 @@ def _fit(experiment: Experiment, larger: pca_fit.Fit | None) -> _Fitted:
         place=experiment.devices.place,
     )
     linear = linear_codecs(experiment, fitted.pca, context)
-    pca_rmse = evaluator.feature_rmse(linear[0], experiment.batches("validation"))
-    return _Fitted(Trainee(experiment, model, fitted, pca_rmse), evaluator, linear)
+    if same is None:
+        pca_rmse = evaluator.feature_rmse(linear[0], experiment.batches("validation"))
+    else:
+        pca_rmse = same.trainee.pca_rmse
+    return _Fitted(Trainee(experiment, model, fitted, pca_rmse), evaluator, linear, context)
 
 
-# What was found of codecs, by name: a row, and the errors of clips.
-Measured = dict[str, tuple[Row, ClipErrors]]
+# What was found of a codec: a row, and the errors of clips.
+Measured = tuple[Row, ClipErrors]
+# The same of codecs that do not depend on the model, for several runs.
+Common = dict[Any, Measured]
 
 
-def _measure(fitted: _Fitted, trained: Trained, common: Measured) -> Rows:
+def _measure(fitted: _Fitted, trained: Trained, common: Common) -> Rows:
     """Measures a trained model on the test split, and writes all there is to say; ``common``: what
     does not depend on the model, and is measured for the first of several runs alone."""
-    experiment, snapshot = fitted.trainee.experiment, trained.snapshot
+    experiment = fitted.trainee.experiment
     config = experiment.config
-    for name, best in snapshot.best.items():
+    for name, best in trained.best.items():
         step = int(best.step)
         start = ", where it began, at PCA" if step == 0 and config.model.pca_start else ""
         which = "" if name == "raw" else f" ({name})"
-        print(f"chosen by validation{which}: step {step}{start}, loss {float(best.loss):.4g} there")
-    learnt = trained_codecs(experiment, trained.model, snapshot)
+        print(
+            f"{experiment.workdir.path.name}: chosen by validation{which}: step {step}{start},"
+            f" loss {float(best.loss):.4g} there"
+        )
+    learnt = trained_codecs(experiment, trained.model, trained.best)
     nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
-    rows, errors = evaluate(
-        experiment, [nothing, *fitted.linear, *learnt], fitted.evaluator, common
-    )
+    rows, errors = evaluate(experiment, [nothing, *fitted.linear], learnt, fitted.evaluator, common)
     probes = config.evaluate.probes
     found = probe_latents(experiment, fitted.linear[0], learnt[0]) if probes else None
-    write_results(experiment, rows, errors, snapshot, found)
+    write_results(experiment, rows, errors, trained.best, found)
     return rows
 
 
@@ -257,7 +270,7 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
 
 
 def trained_codecs(
-    experiment: Experiment, model: autoencoder.Autoencoder, snapshot: checkpoint.Snapshot
+    experiment: Experiment, model: autoencoder.Autoencoder, best: Mapping[str, checkpoint.Best]
 ) -> list[Codec]:
     """The model, and what else there is of it: its average, with better latents, cut short.
 
@@ -267,10 +280,10 @@ def trained_codecs(
     config = experiment.config
     sizes = model.bottleneck.codebook_sizes
     rate = experiment.latent_rate(config.model.latent_dim)
-    plain = model_codec(config, model, snapshot.best["raw"].variables, rate)
+    plain = model_codec(config, model, best["raw"].variables, rate)
     found = [plain]
-    if "ema" in snapshot.best:
-        variables = snapshot.best["ema"].variables
+    if "ema" in best:
+        variables = best["ema"].variables
         found.append(
             dataclasses.replace(plain, name=f"{config.name}, averaged", variables=variables)
         )
@@ -320,20 +333,36 @@ def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
 
 
 def evaluate(
-    experiment: Experiment, candidates: Sequence[Codec], evaluator: Evaluator, common: Measured
+    experiment: Experiment,
+    given: Sequence[Codec],
+    learnt: Sequence[Codec],
+    evaluator: Evaluator,
+    common: Common,
 ) -> tuple[list[Row], dict[str, ClipErrors]]:
     """The results table, measured on the test split, and the errors of each clip by codec; writes
-    what there is to hear and see."""
+    what there is to hear and see.
+
+    Args:
+      experiment: of the run.
+      given: codecs that runs on the same audio have in common, where their sizes are the same.
+      learnt: codecs of the run alone.
+      evaluator: measures.
+      common: what was found of the former, and is added to.
+    """
     batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
-    measured: Measured = {}
-    for codec in candidates:
-        found = common.get(codec.name)
-        if found is None:
-            testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
-            found = evaluator.row(codec, testing, clips)
-        measured[codec.name] = found
-        if codec.name == REPRESENTATION_ONLY:
-            common[codec.name] = found
+
+    def measure(codec: Codec) -> Measured:
+        testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
+        return evaluator.row(codec, testing, clips)
+
+    measured: dict[str, Measured] = {}
+    for codec in given:
+        key = (codec.name, codec.latent_floats_per_second, codec.encode, codec.decode)
+        if key not in common:
+            common[key] = measure(codec)
+        measured[codec.name] = common[key]
+    measured |= {codec.name: measure(codec) for codec in learnt}
+    candidates = [*given, *learnt]
     rows = [row for row, _ in measured.values()]
     errors = {name: found for name, (_, found) in measured.items()}
     listened = _listened(experiment.config.name)
@@ -402,7 +431,7 @@ def write_results(
     experiment: Experiment,
     rows: Sequence[Row],
     errors: Mapping[str, ClipErrors],
-    snapshot: checkpoint.Snapshot,
+    best: Mapping[str, checkpoint.Best],
     probes: Sequence[ProbeRow] | None,
 ) -> None:
     """Writes ``clips.jsonl``, then ``results.json``: where that is, the run is finished; then
@@ -432,8 +461,8 @@ def write_results(
         "by_label": by_clip.by_label(clips, latent, tested, PCA_ROW),
         "probes": None if probes is None else [dataclasses.asdict(row) for row in probes],
         "best": {
-            name: {"step": int(best.step), "validation_loss": float(best.loss)}
-            for name, best in snapshot.best.items()
+            name: {"step": int(one.step), "validation_loss": float(one.loss)}
+            for name, one in best.items()
         },
         "test_clips": len(tested),
         "device": str(experiment.devices),

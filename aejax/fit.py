@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 
 from aejax.bars import bar
 from aejax.data import loader
-from aejax.errors import UserError
+from aejax.errors import Interrupted, UserError
 from aejax.evaluation import metrics
 from aejax.evaluation.evaluate import Codec, bound
 from aejax.listening import Preview
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.models.vector_quantizer import start_codebooks
-from aejax.overlap import AT_A_TIME
+from aejax.overlap import at_a_time
 from aejax.prepare import Experiment
 from aejax.representation import valid_frames
 from aejax.training import (
@@ -61,14 +61,20 @@ def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fi
 
 
 def fit_context(
-    experiment: Experiment, model: autoencoder.Autoencoder, pca: PCA
+    experiment: Experiment,
+    model: autoencoder.Autoencoder,
+    pca: PCA,
+    same: ContextPCA | None = None,
 ) -> ContextPCA | None:
     """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
-    None where it sees one at a time."""
+    None where it sees one at a time. ``same``: what was found for a run that differs in nothing
+    that this depends on."""
     before, after = (int(min(steps, _FARTHEST)) for steps in model.decoder.reach)
     if before == after == 0:
         return None
     path = experiment.workdir.path / "pca_context.npz"
+    if not path.exists() and same is not None:
+        pca_fit.save_context(path, same)
     if not path.exists():
         fitted = pca_fit.fit_context(
             bar(experiment.batches("train"), desc="fitting PCA in context", unit="batch"),
@@ -109,22 +115,23 @@ class Trained(NamedTuple):
 
     Attributes:
       model: the largest of those trained together, which all share.
-      snapshot: the last, in that model's shapes.
+      best: variables by validation of each kind, by name, in that model's shapes.
     """
 
     model: autoencoder.Autoencoder
-    snapshot: checkpoint.Snapshot
+    best: Mapping[str, checkpoint.Best]
 
 
-def train(trainees: Sequence[Trainee]) -> list[Trained | UserError]:
-    """Trains to the last step, from the newest checkpoint that all have.
+def train(trainees: Sequence[Trainee]) -> Iterator[Trained | UserError]:
+    """Trains to the last step, from the newest checkpoint that all have, as many at a time as there
+    is room for; the next ones once what came of the last is taken.
 
     Args:
       trainees: whose experiments differ in nothing that is compiled into the step, or read, but the
         number of latents (see `aejax.training.population`); all with a checkpoint of one step, or
         none of them with any.
 
-    Returns:
+    Yields:
       Of each what it became, or the error that ended it.
     """
     # The one of most latents lends the others its shapes.
@@ -139,15 +146,13 @@ def train(trainees: Sequence[Trainee]) -> list[Trained | UserError]:
         downsampling=experiment.downsampling,
     )
     eval_step = jax.jit(step)
-    ended: list[Trained | UserError] = []
     found, rest = None, list(trainees)
     while rest:
         found = compile_step(experiment, widest.model, tx, shapes, len(rest), found)
-        room = found.room
-        for one in _train(rest[:room], widest, shapes, eval_step, found):
-            ended.append(one if isinstance(one, UserError) else Trained(widest.model, one))
-        rest = rest[room:]
-    return ended
+        now, rest = rest[: found.room], rest[found.room :]
+        ended = _train(now, widest, shapes, eval_step, found)
+        while ended:
+            yield ended.pop(0)
 
 
 def _train(
@@ -156,8 +161,8 @@ def _train(
     shapes: checkpoint.Snapshot,
     eval_step: validation.EvalStep,
     found: "Compiled",
-) -> list[checkpoint.Snapshot | UserError]:
-    """Trains as many at a time as there is room for, in the shapes of the widest."""
+) -> list[Trained | UserError]:
+    """Trains those that there is room for, in the shapes of the widest."""
     experiment, options = widest.experiment, widest.experiment.config.train
     devices = experiment.devices
     after = common_step([one.experiment for one in trainees])
@@ -196,7 +201,7 @@ def _train(
             training.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)
             training.update()
 
-        return loop.train(
+        ended = loop.train(
             members,
             found.population,
             train_batches(experiment, first),
@@ -207,6 +212,7 @@ def _train(
                 sorted({experiment.corpus.clips.name(clip) for clip in clips.tolist()})
             ),
         )
+    return [one if isinstance(one, UserError) else Trained(widest.model, one.best) for one in ended]
 
 
 def common_step(experiments: Sequence[Experiment]) -> int | None:
@@ -225,6 +231,8 @@ def _shown_to(
     """Hands TensorBoard what there is to hear and see in the report, as it is by now."""
     try:
         preview = Preview(experiment)
+    except Interrupted:
+        raise
     except UserError:  # there is nothing left to hear; training goes on without
         return lambda _: None
     options, rate = experiment.config.train, experiment.corpus.sample_rate
@@ -453,7 +461,7 @@ def _room(free: int, taken: int, apiece: int, members: int) -> int:
     """Members at a time in free memory, of a step that takes so many bytes, for all of them where
     they take it at once, and so many more for each."""
     step = taken / members if side_by_side() else 0
-    shared = 0 if side_by_side() else AT_A_TIME * taken
+    shared = 0 if side_by_side() else at_a_time() * taken
     return min(members, max(1, int((_USABLE * free - shared) / (step + apiece))))
 
 

@@ -6,7 +6,7 @@ import os
 import runpy
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,9 @@ def _sweep(given: str, config: ConfigDict, workdir: Path | None, command: str) -
     path = _experiment_file()
     found = sweep.grid(given, config) if given else sweep.of_file(path)
     root = workdir or Path("runs", f"{config.name}_sweep")
+    command_of = _commands(path)
     sweep.run(
-        sweep.members(config, found, lambda one, folder: _command(path, one, root / folder)),
+        sweep.members(config, found, lambda one, folder: command_of(one, root / folder)),
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,
@@ -72,8 +73,10 @@ def _search(count: int, config: ConfigDict, workdir: Path | None, command: str) 
     if count < 1:
         raise UserError(f"--search={count} must be a number of trials, 1 or more")
 
+    command_of = _commands(_experiment_file())
+
     def train(one: ConfigDict, path: Path) -> None:
-        experiment.run(one, path, command=_command(_experiment_file(), one, path))
+        experiment.run(one, path, command=command_of(one, path))
 
     space = search.parse_space(_SEARCH_SPACE.value or "", config)
     root = workdir or Path("runs", f"{config.name}_search")
@@ -85,14 +88,21 @@ def _experiment_file() -> str:
     return flag.config_filename
 
 
-def _command(experiment_file: str, config: ConfigDict, workdir: Path) -> str:
-    """What repeats one experiment of a sweep or a search by itself."""
-    usual = flatten(runpy.run_path(experiment_file.partition(":")[0])["get_config"]())
-    keys = [
-        f"--config.{key}={value}" for key, value in flatten(config).items() if value != usual[key]
-    ]
-    words = [f"--config={experiment_file}", f"--workdir={workdir}", *keys]
-    return "python -m aejax.main " + shlex.join(words)
+def _commands(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
+    """What repeats one experiment of a sweep or a search by itself, of its config and workdir."""
+    path, colon, argument = experiment_file.partition(":")
+    usual = flatten(runpy.run_path(path)["get_config"](*[argument] if colon else []))
+
+    def command(config: ConfigDict, workdir: Path) -> str:
+        keys = [
+            f"--config.{key}={value}"
+            for key, value in flatten(config).items()
+            if value != usual[key]
+        ]
+        words = [f"--config={experiment_file}", f"--workdir={workdir}", *keys]
+        return "python -m aejax.main " + shlex.join(words)
+
+    return command
 
 
 def _check_flags() -> None:
@@ -110,7 +120,11 @@ def _check_flags() -> None:
 
 def _launcher_options() -> dict[str, str]:
     options = {}
-    for word in shlex.split(_LAUNCHER_OPTIONS.value):
+    try:
+        words = shlex.split(_LAUNCHER_OPTIONS.value)
+    except ValueError as error:
+        raise UserError(f"--launcher_options={_LAUNCHER_OPTIONS.value}: {error}") from None
+    for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             raise UserError(f"--launcher_options: {word!r} is not KEY=VALUE")

@@ -20,7 +20,10 @@ from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
 from aejax.search.space import parse_choices
 from aejax.training.population import shared
+from aejax.workdir import Workdir
 
+# What lies in a sweep's folder beside those of its members.
+_OWN = ("errors", "logs", "sweep.json", "sweep.json.part", "report.html")
 MODES = ("auto", "population", "sequential")
 Overrides = Mapping[str, Any]
 
@@ -97,6 +100,8 @@ def members(
     together: list[Member] = []
     for overrides in every:
         folder = _folder(overrides, keys)
+        if folder.casefold() in _OWN:
+            raise UserError(f"{folder} is where the sweep keeps something else; give another name")
         try:
             changed = config_module.override(config, overrides)
             config_module.validate(changed)
@@ -174,7 +179,7 @@ def _differing(found: Sequence[Member]) -> str:
     )
 
 
-def plan(found: Sequence[list[Member]], units: Sequence[list[Member]], jobs: int) -> str:
+def plan(found: Sequence[list[Member]], units: Sequence[list[Member]], mode: str, jobs: int) -> str:
     """What has been decided, and why, in a few lines."""
     count = sum(map(len, found))
     lines = [f"sweep: {count} experiments, {len(found)} compiled programs"]
@@ -184,11 +189,10 @@ def plan(found: Sequence[list[Member]], units: Sequence[list[Member]], jobs: int
         why = "by itself" if len(group) == 1 else "one population"
         lines.append(f"  {why}: {names}{more}")
     if len(found) > 1:
-        firsts = [group[0] for group in found]
-        differing = _differing(firsts)
-        lines.append(
-            f"  apart because of {differing}" if differing else "  apart as --sweep_mode says"
-        )
+        if mode == "sequential":
+            lines.append("  apart as --sweep_mode=sequential says")
+        else:
+            lines.append(f"  apart because of {_differing([group[0] for group in found])}")
     if len(units) > len(found):
         lines.append(f"  cut into {len(units)} pieces, for {jobs} jobs at once")
     return "\n".join(lines)
@@ -241,12 +245,13 @@ def run(
       UserError: nothing could be begun; or some members failed twice, when the others are finished.
     """
     launchers.check(kind=launcher, jobs=jobs, options=options)
+    groups(found, mode)  # what cannot be a population is refused, whatever is finished of it
     _begin(found, root, command)
     missing = [member for member in found if not _finished(root, member)]
     if missing:
-        together = groups(missing, mode)
+        together = groups(missing, "sequential" if mode == "sequential" else "auto")
         units = shared_out(together, jobs)
-        print(plan(together, units, jobs), flush=True)
+        print(plan(together, units, mode, jobs), flush=True)
         done = len(found) - len(missing)
         if done:
             print(f"  {done} more are finished")
@@ -262,7 +267,8 @@ def run(
 
 
 def _begin(found: Sequence[Member], root: Path, command: str) -> None:
-    """Writes ``sweep.json``, or makes sure that it is the same sweep, or one with more members."""
+    """Writes ``sweep.json``, or makes sure that it is the same sweep, or one with more members: of
+    every run that is there, that it is the one that is wanted."""
     path, part = root / "sweep.json", root / "sweep.json.part"
     known: list[str] = []
     if path.exists():
@@ -279,6 +285,8 @@ def _begin(found: Sequence[Member], root: Path, command: str) -> None:
             f"{root} holds a sweep with {gone[0]}, which this one does not have; give another"
             " --workdir"
         )
+    for member in found:
+        Workdir(root / member.folder, member.config)
     entries = [{"folder": member.folder, "overrides": dict(member.overrides)} for member in found]
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -347,20 +355,33 @@ def _end(found: Sequence[Member], root: Path, problems: Mapping[str, str]) -> No
 
 
 def table(root: Path, finished: Sequence[Member]) -> str:
-    """One table over all: PCA and the model of every member, by its overrides."""
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    unit = "1"
+    """PCA and the model of every member, by its overrides, in one table over all whose features are
+    the same, since others have errors of something else."""
+    together: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for member in finished:
         results = json.loads((root / member.folder / "results.json").read_text())
+        features = config_module.flatten(member.config.representation)
+        features["sample_rate"] = member.config.data.sample_rate
         unit = results["units"]["feature_rmse"]
-        name = member.config.name
-        for row in results["rows"]:
-            own, comma, variant = row["name"].partition(",")
-            label = f"{member.folder}{comma}{variant}" if own == name else row["name"]
-            line = row | {"name": label}
-            # PCA of the same size, and what has no size, are the same in every member.
-            if json.dumps(line) not in seen:
-                seen.add(json.dumps(line))
-                rows.append(line)
-    return results_table(rows, unit)
+        _, rows = together.setdefault(json.dumps(features), (unit, []))
+        rows += _labelled(rows, results["rows"], member)
+    return "\n\n".join(
+        (f"{json.loads(features)['name']}:\n" if len(together) > 1 else "")
+        + results_table(rows, unit)
+        for features, (unit, rows) in together.items()
+    )
+
+
+def _labelled(
+    known: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]], member: Member
+) -> list[dict[str, Any]]:
+    """Rows of a member that are not there yet, by its folder where they are its own: PCA of the
+    same size, and what has no size, are the same in every member."""
+    found = []
+    for row in rows:
+        own, comma, variant = row["name"].partition(",")
+        if own == member.config.name:
+            row = row | {"name": f"{member.folder}{comma}{variant}"}
+        if row not in known:
+            found.append(row)
+    return found

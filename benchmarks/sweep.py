@@ -4,8 +4,11 @@
     python benchmarks/sweep.py --rounds 3
     python benchmarks/sweep.py --readme            # the README's sweep, and its report again
 
-Each way is the real command, in a process of its own, with an empty compilation cache. Ways take
-turns within a round; ratios are medians over rounds.
+Each way is the real command, with an empty compilation cache. "sequential" is the same sweep with
+--sweep_mode=sequential: one run after the other, each in a process of its own that finds what the
+first has compiled; "processes" is the command of each run by itself, which compiles anew. Ways take
+turns within a round; ratios are medians over rounds. Steps a second are those of all runs together,
+while they trained.
 """
 
 import argparse
@@ -25,11 +28,11 @@ import psutil
 REPOSITORY = pathlib.Path(__file__).parents[1]
 GRID = "model.latent_dim=4,8,12,16,24,32 seed=0,1,2"
 SMALL = {
-    "data.synthetic.clips": 200,
+    "data.synthetic.clips": 120,
     "model.width": 128,
     "model.depth": 2,
-    "train.steps": 150,
-    "train.validate_every": 75,
+    "train.steps": 120,
+    "train.validate_every": 120,
     "evaluate.listen_clips": 1,
     "representation.griffin_lim_iterations": 8,
 }
@@ -99,13 +102,21 @@ def measure(way, place):
             own += [*options(), f"--workdir={place / f'{latents}_{seed}'}"]
             took, used, printed = command(own, place / f"cache_{latents}_{seed}")
             seconds, peak, output = seconds + took, max(peak, used), output + printed
+    steps = [line for path in place.rglob("metrics.jsonl") for line in rates(path)]
+    together = len(members()) if way == "population" else 1
     compiled = [float(x) for x in re.findall(r"compiled the step in ([\d.]+) s", output)]
     return {
         "seconds": seconds,
         "compiled": len(compiled),
         "compile_seconds": sum(compiled),
         "megabytes": peak / 1e6,
+        "steps": statistics.median(steps) * together,
     }
+
+
+def rates(path):
+    key = "time/steps_per_second"
+    return [line[key] for line in map(json.loads, path.open()) if key in line]
 
 
 def ways(rounds):
@@ -117,14 +128,17 @@ def ways(rounds):
                 found[name].append(measure(name, pathlib.Path(place)))
             print(turn, name, json.dumps(found[name][-1]), flush=True)
     print(f"\n{len(members())} runs of a small mel_conv, medians of {rounds} rounds")
-    print(f"{'':<12}{'wall':>9}{'compiled':>10}{'for':>9}{'memory':>11}{'against population':>20}")
+    heads = {"wall": 9, "compiled": 10, "for": 9, "memory": 11, "steps/s": 10}
+    line = "".join(f"{head:>{width}}" for head, width in heads.items())
+    print(f"{'':<12}{line}{'against population':>20}")
     for name in names:
         middle = {key: statistics.median(x[key] for x in found[name]) for key in found[name][0]}
         pairs = zip(found[name], found["population"], strict=True)
         ratio = statistics.median(one["seconds"] / other["seconds"] for one, other in pairs)
         print(
             f"{name:<12}{middle['seconds']:7.0f} s{middle['compiled']:10.0f}"
-            f"{middle['compile_seconds']:7.1f} s{middle['megabytes']:8.0f} MB{ratio:20.2f}"
+            f"{middle['compile_seconds']:7.1f} s{middle['megabytes']:8.0f} MB"
+            f"{middle['steps']:10.1f}{ratio:20.2f}"
         )
 
 
@@ -132,7 +146,7 @@ def readme(root):
     """The README's sweep, from the command to the report; then the report alone."""
     seconds, peak, output = command(["--sweep", f"--workdir={root / 'sweep'}"], root / "cache")
     print("\n".join(line for line in output.splitlines() if "floats/s" in line or "pca" in line))
-    print("\n".join(line for line in output.splitlines() if line.startswith("latent_dim=")))
+    print("\n".join(line for line in output.splitlines() if re.match(r"latent_dim=\d+ ", line)))
     print(
         f"the README's sweep: {seconds:.0f} s from the command to the report, {peak / 1e9:.1f} GB"
     )

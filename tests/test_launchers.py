@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import launched
 import psutil
@@ -332,3 +333,14 @@ def test_nothing_heavy_is_imported_to_launch():
 
 def test_launchers_and_their_options_have_the_same_names():
     assert set(launchers.LAUNCHERS) == launchers.OPTIONS.keys()
+
+
+@pytest.mark.parametrize("kind", ["local", "ray"])
+def test_paths_mean_what_they_mean_here(kind, options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    task = Task("one", launched.note, ("out", "one"), Path("logs", "one.txt"))
+    [done] = launch([task], jobs=1, **options(kind))
+    assert done.error is None
+    assert (tmp_path / "out" / "one.ended").exists()
+    assert kind == "local" or "one prints" in (tmp_path / "logs" / "one.txt").read_text()

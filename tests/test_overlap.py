@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from aejax.overlap import AT_A_TIME, overlapped
+from aejax.overlap import at_a_time, overlapped
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -16,7 +16,7 @@ def test_results_come_in_order_whatever_takes_longest():
 
 
 def test_the_first_is_alone_and_then_two_are_under_way():
-    together = threading.Barrier(AT_A_TIME, timeout=20)
+    together = threading.Barrier(at_a_time(), timeout=20)
     alone = []
 
     def meets_another(item):
@@ -26,7 +26,7 @@ def test_the_first_is_alone_and_then_two_are_under_way():
             together.wait()  # breaks, unless another call is under way
         return item
 
-    assert list(overlapped(meets_another, range(1 + 2 * AT_A_TIME))) == list(range(5))
+    assert list(overlapped(meets_another, range(1 + 2 * at_a_time()))) == list(range(5))
     assert alone == [0]
 
 
@@ -40,7 +40,7 @@ def test_no_more_is_read_than_is_under_way():
 
     found = overlapped(lambda item: item, source())
     assert [next(found) for _ in range(3)] == [0, 1, 2]
-    assert len(read) <= 3 + AT_A_TIME
+    assert len(read) <= 3 + at_a_time()
     found.close()
 
 

@@ -7,17 +7,24 @@ import subprocess
 import sys
 import time
 
+import jax
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 from test_main import SMALL, digest
 
 from aejax import config as config_module
-from aejax import experiment, fit, sweep
+from aejax import experiment, fit, sweep, trained
 from aejax import main as main_module
+from aejax import representation as representations
 from aejax.errors import Interrupted, UserError
 from aejax.experiment import Job, run_together
 from aejax.main import main
-from aejax.training import loop
+from aejax.models import autoencoder
+from aejax.reporting.table import COLUMNS
+from aejax.training import checkpoint, loop
+from aejax.training.devices import Devices
+from aejax.workdir import Workdir
 
 
 def members(config, *overrides):
@@ -109,7 +116,7 @@ def test_members_are_grouped_by_what_is_compiled(small_config):
     ]
     assert len(sweep.groups(found, "sequential")) == 7
     assert sweep.groups(found, "population") == sweep.groups(found, "auto")
-    text = sweep.plan(sweep.groups(found, "auto"), sweep.groups(found, "auto"), 1)
+    text = sweep.plan(sweep.groups(found, "auto"), sweep.groups(found, "auto"), "auto", 1)
     assert "7 experiments, 4 compiled programs" in text
     assert "one population: latent_dim=4, latent_dim=8,seed=3" in text
     assert "by itself: bottleneck=vae,latent_dim=4" in text
@@ -169,6 +176,23 @@ def together(tmp_path_factory):
     return root, dict(zip(configs, rows, strict=True)), alone, len(compiled), jobs
 
 
+def last_parameters(path, config, step=6):
+    """As they were saved after that step, in one row."""
+    representation = representations.from_config(config)
+    model = autoencoder.from_config(config.model, representation.bins)
+    like = trained._abstract_snapshot(config, representation, model)
+    copied = Devices(jax.local_device_count()).copied
+    snapshot = checkpoint.read(path / "checkpoints", step, like, copied)
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(snapshot.state.params)])
+
+
+def assert_trained_alike(path, alone, config):
+    """The same, to a hundredth of what the last three steps changed."""
+    ours, theirs = (last_parameters(folder, config) for folder in (path, alone))
+    moved = np.linalg.norm(theirs - last_parameters(alone, config, step=3))
+    assert np.linalg.norm(ours - theirs) < 1e-2 * moved
+
+
 def counted(function, calls):
     def counting(*arguments):
         calls.append(arguments)
@@ -198,6 +222,8 @@ def test_a_member_is_what_it_is_alone(together, name):
         rates = [line["learning_rate"] for line in lines if "loss/total" in line]
         assert max(rates) <= VARIED[name].get("train.learning_rate", 1e-3) * (1 + 1e-6)
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    jobs = dict(zip(VARIED, together[4], strict=True))
+    assert_trained_alike(root / name, root / f"{name}_alone", jobs[name].config)
 
 
 def test_a_member_goes_on_alone_from_its_own_checkpoint(together):
@@ -210,6 +236,7 @@ def test_a_member_goes_on_alone_from_its_own_checkpoint(together):
     rows = [experiment.run(jobs[0].config, root / folder) for folder in ("small", "small_alone")]
     for ours, theirs in zip(*rows, strict=True):
         assert ours.feature_rmse == pytest.approx(theirs.feature_rmse, rel=1e-3)
+    assert_trained_alike(root / "small", root / "small_alone", jobs[0].config)
 
 
 def test_members_of_different_steps_begin_apart_or_go_back(small_config, tmp_path, capsys):
@@ -253,7 +280,7 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
 def test_asked_to_stop_none_goes_on(small_config, tmp_path, monkeypatch):
     fitted = []
 
-    def stop(one, larger):
+    def stop(one, earlier):
         fitted.append(one)
         raise Interrupted("stopped before its end")
 
@@ -284,14 +311,18 @@ def test_what_failed_for_want_of_audio_works_once_it_is_there(
 
 
 def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch, capsys):
-    sizes = []
-    real = loop.train
+    sizes, real, measure = [], loop.train, experiment._measure
 
     def watched(members, *arguments, **options):
         sizes.append(len(members))
         return real(members, *arguments, **options)
 
+    def measured(*arguments):
+        sizes.append("measured")
+        return measure(*arguments)
+
     monkeypatch.setattr(loop, "train", watched)
+    monkeypatch.setattr(experiment, "_measure", measured)
     monkeypatch.setattr(fit, "step_bytes", lambda compiled: 1_000_000)
     # Room for two steps under way, and two small models with their best variables.
     monkeypatch.setattr(fit, "free_memory", lambda: 5_100_000)
@@ -299,7 +330,8 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
     configs = [config_module.override(small_config, {"seed": seed}) for seed in range(3)]
     jobs = [Job(config, tmp_path / str(seed), "") for seed, config in enumerate(configs)]
     rows = run_together(jobs)
-    assert sizes == [2, 1]
+    # Those that are done make room for the next.
+    assert sizes == [2, "measured", "measured", 1, "measured"]
     assert all(row[-1].feature_rmse > 0 for row in rows)
     assert "each of 2 members, in turns (1 more come after them: 5 MB are free)" in (
         capsys.readouterr().out
@@ -321,6 +353,92 @@ def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
         rows[together] = run_together(jobs)
     for ours, theirs in zip(rows[True], rows[False], strict=True):
         assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-3)
+    for place, config in enumerate(configs):
+        at_once, in_turns = (tmp_path / f"{together}_{place}" for together in (True, False))
+        assert_trained_alike(at_once, in_turns, config)
+
+
+def finish(root, member, rows=None):
+    """What a finished run leaves."""
+    path = root / member.folder
+    Workdir(path, member.config).create()
+    results = {"rows": rows or [], "units": {"feature_rmse": "dB"}}
+    (path / "results.json").write_text(json.dumps(results))
+
+
+def swept(found, root, mode="auto"):
+    sweep.run(found, root, mode=mode, launcher="local", options={}, jobs=1, command="")
+
+
+def test_a_sweep_of_another_config_is_refused(small_config, tmp_path):
+    root = tmp_path / "root"
+    found = members(small_config, {"seed": 0}, {"seed": 1})
+    for member in found:
+        finish(root, member)
+    (root / "sweep.json").write_text(
+        json.dumps({"members": [{"folder": member.folder} for member in found], "command": "c"})
+    )
+    before = (root / "sweep.json").read_text()
+    small_config.train.steps = 7
+    with pytest.raises(UserError, match=r"another config \(train.steps: 6 there, 7 now\)"):
+        swept(members(small_config, {"seed": 0}, {"seed": 1}), root)
+    assert (root / "sweep.json").read_text() == before
+
+
+def test_what_is_left_of_a_population_need_not_be_one(small_config, tmp_path, monkeypatch):
+    found = members(
+        small_config,
+        *({"model.width": width, "seed": seed} for width in (8, 16) for seed in (0, 1)),
+    )
+    root, ran = tmp_path / "root", []
+    sweep._begin(found, root, "")
+    finish(root, found[0])
+    finish(root, found[2])
+
+    def launched(units, *_):
+        ran.extend(member.folder for unit in units for member in unit)
+        for member in found:
+            finish(root, member)
+        return {}
+
+    monkeypatch.setattr(sweep, "_launched", launched)
+    monkeypatch.setattr(sweep, "_end", lambda *_: None)
+    swept(found, root, "population")
+    assert ran == [found[1].folder, found[3].folder]
+
+
+def test_errors_of_different_features_are_in_tables_of_their_own(small_config, tmp_path):
+    def row(name, error, rate):
+        empty = dict.fromkeys(key for *_, key, _ in COLUMNS)
+        return empty | {
+            "name": name,
+            "feature_rmse": error,
+            "audio_log_mel_rmse_db": 1.0,
+            "latent_floats_per_second": rate,
+        }
+
+    found = members(
+        small_config,
+        {"model.latent_dim": 4},
+        {"model.latent_dim": 8},
+        {"representation.name": "waveform", "representation.hop_length": 64},
+    )
+    for place, member in enumerate(found):
+        rows = [row("pca", 3.0 - place, place), row("experiment", 2.0 - place / 2, place)]
+        finish(tmp_path, member, [row("representation only", 0.0, None), *rows])
+    mel, wave = sweep.table(tmp_path, found).split("\n\n")
+    names = [[line.split("  ")[0] for line in part.splitlines()[3:]] for part in (mel, wave)]
+    both = ["pca", "latent_dim=4", "pca", "latent_dim=8"]
+    assert names[0] == ["representation only", *both]
+    assert names[1] == ["representation only", "pca", "name=waveform,hop_length=64"]
+    assert mel.startswith("mel:")
+    assert wave.startswith("waveform:")
+
+
+@pytest.mark.parametrize("name", ["logs", "errors", "Report.html"])
+def test_a_member_does_not_go_where_the_sweep_keeps_things(small_config, name):
+    with pytest.raises(UserError, match="keeps something else"):
+        members(small_config, {"name": name})
 
 
 # The command itself, in processes.
@@ -423,6 +541,7 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
         (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),
         (["--sweep", "--launcher=slurm"], "unknown launcher 'slurm'"),
         (["--sweep", "--launcher_options=x"], "is not KEY=VALUE"),
+        (["--sweep", "--launcher_options=a='b"], "No closing quotation"),
         (["--sweep", "--jobs=0"], "give 1 or more"),
         (["--search=0", "--search_space=seed=1,2"], "1 or more"),
         (["--search=3"], "--search_space is empty"),

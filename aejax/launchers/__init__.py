@@ -71,12 +71,7 @@ def launch(
         cluster, and `Interrupted` on SIGTERM.
       KeyboardInterrupt: while it iterates, on SIGINT, after everything has ended.
     """
-    if kind not in LAUNCHERS:
-        raise UserError(f"unknown launcher {kind!r}; there are {', '.join(LAUNCHERS)}")
-    if jobs < 1:
-        raise UserError(f"{jobs} jobs at once cannot do anything; give 1 or more")
-    parsed = _parse(kind, options)
-    _require(kind)
+    parsed = check(kind=kind, jobs=jobs, options=options)
     module = importlib.import_module(f"aejax.launchers.{_MODULES[kind]}")
     return _launch(list(tasks), lambda: module.backend(jobs=jobs, options=parsed), kind, jobs)
 

@@ -1,6 +1,7 @@
 """Tasks in processes of this machine."""
 
 import contextlib
+import os
 import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 from aejax.launchers.drive import Backend
 from aejax.launchers.process import Process, share_of_gpus
 from aejax.launchers.task import Done, Task
+from aejax.memory import SHARE_OF_MEMORY
 
 
 class Child:
@@ -23,7 +25,9 @@ class Child:
     def __init__(self, task: Task, logged: bool, environment: Mapping[str, str]):
         self._task = task
         log = task.log if logged else None
-        self._process = Process(pickle.dumps(task), log=log, path=sys.path, environment=environment)
+        self._process = Process(
+            pickle.dumps(task), log=log, path=sys.path, folder=os.getcwd(), environment=environment
+        )
         self.stop, self.kill = self._process.stop, self._process.kill
 
     def done(self) -> Done | None:
@@ -33,9 +37,9 @@ class Child:
 
 @contextlib.contextmanager
 def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
-    """Child processes; with several at once each gets an equal share of the memory of GPUs."""
+    """Child processes; with several at once each gets an equal share of the memory."""
     del options
-    environment = share_of_gpus(1 / jobs)
+    environment = {**share_of_gpus(1 / jobs), SHARE_OF_MEMORY: str(1 / jobs)}
 
     def start(tasks: Sequence[Task]) -> list[Child]:
         return [Child(task, jobs > 1, environment) for task in tasks]

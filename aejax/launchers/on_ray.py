@@ -6,6 +6,7 @@ save first; where the worker is killed, or this process is, they end with it.
 
 import contextlib
 import logging
+import os
 import pickle
 import signal
 import socket
@@ -79,9 +80,9 @@ def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
         remote = ray.remote(max_retries=0, **needs)(_run)
 
         def start(tasks: Sequence[Task]) -> list[Remote]:
+            here = (list(sys.path), os.getcwd(), share)
             return [
-                Remote(task, remote.remote(pickle.dumps(task), task.log, list(sys.path), share))
-                for task in tasks
+                Remote(task, remote.remote(pickle.dumps(task), task.log, *here)) for task in tasks
             ]
 
         yield Backend(start, at_once=jobs, pause=PAUSE)
@@ -114,13 +115,14 @@ def _warn_if_none_fits(needs: Mapping[str, float]) -> None:
 
 
 def _run(
-    pickled: bytes, log: Path, path: Sequence[str], environment: Mapping[str, str]
+    pickled: bytes, log: Path, path: Sequence[str], folder: str, environment: Mapping[str, str]
 ) -> str | None:
     """What the worker does: watches over the task's process."""
+    folder = folder if os.path.isdir(folder) else os.getcwd()
     try:
-        process = Process(pickled, log=log, path=path, environment=environment)
+        process = Process(pickled, log=log, path=path, folder=folder, environment=environment)
     except OSError:  # no such path here: Ray keeps the output
-        process = Process(pickled, log=None, path=path, environment=environment)
+        process = Process(pickled, log=None, path=path, folder=folder, environment=environment)
     try:
         while not process.ended():
             time.sleep(PAUSE)

@@ -28,13 +28,14 @@ class Process:
       pickled: task.
       log: takes its output; without, that goes where this process's does.
       path: where it finds modules: `sys.path`.
+      folder: that it works in, so that paths mean what they meant to who asked for it.
       environment: added to that of this process.
 
     Attributes:
       error: once it has ended, what `Done` has.
 
     Raises:
-      OSError: the log cannot be written.
+      OSError: the log cannot be written, or there is no such folder.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Process:
         *,
         log: Path | None,
         path: Sequence[str],
+        folder: str,
         environment: Mapping[str, str],
     ):
         self.error: str | None = None
@@ -51,6 +53,7 @@ class Process:
             stack.callback(theirs.close)
             output = None
             if log is not None:
+                log = Path(folder, log)
                 log.parent.mkdir(parents=True, exist_ok=True)
                 output = stack.enter_context(log.open("ab"))
             sys.stdout.flush()
@@ -59,6 +62,7 @@ class Process:
                 stdin=theirs.fileno(),
                 stdout=output,
                 stderr=output,
+                cwd=folder,
                 env=os.environ | dict(environment),
                 # Ctrl-C in the terminal comes to the parent alone, and what the child starts can be
                 # ended together.

@@ -190,9 +190,8 @@ def corpus_labels(runs: Sequence[Run]) -> list[str]:
 
 def sounds_key(run: Run) -> Any:
     """The same for runs whose test clips are the same sounds."""
-    seeds = (run.config.get("data.split_seed"), run.config.get("data.seed"))
-    synthetic = None if run.config.get("data.path") else run.config.get("seed")
-    return _some(run, "data"), repr(seeds), repr(synthetic)
+    synthetic = None if run.config.get("data.path") else run.config.get("data.seed")
+    return _some(run, "data"), repr(run.config.get("data.split_seed")), repr(synthetic)
 
 
 def comparable(runs: Sequence[Run]) -> bool:

@@ -1,5 +1,6 @@
 """What the page shows of each run by itself, as plain data for JSON."""
 
+import heapq
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from aejax.reporting.extras import is_labels
 from aejax.reporting.run_files import PCA, Run, gain
 
 _MOST_LATENTS = 256
-_MOST_VALUES = 200  # of a label
+_MOST_VALUES = 200  # of a label, the lowest gains first
 
 CURVES = {
     "loss": ("loss/total", "validation/loss"),
@@ -124,14 +125,16 @@ def _gains_by_label(run: Run) -> list[list[Any]]:
     for label, values in (run.results.get("by_label") or {}).items():
         if not isinstance(values, dict):
             continue
-        for value, part in list(values.items())[:_MOST_VALUES]:
+        own = []
+        for value, part in values.items():
             gains = part.get("gain_over_pca_db") if isinstance(part, dict) else None
             errors = part.get("feature_rmse") if isinstance(part, dict) else None
             if isinstance(gains, dict) and isinstance(errors, dict):
                 numbers = [errors.get(PCA), errors.get(run.name), gains.get(run.name)]
                 known = [_short(x) for x in numbers if isinstance(x, (int, float))]
                 if len(known) == len(numbers):
-                    rows.append([label, value, part.get("clips"), *known])
+                    own.append([label, value, part.get("clips"), *known])
+        rows += heapq.nsmallest(_MOST_VALUES, own, key=lambda row: row[-1])
     return rows
 
 

@@ -55,10 +55,10 @@ class Run:
         return str(self.config["name"])
 
     @property
-    def seeds(self) -> tuple[int, int]:
-        """Of the run and of its split; 0 for what is no number."""
-        run, split = (self.config.get(key) for key in ("seed", "data.split_seed"))
-        return run if isinstance(run, int) else 0, split if isinstance(split, int) else 0
+    def seeds(self) -> tuple[int, ...]:
+        """Of the run, of the order of its data, and of its split; 0 for what is no number."""
+        found = (self.config.get(key) for key in ("seed", "data.seed", "data.split_seed"))
+        return tuple(seed if isinstance(seed, int) else 0 for seed in found)
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:

@@ -1,6 +1,8 @@
 """Laying arrays out over all local devices: batches are split, everything else is copied."""
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aejax.errors import UserError
+from aejax.memory import share_of_memory
 
 
 class Devices:
@@ -54,8 +57,9 @@ def free_memory() -> int | None:
         found = device.memory_stats() or {}
         limit = found.get("bytes_limit")
         return None if limit is None else limit - found.get("bytes_in_use", 0)
-    left = [_available(), _cgroup_left()]
-    return min((size for size in left if size is not None), default=None)
+    left = [_available(), *_cgroups_left()]
+    least = min((size for size in left if size is not None), default=None)
+    return None if least is None else int(least * share_of_memory())
 
 
 def _available() -> int | None:
@@ -68,11 +72,39 @@ def _available() -> int | None:
     return int(found[0]) * 1024 if found else None
 
 
-def _cgroup_left() -> int | None:
-    """What a container has left; what it keeps of files could be had too, and is left out."""
-    root = Path("/sys/fs/cgroup")
+def _cgroups_left() -> Iterator[int]:
+    """What is left in each group of processes that this one is in and that has a limit: those of a
+    container, of a SLURM job."""
     try:
-        limit, used = ((root / name).read_text() for name in ("memory.max", "memory.current"))
+        lines = Path(_OWN_GROUPS).read_text().splitlines()
     except OSError:
-        return None
-    return int(limit) - int(used) if limit.strip().isdecimal() else None
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        version = 1 if "memory" in controllers.split(",") else 2
+        if version == 2 and controllers:
+            continue
+        root, limit, used = _CGROUPS[version]
+        group = Path(root, path.lstrip("/"))
+        for place in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):  # no such group here, or no limit
+                taken = int((place / used).read_text()) - _kept_of_files(place)
+                yield int((place / limit).read_text()) - taken
+            if place == Path(root):
+                break
+
+
+_OWN_GROUPS = "/proc/self/cgroup"
+# By version: where groups are, and the names of limit and use.
+_CGROUPS = {
+    1: ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    2: ("/sys/fs/cgroup", "memory.max", "memory.current"),
+}
+
+
+def _kept_of_files(group: Path) -> int:
+    """What a group keeps of files that have not been read for long, and could be had."""
+    lines = (group / "memory.stat").read_text().splitlines()
+    names = ("inactive_file", "total_inactive_file")  # of version 2; of 1, with the groups below
+    found = [int(line.split()[1]) for line in lines if line.split()[0] in names]
+    return max(found, default=0)

@@ -100,8 +100,11 @@ def train(
     Raises:
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
-    snapshots: list[Snapshot | UserError] = [member.snapshot for member in members]
     step = int(members[0].snapshot.state.step)
+    # States are in `joined` alone: of large models there is no room for them twice.
+    snapshots: list[Snapshot | UserError] = [
+        dataclasses.replace(member.snapshot, state=None) for member in members
+    ]
     joined = population.join([member.snapshot.state for member in members])
     clock = _Clock()
     pending: _Pending | None = None
@@ -147,15 +150,20 @@ def train(
             else snapshot.best[name]
             for name, variables in state.candidates.items()
         }
-        snapshot = dataclasses.replace(snapshot, state=state, best=best)
+        snapshot = dataclasses.replace(snapshot, best=best)
         snapshots[index] = snapshot
-        member.save(snapshot)
+        member.save(dataclasses.replace(snapshot, state=state))
 
     def check_all() -> None:
-        states = population.states(joined)
         for index, snapshot in going().items():
-            check(index, snapshot, states[index])
+            check(index, snapshot, population.state(joined, index))
         clock.reset()
+
+    def whole(index: int, snapshot: Snapshot) -> Snapshot:
+        return dataclasses.replace(snapshot, state=population.state(joined, index))
+
+    def stopped() -> Interrupted:
+        return Interrupted(f"stopped after step {step}; the same command goes on from there")
 
     with _stop_signals() as asked_to_stop:
         if step == 0:
@@ -163,10 +171,9 @@ def train(
         while step < schedule.steps and going():
             if asked_to_stop():
                 settle()
-                states = population.states(joined)
                 for index, snapshot in going().items():
-                    members[index].save(dataclasses.replace(snapshot, state=states[index]))
-                raise Interrupted(f"stopped after step {step}; the same command goes on from there")
+                    members[index].save(whole(index, snapshot))
+                raise stopped()
             with clock.waiting():
                 host_batch = next(batches)
             with jax.transfer_guard("disallow"):
@@ -177,10 +184,11 @@ def train(
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 settle()
                 check_all()
-    states = population.states(joined)
+        if asked_to_stop():  # while it validated for the last time, and saved
+            raise stopped()
     return [
-        dataclasses.replace(found, state=states[place]) if isinstance(found, Snapshot) else found
-        for place, found in enumerate(snapshots)
+        whole(index, found) if isinstance(found, Snapshot) else found
+        for index, found in enumerate(snapshots)
     ]
 
 

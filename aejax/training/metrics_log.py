@@ -1,6 +1,7 @@
 """Scalars by step, as JSON lines and for TensorBoard."""
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -29,7 +30,9 @@ class MetricsLog:
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line, at once."""
-        self._lines.write(json.dumps({"step": step, **scalars}) + "\n")
+        # What is not finite is null: JSON has no word for it.
+        finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
+        self._lines.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         self._lines.flush()
         for name, value in scalars.items():
             self._tensorboard.add_scalar(name, value, step)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from aejax.config import LOSSES, flatten
-from aejax.overlap import AT_A_TIME
+from aejax.overlap import at_a_time
 from aejax.training.state import TrainState
 from aejax.training.step import Metrics, TrainStep
 
@@ -73,8 +73,8 @@ class Population(Protocol):
     def step(self, joined: Any, batch: Any) -> tuple[Any, Any]:
         """A step of each: all new states, and the metrics of all."""
 
-    def states(self, joined: Any) -> list[TrainState]:
-        """The state of each member."""
+    def state(self, joined: Any, index: int) -> TrainState:
+        """The state of a member."""
 
     def metrics(self, fetched: Any) -> list[Any]:
         """Of each member, once they are on the host."""
@@ -95,7 +95,7 @@ class InTurns:
     def __init__(self, train_step: TrainStep):
         self._train_step = train_step
         # What one thread calls is run one after the other.
-        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(AT_A_TIME)])
+        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(at_a_time())])
 
     def join(self, states: Sequence[TrainState]) -> list[TrainState | None]:
         """A list of them."""
@@ -116,9 +116,11 @@ class InTurns:
         with jax.transfer_guard("disallow"):  # the loop's own holds for its thread alone
             return self._train_step(state, batch)
 
-    def states(self, joined: list[TrainState | None]) -> list[Any]:
-        """None for those that have stopped."""
-        return joined
+    def state(self, joined: list[TrainState | None], index: int) -> TrainState:
+        """As it is."""
+        found = joined[index]
+        assert found is not None  # nobody looks at one that has stopped
+        return found
 
     def metrics(self, fetched: list[Any]) -> list[Any]:
         """They come as a list."""
@@ -142,19 +144,23 @@ class AtOnce:
 
     def join(self, states: Sequence[TrainState]) -> TrainState:
         """One state whose arrays have a first axis of members."""
-        return stacked(states)
+        joined = stacked(states)
+        for leaf in jax.tree.leaves(list(states)):
+            leaf.delete()
+        return joined
 
     def step(self, joined: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         """One call."""
         return self._train_step(joined, batch)
 
-    def states(self, joined: TrainState) -> list[TrainState]:
-        """Copies of each member's part."""
-        return _apart(joined)
+    def state(self, joined: TrainState, index: int) -> TrainState:
+        """A copy of the member's part."""
+        return _part(joined, index)
 
     def metrics(self, fetched: Any) -> list[Any]:
         """Each member's part."""
-        return _apart(fetched)
+        members = len(jax.tree.leaves(fetched)[0])
+        return [_part(fetched, index) for index in range(members)]
 
     def stop(self, joined: TrainState, index: int) -> TrainState:
         """It goes on with the others: to take it out would be another program."""
@@ -173,6 +179,5 @@ def stacked(states: Sequence[TrainState]) -> TrainState:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-def _apart(tree: Any) -> list[Any]:
-    members = len(jax.tree.leaves(tree)[0])
-    return [jax.tree.map(lambda leaf, place=place: leaf[place], tree) for place in range(members)]
+def _part(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -1,9 +1,11 @@
 """Which runs make one line, and what it is called."""
 
+import dataclasses
+
 import pytest
 from report_runs import make_run, row
 
-from aejax.reporting import curve, run_files
+from aejax.reporting import curve, details, run_files
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ class _Seeds(list):
     """Stands for runs, of which only the seeds are asked for."""
 
     def __getitem__(self, index):
-        return type("Run", (), {"seeds": (index, 0)})
+        return type("Run", (), {"seeds": (index, 0, 0)})
 
 
 @pytest.mark.parametrize(
@@ -126,3 +128,36 @@ def test_common_names():
     assert curve.common_name(["mel_conv_8", "mel_conv_16"]) == "mel_conv"
     assert curve.common_name(["a", "a"]) == "a"
     assert curve.common_name(["x", "y"]) == "x"
+
+
+def test_clips_are_the_same_sounds_whatever_the_seed(tmp_path):
+    def key(place, **changes):
+        keys = {name.replace("__", "."): value for name, value in changes.items()}
+        return curve.sounds_key(
+            run_files.read_run(make_run(tmp_path / str(place), keys), most_clips=1)
+        )
+
+    assert key(0, seed=0, model__latent_dim=4) == key(1, seed=1, model__latent_dim=8)
+    assert key(2, data__seed=0) != key(3, data__seed=1)
+    assert key(4, data__seed=0, data__path="a") == key(5, data__seed=1, data__path="a")
+    assert key(6, data__split_seed=0, data__path="a") != key(7, data__split_seed=1, data__path="a")
+
+
+def test_seeds_of_data_are_seeds(tmp_path):
+    runs = [
+        run_files.read_run(make_run(tmp_path / str(seed), {"data.seed": seed}), most_clips=1)
+        for seed in range(3)
+    ]
+    assert len({run.seeds for run in runs}) == 3
+
+
+def test_the_lowest_gains_are_shown_of_many_labels(tmp_path):
+    run = run_files.read_run(make_run(tmp_path / "run"), most_clips=1)
+    part = {"clips": 1, "feature_rmse": {"pca": 2.0, run.name: 1.0}}
+    values = {
+        f"speaker {place}": part | {"gain_over_pca_db": {run.name: float(1000 - place)}}
+        for place in range(500)
+    }
+    run = dataclasses.replace(run, results=run.results | {"by_label": {"folder": values}})
+    found = details._gains_by_label(run)
+    assert [row[-1] for row in found] == [float(x) for x in range(501, 701)]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from aejax import memory
 from aejax import representation as representations
 from aejax.data import loader
 from aejax.data.corpus import Settings
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.models.blocks import to_blocks
-from aejax.training import checkpoint, loop, metrics_log, pca_fit
+from aejax.training import checkpoint, devices, loop, metrics_log, pca_fit
 from aejax.training.devices import Devices
 from aejax.training.state import TrainState
 
@@ -149,3 +150,48 @@ def test_tensorboard_has_sounds_and_pictures(tmp_path):
     assert (step, rate) == (7, 8000)
     np.testing.assert_allclose(audio, sound, atol=1e-4)
     assert (found["seen/1"][1].image.height, found["seen/1"][1].image.width) == (3, 4)
+
+
+def group(path, **files):
+    path.mkdir(parents=True, exist_ok=True)
+    for name, value in files.items():
+        path.joinpath(name.replace("__", ".")).write_text(f"{value}\n")
+
+
+@pytest.mark.parametrize(
+    ("version", "line", "limit", "used", "kept"),
+    [
+        (
+            1,
+            "9:cpu,memory:/slurm/job_7",
+            "memory__limit_in_bytes",
+            "memory__usage_in_bytes",
+            "total_",
+        ),
+        (2, "0::/slurm/job_7", "memory__max", "memory__current", ""),
+    ],
+)
+def test_the_limits_of_all_groups_around_a_process_count(
+    tmp_path, monkeypatch, version, line, limit, used, kept
+):
+    root, own = tmp_path / "groups", tmp_path / "own"
+    own.write_text(f"3:devices:/elsewhere\n{line}\n")
+    monkeypatch.setattr(devices, "_OWN_GROUPS", str(own))
+    names = devices._CGROUPS[version][1:]
+    monkeypatch.setattr(devices, "_CGROUPS", {version: (str(root), *names)})
+    stat = {"memory__stat": f"cache 5\n{kept}inactive_file 30"}
+    group(root / "slurm" / "job_7", **{limit: 1000, used: 800}, **stat)
+    group(root / "slurm", **{limit: "max", used: 800}, **stat)
+    group(root, **{limit: 900, used: 850}, **stat)
+    assert list(devices._cgroups_left()) == [230, 80]
+    assert devices.free_memory() == 80
+    monkeypatch.setenv(memory.SHARE_OF_MEMORY, "0.25")
+    assert devices.free_memory() == 20
+
+
+def test_what_is_not_finite_is_null(tmp_path):
+    with metrics_log.MetricsLog(tmp_path, after=-1) as log:
+        log(1, {"a": float("inf"), "b": 2.0, "c": float("nan")})
+    assert metrics_log.read(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "a": None, "b": 2.0, "c": None}
+    ]

@@ -1,13 +1,14 @@
 """The loop, with a step that can be watched."""
 
 import itertools
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.errors import UserError
+from aejax.errors import Interrupted, UserError
 from aejax.training import loop
 from aejax.training.population import InTurns
 from aejax.training.state import TrainState
@@ -106,3 +107,18 @@ def test_a_non_finite_loss_names_step_term_and_clips_and_is_not_saved():
     with pytest.raises(UserError, match=r"step 4: loss/total is nan; the batch was clip 3\."):
         run([0.0, 1.0, 2.0, float("nan"), 4.0, 5.0], saved=saved)
     assert saved == [0, 2]
+
+
+def test_asked_to_stop_at_its_end_it_is_saved_and_stops():
+    calls = []
+
+    def validation(value):
+        calls.append(value)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return value
+
+    saved = []
+    with pytest.raises(Interrupted, match="stopped after step 6"):
+        run(itertools.count(), validation=validation, saved=saved)
+    assert saved == [0, 2, 4, 6]

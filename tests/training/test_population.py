@@ -89,7 +89,8 @@ def test_a_member_becomes_what_it_is_alone(small_config, encoder, together):
     joined = taker.join(grown)
     for batch in batches(wide_config, 3):
         joined, metrics = taker.step(joined, batch)
-    found = zip(taker.states(joined), taker.metrics(metrics), alone, shapes, strict=True)
+    states = [taker.state(joined, index) for index in range(len(members))]
+    found = zip(states, taker.metrics(metrics), alone, shapes, strict=True)
     for state, scalars, (expected, expected_scalars), like in found:
         for name, value in expected_scalars.items():
             assert float(scalars[name]) == pytest.approx(float(value), rel=1e-4), name
@@ -103,6 +104,13 @@ def test_a_member_becomes_what_it_is_alone(small_config, encoder, together):
         again = population.grown(own, wide)
         for ours, theirs in zip(jax.tree.leaves(again), jax.tree.leaves(state), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_of_joined_states_there_is_one_copy():
+    states = [{"w": jnp.full(3, float(place))} for place in range(2)]
+    joined = population.AtOnce(lambda *_: None).join(states)
+    assert all(state["w"].is_deleted() for state in states)
+    np.testing.assert_array_equal(joined["w"], [[0, 0, 0], [1, 1, 1]])
 
 
 @pytest.mark.parametrize("encoder", config_module.ENCODERS)

@@ -208,8 +208,10 @@
     return found.length > 1 ? found : ticks(low, high, 4);
   };
   const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 40;
+  // Not Math.min(...values): of many runs they are more than a call takes.
+  const extremes = (values) => values.reduce(([low, high], x) => [Math.min(low, x), Math.max(high, x)], [Infinity, -Infinity]);
   const scale = (values, from, to, log, pad = 0.05) => {
-    let low = Math.min(...values), high = Math.max(...values);
+    let [low, high] = extremes(values);
     const forth = log ? Math.log10 : (x) => x, back = log ? (x) => 10 ** x : (x) => x;
     if (low === high) [low, high] = log ? [low / 1.5, high * 1.5] : [low - (Math.abs(low) / 10 || 1), high + (Math.abs(high) / 10 || 1)];
     const a = forth(low), b = forth(high), extra = pad * (b - a);
@@ -370,7 +372,7 @@
       const { width, height } = size(plot, 0.55);
       const steps = lines.flatMap(({ points }) => [points[0][0], points[points.length - 1][0]]);
       const values = lines.flatMap(({ points }) => points.map(([, y]) => y));
-      const low = Math.min(...values), log = low > 0 && Math.max(...values) > 20 * low && title === "Loss";
+      const [low, high] = extremes(values), log = low > 0 && high > 20 * low && title === "Loss";
       const xs = scale(steps, LEFT, width - RIGHT, false, 0.01), ys = scale(values, height - BOTTOM, TOP, log);
       const svg = frame(plot, { width, height, x: xs, y: ys, xName: "step", yName, label: `${title} by step` });
       for (const line of lines) {
@@ -439,7 +441,7 @@
     const numeric = known.length > 0 && known.every((value) => typeof value === "number");
     const categories = numeric ? [] : [...new Set(known.map(String))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     const look = styles(categories.length).map((style, i) => ({ ...style, mark: MARKS[(i + Math.floor(i / 6)) % 6], label: categories[i], line: false }));
-    const low = Math.min(...known), high = Math.max(...known);
+    const [low, high] = extremes(known);
     const cividis = ramp([[0, 34, 78], [60, 77, 110], [124, 123, 120], [187, 174, 108], [254, 232, 56]]);
     const marks = xy.map(([x, y], i) => {
       const value = values[i];
