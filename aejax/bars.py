@@ -18,6 +18,11 @@ def warn(message: str) -> None:
     tqdm.write(f"warning: {plain(message)}", file=sys.stderr)
 
 
+def note(message: str) -> None:
+    """A line on the terminal that is no warning; standard output is left to results."""
+    tqdm.write(plain(message), file=sys.stderr)
+
+
 def bar(items: Any = None, **options: Any) -> tqdm:
     """A progress bar on a terminal or in a log, after a second, gone when it is done."""
     every = 0.1 if sys.stderr.isatty() else 10

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from aejax import coding
 from aejax import config as config_module
 from aejax.bars import bar
 from aejax.errors import Interrupted, UserError
@@ -33,7 +34,7 @@ from aejax.evaluation.evaluate import (
 from aejax.evaluation.probes import ClipMeans, ProbeRow, probe, require_sklearn
 from aejax.evaluation.refine import refined
 from aejax.fit import Trained, Trainee, fit_context, fit_pca, train
-from aejax.latents import latent_map
+from aejax.latents import coding_statistics, latent_map
 from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
@@ -246,10 +247,24 @@ def _measure(fitted: _Fitted, trained: Trained, common: Common) -> Rows:
     learnt = trained_codecs(experiment, trained.model, trained.best)
     nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
     rows, errors = evaluate(experiment, [nothing, *fitted.linear], learnt, fitted.evaluator, common)
+    save_coding(experiment, fitted.linear[0], learnt[0], trained.model)
     probes = config.evaluate.probes
     found = probe_latents(experiment, fitted.linear[0], learnt[0]) if probes else None
     write_results(experiment, rows, errors, trained.best, found)
     return rows
+
+
+def save_coding(
+    experiment: Experiment, pca: Codec, learnt: Codec, model: autoencoder.Autoencoder
+) -> None:
+    """Writes ``coding.npz``: what the latents of PCA and of the model are like, so that they can be
+    written in few bits. Entries of codebooks need none: the model knows how often each is used."""
+    known = {"pca": coding_statistics(experiment, pca)}
+    if "codebooks" not in learnt.variables:
+        bottleneck: Any = model.bottleneck
+        shift = bottleneck.bound if bottleneck.codebook_sizes else 0.0
+        known["model"] = coding_statistics(experiment, learnt, shift)
+    coding.save(experiment.workdir.path / coding.FILE, **known)
 
 
 def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:

@@ -3,11 +3,16 @@
 import dataclasses
 from collections.abc import Iterator
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from aejax import coding
 from aejax.bars import bar
+from aejax.coding import Statistics
 from aejax.data.audio_file import UnusableAudio
-from aejax.evaluation.evaluate import Codec, analyse, latents_of
+from aejax.errors import UserError
+from aejax.evaluation.evaluate import Codec, analyse, apply, latents_of
 from aejax.evaluation.probes import ClipMeans
 from aejax.prepare import Experiment
 from aejax.reporting import sound
@@ -135,3 +140,62 @@ def _snippet(experiment: Experiment, clip: int) -> bytes:
         audio = np.zeros(length, np.float32)
     mono = audio.reshape(length, -1).mean(1)
     return sound.encode(sound.equally_loud([mono], rate)[0], rate)
+
+
+# Excerpts that statistics are made of at most; and that a decoder's reaction is measured on.
+_MOST_FITTED, _MEASURED = 1000, 4
+
+
+def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) -> Statistics:
+    """What a codec's latents are like on the training split, by which they can be coded.
+
+    Args:
+      experiment: of the run.
+      codec: whose latents are real numbers, or levels that lie one step apart once ``shift`` is
+        added.
+      shift: see there.
+    """
+    sequences: list[np.ndarray] = []
+    first: jax.Array | None = None
+    for batch in experiment.batches("train"):
+        placed = experiment.devices.place(batch)
+        features = analyse(placed["audio"], representation=experiment.representation)
+        whole = apply(codec.variables, features, function=codec.encode)
+        first = whole if first is None else first
+        frames = features.shape[1]
+        mask = valid_frames(
+            experiment.representation, placed["length"], frames, experiment.downsampling
+        )
+        count = np.asarray(mask)[:, :: experiment.downsampling].sum(1)
+        own = np.asarray(whole[..., : codec.latent_dim]) + np.float32(shift)
+        sequences += [row[:kept] for row, kept in zip(own, count, strict=True) if kept]
+        if len(sequences) >= _MOST_FITTED:
+            break
+    if first is None:
+        raise UserError("no clip of the training split can be read any more; put the audio back")
+    if codec.codebook_sizes:
+        steps = 2 * shift / (np.asarray(codec.codebook_sizes) - 1)
+    else:
+        steps = coding.steps_of(_sensitivity(codec, first))
+    return coding.fit(sequences, steps)
+
+
+def _sensitivity(codec: Codec, latents: jax.Array) -> np.ndarray:
+    """How strongly the features react to a small change of each latent, ``[latent_dim]``: root mean
+    squares over a few excerpts."""
+    z = np.asarray(latents)
+    dim, rows = codec.latent_dim or z.shape[2], len(z)
+    nudge = 0.1 * np.maximum(z.std(axis=(0, 1))[:dim], 1e-3)
+    total = np.zeros(dim)
+    for excerpt in z[:_MEASURED]:
+        same = np.broadcast_to(excerpt, z.shape)
+        plain = np.asarray(apply(codec.variables, jnp.asarray(same), function=codec.decode))[0]
+        for start in range(0, dim, rows):  # as many at a time as there are rows in a batch
+            changed = same.copy()
+            for row, latent in enumerate(range(start, min(start + rows, dim))):
+                changed[row, :, latent] += nudge[latent]
+            found = apply(codec.variables, jnp.asarray(changed), function=codec.decode)
+            moved = np.square(np.asarray(found) - plain).mean(axis=(1, 2))
+            here = slice(start, min(start + rows, dim))
+            total[here] += moved[: here.stop - here.start] / nudge[here] ** 2
+    return np.sqrt(total / _MEASURED)

@@ -148,9 +148,7 @@ class TrainedModel:
         """
         rows, one = self._rows(audio)
         rows = _resampled(rows, sample_rate or self.sample_rate, self.sample_rate)
-        latents = self.encode_stream(
-            lambda start, count: _cut(rows, start, count), rows.shape[1], len(rows)
-        )
+        latents = self.encode_stream(lambda start, count: _cut(rows, start, count), rows.shape[1])
         return latents[0] if one else latents
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
@@ -185,22 +183,24 @@ class TrainedModel:
         back = _cut(_resampled(self.decode(latents), self.sample_rate, rate), 0, rows.shape[1])
         return back[0] if one else back
 
-    def encode_stream(self, read: Read, samples: int, rows: int = 1) -> np.ndarray:
+    def encode_stream(
+        self, read: Read, samples: int, *, function: Any = autoencoder.encode
+    ) -> np.ndarray:
         """`encode` of what is read window by window, at `sample_rate`.
 
         Args:
           read: gives audio ``[rows, count, *channels]``.
           samples: of the whole.
-          rows: encoded side by side.
+          function: `autoencoder.encode` or, for integers, `autoencoder.codes`.
 
         Returns:
-          float32 ``[rows, latent_frames, latent_dim]``.
+          float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last.
         """
-        total = self.latent_frames(samples)
-        latents = np.empty((rows, total, self.config.model.latent_dim), np.float32)
-        for window, kept in self._encoding.over(total):
-            latents[:, kept] = self._encoded(read, window)[:, _within(kept, window)]
-        return latents
+        found = [
+            self._encoded(read, window, function)[:, _within(kept, window)]
+            for window, kept in self._encoding.over(self.latent_frames(samples))
+        ]
+        return np.concatenate(found, axis=1)
 
     def decode_stream(self, latents: np.ndarray) -> Iterator[np.ndarray]:
         """`decode`, stretch by stretch: audio ``[rows, samples, *channels]``, one after another.
@@ -220,12 +220,11 @@ class TrainedModel:
             inside = _within(kept, window)
             yield audio[:, inside.start * self.block : inside.stop * self.block]
 
-    def _encoded(self, read: Read, window: slice) -> np.ndarray:
+    def _encoded(self, read: Read, window: slice, function: Any = autoencoder.encode) -> np.ndarray:
         frames = (window.stop - window.start) * self.config.model.downsampling
         audio = jnp.asarray(read(window.start * self.block, self.representation.samples(frames)))
         features = analyse(audio, representation=self.representation)
-        encode = bound(autoencoder.encode, self.model)
-        return np.asarray(apply(self.variables, features, function=encode))
+        return np.asarray(apply(self.variables, features, function=bound(function, self.model)))
 
     @functools.cached_property
     def _excerpt(self) -> int:
@@ -257,13 +256,12 @@ class TrainedModel:
     @functools.cached_property
     def _silence(self) -> np.ndarray:
         """The latent frame of silence that follows silence."""
-        shape = (1, self.channels) if self.channels > 1 else (1,)
-        (window, kept), *_ = self._encoding.over(1)
+        channels = (self.channels,) if self.channels > 1 else ()
+        (window, _), *_ = self._encoding.over(1)
 
-        def read(start: int, count: int) -> np.ndarray:
-            return np.zeros((1, count, *shape[1:]), np.float32)
+        def read(_: int, count: int) -> np.ndarray:
+            return np.zeros((1, count, *channels), np.float32)
 
-        del kept
         return self._encoded(read, window)[0, self._encoding.before]
 
     def _rows(self, audio: np.ndarray) -> tuple[np.ndarray, bool]:

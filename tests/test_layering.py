@@ -17,6 +17,7 @@ FLOORS = {
     "aejax.reporting": 1,
     "aejax.config": 1,
     "aejax.bars": 1,
+    "aejax.coding": 1,
     "aejax.compilation": 1,
     "aejax.launchers": 2,
     "aejax.representation": 2,

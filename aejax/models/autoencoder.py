@@ -66,6 +66,12 @@ class Autoencoder(nn.Module):
         """Features to the codes that stand for their latents, where the bottleneck quantises."""
         return self.bottleneck.codes(self.before_bottleneck(features))
 
+    def from_codes(
+        self, codes: Int[Array, "batch latent_frames codes"]
+    ) -> Float[Array, "batch latent_frames latent_dim"]:
+        """The latents that the first so many codes stand for."""
+        return self.bottleneck.from_codes(codes)
+
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
     ) -> Float[Array, "batch frames bins"]:
@@ -262,6 +268,15 @@ def first_codes(
 ) -> Int[Array, "batch latent_frames codes"]:
     """`codes` of the first ``kept`` codebooks alone."""
     return codes(model, variables, features)[..., :kept]
+
+
+def from_codes(
+    model: Autoencoder,
+    variables: Variables,
+    codes: Int[Array, "batch latent_frames codes"],
+) -> Float[Array, "batch latent_frames latent_dim"]:
+    """The latents that `codes` or `first_codes` stand for, where those are entries of codebooks."""
+    return _array(model.apply(variables, codes, method="from_codes"))
 
 
 def _array(output: Any) -> jax.Array:

@@ -136,6 +136,12 @@ class RVQ(Bottleneck):
         kept = jnp.full((z.shape[0],), self.num_quantizers)
         return jnp.moveaxis(self._quantise(z, kept, None)[2], 0, -1)
 
+    def from_codes(self, codes: Int[Array, "batch latent_frames codes"]) -> Latents:
+        """The sum of those entries of the first codebooks."""
+        first = self.entries.value[: codes.shape[-1]]
+        each = jax.vmap(lambda entries, index: entries[index], in_axes=(0, -1))(first, codes)
+        return each.sum(0)
+
     def first(self, z: Latents, kept: int) -> Latents:
         """Latents by their first codebooks alone."""
         return self._quantise(z, jnp.full((z.shape[0],), kept), None)[0]

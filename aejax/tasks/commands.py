@@ -9,6 +9,7 @@ from typing import Any
 
 from aejax.errors import UserError
 
+Task = Callable[[Path, Path], str]
 _IN = "an audio file, a folder of them, or - for standard input"
 _OUT = "a file, whose name says the format; a folder for a folder; or - for standard output"
 
@@ -20,6 +21,22 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "reconstruct",
         "what a trained model makes of audio: as long, at the same rate, as many channels",
         "aejax reconstruct runs/mel_conv song.flac back.flac",
+    )
+    _one_to_one(parser)
+    parser = _new(
+        commands,
+        "compress",
+        "sound to a small file, by a trained model",
+        "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
+    )
+    _one_to_one(parser)
+    about = "kbit/s at most, of all channels together; by default what the model was trained for"
+    parser.add_argument("--kbps", type=float, metavar="K", help=about)
+    parser = _new(
+        commands,
+        "decompress",
+        "the sound that such a file stands for",
+        "aejax decompress runs/mel_conv speech.aej speech.wav",
     )
     _one_to_one(parser)
     parser = _new(
@@ -54,6 +71,8 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     parser.add_argument("--json", action="store_true", help="the rows, for machines")
     return {
         "reconstruct": _reconstruct,
+        "compress": _compress,
+        "decompress": _decompress,
         "interpolate": _interpolate,
         "encode": _encode,
         "evaluate": _evaluate,
@@ -97,9 +116,33 @@ def _reconstruct(options: argparse.Namespace) -> None:
     )
 
 
+def _compress(options: argparse.Namespace) -> None:
+    from aejax.tasks import compress, container
+
+    if options.kbps is not None and not 0 < options.kbps < float("inf"):
+        raise UserError(f"--kbps={options.kbps:g} must be above 0")
+
+    def task_of(model: Any) -> Task:
+        codec = compress.load(model, options.run)
+        return lambda source, target: compress.compress(codec, source, target, options.kbps)
+
+    # With its suffix, so that the way back knows the format, and two of one name stay apart.
+    _each(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
+
+
+def _decompress(options: argparse.Namespace) -> None:
+    from aejax.tasks import compress, container
+
+    def task_of(model: Any) -> Task:
+        codec = compress.load(model, options.run)
+        return lambda source, target: compress.decompress(codec, source, target)
+
+    _each(options, task_of, rename=lambda name: name.removesuffix(container.SUFFIX), piped=".wav")
+
+
 def _each(
     options: argparse.Namespace,
-    task_of: Callable[[Any], Callable[[Path, Path], str]],
+    task_of: Callable[[Any], Task],
     *,
     rename: Callable[[str], str],
     piped: str,

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from aejax.bars import bar, warn
+from aejax.bars import bar, note, warn
 from aejax.data.audio_file import SUFFIXES, NotAudio, UnusableAudio
 from aejax.errors import UserError, plain
 
@@ -149,7 +149,7 @@ def named(name: str) -> Iterator[None]:
 def say(name: str, line: str) -> None:
     """A line about a file; standard output may be what is written."""
     if line:
-        warn(f"{name}: {line}")
+        note(f"{name}: {line}")
 
 
 @contextlib.contextmanager

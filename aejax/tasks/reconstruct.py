@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,9 @@ def samples_of(sound: Sound, sample_rate: int) -> int:
     return resampled_length(sound.samples, sound.sample_rate, sample_rate)
 
 
-def encode(model: TrainedModel, source: Path, channels: int, samples: int) -> np.ndarray:
+def encode(
+    model: TrainedModel, source: Path, channels: int, samples: int, **options: Any
+) -> np.ndarray:
     """Latents ``[rows, latent_frames, latent_dim]`` of a file: a row for each channel, or one for
     both of a model of stereo.
 
@@ -55,6 +58,7 @@ def encode(model: TrainedModel, source: Path, channels: int, samples: int) -> np
       source: of as many channels.
       channels: of the file.
       samples: at the model's rate, with silence behind what is there.
+      options: of `TrainedModel.encode_stream`.
     """
     own = model.channels
     if own < channels and own > 1:
@@ -68,7 +72,7 @@ def encode(model: TrainedModel, source: Path, channels: int, samples: int) -> np
             audio = file.read(start, count)
             return audio if own == 1 else np.broadcast_to(audio, (own, count)).T[None]
 
-        return model.encode_stream(read, samples, channels if own == 1 else 1)
+        return model.encode_stream(read, samples, **options)
 
 
 def decoded(model: TrainedModel, latents: np.ndarray, channels: int) -> Iterator[np.ndarray]:

@@ -1,0 +1,288 @@
+"""Latents in few bits: what is known of them from training, quantisation, and a range coder.
+
+A latent frame is predicted from the one before it, linearly; what is left is rounded to steps and
+coded by a Laplace distribution whose width follows what was left lately. Encoder and decoder take
+the same way through the same numbers, frame by frame.
+"""
+
+import dataclasses
+import zipfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from aejax.errors import UserError
+
+FILE = "coding.npz"
+# Rounded values go from -_MOST to _MOST; what is beyond is cut there.
+_MOST = 2**13 - 1
+# After so many latent frames comes a byte that has to be right. It also bounds what a few bytes can
+# claim to stand for.
+CHECKED = 8
+# How much of the width of the distribution is of training, of this latent lately, of all latents
+# just now; and how fast the latter two forget.
+_SHARES = (0.1, 0.4, 0.5)
+_KEPT = (0.8, 0.5)
+
+
+class DamagedCode(Exception):
+    """Bytes that are not what the encoder made."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What is known of latents from training, float64.
+
+    Attributes:
+      transition: ``[latent_dim, latent_dim]``, by which a latent frame predicts the next.
+      offset: ``[latent_dim]``, added to that.
+      spread: ``[latent_dim]``, mean magnitude of what the prediction leaves.
+      steps: ``[latent_dim]``, how far each latent may be off for equal errors of the features.
+    """
+
+    transition: np.ndarray
+    offset: np.ndarray
+    spread: np.ndarray
+    steps: np.ndarray
+
+
+class _Moments:
+    """Second moments of latent frames and those before them."""
+
+    def __init__(self, size: int):
+        self.count = 0
+        self.sums = np.zeros((2 * size + 1, 2 * size + 1))
+
+    def add(self, latents: np.ndarray) -> None:
+        """Takes in one sequence, ``[latent_frames, latent_dim]``."""
+        ones = np.ones((max(len(latents) - 1, 0), 1))
+        rows = np.concatenate([ones, latents[:-1], latents[1:]], axis=1, dtype=np.float64)
+        self.sums += rows.T @ rows
+        self.count += len(rows)
+
+
+# Of the mean square of a latent: pulls the prediction towards none where there is little to learn
+# it from.
+_RIDGE = 1e-3
+
+
+def steps_of(sensitivity: np.ndarray) -> np.ndarray:
+    """Steps of equal errors of the features, 1 in the geometric mean.
+
+    Args:
+      sensitivity: ``[latent_dim]``, how strongly features react to each latent.
+    """
+    # What hardly matters is not rounded away altogether.
+    known = np.maximum(sensitivity.astype(np.float64), 1e-3 * max(float(sensitivity.max()), 1e-30))
+    return np.exp(np.log(known).mean()) / known
+
+
+def fit(sequences: Iterable[np.ndarray], steps: np.ndarray) -> Statistics:
+    """What is to be known of latents.
+
+    Args:
+      sequences: latents ``[latent_frames, latent_dim]``, each without a gap.
+      steps: ``[latent_dim]``, that they are rounded to.
+    """
+    size = len(steps)
+    moments, kept = _Moments(size), []
+    for latents in sequences:
+        moments.add(latents)
+        kept.append(latents)
+    count = max(moments.count, 1)
+    sums = moments.sums / count
+    known, wanted = sums[: size + 1, : size + 1], sums[: size + 1, size + 1 :]
+    pull = _RIDGE * np.diag(np.concatenate([[0.0], np.diag(known)[1:] + 1e-9]))
+    found = np.linalg.lstsq(known + pull, wanted, rcond=None)[0]
+    offset, transition = found[0], found[1:].T
+    left = np.concatenate([later(each, transition, offset) for each in kept])
+    spread = np.abs(left).mean(axis=0) if len(left) else np.ones(size)
+    return Statistics(transition, offset, np.maximum(spread, 1e-6), steps.astype(np.float64))
+
+
+def later(latents: np.ndarray, transition: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """What the prediction leaves of all but the first."""
+    return latents[1:] - (latents[:-1] @ transition.T + offset)
+
+
+def save(path: Path, **of: Statistics) -> None:
+    """Writes statistics by name, whole or not at all."""
+    arrays = {
+        f"{name}.{field.name}": getattr(statistics, field.name)
+        for name, statistics in of.items()
+        for field in dataclasses.fields(Statistics)
+    }
+    beside = path.with_name(f"part.{path.name}")
+    np.savez(beside, allow_pickle=False, **arrays)
+    beside.replace(path)
+
+
+def load(path: Path, name: str, latent_dim: int) -> Statistics:
+    """Reads what `save` wrote; only arrays, never objects.
+
+    Raises:
+      UserError: it is not there, or not what `save` writes.
+    """
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("offset", "spread", "steps"), (latent_dim,))
+    shapes["transition"] = (latent_dim, latent_dim)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {key: arrays[f"{name}.{key}"] for key in shapes}
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing: the run is from before latents could be coded; train it again"
+        ) from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is damaged ({' '.join(str(error).split())})") from None
+    for key, shape in shapes.items():
+        array = found[key]
+        positive = key in ("spread", "steps")
+        good = array.shape == shape and array.dtype == np.float64 and np.isfinite(array).all()
+        if not good or (positive and array.min() <= 0):
+            raise UserError(f"{path} is damaged ({key})")
+    return Statistics(**found)
+
+
+@runtime_checkable
+class FrameModel(Protocol):
+    """What is expected of the integers of the next latent frame."""
+
+    def family(self, models: Any) -> Any:
+        """Of distributions, one of constriction's ``models``."""
+
+    def parameters(self) -> tuple[np.ndarray, ...]:
+        """Of the family, for each integer of the frame."""
+
+    def step(self, found: np.ndarray) -> None:
+        """Takes in the frame that came."""
+
+
+class Predictor:
+    """Integers that stand for real latents in steps.
+
+    Args:
+      statistics: of the latents.
+      scale: the size of a step, over ``statistics.steps``.
+    """
+
+    def __init__(self, statistics: Statistics, scale: float):
+        steps = statistics.steps * scale
+        self._transition = statistics.transition * steps / steps[:, None]
+        self._offset = statistics.offset / steps
+        self._spread = statistics.spread / steps
+        self._mean = self._offset
+        self._lately = np.ones_like(steps)
+        self._now = 1.0
+
+    def family(self, models: Any) -> Any:
+        """Laplace's."""
+        return models.QuantizedLaplace(-_MOST, _MOST)
+
+    def parameters(self) -> tuple[np.ndarray, ...]:
+        """Mean and width. Rounded, so that the last digits of a sum make no difference."""
+        own, lately, now = _SHARES
+        width = self._spread * (own + lately * self._lately + now * self._now)
+        # Rounding alone leaves a quarter of a step.
+        width = np.exp2(np.round(4 * np.log2(np.clip(width + 0.1, 0.05, 4 * _MOST))) / 4)
+        return np.round(16 * np.clip(self._mean, -_MOST, _MOST)) / 16, width
+
+    def step(self, found: np.ndarray) -> None:
+        """See `FrameModel`."""
+        left = np.abs(found - self._mean) / (self._spread + 0.25)
+        slow, fast = _KEPT
+        self._lately = slow * self._lately + (1 - slow) * left
+        self._now = fast * self._now + (1 - fast) * float(left.mean())
+        self._mean = self._offset + self._transition @ found.astype(np.float64)
+
+
+class Entries:
+    """Entries of codebooks, by how often each was used in training.
+
+    Args:
+      share: ``[codebooks, entries]``, of use.
+    """
+
+    def __init__(self, share: np.ndarray):
+        # One that was never used may be all the same.
+        self._share = share.astype(np.float64) + 0.05 / share.shape[1]
+
+    def family(self, models: Any) -> Any:
+        """Any distribution."""
+        return models.Categorical(perfect=False)
+
+    def parameters(self) -> tuple[np.ndarray, ...]:
+        """Shares."""
+        return (self._share,)
+
+    def step(self, found: np.ndarray) -> None:
+        """Frames are taken to have nothing to do with each other."""
+
+
+def quantise(latents: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Latents to integers, in steps ``[latent_dim]``."""
+    return np.clip(np.round(latents / steps), -_MOST, _MOST).astype(np.int32)
+
+
+def dequantise(integers: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Integers to latents, float32."""
+    return (integers * steps).astype(np.float32)
+
+
+def encode(integers: np.ndarray, model: Callable[[], FrameModel]) -> bytes:
+    """Integers ``[rows, latent_frames, width]`` to bytes, by a new model for each row."""
+    stream = _constriction().stream
+    encoder, byte = stream.queue.RangeEncoder(), stream.model.Uniform(256)
+    for row in integers:
+        frame = model()
+        family = frame.family(stream.model)
+        for place, found in enumerate(row):
+            encoder.encode(found, family, *frame.parameters())
+            frame.step(found)
+            if _checked(place, len(row)):
+                encoder.encode(_check(found), byte)
+    return encoder.get_compressed().astype("<u4").tobytes()
+
+
+def decode(
+    payload: bytes, rows: int, frames: int, width: int, model: Callable[[], FrameModel]
+) -> np.ndarray:
+    """Inverse of `encode`.
+
+    Raises:
+      DamagedCode: it is not what was encoded by that model.
+    """
+    if rows * (frames // CHECKED) > len(payload) + 8 or len(payload) % 4:
+        raise DamagedCode("it is too short for what it is to stand for")
+    stream = _constriction().stream
+    integers, byte = np.zeros((rows, frames, width), np.int32), stream.model.Uniform(256)
+    try:
+        decoder = stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
+        for row in integers:
+            frame = model()
+            family = frame.family(stream.model)
+            for place in range(frames):
+                row[place] = decoder.decode(family, *frame.parameters())
+                frame.step(row[place])
+                if _checked(place, frames) and decoder.decode(byte) != _check(row[place])[0]:
+                    raise DamagedCode("it does not decode to what was coded")
+    except (AssertionError, ValueError, OverflowError) as error:  # constriction's, at nonsense
+        raise DamagedCode(f"it does not decode ({error})") from None
+    return integers
+
+
+def _checked(place: int, frames: int) -> bool:
+    return place % CHECKED == CHECKED - 1 or place == frames - 1
+
+
+def _check(found: np.ndarray) -> np.ndarray:
+    return np.asarray([int(found.sum()) & 255], np.int32)
+
+
+def _constriction() -> Any:
+    try:
+        import constriction
+    except ImportError:
+        raise UserError("this needs constriction: pip install 'aejax[compress]'") from None
+    return constriction

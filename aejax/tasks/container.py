@@ -1,0 +1,113 @@
+"""The file format ``.aej``: a header, latents as a range coder left them, and a checksum.
+
+All numbers are little-endian. A checksum is that of zlib (CRC-32): over all that comes before it.
+"""
+
+import dataclasses
+import struct
+import zlib
+from pathlib import Path
+
+from aejax.data.audio_file import UnusableAudio
+
+SUFFIX = ".aej"
+_MAGIC, _VERSION = b"AEJ\x00", 1
+# Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, payload.
+_HEADER = struct.Struct("<4sBB16sIHHQdI")
+_CHECKSUM = struct.Struct("<I")
+_MOST_BYTES = 1 << 30
+_LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000
+_MOST_CHANNELS = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressed:
+    """What is in a file.
+
+    Attributes:
+      name: of the run that it was made by, for people.
+      model: 16 bytes of a hash over all that decoding depends on.
+      sample_rate: Hz, of the sound.
+      channels: of the sound.
+      samples: of each channel.
+      codebooks: that were used; 0 where latents are no entries of codebooks.
+      scale: of the steps that latents were rounded to.
+      payload: latents.
+    """
+
+    name: str
+    model: bytes
+    sample_rate: int
+    channels: int
+    samples: int
+    codebooks: int
+    scale: float
+    payload: bytes
+
+    def pack(self) -> bytes:
+        """As a file has it."""
+        name = self.name.encode("ascii")
+        header = _HEADER.pack(
+            _MAGIC,
+            _VERSION,
+            len(name),
+            self.model,
+            self.sample_rate,
+            self.channels,
+            self.codebooks,
+            self.samples,
+            self.scale,
+            len(self.payload),
+        )
+        body = header + name + self.payload
+        return body + _CHECKSUM.pack(zlib.crc32(body))
+
+
+def read(path: Path) -> Compressed:
+    """Reads a file, in time and memory that go with its size.
+
+    Raises:
+      UnusableAudio: it is none, damaged, or claims what cannot be.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UnusableAudio(f"larger than {_MOST_BYTES >> 20} MB")
+        return unpack(path.read_bytes())
+    except OSError as error:
+        raise UnusableAudio(f"cannot be opened: {error.strerror or error}") from None
+
+
+def unpack(data: bytes) -> Compressed:
+    """Inverse of `Compressed.pack`.
+
+    Raises:
+      UnusableAudio: see `read`.
+    """
+    if data[:4] != _MAGIC:
+        raise UnusableAudio(f"not what aejax compress writes ({SUFFIX})")
+    if len(data) < _HEADER.size + _CHECKSUM.size:
+        raise UnusableAudio("truncated: there is not even a whole header")
+    _, version, name_size, model, rate, channels, codebooks, samples, scale, payload_size = (
+        _HEADER.unpack_from(data)
+    )
+    if version != _VERSION:
+        raise UnusableAudio(f"version {version} of the format; this aejax reads {_VERSION}")
+    size = _HEADER.size + name_size + payload_size + _CHECKSUM.size
+    if len(data) != size:
+        word = "truncated" if len(data) < size else "too long"
+        raise UnusableAudio(f"{word}: {len(data)} of {size} bytes")
+    (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
+    if checksum != zlib.crc32(data[: -_CHECKSUM.size]):
+        raise UnusableAudio("damaged: its checksum is another")
+    name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
+    payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
+    found = Compressed(name, model, rate, channels, samples, codebooks, scale, payload)
+    if not _LOWEST_RATE <= found.sample_rate <= _HIGHEST_RATE:
+        raise UnusableAudio(f"damaged: a sample rate of {found.sample_rate} Hz")
+    if not 1 <= found.channels <= _MOST_CHANNELS:
+        raise UnusableAudio(f"damaged: {found.channels} channels")
+    if not found.samples:
+        raise UnusableAudio("damaged: no samples")
+    if not 0 < found.scale < float("inf"):
+        raise UnusableAudio(f"damaged: steps of {found.scale}")
+    return found

@@ -1,0 +1,245 @@
+"""Sound to small files and back."""
+
+import dataclasses
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from trained_runs import model_of, write_run
+
+import aejax
+from aejax import coding
+from aejax.cli import main
+from aejax.data.audio_file import UnusableAudio
+from aejax.errors import UserError
+from aejax.tasks import compress, container
+
+RNG = np.random.default_rng(0)
+CHANGES = {"model.width": 8, "model.latent_dim": 4}
+
+
+@pytest.fixture(autouse=True)
+def _memory_as_it_is(monkeypatch):
+    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+
+
+def run_of(path, bottleneck="none", **changes):
+    changes = CHANGES | {"model.bottleneck": bottleneck} | changes
+    if bottleneck == "rvq":
+        changes |= {"model.rvq.codebook_size": 16, "model.rvq.num_quantizers": 3}
+    model = model_of("complex_spectrogram", "mlp", **changes)
+    write_run(path, model)
+    latents = model.encode(0.1 * RNG.standard_normal(100_000).astype(np.float32))
+    if bottleneck == "fsq":
+        bound, levels = model.model.bottleneck.bound, model.model.bottleneck.codebook_sizes
+        known = coding.fit([latents + bound], 2 * bound / (np.asarray(levels) - 1))
+    else:
+        known = coding.fit([latents], np.ones(4))
+    coding.save(path / coding.FILE, model=known)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return run_of(tmp_path_factory.mktemp("runs") / "run")
+
+
+def noise(path, samples=30_000, rate=16_000, channels=1):
+    soundfile.write(path, 0.1 * RNG.standard_normal((samples, channels)), rate)
+    return path
+
+
+@pytest.mark.parametrize("bottleneck", ["none", "fsq", "rvq"])
+def test_there_and_back(tmp_path, capsys, bottleneck):
+    run = run_of(tmp_path / "run", bottleneck)
+    source, small, back = (tmp_path / name for name in ("in.wav", "in.aej", "back.wav"))
+    noise(source, 30_011, 22_050, 2)
+    assert main(["compress", str(run), str(source), str(small)]) == 0
+    size = small.stat().st_size
+    assert f"{size:,} bytes" in capsys.readouterr().err
+    assert size < source.stat().st_size / 20
+    assert main(["decompress", str(run), str(small), str(back)]) == 0
+    found, rate = soundfile.read(back, dtype="float32")
+    assert (found.shape, rate) == ((30_011, 2), 22_050)
+    audio, _ = soundfile.read(source, dtype="float32")
+    # What was rounded anyway is as it would be without a file between.
+    if bottleneck != "none":
+        expected = aejax.load(run).reconstruct(audio.T, rate).T
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_finer_steps_come_nearer(run, tmp_path):
+    source = noise(tmp_path / "in.wav")
+    model = aejax.load(run)
+    codec = compress.load(model, run)
+    whole = model.reconstruct(soundfile.read(source, dtype="float32")[0])
+    errors = []
+    for kbps in (0.1, 0.3, 1.0):
+        small, back = tmp_path / f"{kbps}.aej", tmp_path / f"{kbps}.wav"
+        compress.compress(codec, source, small, kbps)
+        assert len(container.read(small).payload) * 8e-3 / (30_000 / 16_000) <= 1.05 * kbps + 0.02
+        compress.decompress(codec, small, back)
+        found = soundfile.read(back, dtype="float32")[0]
+        errors.append(np.square(found - whole).mean())
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_fewer_codebooks_at_lower_rates(tmp_path):
+    run = run_of(tmp_path / "run", "rvq")
+    codec = compress.load(aejax.load(run), run)
+    source, used = noise(tmp_path / "in.wav", 100_000), []
+    for kbps in (None, 0.075, 0.05):
+        compress.compress(codec, source, tmp_path / "out.aej", kbps)
+        used.append(container.read(tmp_path / "out.aej").codebooks)
+        compress.decompress(codec, tmp_path / "out.aej", tmp_path / "out.wav")
+    assert used[0] == 3
+    assert used[0] > used[1] >= used[2] >= 1
+
+
+def test_the_same_bytes_are_the_same_sound(run, tmp_path):
+    codec = compress.load(aejax.load(run), run)
+    compress.compress(codec, noise(tmp_path / "in.wav"), tmp_path / "in.aej", None)
+    for name in ("a.wav", "b.wav"):
+        compress.decompress(codec, tmp_path / "in.aej", tmp_path / name)
+    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_another_model_refuses_and_says_which_it_needs(run, tmp_path, capsys):
+    other = run_of(tmp_path / "other", name="other", seed=1)
+    small = tmp_path / "in.aej"
+    assert main(["compress", str(run), str(noise(tmp_path / "in.wav")), str(small)]) == 0
+    capsys.readouterr()
+    assert main(["decompress", str(other), str(small), str(tmp_path / "out.wav")]) == 1
+    said = capsys.readouterr().err
+    assert "needs that of a run called 'experiment'" in said
+    assert "this is one called 'other'" in said
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("bottleneck", "kbps", "why"),
+    [
+        ("none", 1e-4, "cannot do with"),
+        ("fsq", 1, "leave out --kbps"),
+        ("rvq", 1e-3, "alone takes"),
+    ],
+)
+def test_rates_that_there_are_not(tmp_path, capsys, bottleneck, kbps, why):
+    run, source = run_of(tmp_path / "run", bottleneck), noise(tmp_path / "in.wav")
+    arguments = ["compress", str(run), str(source), str(tmp_path / "out.aej"), f"--kbps={kbps}"]
+    assert main(arguments) == 1
+    assert why in capsys.readouterr().err
+    assert main([*arguments[:-1], "--kbps=-1"]) == 1
+    assert "must be above 0" in capsys.readouterr().err
+
+
+def test_a_folder_there_and_back(run, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "a.flac"):
+        noise(tmp_path / "in" / name, 5000)
+    assert main(["compress", str(run), str(tmp_path / "in"), str(tmp_path / "small")]) == 0
+    small = sorted(path.name for path in (tmp_path / "small").iterdir())
+    assert small == ["a.flac.aej", "a.wav.aej"]
+    assert main(["decompress", str(run), str(tmp_path / "small"), str(tmp_path / "back")]) == 0
+    assert [soundfile.info(tmp_path / "back" / f"a.{kind}").format for kind in ("wav", "flac")] == [
+        "WAV",
+        "FLAC",
+    ]
+
+
+# Files that are none.
+
+
+@pytest.fixture(scope="module")
+def small(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small")
+    codec = compress.load(aejax.load(run), run)
+    compress.compress(codec, noise(folder / "in.wav", 9000), folder / "in.aej", None)
+    return codec, (folder / "in.aej").read_bytes()
+
+
+def test_a_container_is_what_was_packed(small):
+    found = container.unpack(small[1])
+    assert found.pack() == small[1]
+    assert (found.name, found.samples, found.channels) == ("experiment", 9000, 1)
+
+
+def sealed(data):
+    """With the checksum that it should have."""
+    return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
+
+
+def changed(data, **fields):
+    return dataclasses.replace(container.unpack(data), **fields).pack()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (lambda data: b"", "not what aejax compress writes"),
+        (lambda data: b"RIFF" + data[4:], "not what aejax compress writes"),
+        (lambda data: data[:20], "not even a whole header"),
+        (lambda data: data[:-1], "truncated"),
+        (lambda data: data + b"\0", "too long"),
+        (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "checksum"),
+        (lambda data: sealed(data[:4] + b"\x09" + data[5:]), "version 9"),
+        (lambda data: changed(data, channels=0), "0 channels"),
+        (lambda data: changed(data, sample_rate=3), "3 Hz"),
+        (lambda data: changed(data, samples=0), "no samples"),
+        (lambda data: changed(data, samples=2**63), "too short for what it is to stand for"),
+        (lambda data: changed(data, channels=1024), "damaged"),
+        (lambda data: changed(data, scale=float("nan")), "steps of nan"),
+        (lambda data: changed(data, scale=-1.0), "steps of -1"),
+        (lambda data: changed(data, codebooks=3), "3 codebooks"),
+        (lambda data: changed(data, payload=b""), "does not decode"),
+        (lambda data: changed(data, scale=0.2), "does not decode"),
+    ],
+)
+def test_damaged_files_are_refused(small, tmp_path, damage, why):
+    codec, data = small
+    (tmp_path / "in.aej").write_bytes(damage(data))
+    with pytest.raises(UnusableAudio, match=why):
+        compress.decompress(codec, tmp_path / "in.aej", tmp_path / "out.wav")
+    assert not (tmp_path / "out.wav").exists()
+
+
+def mutations(data, count):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        damaged = bytearray(data)
+        for _ in range(int(rng.integers(1, 4))):
+            kind, place = rng.integers(3), int(rng.integers(len(damaged)))
+            if kind == 0:
+                damaged[place] ^= 1 << int(rng.integers(8))
+            elif kind == 1:
+                damaged[place] = int(rng.integers(256))
+            else:
+                del damaged[place : place + int(rng.integers(1, 9))]
+        if bytes(damaged) != data:
+            yield bytes(damaged)
+
+
+def test_mutations_are_noticed_by_the_container(small):
+    noticed = 0
+    for damaged in mutations(small[1], 100_000):
+        with pytest.raises(UnusableAudio):
+            container.unpack(damaged)
+        noticed += 1
+    assert noticed > 99_000
+
+
+def test_mutations_behind_a_right_checksum_end_in_a_sound_or_an_error(small, tmp_path):
+    codec, data = small
+    path, target = tmp_path / "in.aej", tmp_path / "out.wav"
+    ends = {"sound": 0, "refused": 0}
+    for damaged in mutations(data, 150):
+        path.write_bytes(sealed(damaged) if len(damaged) > 8 else damaged)
+        try:
+            compress.decompress(codec, path, target)
+            ends["sound"] += 1
+        except (UnusableAudio, UserError):
+            ends["refused"] += 1
+    assert ends["refused"] > 100
