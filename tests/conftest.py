@@ -1,10 +1,19 @@
 """Strict numerics for every test, and small experiments that run in seconds."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import tempfile
 
-# Tests must not depend on what an earlier run left compiled.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Many tests compile the same small experiment: once for all of them, in this process and in
+    # those that it starts. Not more, as tests must not depend on what an earlier run left.
+    _compiled = tempfile.mkdtemp(prefix="aejax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+    atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import jaxtyping
