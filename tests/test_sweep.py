@@ -186,12 +186,17 @@ def last_parameters(path, config, step=6):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(snapshot.state.params)])
 
 
-def assert_trained_alike(path, alone, config, share=0.9):
-    """So many of them the same, to a hundredth of what most changed in the last three steps: Adam
-    makes whole steps of gradients that are all rounding, so some may differ."""
+def losses_of(path):
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").open()]
+    return [line["loss/total"] for line in lines if "loss/total" in line]
+
+
+def assert_trained_alike(path, alone, config):
+    """In turns the very same step is taken: the same, to a hundredth of what most parameters
+    changed by in the last three steps."""
     ours, theirs = (last_parameters(folder, config) for folder in (path, alone))
     moved = np.abs(theirs - last_parameters(alone, config, step=3))
-    assert np.quantile(np.abs(ours - theirs), share) < 1e-2 * np.median(moved[moved > 0])
+    assert np.abs(ours - theirs).max() < 1e-2 * np.median(moved[moved > 0])
 
 
 def counted(function, calls):
@@ -216,10 +221,9 @@ def test_a_member_is_what_it_is_alone(together, name):
         assert ours.audio_log_mel_rmse_db == pytest.approx(theirs.audio_log_mel_rmse_db, rel=5e-3)
     ours, theirs = ({p.name for p in (root / x).iterdir()} for x in (name, f"{name}_alone"))
     assert {x for x in ours if "events" not in x} == {x for x in theirs if "events" not in x}
-    losses = []
+    losses = [losses_of(root / folder) for folder in (name, f"{name}_alone")]
     for folder in (name, f"{name}_alone"):
         lines = [json.loads(line) for line in (root / folder / "metrics.jsonl").open()]
-        losses.append([line["loss/total"] for line in lines if "loss/total" in line])
         rates = [line["learning_rate"] for line in lines if "loss/total" in line]
         assert max(rates) <= VARIED[name].get("train.learning_rate", 1e-3) * (1 + 1e-6)
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -356,9 +360,12 @@ def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
         rows[together] = run_together(jobs)
     for ours, theirs in zip(rows[True], rows[False], strict=True):
         assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-3)
-    for place, config in enumerate(configs):
-        at_once, in_turns = (tmp_path / f"{together}_{place}" for together in (True, False))
-        assert_trained_alike(at_once, in_turns, config, share=0.5)
+    # Adam makes whole steps of gradients that are all rounding, so that from the third step on a
+    # relative change of 1e-6 of the audio makes losses differ by as much as this does.
+    for place in range(len(configs)):
+        at_once, in_turns = (losses_of(tmp_path / f"{x}_{place}") for x in (True, False))
+        assert at_once[:2] == pytest.approx(in_turns[:2], rel=1e-5)
+        assert at_once == pytest.approx(in_turns, rel=2e-2)
 
 
 def finish(root, member, rows=None):
