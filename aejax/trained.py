@@ -212,7 +212,7 @@ class TrainedModel:
         for window, kept in self._decoding.over(total):
             given = latents[:, window]
             missing = window.stop - window.start - given.shape[1]
-            silence = np.broadcast_to(self._silence, (len(latents), missing, latents.shape[2]))
+            silence = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
             decode = bound(autoencoder.decode, self.model)
             filled = jnp.asarray(np.concatenate([given, silence], axis=1))
             features = apply(self.variables, filled, function=decode)
@@ -253,9 +253,15 @@ class TrainedModel:
             max(1, self.most_samples // self.block),
         )
 
+    @property
+    def behind(self) -> tuple[int, int]:
+        """Latent frames of silence behind a sound, and behind latents, from which on more of it
+        makes no difference."""
+        return self._encoding.after, self._decoding.after
+
     @functools.cached_property
-    def _silence(self) -> np.ndarray:
-        """The latent frame of silence that follows silence."""
+    def silence(self) -> np.ndarray:
+        """The latent frame ``[latent_dim]`` of silence that follows silence."""
         channels = (self.channels,) if self.channels > 1 else ()
         (window, _), *_ = self._encoding.over(1)
 

@@ -24,8 +24,9 @@ def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time
     """
     steps, half = x.shape[1], x.shape[-1] // 2
     rate = _LONGEST ** (-np.arange(half) / half)
-    angle = (np.arange(steps)[:, None] * rate)[None, :, None]
-    cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (np.cos, np.sin))
+    xp = np if isinstance(steps, int) else jnp  # a length that is left open, for export
+    angle = (xp.arange(steps, dtype=float)[:, None] * rate)[None, :, None]
+    cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (xp.cos, xp.sin))
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
@@ -29,8 +30,16 @@ def compiled(*arrays: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def is_open(size: Any) -> bool:
+    """Whether a size is a symbol, as in a function that is exported for arrays of any size."""
+    return jax.export.is_symbolic_dim(size)
+
+
 def check_integer(name: str, value: int, *, least: int = 1, most: int | None = None) -> None:
-    """Raises ValueError unless ``value`` is a whole number from ``least`` to ``most``."""
+    """Raises ValueError unless ``value`` is a whole number from ``least`` to ``most``; a size that
+    is left open for export is taken to be."""
+    if is_open(value):
+        return
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
         rule = f"at least {least}" if most is None else f"{least} to {most}"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
-from aejax.signal.arguments import check_dimensions, check_integer
+from aejax.signal.arguments import check_dimensions, check_integer, is_open
 
 # Numbers in the frames of one chunk. On a CPU they stay in its cache (2 MB in float32), and the
 # allocator hands the same memory out again: a 60 s signal whose frames were all there at once
@@ -220,13 +220,20 @@ class _Chunks:
         return -(-self.frames // -(-self.frames // most)) if self.frames else 0
 
     @property
+    def _open(self) -> bool:
+        """Whether sizes are symbols, of which nobody knows how many chunks they make."""
+        return any(map(is_open, (*self.batch, self.samples)))
+
+    @property
     def is_one(self) -> bool:
         """Whether everything is in one chunk."""
-        return self.size >= self.frames
+        return self._open or self.size >= self.frames
 
     @property
     def keep(self) -> bool:
         """Whether a derivative keeps what was computed before, instead of computing it again."""
+        if self._open:
+            return True
         most = KEEP.get(jax.default_backend(), ACCELERATOR_CHUNK)
         return self.frames * self.frame_length * math.prod(self.batch) <= most
 

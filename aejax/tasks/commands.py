@@ -69,12 +69,20 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="of audio, or a pack")
     parser.add_argument("--json", action="store_true", help="the rows, for machines")
+    parser = _new(
+        commands,
+        "export",
+        "a model for those who have no aejax: StableHLO by jax.export, weights as safetensors",
+        "aejax export runs/mel_conv exported",
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     return {
         "reconstruct": _reconstruct,
         "compress": _compress,
         "decompress": _decompress,
         "interpolate": _interpolate,
         "encode": _encode,
+        "export": _export,
         "evaluate": _evaluate,
     }
 
@@ -180,6 +188,13 @@ def _encode(options: argparse.Namespace) -> None:
     model = _load(options)
     corpus = open_corpus(options.folder, settings_of(model.config, all_of_it=True))
     latents.write(options.out, latents.table(model, corpus))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from aejax.tasks import export, places
+
+    places.check_free([], options.out, force=False)
+    export.export(_load(options), options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

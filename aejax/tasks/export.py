@@ -1,0 +1,109 @@
+"""A trained model for those who have no aejax: StableHLO, and weights that anything reads."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.config import to_json
+from aejax.errors import UserError
+from aejax.models import autoencoder
+from aejax.trained import TrainedModel
+
+PLATFORMS = ("cpu", "cuda")
+LEAST = 2  # latent frames
+README = """\
+What is here was exported from a run of aejax, and needs none of it.
+
+    import jax, jax.export, numpy as np
+    from safetensors.numpy import load_file
+
+    weights = load_file("weights.safetensors")
+    encoder = jax.export.deserialize(bytearray(open("encoder.stablehlo", "rb").read()))
+    decoder = jax.export.deserialize(bytearray(open("decoder.stablehlo", "rb").read()))
+    latents = encoder.call(weights, audio)   # [batch, {block} t] to [batch, t + 1, {dim}]
+    audio = decoder.call(weights, latents)   # [batch, t, {dim}] to [batch, {block} t]
+
+All are float32, audio at {rate} Hz with full scale at 1, and a model of stereo has an axis of two
+channels behind. Any batch, and any t from {least} on; on {platforms}. jax, safetensors and
+flatbuffers are all that this takes. config.json is the config of the run.
+"""
+
+
+def export(model: TrainedModel, out: Path) -> None:
+    """Writes a folder: encoder and decoder as StableHLO, weights as safetensors, the config.
+
+    Args:
+      model: trained.
+      out: the folder, which is not there yet.
+
+    Raises:
+      UserError: a package is missing, or the model cannot be exported for any length.
+    """
+    try:
+        import flatbuffers  # noqa: F401  jax.export writes with it
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise UserError("this needs the extra 'export': pip install 'aejax[export]'") from None
+    weights, restore = _flat(model.variables)
+    encode, decode = _functions(model, restore)
+    batch, count = jax.export.symbolic_shape("b, t", constraints=[f"t >= {LEAST}"])
+    channels = (2,) if model.channels == 2 else ()
+    dim = model.config.model.latent_dim
+    shapes = {
+        "encoder": (encode, (batch, model.block * count, *channels)),
+        "decoder": (decode, (batch, count, dim)),
+    }
+    beside = out.with_name(f"{out.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        for name, (function, shape) in shapes.items():
+            given = jax.ShapeDtypeStruct(shape, jnp.float32)
+            kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
+            exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(kept, given)
+            (beside / f"{name}.stablehlo").write_bytes(exported.serialize())
+        save_file(weights, beside / "weights.safetensors")
+        (beside / "config.json").write_text(to_json(model.config))
+        facts = {"block": model.block, "dim": dim, "rate": model.sample_rate, "least": LEAST}
+        (beside / "README.txt").write_text(
+            README.format(**facts, platforms=" and ".join(PLATFORMS))
+        )
+        beside.replace(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
+    """Arrays by name, and what makes variables of them again."""
+    leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
+    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+    weights = {name: np.asarray(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
+    return weights, lambda flat: jax.tree.unflatten(structure, [flat[name] for name in names])
+
+
+def _functions(model: TrainedModel, restore: Callable[[Any], Any]) -> tuple[Callable, Callable]:
+    """Encoder and decoder of weights and one array."""
+    representation, network = model.representation, model.model
+    after_sound, after_latents = model.behind
+    silence = jnp.asarray(model.silence)
+
+    def encode(weights: Any, audio: jax.Array) -> jax.Array:
+        count = audio.shape[1] // model.block
+        frames = (count + 1 + after_sound) * model.config.model.downsampling
+        missing = representation.samples(frames) - audio.shape[1]
+        padded = jnp.pad(audio, [(0, 0), (0, missing), *[(0, 0)] * (audio.ndim - 2)])
+        features = representation.analyse(padded)
+        return autoencoder.encode(network, restore(weights), features)[:, : count + 1]
+
+    def decode(weights: Any, latents: jax.Array) -> jax.Array:
+        behind = jnp.broadcast_to(silence, (latents.shape[0], after_latents, latents.shape[2]))
+        given = jnp.concatenate([latents, behind], axis=1)
+        features = autoencoder.decode(network, restore(weights), given)
+        return representation.synthesise(features)[:, : latents.shape[1] * model.block]
+
+    return encode, decode

@@ -1,0 +1,81 @@
+"""Exported models, in a process that has no aejax."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from trained_runs import model_of, write_run
+
+from aejax.cli import main
+
+READER = """
+import sys
+sys.modules["aejax"] = None  # not to be found
+import jax, jax.export, numpy as np
+from safetensors.numpy import load_file
+
+weights = load_file("weights.safetensors")
+encoder, decoder = (
+    jax.export.deserialize(bytearray(open(f"{name}.stablehlo", "rb").read()))
+    for name in ("encoder", "decoder")
+)
+assert encoder.platforms == ("cpu", "cuda")
+given = np.load("given.npz")
+found = {}
+for name in given:
+    latents = encoder.call(weights, given[name])
+    found[f"{name}_latents"] = latents
+    found[f"{name}_audio"] = decoder.call(weights, latents)
+np.savez("found.npz", **found)
+"""
+
+# As a user runs it: shape annotations that tests check know no open sizes.
+EXPORT = [sys.executable, "-m", "aejax.cli", "export"]
+
+
+@pytest.mark.parametrize(
+    ("representation", "encoder"),
+    [
+        ("mel", "conv"),
+        ("mdct", "lstm"),
+        pytest.param("complex_spectrogram", "transformer", marks=pytest.mark.slow),
+        pytest.param("waveform", "wave_conv", marks=pytest.mark.slow),
+    ],
+)
+def test_the_same_numbers_without_aejax(tmp_path, representation, encoder):
+    model = model_of(representation, encoder)
+    run = write_run(tmp_path / "run", model)
+    out = tmp_path / "out"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    subprocess.run([*EXPORT, str(run), str(out)], check=True, cwd=REPOSITORY, env=environment)
+    rng = np.random.default_rng(0)
+    sounds = {
+        name: (0.1 * rng.standard_normal((batch, model.block * count))).astype(np.float32)
+        for name, batch, count in (("one", 1, 3), ("more", 3, 7))
+    }
+    np.savez(out / "given.npz", **sounds)
+    subprocess.run([sys.executable, "-c", READER], check=True, cwd=out, env=environment)
+    found = dict(np.load(out / "found.npz"))
+    for name, audio in sounds.items():
+        latents, heard = found[f"{name}_latents"], found[f"{name}_audio"]
+        assert latents.shape == (len(audio), audio.shape[1] // model.block + 1, 8)
+        assert heard.shape == (len(audio), audio.shape[1] + model.block)
+        if encoder in ("lstm", "transformer"):
+            continue  # in windows, they do not see all that there is
+        expected = model.encode(audio)
+        np.testing.assert_allclose(latents, expected, atol=1e-5 * np.abs(expected).max())
+        expected = model.decode(latents)
+        tolerance = 1e-3 if representation == "mel" else 1e-5  # Griffin-Lim
+        np.testing.assert_allclose(heard, expected, atol=tolerance * np.abs(expected).max())
+    assert json.loads((out / "config.json").read_text())["model"]["encoder"] == encoder
+    assert f"{model.block} t" in (out / "README.txt").read_text()
+
+
+def test_nothing_is_written_over(tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert main(["export", str(tmp_path / "run"), str(tmp_path / "out")]) == 1
+    assert "is a folder; give another name" in capsys.readouterr().err
