@@ -25,7 +25,7 @@ What is here was exported from a run of aejax, and needs none of it.
     weights = load_file("weights.safetensors")
     encoder = jax.export.deserialize(bytearray(open("encoder.stablehlo", "rb").read()))
     decoder = jax.export.deserialize(bytearray(open("decoder.stablehlo", "rb").read()))
-    latents = encoder.call(weights, audio)   # [batch, {block} t] to [batch, t + 1, {dim}]
+    latents = encoder.call(weights, audio)   # [batch, {block} t] to [batch, t + {extra}, {dim}]
     audio = decoder.call(weights, latents)   # [batch, t, {dim}] to [batch, {block} t]
 
 All are float32, audio at {rate} Hz with full scale at 1, and a model of stereo has an axis of two
@@ -69,7 +69,13 @@ def export(model: TrainedModel, out: Path) -> None:
             (beside / f"{name}.stablehlo").write_bytes(exported.serialize())
         save_file(weights, beside / "weights.safetensors")
         (beside / "config.json").write_text(to_json(model.config))
-        facts = {"block": model.block, "dim": dim, "rate": model.sample_rate, "least": LEAST}
+        facts = {
+            "block": model.block,
+            "dim": dim,
+            "rate": model.sample_rate,
+            "least": LEAST,
+            "extra": _extra(model),
+        }
         (beside / "README.txt").write_text(
             README.format(**facts, platforms=" and ".join(PLATFORMS))
         )
@@ -86,19 +92,24 @@ def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
     return weights, lambda flat: jax.tree.unflatten(structure, [flat[name] for name in names])
 
 
+def _extra(model: TrainedModel) -> int:
+    """Latent frames of t blocks beyond t: of a frame in the middle of the sample behind them."""
+    return model.latent_frames(model.block) - 1
+
+
 def _functions(model: TrainedModel, restore: Callable[[Any], Any]) -> tuple[Callable, Callable]:
     """Encoder and decoder of weights and one array."""
     representation, network = model.representation, model.model
     after_sound, after_latents = model.behind
-    silence = jnp.asarray(model.silence)
+    silence, extra = jnp.asarray(model.silence), _extra(model)
 
     def encode(weights: Any, audio: jax.Array) -> jax.Array:
         count = audio.shape[1] // model.block
-        frames = (count + 1 + after_sound) * model.config.model.downsampling
+        frames = (count + extra + after_sound) * model.config.model.downsampling
         missing = representation.samples(frames) - audio.shape[1]
         padded = jnp.pad(audio, [(0, 0), (0, missing), *[(0, 0)] * (audio.ndim - 2)])
         features = representation.analyse(padded)
-        return autoencoder.encode(network, restore(weights), features)[:, : count + 1]
+        return autoencoder.encode(network, restore(weights), features)[:, : count + extra]
 
     def decode(weights: Any, latents: jax.Array) -> jax.Array:
         behind = jnp.broadcast_to(silence, (latents.shape[0], after_latents, latents.shape[2]))
