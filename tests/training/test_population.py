@@ -116,15 +116,15 @@ def test_a_member_becomes_what_it_is_alone(small_config, encoder, together):
 
 
 def test_of_joined_states_there_is_one_copy():
-    given = [counter(jnp.full(3, float(place))) for place in range(2)]
+    given = [counter(jnp.full(3, float(place)), jnp.int32(0)) for place in range(2)]
     joined = population.AtOnce(lambda *_: None).join(given)
     assert all(state.params["w"].is_deleted() for state in given)
     np.testing.assert_array_equal(joined.params["w"], [[0, 0, 0], [1, 1, 1]])
 
 
-def counter(value):
+def counter(value, step):
     return states.TrainState(
-        step=jnp.int32(0), params={"w": value}, collections={}, opt_state=(),
+        step=step, params={"w": value}, collections={}, opt_state=(),
         weights={}, ema=None, key=None,
     )  # fmt: skip
 
@@ -226,7 +226,7 @@ def test_a_member_that_fails_does_not_stop_the_others():
 
     def member(place):
         return loop.Member(
-            loop.first_snapshot(counter(jnp.zeros(1))),
+            loop.first_snapshot(counter(jnp.zeros(1), np.int32(0))),
             validate=lambda state: ({"validation/loss": 1.0}, {"raw": 1.0}),
             save=lambda snapshot: saved.append((place, int(snapshot.state.step))),
             log=lambda step, scalars: logged.append((place, step)),
