@@ -69,7 +69,8 @@ def test_the_same_numbers_without_aejax(tmp_path, representation, encoder):
         expected = model.encode(audio)
         np.testing.assert_allclose(latents, expected, atol=1e-5 * np.abs(expected).max())
         expected = model.decode(latents)
-        tolerance = 1e-3 if representation == "mel" else 1e-5  # Griffin-Lim
+        # Griffin-Lim, and many layers of random snakes, make more of what rounding leaves.
+        tolerance = {"mel": 1e-3, "waveform": 1e-4}.get(representation, 1e-5)
         np.testing.assert_allclose(heard, expected, atol=tolerance * np.abs(expected).max())
     assert json.loads((out / "config.json").read_text())["model"]["encoder"] == encoder
     assert f"{model.block} t" in (out / "README.txt").read_text()
