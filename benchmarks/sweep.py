@@ -119,8 +119,7 @@ def rates(path):
     return [line[key] for line in map(json.loads, path.open()) if key in line]
 
 
-def ways(rounds):
-    names = (*WAYS, "processes")
+def ways(rounds, names):
     found = {name: [] for name in names}
     for turn in range(rounds):
         for name in names:
@@ -161,9 +160,13 @@ def main():
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--readme", action="store_true", help="the README's sweep alone")
     parser.add_argument("--root", type=pathlib.Path, help="where the README's sweep stays")
+    every = [*WAYS, "processes"]
+    parser.add_argument("--ways", nargs="+", choices=every, default=every)
     given = parser.parse_args()
+    if given.ways[0] != "population":
+        parser.error("ratios are against population: give it first")
     if not given.readme:
-        ways(given.rounds)
+        ways(given.rounds, given.ways)
         return
     if given.root:
         readme(given.root)
