@@ -30,7 +30,10 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
     )
     _one_to_one(parser)
-    about = "kbit/s at most, of all channels together; by default what the model was trained for"
+    about = (
+        "kbit/s of the latents at most, of all channels together, beside a header of some 60"
+        " bytes; by default what the model was trained for, or fine steps"
+    )
     parser.add_argument("--kbps", type=float, metavar="K", help=about)
     parser = _new(
         commands,
