@@ -148,7 +148,13 @@ def _decompress(options: argparse.Namespace) -> None:
         codec = compress.load(model, options.run)
         return lambda source, target: compress.decompress(codec, source, target)
 
-    _each(options, task_of, rename=lambda name: name.removesuffix(container.SUFFIX), piped=".wav")
+    _each(
+        options,
+        task_of,
+        rename=lambda name: name.removesuffix(container.SUFFIX),
+        piped=".wav",
+        meant=(container.SUFFIX,),
+    )
 
 
 def _each(
@@ -157,6 +163,7 @@ def _each(
     *,
     rename: Callable[[str], str],
     piped: str,
+    **more: Any,
 ) -> None:
     from aejax.tasks import places
 
@@ -165,7 +172,7 @@ def _each(
     pairs = places.find(
         options.source, options.out, rename=rename, piped=piped, force=options.force
     )
-    places.each(pairs, task_of(_load(options)), jobs=options.jobs)
+    places.each(pairs, task_of(_load(options)), jobs=options.jobs, **more)
 
 
 def _interpolate(options: argparse.Namespace) -> None:

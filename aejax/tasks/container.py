@@ -8,7 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from aejax.data.audio_file import UnusableAudio
+from aejax.data.audio_file import NotAudio, UnusableAudio
 
 SUFFIX = ".aej"
 _MAGIC, _VERSION = b"AEJ\x00", 1
@@ -84,7 +84,7 @@ def unpack(data: bytes) -> Compressed:
       UnusableAudio: see `read`.
     """
     if data[:4] != _MAGIC:
-        raise UnusableAudio(f"not what aejax compress writes ({SUFFIX})")
+        raise NotAudio(f"not what aejax compress writes ({SUFFIX})")
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise UnusableAudio("truncated: there is not even a whole header")
     _, version, name_size, model, rate, channels, codebooks, samples, scale, payload_size = (

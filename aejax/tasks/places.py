@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -114,19 +114,22 @@ def _below(root: Path, out: Path, rename: Callable[[str], str]) -> Iterator[Pair
                 yield Pair(path, out / relative.with_name(rename(name)), str(relative))
 
 
-def each(places: Places, task: Task, *, jobs: int) -> None:
+def each(
+    places: Places, task: Task, *, jobs: int, meant: Collection[str] = tuple(SUFFIXES)
+) -> None:
     """Runs a task from each place to the other.
 
     Args:
       places: of `find`.
       task: to run.
       jobs: files at once.
+      meant: suffixes of files in a folder that are not passed over where they are no audio.
 
     Raises:
       UserError: a file could not be done; of a folder, after all others.
     """
     if places.folder:
-        _all(places.pairs, task, jobs)
+        _all(places.pairs, task, jobs, meant)
         return
     (pair,) = places.pairs
     with named(pair.name):
@@ -170,7 +173,7 @@ def _as_files(pair: Pair, suffix: str) -> Iterator[tuple[Path, Path]]:
             sys.stdout.buffer.flush()
 
 
-def _all(pairs: Sequence[Pair], task: Task, jobs: int) -> None:
+def _all(pairs: Sequence[Pair], task: Task, jobs: int, meant: Collection[str]) -> None:
     problems: list[str] = []
     done = 0
 
@@ -187,8 +190,8 @@ def _all(pairs: Sequence[Pair], task: Task, jobs: int) -> None:
                     done += 1
                 except (UnusableAudio, UserError) as error:
                     # In a folder there may be other things than audio.
-                    meant = pair.source.suffix.lower() in SUFFIXES
-                    if meant or not isinstance(error, NotAudio):
+                    called = pair.source.suffix.lower() in meant
+                    if called or not isinstance(error, NotAudio):
                         problems.append(f"{pair.name}: {plain(str(error))}")
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -136,14 +136,19 @@ def test_rates_that_there_are_not(tmp_path, capsys, bottleneck, kbps, why):
     assert "must be above 0" in capsys.readouterr().err
 
 
-def test_a_folder_there_and_back(run, tmp_path):
+def test_a_folder_there_and_back(run, tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for name in ("a.wav", "a.flac"):
         noise(tmp_path / "in" / name, 5000)
     assert main(["compress", str(run), str(tmp_path / "in"), str(tmp_path / "small")]) == 0
     small = sorted(path.name for path in (tmp_path / "small").iterdir())
     assert small == ["a.flac.aej", "a.wav.aej"]
+    (tmp_path / "small" / "notes.txt").write_text("no sound, and nothing is said of it")
     assert main(["decompress", str(run), str(tmp_path / "small"), str(tmp_path / "back")]) == 0
+    (tmp_path / "small" / "broken.wav.aej").write_bytes(b"no magic")
+    arguments = ["decompress", str(run), str(tmp_path / "small"), str(tmp_path / "again")]
+    assert main(arguments) == 1
+    assert "broken.wav.aej: not what aejax compress writes" in capsys.readouterr().err
     assert [soundfile.info(tmp_path / "back" / f"a.{kind}").format for kind in ("wav", "flac")] == [
         "WAV",
         "FLAC",
