@@ -106,6 +106,7 @@ def default() -> ConfigDict:
     model.cut = 0  # steps after which back-propagation is cut, 0 for never; of lstm and gru
     model.strides = (4, 8, 8)  # of the stages of wave_conv; their product is the samples in a block
     model.dropout = 0.1  # fraction
+    model.speaker_label = ""  # label that the decoder is told, so that latents can do without it
     model.pca_start = True  # begin as PCA, exactly: a linear path beside the network
     model.tanh = tanh = ConfigDict()
     tanh.bound = 3.0  # of latents that begin with unit variance
@@ -156,12 +157,16 @@ def default() -> ConfigDict:
     augment.speed_probability = 0.75  # of playing an excerpt at another speed than its own at all
     augment.mix_probability = 0.5  # of mixing another excerpt in, 0 to 40 dB softer
     augment.noise = "none"  # "white", "pink", or "folder"; its level goes by noise_snr_db
-    augment.noise_path = ""  # for "folder": of noise, all of it for training
+    augment.noise_path = ""  # for "folder": of noise
     augment.noise_probability = 0.5  # of adding noise to an excerpt
     augment.noise_snr_db = (0.0, 30.0)  # signal-to-noise ratio, dB, uniform
+    augment.target = "noisy"  # what is to be given back; "clean": all but the noise
     augment.eq_db = 3.0  # spread of the response of a random equaliser, dB
     augment.gain_db = 6.0  # louder or softer by up to this, dB
     augment.polarity_probability = 0.0  # of turning an excerpt over
+    # What the model sees, but does not give back: its bins stretched by a log-uniform factor, as by
+    augment.seen_stretch = (1.0, 1.0)  # another throat; of mel and spectrogram
+    augment.seen_eq_db = 0.0  # and through another random equaliser, dB
     augment.time_masks = 0  # stretches of frames that the model does not see but has to give back,
     augment.time_mask_frames = 8  # of at most so many frames
     augment.frequency_masks = 0  # the same, of bins
@@ -205,7 +210,7 @@ def _one_of(*known: str) -> Callable[[Any], str]:
 
 
 def _name(value: str) -> str:
-    if value in ("original", "pca", "pca_context", "representation_only"):
+    if value in ("original", "noisy", "pca", "pca_context", "representation_only"):
         return "is the name of another row; give another"
     good = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value)
     return (
@@ -337,9 +342,12 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "augment.noise": _one_of("none", "white", "pink", "folder"),
     "augment.noise_probability": _fraction,
     "augment.noise_snr_db": _pair(-100, 200),
+    "augment.target": _one_of("noisy", "clean"),
     "augment.eq_db": _at_least(0),
     "augment.gain_db": _at_least(0),
     "augment.polarity_probability": _fraction,
+    "augment.seen_stretch": _pair(0.25, 4),
+    "augment.seen_eq_db": _at_least(0),
     "augment.time_masks": _between(0, 100),
     "augment.time_mask_frames": _at_least(1),
     "augment.frequency_masks": _between(0, 100),
@@ -430,6 +438,7 @@ def _check_type(key: str, value: Any, example: Any) -> None:
 def _check_together(config: ConfigDict) -> None:
     _check_unused(config)
     _check_representation(config)
+    _check_seen(config)
     _check_model(config)
     _check_loss(config)
     _check_data(config)
@@ -441,6 +450,7 @@ _DECIDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "augment.speed_probability": ("augment.speed", lambda speed: tuple(speed) != (1.0, 1.0)),
     "augment.noise_probability": ("augment.noise", lambda kind: kind != "none"),
     "augment.noise_snr_db": ("augment.noise", lambda kind: kind != "none"),
+    "augment.target": ("augment.noise", lambda kind: kind != "none"),
     "augment.time_mask_frames": ("augment.time_masks", bool),
     "augment.frequency_mask_bins": ("augment.frequency_masks", bool),
     "model.rvq.quantizer_dropout": ("model.rvq.num_quantizers", lambda count: count > 1),
@@ -455,6 +465,7 @@ def _check_unused(config: ConfigDict) -> None:
     taken = {
         ("representation", "name"): {"name", *REPRESENTATIONS[config.representation.name]},
         ("model", "encoder"): {"encoder", "bottleneck", "downsampling", "latent_dim", "pca_start"}
+        | ({"speaker_label"} if config.model.encoder != "linear" else set())
         | set(ENCODERS[config.model.encoder]),
     }
     for (room, kind), keys in taken.items():
@@ -519,6 +530,20 @@ def _check_representation(config: ConfigDict) -> None:
         raise UserError(
             f"config.representation.hop_length={representation.hop_length} must be at most half of"
             f" representation.{key}={representation[key]}, or the way back to audio has gaps"
+        )
+
+
+def _check_seen(config: ConfigDict) -> None:
+    augment, name = config.augment, config.representation.name
+    if tuple(augment.seen_stretch) != (1.0, 1.0) and name not in ("mel", "spectrogram"):
+        raise UserError(
+            f"config.augment.seen_stretch={tuple(augment.seen_stretch)} is of levels along"
+            f" frequency, which representation.name={name!r} does not have; mel and spectrogram do"
+        )
+    if augment.target == "clean" and augment.seen_eq_db:
+        raise UserError(
+            f"config.augment.seen_eq_db={augment.seen_eq_db:g} does not go with"
+            " augment.target='clean', which gives back what is heard without its noise"
         )
 
 
@@ -615,6 +640,8 @@ def _check_loss(config: ConfigDict) -> None:
         )
     for name in used:
         exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct")
+        # The phase of what is heard then serves what is to be given back.
+        exact = exact or config.augment.target == "clean"
         if name in AUDIO_LOSSES and not exact:
             raise UserError(
                 f"config.loss.{name}.weight={config.loss[name].weight} is of audio, and"

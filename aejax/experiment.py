@@ -38,15 +38,15 @@ from aejax.latents import coding_statistics, latent_map
 from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
-from aejax.prepare import Experiment, prepare
-from aejax.reporting import arrays, page, run_files
+from aejax.prepare import Experiment, denoises, prepare
+from aejax.reporting import arrays, curve, page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
 from aejax.training import checkpoint
 from aejax.training.population import shared
 from aejax.workdir import Workdir
 
-REPRESENTATION_ONLY, PCA_ROW, PCA_CONTEXT_ROW = "representation only", "pca", "pca_context"
+PCA_ROW, PCA_CONTEXT_ROW = "pca", "pca_context"
 
 
 class Job(NamedTuple):
@@ -208,14 +208,17 @@ def _fit(experiment: Experiment, earlier: Sequence[_Fitted]) -> _Fitted:
     same = next((one for one in earlier if one.latent_dim == config.model.latent_dim), None)
     fitted = fit_pca(experiment, earlier[0].trainee.fitted if earlier else None)
     dtype = jnp.dtype(config.train.dtype)
-    model = autoencoder.from_config(config.model, experiment.representation.bins, dtype)
+    model = autoencoder.from_config(
+        config.model, experiment.representation.bins, dtype, speakers=len(experiment.speakers)
+    )
     context = fit_context(experiment, model, fitted.pca, None if same is None else same.context)
     evaluator = Evaluator(
         representation=experiment.representation,
         yardstick=experiment.yardstick,
         downsampling=experiment.downsampling,
         centre=experiment.devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
-        place=experiment.devices.place,
+        place=experiment.place,
+        hear=experiment.hear,
     )
     linear = linear_codecs(experiment, fitted.pca, context)
     if same is None:
@@ -245,7 +248,7 @@ def _measure(fitted: _Fitted, trained: Trained, common: Common) -> Rows:
             f" loss {float(best.loss):.4g} there"
         )
     learnt = trained_codecs(experiment, trained.model, trained.best)
-    nothing = Codec(REPRESENTATION_ONLY, identity, identity, None, None)
+    nothing = Codec(nothing_row(config), identity, identity, None, None)
     rows, errors = evaluate(experiment, [nothing, *fitted.linear], learnt, fitted.evaluator, common)
     save_coding(experiment, fitted.linear[0], learnt[0], trained.model)
     probes = config.evaluate.probes
@@ -265,6 +268,11 @@ def save_coding(
         shift = bottleneck.bound if bottleneck.codebook_sizes else 0.0
         known["model"] = coding_statistics(experiment, learnt, shift)
     coding.save(experiment.workdir.path / coding.FILE, **known)
+
+
+def nothing_row(config: ConfigDict) -> str:
+    """The name of the row in which no model does anything."""
+    return curve.NOISY if denoises(config) else curve.CEILING
 
 
 def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
@@ -333,6 +341,7 @@ def model_codec(
         bound(autoencoder.codes, model) if sizes else None,
         sizes,
         config.model.latent_dim,
+        bound(autoencoder.decode_as, model) if config.model.speaker_label else None,
     )
 
 
@@ -380,7 +389,7 @@ def evaluate(
     candidates = [*given, *learnt]
     rows = [row for row, _ in measured.values()]
     errors = {name: found for name, (_, found) in measured.items()}
-    listened = _listened(experiment.config.name)
+    listened = nothing_row(experiment.config), PCA_ROW, experiment.config.name
     heard = write_listening(experiment, [one for one in candidates if one.name in listened])
     _write_arrays(experiment, candidates, *heard)
     cuts = experiment.config.evaluate.cuts
@@ -411,10 +420,6 @@ def _write_arrays(
 
 def _cut_pca(kept: int) -> str:
     return f"{PCA_ROW}, {kept} latents"
-
-
-def _listened(name: str) -> tuple[str, ...]:
-    return REPRESENTATION_ONLY, PCA_ROW, name
 
 
 def probe_latents(experiment: Experiment, pca: Codec, model: Codec) -> list[ProbeRow]:
@@ -453,7 +458,8 @@ def write_results(
     ``report.html``, from those files."""
     clips = experiment.corpus.clips
     tested = clips.of_split("test")
-    latent = {name: found for name, found in errors.items() if name != REPRESENTATION_ONLY}
+    without = nothing_row(experiment.config)
+    latent = {name: found for name, found in errors.items() if name != without}
     lines = by_clip.lines(clips, latent, tested)
     experiment.workdir.write_text(
         "clips.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)

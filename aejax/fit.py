@@ -31,7 +31,6 @@ from aejax.training import (
     state,
     validation,
 )
-from aejax.training.augmentation import Augmentation
 from aejax.training.devices import free_memory
 from aejax.training.step import TrainStep, make_train_step
 from aejax.training.validation import make_eval_step
@@ -67,10 +66,10 @@ def fit_context(
     same: ContextPCA | None = None,
 ) -> ContextPCA | None:
     """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
-    None where it sees one at a time. ``same``: what was found for a run that differs in nothing
-    that this depends on."""
+    None where it sees one at a time, or has something else to give back than PCA was fitted to.
+    ``same``: what was found for a run that differs in nothing that this depends on."""
     before, after = (int(min(steps, _FARTHEST)) for steps in model.decoder.reach)
-    if before == after == 0:
+    if before == after == 0 or experiment.denoises:
         return None
     path = experiment.workdir.path / "pca_context.npz"
     if not path.exists() and same is not None:
@@ -144,6 +143,7 @@ def train(trainees: Sequence[Trainee]) -> Iterator[Trained | UserError]:
         widest.model,
         experiment.objective,
         downsampling=experiment.downsampling,
+        augmentation=experiment.augmentation,
     )
     eval_step = jax.jit(step)
     found, rest = None, list(trainees)
@@ -206,7 +206,7 @@ def _train(
             found.population,
             train_batches(experiment, first),
             schedule=loop.Schedule(options.steps, options.validate_every, options.log_every),
-            place=devices.place,
+            place=experiment.place,
             progress=progress,
             name_clips=lambda clips: ", ".join(
                 sorted({experiment.corpus.clips.name(clip) for clip in clips.tolist()})
@@ -244,7 +244,9 @@ def _shown_to(
         if step != options.steps and step % max(every, 1):
             return
         encode, decode = bound(autoencoder.encode, model), bound(autoencoder.decode, model)
-        codec = Codec(experiment.config.name, encode, decode, train_state.variables, None)
+        decode_as = bound(autoencoder.decode_as, model) if experiment.speakers else None
+        name, variables = experiment.config.name, train_state.variables
+        codec = Codec(name, encode, decode, variables, None, decode_as=decode_as)
         for name, audio, picture in preview(codec):
             log.sound(f"heard/{name}", step, audio, rate)
             log.picture(f"original_and_heard/{name}", step, picture)
@@ -270,7 +272,7 @@ def _validation(
                 eval_step,
                 variables,
                 experiment.batches("validation"),
-                experiment.devices.place,
+                experiment.place,
                 weights,
             )
             room = "validation" if name == "raw" else f"validation_{name}"
@@ -370,7 +372,7 @@ def train_batches(experiment: Experiment, start: int) -> Iterator[loader.Batch]:
         seed=config.data.seed,
         start=start,
         drawing=loader.Drawing(
-            augmentation(config).span(experiment.excerpt),
+            experiment.augmentation.span(experiment.excerpt),
             equal=config.data.weighting == "equal",
             silence_db=config.data.silence_db,
             redraws=config.data.silence_redraws,
@@ -378,15 +380,6 @@ def train_batches(experiment: Experiment, start: int) -> Iterator[loader.Batch]:
         noise=experiment.noise,
         workers=experiment.workers,
     )
-
-
-def augmentation(config: ConfigDict) -> Augmentation:
-    """What ``config.augment`` stands for."""
-    keys: dict[str, Any] = config.augment.to_dict()
-    del keys["noise_path"]
-    for pair in ("speed", "noise_snr_db"):
-        keys[pair] = tuple(keys[pair])
-    return Augmentation(**keys)
 
 
 class Compiled(NamedTuple):
@@ -480,7 +473,7 @@ def make_step(experiment: Experiment, model: autoencoder.Autoencoder, tx: Any) -
         experiment.objective,
         samples=experiment.excerpt,
         downsampling=experiment.downsampling,
-        augmentation=augmentation(experiment.config),
+        augmentation=experiment.augmentation,
         ema_decay=experiment.config.train.ema_decay,
     )
 
@@ -497,18 +490,19 @@ def _compiled(
     if members is not None:
         step = population.at_once(step)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
-    return jitted.lower(shapes, devices.place(_example(experiment))).compile()
+    return jitted.lower(shapes, experiment.place(_example(experiment))).compile()
 
 
 def _example(experiment: Experiment) -> dict[str, np.ndarray]:
     """A batch of silence."""
     rows = experiment.config.train.batch_size
-    span = augmentation(experiment.config).span(experiment.excerpt)
+    span = experiment.augmentation.span(experiment.excerpt)
     audio = np.zeros((rows, span, *experiment.corpus.channel_shape), np.float32)
     example = {
         "audio": audio,
         "length": np.zeros(rows, np.int32),
         "place": np.zeros(rows, np.float32),
+        "clip": np.zeros(rows, np.int32),
     }
     return example if experiment.noise is None else example | {"noise": audio}
 

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from aejax.data import audio_file
 from aejax.data.corpus import Corpus
+from aejax.data.loader import Window
 from aejax.data.table import Clip
 from aejax.errors import UserError
-from aejax.evaluation.evaluate import Codec, analyse, apply, synthesise
+from aejax.evaluation.evaluate import Codec, analyse, apply, in_sound
 from aejax.prepare import Experiment
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 
@@ -63,10 +63,10 @@ def write_listening(
     """
     corpus, representation = experiment.corpus, experiment.representation
     yardstick = experiment.yardstick
-    clips, lengths, longest, audio = _read(experiment)
-    features = analyse(jnp.asarray(audio), representation=representation)
-    sounds = {ORIGINAL: audio}
-    sounds |= {codec.name: _through(codec, features, representation) for codec in codecs}
+    read = _read(experiment)
+    clips, lengths, longest = read.clips, read.lengths, read.longest
+    sounds = {ORIGINAL: read.audio}
+    sounds |= {codec.name: _through(codec, read, representation) for codec in codecs}
     pictures = {
         name: np.asarray(analyse(jnp.asarray(sound), representation=yardstick))
         for name, sound in sounds.items()
@@ -92,12 +92,16 @@ def write_listening(
 
 class _Read(NamedTuple):
     """Clips to hear, and how long they are, whole; the longest that is heard of one, in samples;
-    and their beginnings, with silence behind the shorter ones, ``[clips, samples, *channels]``."""
+    and their beginnings, with silence behind the shorter ones, ``[clips, samples, *channels]``; the
+    same as a model hears them, where there is noise for it to take away; and who speaks in each,
+    where the model is told."""
 
     clips: list[Clip]
     lengths: list[int]
     longest: int
     audio: np.ndarray
+    heard: np.ndarray | None
+    speaker: np.ndarray | None
 
 
 def _read(experiment: Experiment) -> _Read:
@@ -110,16 +114,35 @@ def _read(experiment: Experiment) -> _Read:
     frames = max(int(representation.frames(longest)), representation.fewest_frames)
     frames = -(-frames // downsampling) * downsampling
     samples = representation.samples(frames)
-    return _Read(
-        clips, lengths, longest, np.stack([corpus.read(clip, 0, samples) for clip in chosen])
-    )
+    audio = np.stack([corpus.read(clip, 0, samples) for clip in chosen])
+    heard = _heard(experiment, chosen, np.asarray(lengths), audio)
+    known = experiment.speaker_of
+    return _Read(clips, lengths, longest, audio, heard, None if known is None else known[chosen])
 
 
-def _through(codec: Codec, features: jax.Array, representation: Representation) -> np.ndarray:
-    """What a codec gives back of features, as sound."""
+def _heard(
+    experiment: Experiment, chosen: Sequence[int], lengths: np.ndarray, audio: np.ndarray
+) -> np.ndarray | None:
+    """The beginnings of clips with noise, if they are to be heard so."""
+    if experiment.hear is None:
+        return None
+    given = {"audio": jnp.asarray(audio)}
+    given["length"] = jnp.asarray(np.minimum(lengths, audio.shape[1]), jnp.int32)
+    noise = experiment.test_noise("test", audio.shape[1])
+    if noise is not None:
+        rows = [noise(Window(clip, 0))[0] for clip in chosen]
+        given["noise"] = jnp.asarray(np.stack(rows))
+    return np.asarray(experiment.hear(given))
+
+
+def _through(codec: Codec, read: _Read, representation: Representation) -> np.ndarray:
+    """What a codec gives back of audio, or of what is heard instead of it, as sound."""
+    heard, speaker = read.heard, read.speaker
+    seen = jnp.asarray(read.audio if heard is None else heard)
+    features = analyse(seen, representation=representation)
     latents = apply(codec.variables, features, function=codec.encode)
-    output = apply(codec.variables, latents, function=codec.decode)
-    return np.asarray(synthesise(output, representation=representation))
+    output = codec.decoded(latents, None if speaker is None else jnp.asarray(speaker))
+    return np.asarray(in_sound(None if heard is None else seen, output, representation))
 
 
 class Preview:
@@ -137,15 +160,14 @@ class Preview:
         """Of each clip its number and name, what comes back ``[samples, channels]``, below 1, and a
         picture, uint8 ``[bins, frames]``: the original's spectrogram, and that of what comes
         back beside it."""
-        experiment, (clips, lengths, longest, audio) = self._experiment, self._read
-        original = jnp.asarray(audio)
-        features = analyse(original, representation=experiment.representation)
-        sounds = _through(codec, features, experiment.representation)
+        experiment, read = self._experiment, self._read
+        clips, lengths, longest = read.clips, read.lengths, read.longest
+        sounds = _through(codec, read, experiment.representation)
         # Of a training that comes to nothing there is silence to hear.
         sounds = np.nan_to_num(sounds, nan=0.0, posinf=0.0, neginf=0.0)
         both = [
             np.asarray(analyse(sound, representation=experiment.yardstick))
-            for sound in (original, jnp.asarray(sounds))
+            for sound in (jnp.asarray(read.audio), jnp.asarray(sounds))
         ]
         levels, _ = _levels(np.stack(both, axis=1))
         shown = []

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from aejax import representation as representations
@@ -17,7 +21,8 @@ from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.representation import Representation
-from aejax.training import losses
+from aejax.training import augmentation, losses
+from aejax.training.augmentation import Augmentation
 from aejax.training.devices import Devices
 from aejax.workdir import Workdir
 
@@ -31,10 +36,14 @@ class Experiment:
       workdir: of the run.
       devices: it runs on.
       corpus: it runs on.
-      noise: what noise is drawn from for augmentation, if it is from a folder.
+      noise: what noise is drawn from, if it is from a folder; split as the corpus is where it is
+        to be taken away, and otherwise all of it for training.
       representation: of its audio.
       excerpt: samples of a training excerpt: whole blocks of frames, exactly.
       command: that repeats the run.
+      speakers: that the decoder is told of: values of the label ``model.speaker_label``.
+      speaker_of: int32 ``[clips]``, the number of each clip's: 1 for the first, and 0 for one that
+        is not among them.
     """
 
     config: ConfigDict
@@ -45,6 +54,8 @@ class Experiment:
     representation: Representation
     excerpt: int
     command: str = ""
+    speakers: tuple[str, ...] = ()
+    speaker_of: np.ndarray | None = None
     _warned: set[str] = dataclasses.field(default_factory=set)
 
     @property
@@ -62,6 +73,27 @@ class Experiment:
         """What ``config.loss`` stands for."""
         return losses.from_config(self.config, self.representation)
 
+    def test_noise(self, split: str, length: int) -> loader.TestNoise | None:
+        """Noise from a folder for what is measured, where it is to be taken away."""
+        if self.noise is None or not self.denoises:
+            return None
+        return loader.TestNoise(self.noise, split, length)
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """What ``config.augment`` stands for."""
+        return augmentation.from_config(self.config)
+
+    @property
+    def denoises(self) -> bool:
+        """Whether what is to be given back is without the noise that is heard."""
+        return denoises(self.config)
+
+    @property
+    def hear(self) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
+        """For an `aejax.evaluation.evaluate.Evaluator`."""
+        return hearing(self.config)
+
     def latent_rate(self, latent_dim: int) -> float:
         """Latent floats per second of so many in a latent frame."""
         return self.representation.frame_rate / self.downsampling * latent_dim
@@ -72,6 +104,13 @@ class Experiment:
         data = self.config.data
         return loader.Workers(data.workers, data.worker_kind, self.warn_once)
 
+    def place(self, batch: Any) -> dict[str, jax.Array]:
+        """A host batch on the devices, with the numbers of its speakers."""
+        if self.speaker_of is not None:
+            known = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
+            batch = {**batch, "speaker": known.astype(np.int32)}
+        return self.devices.place(batch)
+
     def warn_once(self, message: str) -> None:
         """Warns, unless it has been said in this run."""
         if message not in self._warned:
@@ -79,12 +118,13 @@ class Experiment:
             warn(message)
 
     def batches(self, split: str) -> loader.Batches:
-        """All of a split, in order."""
+        """All of a split, in order; with noise, where it is to be taken away."""
         return loader.Batches(
             self.corpus,
             split,
             excerpt=self.excerpt,
             batch_size=self.config.train.batch_size,
+            noise=self.test_noise(split, self.excerpt),
             workers=self.workers,
         )
 
@@ -130,7 +170,7 @@ def prepare(
     if alongside is not None and _is(alongside.noise, earlier_noise):
         noise = alongside.noise
     else:
-        noise = _noise(config, settings, earlier_noise, workdir)
+        noise = _noise(config, earlier_noise, workdir)
     found = preflight(corpus)
     if alongside is None:
         print(summary(found))
@@ -142,7 +182,47 @@ def prepare(
     for name, kept in zip(_SCANS, (corpus, noise), strict=True):
         if kept is not None and kept.scanned is not None:
             scans.save(workdir.path / name, kept.scanned)
-    return Experiment(config, workdir, devices, corpus, noise, representation, excerpt, command)
+    speakers, speaker_of = _speakers(config, corpus)
+    if speakers:
+        workdir.write_text(SPEAKERS, json.dumps(speakers, indent=1) + "\n")
+    return Experiment(
+        config,
+        workdir,
+        devices,
+        corpus,
+        noise,
+        representation,
+        excerpt,
+        command,
+        speakers,
+        speaker_of,
+    )
+
+
+# In a run's directory, the names of those that its decoder knows.
+SPEAKERS = "speakers.json"
+
+
+def _speakers(
+    config: ConfigDict, corpus: corpora.Corpus
+) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """Those of the training split, and the number of each clip's."""
+    label = config.model.speaker_label
+    if not label:
+        return (), None
+    columns = corpus.clips.labels
+    column = columns.get(label)
+    if column is None or column.categories is None:
+        known = ", ".join(name for name, each in columns.items() if each.categories is not None)
+        raise UserError(
+            f"config.model.speaker_label={label!r} is no label of the corpus that names things;"
+            f" {known or 'none'} {'is' if known else 'are'} there"
+        )
+    train = column.values[corpus.clips.of_split("train")]
+    used = np.unique(train[train >= 0])
+    number = np.zeros(len(column.categories) + 1, np.int32)  # the last is for -1, none at all
+    number[used] = np.arange(1, len(used) + 1)
+    return tuple(column.categories[place] for place in used.tolist()), number[column.values]
 
 
 def yardstick(config: ConfigDict) -> Representation:
@@ -220,15 +300,58 @@ def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Setti
     )
 
 
-def _noise(
-    config: ConfigDict, settings: corpora.Settings, earlier: Scan | None, workdir: Workdir
-) -> corpora.Corpus | None:
-    """The corpus of noise, all of it for training."""
+def denoises(config: ConfigDict) -> bool:
+    """Whether a run of that config learns to take noise away."""
+    return config.augment.target == "clean"
+
+
+def hearing(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
+    """What a model of that config hears of a placed batch where it is measured; None where that is
+    what it is to give back."""
+    if not denoises(config):
+        return None
+    amount = augmentation.from_config(config)
+
+    def hear(placed: dict[str, jax.Array]) -> jax.Array:
+        return augmentation.heard_in_tests(
+            placed["audio"], placed["length"], placed.get("noise"), amount=amount
+        )
+
+    return hear
+
+
+def open_noise(config: ConfigDict, earlier: Scan | None = None) -> corpora.Corpus | None:
+    """The corpus of noise, if there is one: all of it for training; or, where it is to be taken
+    away, by file, in the same shares as the corpus, so that it is measured on other noise."""
     if config.augment.noise != "folder":
         return None
+    return open_corpus(Path(config.augment.noise_path), _noise_settings(config), known=earlier)
+
+
+def _noise_settings(config: ConfigDict) -> corpora.Settings:
     settings = settings_of(config, all_of_it=True)
-    noise = open_corpus(Path(config.augment.noise_path), settings, known=earlier)
-    return _as_it_was(noise, earlier, settings, workdir)
+    if not denoises(config):
+        return settings
+    data = config.data
+    return dataclasses.replace(
+        settings,
+        split_seed=data.split_seed,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+    )
+
+
+def _noise(config: ConfigDict, earlier: Scan | None, workdir: Workdir) -> corpora.Corpus | None:
+    noise = open_noise(config, earlier)
+    if noise is None:
+        return None
+    noise = _as_it_was(noise, earlier, _noise_settings(config), workdir)
+    if denoises(config):
+        try:
+            corpora.check_splits(noise, 0)
+        except UserError as error:
+            raise UserError(f"config.augment.noise_path: {error}") from None
+    return noise
 
 
 def _check_blocks(

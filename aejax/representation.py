@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from ml_collections import ConfigDict
 
@@ -64,12 +65,37 @@ class Representation(Protocol):
     def synthesise(self, features: Float[Array, "*batch frames bins"]) -> Float[Array, "..."]:
         """Features to audio."""
 
+    def masked(
+        self, audio: Float[Array, "..."], features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "..."]:
+        """What of audio is in features: every bin of its STFT, with its phase, made no louder than
+        they say. Features that know of phases by themselves are just synthesised.
+
+        Args:
+          audio: of a whole number of hops, see `samples`.
+          features: of as many frames.
+        """
+
+
+class _Transformed:
+    """What is undone exactly, frame by frame, without an STFT."""
+
+    def synthesise(self, features: Array) -> Array:
+        """Features to audio."""
+        raise NotImplementedError
+
+    def masked(self, audio: Array, features: Array) -> Array:
+        """The features as audio: they hold all there is."""
+        del audio
+        return self.synthesise(features)
+
 
 class _Hopped:
     """Sizes of what has its first frame around the first sample, and then one a hop."""
 
     sample_rate: int
     n_fft: int
+    win_length: int
     hop_length: int
 
     @property
@@ -100,9 +126,38 @@ class _Hopped:
         """Frames of a signal of that many samples."""
         return 1 + samples // self.hop_length
 
+    def analyse(self, audio: Array) -> Array:
+        """Audio to features."""
+        raise NotImplementedError
+
+    def _gain_db(self, heard: Array, features: Array) -> Array:
+        """How much louder features are than those of audio, dB, at each bin of an STFT."""
+        raise NotImplementedError
+
+    def masked(
+        self,
+        audio: Float[Array, "*batch samples"],
+        features: Float[Array, "*batch frames bins"],
+    ) -> Float[Array, "*batch samples"]:
+        """Audio with each bin of its STFT made as soft as features say, if they do.
+
+        Source: Wang, Narayanan and Wang, "On training targets for supervised speech separation",
+        2014, section II.D (the FFT magnitude mask), with 1 as its upper end.
+        """
+        spectrum = signal.stft(
+            audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
+        )
+        gain = signal.db_to_amplitude(jnp.minimum(self._gain_db(self.analyse(audio), features), 0))
+        return signal.istft(
+            jax.lax.complex(spectrum.real * gain, spectrum.imag * gain),
+            n_fft=self.n_fft,
+            win_length=self.win_length,
+            hop_length=self.hop_length,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
-class Waveform:
+class Waveform(_Transformed):
     """Samples as they are, cut into frames that do not overlap.
 
     Attributes:
@@ -192,6 +247,9 @@ class Spectrogram(_Hopped):
         """Log-magnitude in dB to audio; what lies at the floor becomes silence."""
         return _heard(self, signal.db_to_power(features))
 
+    def _gain_db(self, heard: Array, features: Array) -> Array:
+        return features - heard
+
 
 @dataclasses.dataclass(frozen=True)
 class ComplexSpectrogram(_Hopped):
@@ -241,6 +299,13 @@ class ComplexSpectrogram(_Hopped):
             hop_length=self.hop_length,
         )
 
+    def _gain_db(self, heard: Array, features: Array) -> Array:
+        def level(features: Array) -> Array:
+            real, imaginary = jnp.split(features, 2, axis=-1)
+            return signal.power_to_db(jnp.square(real) + jnp.square(imaginary), floor=1e-10)
+
+        return (level(features) - level(heard)) / self.compression
+
 
 def _radial(
     parts: Float[Array, "parts *batch frames bins"], power: float
@@ -252,7 +317,7 @@ def _radial(
 
 
 @dataclasses.dataclass(frozen=True)
-class MDCT:
+class MDCT(_Transformed):
     """Modified discrete cosine transform: real, as many numbers as samples, exactly invertible.
 
     Attributes:
@@ -365,6 +430,19 @@ class MelSpectrogram(_Hopped):
             method="kl",
         )
         return _heard(self, linear)
+
+    def _gain_db(self, heard: Array, features: Array) -> Array:
+        return jnp.matmul(features - heard, self._between_bands(), precision="highest")
+
+    def _between_bands(self) -> np.ndarray:
+        """Weights ``[n_mels, bins]`` of a straight line, over Hz, from the centre of each band to
+        that of the next."""
+        lowest, highest = (float(signal.hz_to_mel(hz)) for hz in (self.fmin, self.fmax))
+        mels = np.linspace(lowest, highest, self.n_mels + 2)
+        centres = np.asarray(signal.mel_to_hz(mels))[1:-1]
+        bins = np.fft.rfftfreq(self.n_fft, 1 / self.sample_rate)
+        each = [np.interp(bins, centres, band) for band in np.eye(self.n_mels)]
+        return np.asarray(each, np.float32)
 
 
 def _heard_from(representation: Spectrogram | MelSpectrogram) -> int:
@@ -480,8 +558,20 @@ class Multichannel:
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples channels"]:
         """Features to audio, each channel by itself."""
-        parts = jnp.stack(jnp.split(features, self.channels, axis=-1), axis=-3)
-        return jnp.moveaxis(self.inner.synthesise(parts), -2, -1)
+        return jnp.moveaxis(self.inner.synthesise(self._apart(features)), -2, -1)
+
+    def masked(
+        self,
+        audio: Float[Array, "*batch samples channels"],
+        features: Float[Array, "*batch frames bins"],
+    ) -> Float[Array, "*batch samples channels"]:
+        """Each channel of audio by the features of its own."""
+        masked = self.inner.masked(jnp.moveaxis(audio, -1, -2), self._apart(features))
+        return jnp.moveaxis(masked, -2, -1)
+
+    def _apart(self, features: Array) -> Array:
+        """Features ``[..., channels, frames, bins]``."""
+        return jnp.stack(jnp.split(features, self.channels, axis=-1), axis=-3)
 
 
 REPRESENTATIONS: dict[str, Any] = {

@@ -26,10 +26,10 @@ from aejax import config as config_module
 from aejax import representation as representations
 from aejax.data import audio_file
 from aejax.errors import UserError
-from aejax.evaluation.evaluate import analyse, apply, bound, synthesise
+from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesise
 from aejax.models import autoencoder
 from aejax.models.blocks import Reach
-from aejax.prepare import excerpt_blocks
+from aejax.prepare import denoises, excerpt_blocks
 from aejax.representation import Multichannel, Representation
 from aejax.training import checkpoint, losses, state
 from aejax.training.devices import Devices
@@ -208,23 +208,63 @@ class TrainedModel:
         Args:
           latents: ``[rows, latent_frames, latent_dim]``.
         """
-        total = latents.shape[1]
-        for window, kept in self._decoding.over(total):
-            given = latents[:, window]
-            missing = window.stop - window.start - given.shape[1]
-            silence = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
-            decode = bound(autoencoder.decode, self.model)
-            filled = jnp.asarray(np.concatenate([given, silence], axis=1))
-            features = apply(self.variables, filled, function=decode)
+        for window, kept in self._decoding.over(latents.shape[1]):
+            features = self._decoded(latents, window)
             audio = np.asarray(synthesise(features, representation=self.representation))
-            inside = _within(kept, window)
-            yield audio[:, inside.start * self.block : inside.stop * self.block]
+            yield self._kept(audio, window, kept)
+
+    def denoise(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
+        """Audio without its noise, of a model that was trained to take it away: as long, and at the
+        same rate, as it is given; see `encode`."""
+        rows, one = self._rows(audio)
+        rate = sample_rate or self.sample_rate
+        heard = _resampled(rows, rate, self.sample_rate)
+
+        def read(start: int, count: int) -> np.ndarray:
+            return _cut(heard, start, count)
+
+        latents = self.encode_stream(read, heard.shape[1])
+        clean = np.concatenate(list(self.mask_stream(latents, read)), axis=1)
+        clean = _cut(clean, 0, heard.shape[1])
+        back = _cut(_resampled(clean, self.sample_rate, rate), 0, rows.shape[1])
+        return back[0] if one else back
+
+    def mask_stream(self, latents: np.ndarray, read: Read) -> Iterator[np.ndarray]:
+        """What of audio is in latents, stretch by stretch, as `decode_stream` gives it: see
+        `aejax.representation.Representation.masked`.
+
+        Args:
+          latents: ``[rows, latent_frames, latent_dim]``.
+          read: gives the audio ``[rows, count, *channels]``.
+        """
+        for window, kept in self._masking.over(latents.shape[1]):
+            features = self._decoded(latents, window)
+            audio = jnp.asarray(self._read(read, window))
+            yield self._kept(
+                np.asarray(in_sound(audio, features, self.representation)), window, kept
+            )
+
+    def _read(self, read: Read, window: slice) -> np.ndarray:
+        """The audio of the latent frames in a window."""
+        frames = (window.stop - window.start) * self.config.model.downsampling
+        return read(window.start * self.block, self.representation.samples(frames))
 
     def _encoded(self, read: Read, window: slice, function: Any = autoencoder.encode) -> np.ndarray:
-        frames = (window.stop - window.start) * self.config.model.downsampling
-        audio = jnp.asarray(read(window.start * self.block, self.representation.samples(frames)))
+        audio = jnp.asarray(self._read(read, window))
         features = analyse(audio, representation=self.representation)
         return np.asarray(apply(self.variables, features, function=bound(function, self.model)))
+
+    def _decoded(self, latents: np.ndarray, window: slice) -> jax.Array:
+        """Features of the latent frames in a window; past the last of them there is silence."""
+        given = latents[:, window]
+        missing = window.stop - window.start - given.shape[1]
+        silence = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
+        filled = jnp.asarray(np.concatenate([given, silence], axis=1))
+        return apply(self.variables, filled, function=bound(autoencoder.decode, self.model))
+
+    def _kept(self, audio: np.ndarray, window: slice, kept: slice) -> np.ndarray:
+        inside = _within(kept, window)
+        return audio[:, inside.start * self.block : inside.stop * self.block]
 
     @functools.cached_property
     def _excerpt(self) -> int:
@@ -252,6 +292,22 @@ class TrainedModel:
             self._excerpt,
             max(1, self.most_samples // self.block),
         )
+
+    @functools.cached_property
+    def _masking(self) -> Windows:
+        # Frames that overlap are all that a mask reaches: no phase is searched for.
+        edge = max(self.representation.reach, self.representation.fewest_frames)
+        return windows(
+            self.model.decoder.reach,
+            self._blocks(edge + 1),
+            self._excerpt,
+            max(1, self.most_samples // self.block),
+        )
+
+    @property
+    def denoises(self) -> bool:
+        """Whether it was trained to take noise away."""
+        return denoises(self.config)
 
     @property
     def behind(self) -> tuple[int, int]:

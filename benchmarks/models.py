@@ -29,9 +29,9 @@ import torch
 import twins
 
 from aejax import representation as representations
-from aejax.fit import augmentation
 from aejax.memory import keep_freed
 from aejax.models import autoencoder
+from aejax.training import augmentation
 from aejax.training import state as states
 from aejax.training.losses import Objective
 from aejax.training.step import make_train_step
@@ -77,7 +77,7 @@ def build(config, weights):
     downsampling = config.model.downsampling
     variables = autoencoder.init(model, jax.random.key(0), downsampling)
     variables = autoencoder.standardise(variables, mean, scale)
-    amount = augmentation(config)
+    amount = augmentation.from_config(config)
     latent_frames = int(config.data.excerpt_seconds * representation.frame_rate / downsampling)
     samples = representation.samples(latent_frames * downsampling)
     step = make_train_step(

@@ -28,7 +28,7 @@ class Batch(TypedDict):
         Whoever takes a shorter excerpt of the row takes it from there, and so evenly of the clip.
       lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
         stands in for it in training; in evaluation the row counts for nothing.
-      noise: of the shape of ``audio``, where there is a noise corpus.
+      noise: of the shape of ``audio``, where there is a corpus of noise.
       noise_lost: int32 ``[batch]``, as ``lost``, of the noise corpus.
     """
 
@@ -234,6 +234,7 @@ class Batches:
       corpus, split: to read from.
       excerpt: samples of each row.
       batch_size: rows.
+      noise: of each row.
       workers: who read.
     """
 
@@ -244,19 +245,41 @@ class Batches:
         *,
         excerpt: int,
         batch_size: int,
+        noise: "TestNoise | None" = None,
         workers: Workers = THREADS,
     ):
-        self._corpus, self._excerpt, self._batch_size = corpus, excerpt, batch_size
-        self._workers = workers
+        self._corpus, self._batch_size, self._workers = corpus, batch_size, workers
         self._windows = Windows(corpus, split, excerpt, multiple=batch_size)
+        self._read = _Read(corpus, excerpt, noise)
+        self._lost = {"lost": corpus} | ({} if noise is None else {"noise_lost": noise.corpus})
 
     def __len__(self) -> int:
         return len(self._windows) // self._batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        read = _Read(self._corpus, self._excerpt)
-        dataset = grain.MapDataset.source(self._windows).map(read).batch(self._batch_size)
-        return self._workers.read(dataset, {"lost": self._corpus})
+        dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
+        return self._workers.read(dataset, self._lost)
+
+
+class TestNoise:
+    """Noise for stretches of clips that a model is measured on: the same for the same stretch.
+
+    Args:
+      corpus, split: to read from.
+      length: samples, of each.
+    """
+
+    __test__ = False  # says pytest, which goes by the name
+
+    def __init__(self, corpus: Corpus, split: str, length: int):
+        self.corpus, self._length = corpus, length
+        self._windows = Windows(corpus, split, length)
+
+    def __call__(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Of a window of other audio: float32 ``[length, *channels]``, and the clip of noise that
+        was lost for it, or -1."""
+        rng = np.random.default_rng([window.clip + 1, window.start])
+        return _noise(self.corpus, self._windows, self._length, rng)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +288,7 @@ class _Read:
 
     corpus: Corpus
     excerpt: int
+    noise: TestNoise | None
 
     def __call__(self, window: Window) -> Batch:
         audio = np.zeros((self.excerpt, *self.corpus.channel_shape), np.float32)
@@ -276,10 +300,13 @@ class _Read:
                 length = min(self.excerpt, remaining)
             except UnusableAudio:
                 lost = window.clip
-        return {
+        row: Batch = {
             "audio": audio,
             "length": np.asarray(length, np.int32),
             "clip": np.asarray(window.clip, np.int32),
             "place": np.zeros((), np.float32),
             "lost": np.asarray(lost, np.int32),
         }
+        if self.noise is not None:
+            row["noise"], row["noise_lost"] = self.noise(window)
+        return row

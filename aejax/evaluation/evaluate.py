@@ -40,6 +40,7 @@ class Codec:
       codebook_sizes: of the codes.
       latent_dim: floats in a latent frame that are its own; behind them `encode` may give zeros, as
         a model that was trained beside larger ones does. None for all.
+      decode_as: ``decode_as(variables, latents, speaker)``, for what is told who speaks.
     """
 
     name: str
@@ -50,6 +51,13 @@ class Codec:
     codes: Callable[[Any, Any], Any] | None = None
     codebook_sizes: tuple[int, ...] = ()
     latent_dim: int | None = None
+    decode_as: Callable[[Any, Any, Any], Any] | None = None
+
+    def decoded(self, latents: jax.Array, speaker: jax.Array | None) -> jax.Array:
+        """Features of latents, compiled; told who speaks, if that is of use."""
+        if self.decode_as is None or speaker is None:
+            return apply(self.variables, latents, function=self.decode)
+        return apply(self.variables, latents, speaker, function=self.decode_as)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +88,8 @@ class Evaluator:
       downsampling: frames in a block; a clip's last block counts whole.
       centre: ``[bins]``, near the mean of the features.
       place: puts a batch on the devices.
+      hear: what a codec hears of a placed batch, where that is other than what it is to give back:
+        the features that come back are then a mask of it.
     """
 
     representation: Representation
@@ -87,12 +97,13 @@ class Evaluator:
     downsampling: int
     centre: jax.Array
     place: Callable[[Any], dict[str, jax.Array]]
+    hear: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
     def feature_rmse(self, codec: Codec, batches: Iterable[Any]) -> float:
         """RMSE of the features that come back, in their unit."""
         total = None
         for batch in batches:
-            sums, _ = self._features(codec, self.place(batch))[2]
+            sums, _ = self._features(codec, self.place(batch))[3]
             total = metrics.add(total, jax.device_get(sums))
         return metrics.rmse(_something(total))
 
@@ -132,9 +143,10 @@ class Evaluator:
         """Of a batch, on the host: sums of the features' errors, of all and of each row; of the
         audio's; SI-SDR of each row, and whether there is any sound; and how often codes occur."""
         placed = self.place(batch)
-        features, output, of_features = self._features(codec, placed)
+        heard, seen, output, of_features = self._features(codec, placed)
         sums, *of_rows = _measure_audio(
             placed["audio"],
+            heard,
             output,
             placed["length"],
             representation=self.representation,
@@ -142,16 +154,21 @@ class Evaluator:
         )
         counts: Any = 0
         if codec.codes is not None:
-            codes = apply(codec.variables, features, function=codec.codes)
-            counts = self._count(codes, placed["length"], features, codec)
+            codes = apply(codec.variables, seen, function=codec.codes)
+            counts = self._count(codes, placed["length"], seen, codec)
         return jax.device_get((of_features, sums, of_rows, counts))
 
     def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
-        features = analyse(placed["audio"], representation=self.representation)
-        latents = apply(codec.variables, features, function=codec.encode)
-        output = apply(codec.variables, latents, function=codec.decode)
+        """What is heard, if it is another audio; what is seen of it; what comes back; errors."""
+        features = seen = analyse(placed["audio"], representation=self.representation)
+        heard = None if self.hear is None else self.hear(placed)
+        if heard is not None:
+            seen = analyse(heard, representation=self.representation)
+        latents = apply(codec.variables, seen, function=codec.encode)
+        output = codec.decoded(latents, placed.get("speaker"))
         return (
-            features,
+            heard,
+            seen,
             output,
             _measure_features(
                 features,
@@ -165,7 +182,7 @@ class Evaluator:
 
     def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
         """The mean over windows with any sound; None where the phase is made up anyway."""
-        if not len(ratios) or not self.representation.exact:
+        if not len(ratios) or not (self.representation.exact or self.hear):
             return None
         return float(ratios.mean(dtype=np.float64))
 
@@ -205,9 +222,9 @@ def synthesise(
 
 
 @functools.partial(jax.jit, static_argnames="function")
-def apply(variables: Any, x: Array, *, function: Callable[[Any, Array], Array]) -> Array:
+def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
     """One of `Codec`'s functions, compiled."""
-    return function(variables, x)
+    return function(variables, *x)
 
 
 @functools.cache
@@ -243,6 +260,7 @@ def _measure_features(
 @functools.partial(jax.jit, static_argnames=("representation", "yardstick"))
 def _measure_audio(
     audio: Float[Array, "batch samples *channels"],
+    heard: Float[Array, "batch samples *channels"] | None,
     output: Float[Array, "batch frames bins"],
     length: Int[Array, " batch"],
     *,
@@ -250,19 +268,31 @@ def _measure_audio(
     yardstick: Representation,
 ) -> Any:
     """Sums of the log-mel error; of each row, SI-SDR in dB, and whether there is any sound."""
-    heard = representation.synthesise(output)[:, : audio.shape[1]]
-    audio = audio[:, : heard.shape[1]]
+    back = in_sound(heard, output, representation)[:, : audio.shape[1]]
+    audio = audio[:, : back.shape[1]]
     there = (jnp.arange(audio.shape[1])[None] < length[:, None]).reshape(
         *audio.shape[:2], *[1] * (audio.ndim - 2)
     )
-    audio, heard = (jnp.where(there, x, 0.0) for x in (audio, heard))
+    audio, back = (jnp.where(there, x, 0.0) for x in (audio, back))
     features = yardstick.analyse(audio)
     mask = valid_frames(yardstick, length, features.shape[1], 1)
     sums = metrics.error_sums(
-        yardstick.analyse(heard), features, mask, jnp.zeros(features.shape[-1])
+        yardstick.analyse(back), features, mask, jnp.zeros(features.shape[-1])
     )
-    flat, heard = (x.reshape(len(x), -1) for x in (audio, heard))
-    return sums, signal.si_sdr(heard, flat), jnp.square(flat).mean(-1) > _INAUDIBLE
+    flat, back = (x.reshape(len(x), -1) for x in (audio, back))
+    return sums, signal.si_sdr(back, flat), jnp.square(flat).mean(-1) > _INAUDIBLE
+
+
+@functools.partial(jax.jit, static_argnames="representation")
+def in_sound(
+    heard: Float[Array, "batch samples *channels"] | None,
+    output: Float[Array, "batch frames bins"],
+    representation: Representation,
+) -> Float[Array, "batch samples *channels"]:
+    """What comes back as audio: as a mask of what was heard, if that is given."""
+    if heard is None:
+        return representation.synthesise(output)
+    return representation.masked(heard, output)
 
 
 # Mean square below which a window has no sound to compare, -60 dB re full scale.

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from aejax.models.blocks import MLP, ConvStack, Dtype
 from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Mask, Noise, Ordered, Tanh
-from aejax.models.decoders import Decoder, ToBlocks
+from aejax.models.decoders import Decoder, Speaker, ToBlocks
 from aejax.models.encoders import Encoder, OfBlocks
 from aejax.models.pca import PCA
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder
@@ -73,18 +73,27 @@ class Autoencoder(nn.Module):
         return self.bottleneck.from_codes(codes)
 
     def decode(
-        self, latents: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
+        self,
+        latents: Float[Array, "batch latent_frames latent_dim"],
+        speaker: Speaker = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "batch frames bins"]:
-        """Latents to features."""
-        standardised = self.decoder(latents, train=train)
+        """Latents to features, in the voices of speakers."""
+        standardised = self.decoder(latents, speaker, train=train)
         return standardised * self.scale.value + self.mean.value[None, None]
 
     def __call__(
-        self, features: Float[Array, "batch frames bins"], mask: Mask = None, *, train: bool = False
+        self,
+        features: Float[Array, "batch frames bins"],
+        mask: Mask = None,
+        speaker: Speaker = None,
+        *,
+        train: bool = False,
     ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch latent_frames latent_dim"]]:
         """What comes back of the features, and their latents."""
         latents = self.encode(features, mask, train=train)
-        return self.decode(latents, train=train), latents
+        return self.decode(latents, speaker, train=train), latents
 
 
 class Sizes(NamedTuple):
@@ -180,8 +189,11 @@ BOTTLENECKS: dict[str, Any] = {
 }
 
 
-def from_config(config: ConfigDict, bins: int, dtype: Dtype = jnp.float32) -> Autoencoder:
-    """The autoencoder that ``config.model`` describes, for features of that many bins."""
+def from_config(
+    config: ConfigDict, bins: int, dtype: Dtype = jnp.float32, *, speakers: int = 0
+) -> Autoencoder:
+    """The autoencoder that ``config.model`` describes, for features of that many bins, whose
+    decoder knows so many speakers."""
     bottleneck = BOTTLENECKS[config.bottleneck](
         latent_dim=config.latent_dim, **_bottleneck_keys(config)
     )
@@ -191,7 +203,7 @@ def from_config(config: ConfigDict, bins: int, dtype: Dtype = jnp.float32) -> Au
     return Autoencoder(
         encoder=Encoder(downsampling, bottleneck.channels, encoder, linear),
         bottleneck=bottleneck,
-        decoder=Decoder(downsampling, bins, decoder, linear),
+        decoder=Decoder(downsampling, bins, decoder, linear, speakers),
         bins=bins,
     )
 
@@ -253,6 +265,16 @@ def decode(
     return _array(model.apply(variables, latents, method="decode"))
 
 
+def decode_as(
+    model: Autoencoder,
+    variables: Variables,
+    latents: Float[Array, "batch latent_frames latent_dim"],
+    speaker: Speaker,
+) -> Float[Array, "batch frames bins"]:
+    """`decode` in the voices of speakers."""
+    return _array(model.apply(variables, latents, speaker, method="decode"))
+
+
 def codes(
     model: Autoencoder, variables: Variables, features: Float[Array, "batch frames bins"]
 ) -> Int[Array, "batch latent_frames codes"]:
@@ -308,9 +330,11 @@ def forward(
     *,
     train: bool,
     key: jax.Array | None,
+    speaker: Speaker = None,
 ) -> Output:
     """Features through the latents and back; with a key, through random ones, where the bottleneck
-    makes them so; with ``train``, with dropout too, and codebooks that move."""
+    makes them so; with ``train``, with dropout too, and codebooks that move; in the voices of
+    speakers, where the decoder is told."""
     rngs = {}
     if key is not None:
         dropout_key, latents_key = jax.random.split(key)
@@ -319,6 +343,7 @@ def forward(
         variables,
         features,
         mask,
+        speaker,
         train=train,
         rngs=rngs,
         mutable=["losses", "codebooks"],

@@ -2,7 +2,7 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from aejax.models.blocks import EXACT, NO_REACH, Reach, dense, from_blocks
 
@@ -29,20 +29,30 @@ class ToBlocks(nn.Module):
         return from_blocks(self.network(z, train=train), self.downsampling)
 
 
+# Numbers that stand for a speaker.
+_ABOUT_SPEAKER = 64
+
+# Numbers of speakers, of each row: from 1 on, and 0 for one that is not known.
+Speaker = Int[Array, " batch"] | None
+
+
 class Decoder(nn.Module):
-    """``y = V z + g(z)``: the mirror of `aejax.models.encoders.Encoder`.
+    """``y = V z + g(z)``: the mirror of `aejax.models.encoders.Encoder`. Where there are speakers,
+    g is told by a learnt vector who speaks.
 
     Attributes:
       downsampling: frames in a block.
       bins: in a frame.
       network: g, from latents to frames; None for V alone.
       linear: whether there is V.
+      speakers: how many there are; 0 where g is not told.
     """
 
     downsampling: int
     bins: int
     network: nn.Module | None
     linear: bool
+    speakers: int = 0
 
     @property
     def reach(self) -> Reach:
@@ -51,7 +61,11 @@ class Decoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool = False
+        self,
+        z: Float[Array, "batch latent_frames latent_dim"],
+        speaker: Speaker = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "batch frames bins"]:
         total = jnp.zeros((), z.dtype)
         if self.linear:
@@ -59,4 +73,11 @@ class Decoder(nn.Module):
             total = from_blocks(blocks, self.downsampling)
         if self.network is None:
             return total
-        return total + self.network(z, train=train).astype(z.dtype)
+        given = z
+        if self.speakers:
+            number = jnp.zeros(len(z), jnp.int32) if speaker is None else speaker
+            about = nn.Embed(self.speakers + 1, _ABOUT_SPEAKER, name="speakers")(number)
+            about = jnp.broadcast_to(about[:, None], (*z.shape[:2], _ABOUT_SPEAKER))
+            # Before the latents: a population grows those at their end.
+            given = jnp.concatenate([about, z], axis=-1)
+        return total + self.network(given, train=train).astype(z.dtype)

@@ -9,6 +9,7 @@ from aejax.reporting.run_files import PCA, Run
 
 PCA_CONTEXT = "pca_context"
 CEILING = "representation only"
+NOISY = "noisy"  # the same of what learns to take noise away: nothing is done to it
 
 # What may differ between the runs of one line: which they are, how they were measured, their rate.
 _SEEDS = ("name", "seed", "data.seed", "data.split_seed")
@@ -83,7 +84,7 @@ def lines(runs: Sequence[Run]) -> list[Line]:
 
 def kind_of(row: str, name: str) -> tuple[str, str]:
     """What a row of the run of that name is: its kind (see `Line`) and which variant of it."""
-    if row == CEILING:
+    if row in (CEILING, NOISY):
         return "ceiling", ""
     first, _, rest = row.partition(", ")
     if first == name:
@@ -146,7 +147,9 @@ def _line_labels(
     labels = []
     for (kind, variant, _), inside in zip(keys, members, strict=True):
         words = {"model": common_name([runs[i].name for i in inside]), PCA: "PCA"}
-        words |= {PCA_CONTEXT: "PCA, decoded in context", "ceiling": "representation only"}
+        denoises = runs[inside[0]].config.get("augment.target") == "clean"
+        words |= {"ceiling": NOISY if denoises else CEILING}
+        words |= {PCA_CONTEXT: "PCA, decoded in context"}
         label = words[kind]
         if kind == PCA_CONTEXT and contexts > 1:
             label += f" as {words['model']} sees it"

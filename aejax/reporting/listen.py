@@ -134,7 +134,7 @@ def _clip(uses: Sequence[_Use]) -> HeardClip:
                 audio = _read(use.run.path, file, extras.sample_rate)
                 picture = extras.spectrograms[place, version, :frames]
                 found[key] = (label, audio, picture)
-    order = {ORIGINAL: 0, curve.CEILING: 1, PCA: 2}
+    order = {ORIGINAL: 0, curve.CEILING: 1, curve.NOISY: 1, PCA: 2}
     keys = sorted(found, key=lambda key: order.get(key[0], 3))
     first, place = _extras(uses[0].run), uses[0].place
     rate = first.sample_rate

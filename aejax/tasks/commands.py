@@ -25,6 +25,13 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     _one_to_one(parser)
     parser = _new(
         commands,
+        "denoise",
+        "audio without its noise, by a model that was trained with augment.target=clean",
+        "aejax denoise runs/mel_denoise noisy.wav clean.wav",
+    )
+    _one_to_one(parser)
+    parser = _new(
+        commands,
         "compress",
         "sound to a small file, by a trained model",
         "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
@@ -81,6 +88,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     return {
         "reconstruct": _reconstruct,
+        "denoise": _denoise,
         "compress": _compress,
         "decompress": _decompress,
         "interpolate": _interpolate,
@@ -125,6 +133,20 @@ def _reconstruct(options: argparse.Namespace) -> None:
         rename=lambda name: name,
         piped=".wav",
     )
+
+
+def _denoise(options: argparse.Namespace) -> None:
+    from aejax.tasks import reconstruct
+
+    def task_of(model: Any) -> Task:
+        if not model.denoises:
+            raise UserError(
+                f"the run in {options.run} did not learn to take noise away; train one that does:"
+                " python -m aejax.main --config=experiments/mel_denoise.py"
+            )
+        return lambda source, target: reconstruct.denoise(model, source, target)
+
+    _each(options, task_of, rename=lambda name: name, piped=".wav")
 
 
 def _compress(options: argparse.Namespace) -> None:

@@ -6,10 +6,18 @@ import jax.numpy as jnp
 
 from aejax.bars import bar
 from aejax.data.corpus import Corpus
-from aejax.data.loader import Batches
+from aejax.data.loader import Batches, TestNoise
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
-from aejax.experiment import PCA_ROW, REPRESENTATION_ONLY, model_codec
-from aejax.prepare import excerpt_blocks, open_corpus, settings_of, yardstick
+from aejax.experiment import PCA_ROW, model_codec, nothing_row
+from aejax.prepare import (
+    denoises,
+    excerpt_blocks,
+    hearing,
+    open_corpus,
+    open_noise,
+    settings_of,
+    yardstick,
+)
 from aejax.trained import TrainedModel
 from aejax.training import pca_fit
 from aejax.training.devices import Devices
@@ -33,6 +41,7 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     """
     config = model.config
     corpus = open_corpus(folder, settings_of(config, all_of_it=True))
+    noise = open_noise(config) if denoises(config) else None
     fitted = pca_fit.load(run / "pca.npz")
     devices = Devices(config.train.batch_size)
     evaluator = Evaluator(
@@ -41,16 +50,19 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         downsampling=config.model.downsampling,
         centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
         place=devices.place,
+        hear=hearing(config),
     )
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling
+    excerpt = model.representation.samples(frames)
     batches = Batches(
         corpus,
         _ALL,
-        excerpt=model.representation.samples(frames),
+        excerpt=excerpt,
         batch_size=config.train.batch_size,
+        noise=None if noise is None else TestNoise(noise, "test", excerpt),
     )
     codecs = [
-        Codec(REPRESENTATION_ONLY, identity, identity, None, None),
+        Codec(nothing_row(config), identity, identity, None, None),
         Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
         model_codec(config, model.model, model.variables, model.latent_rate),
     ]

@@ -11,7 +11,7 @@ from aejax.data.audio_file import resampled_length
 from aejax.data.examination import examine
 from aejax.data.streams import Sound
 from aejax.errors import UserError
-from aejax.trained import TrainedModel
+from aejax.trained import Read, TrainedModel
 
 
 def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
@@ -33,6 +33,22 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
     sound = like(source, target.name)
     latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
     return write(decoded(model, latents, sound.channels), model, sound, target)
+
+
+def denoise(model: TrainedModel, source: Path, target: Path) -> str:
+    """Writes a file without its noise: as long, at the same rate, with as many channels.
+
+    What is left of a file is what was in it at the model's rate, made softer where the model hears
+    noise: phases are those of the file.
+
+    Args, returns, raises: as `reconstruct`.
+    """
+    sound = like(source, target.name)
+    samples = samples_of(sound, model.sample_rate)
+    latents = encode(model, source, sound.channels, samples)
+    with streams.reading(source, model.sample_rate) as file:
+        clean = model.mask_stream(latents, reader(model, file))
+        return write(in_channels(model, clean, sound.channels), model, sound, target)
 
 
 def like(source: Path, name: str) -> Sound:
@@ -67,17 +83,29 @@ def encode(
             " down first"
         )
     with streams.reading(source, model.sample_rate) as file:
+        return model.encode_stream(reader(model, file), samples, **options)
 
-        def read(start: int, count: int) -> np.ndarray:
-            audio = file.read(start, count)
-            return audio if own == 1 else np.broadcast_to(audio, (own, count)).T[None]
 
-        return model.encode_stream(read, samples, **options)
+def reader(model: TrainedModel, file: streams.Reader) -> Read:
+    """A file as a model takes it: a row for each channel, or for both together."""
+
+    def read(start: int, count: int) -> np.ndarray:
+        audio, own = file.read(start, count), model.channels
+        return audio if own == 1 else np.broadcast_to(audio, (own, count)).T[None]
+
+    return read
 
 
 def decoded(model: TrainedModel, latents: np.ndarray, channels: int) -> Iterator[np.ndarray]:
     """Audio ``[samples, channels]`` of latents of so many channels, stretch by stretch."""
-    for audio in model.decode_stream(latents):
+    return in_channels(model, model.decode_stream(latents), channels)
+
+
+def in_channels(
+    model: TrainedModel, stretches: Iterable[np.ndarray], channels: int
+) -> Iterator[np.ndarray]:
+    """Audio as a model puts it out, as ``[samples, channels]``."""
+    for audio in stretches:
         if model.channels == 1:
             yield audio.T
         else:

@@ -1,11 +1,13 @@
 """Changes to the training audio that its description should survive, drawn anew in each step."""
 
+import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
 
 from aejax import signal
 
@@ -25,9 +27,13 @@ class Augmentation(NamedTuple):
       noise: "none", "white", "pink" or "folder".
       noise_probability: of having it added.
       noise_snr_db: lowest and highest, uniform.
+      target: "noisy", or "clean": the noise is in what the model sees, not in what it is to give
+        back.
       eq_db: how uneven a random equaliser is.
       gain_db: largest change of level.
       polarity_probability: of being turned over.
+      seen_stretch: of the bins that the model sees, lowest and highest, log-uniform.
+      seen_eq_db: as ``eq_db``, of what the model sees alone.
       time_masks, time_mask_frames: how many stretches of frames are hidden, and the longest.
       frequency_masks, frequency_mask_bins: the same of bins.
     """
@@ -38,17 +44,48 @@ class Augmentation(NamedTuple):
     noise: str = "none"
     noise_probability: float = 0.5
     noise_snr_db: tuple[float, float] = (0.0, 30.0)
+    target: str = "noisy"
     eq_db: float = 0.0
     gain_db: float = 0.0
     polarity_probability: float = 0.0
+    seen_stretch: tuple[float, float] = (1.0, 1.0)
+    seen_eq_db: float = 0.0
     time_masks: int = 0
     time_mask_frames: int = 8
     frequency_masks: int = 0
     frequency_mask_bins: int = 8
 
+    @property
+    def apart(self) -> bool:
+        """Whether what is heard is another audio than what is to be given back."""
+        return self.target == "clean" or self.seen_eq_db > 0
+
     def span(self, samples: int) -> int:
         """Samples that have to be read for so many to be there at the highest speed."""
         return math.ceil(samples * max(1.0, self.speed[1]))
+
+
+def from_config(config: ConfigDict) -> Augmentation:
+    """What ``config.augment`` of a whole config stands for."""
+    keys: dict[str, Any] = config.augment.to_dict()
+    del keys["noise_path"]
+    for pair in ("speed", "noise_snr_db", "seen_stretch"):
+        keys[pair] = tuple(keys[pair])
+    return Augmentation(**keys)
+
+
+class Augmented(NamedTuple):
+    """An excerpt that was changed.
+
+    Attributes:
+      heard: what the model sees.
+      target: what it is to give back: the same, or that without its noise or in another response.
+      length: samples of each row before its clip ends.
+    """
+
+    heard: Float[Array, "batch samples *channels"]
+    target: Float[Array, "batch samples *channels"]
+    length: Int[Array, " batch"]
 
 
 def augment(
@@ -60,8 +97,11 @@ def augment(
     *,
     samples: int,
     noise: Float[Array, "batch span *channels"] | None = None,
-) -> tuple[Float[Array, "batch samples *channels"], Int[Array, " batch"]]:
+) -> Augmented:
     """All augmentations of audio, one after the other.
+
+    Noise is added to what has been changed already, so that the ratio is as drawn; that from a
+    folder is changed in speed and response too, by draws of its own.
 
     Args:
       key: of this step. Each kind has its own, so that one that is off changes no other.
@@ -71,9 +111,6 @@ def augment(
       amount: of each kind.
       samples: to put out.
       noise: to be added, where ``amount.noise`` is "folder".
-
-    Returns:
-      The audio, and its length.
     """
     keys = iter(jax.random.split(key, 6))
     speed_key, mix_key, noise_key, eq_key, gain_key, polarity_key = keys
@@ -91,23 +128,79 @@ def augment(
         audio, length = audio[:, :samples], jnp.minimum(length, samples)
     if amount.mix_probability:
         audio = random_mix(mix_key, audio, amount.mix_probability)
+    if amount.eq_db:
+        audio = random_eq(eq_key, audio, amount.eq_db)
+    if amount.polarity_probability:
+        audio = random_polarity(polarity_key, audio, amount.polarity_probability)
+    heard = audio
     if amount.noise != "none":
         shape_key, level_key = jax.random.split(noise_key)
         if amount.noise == "folder":
             assert noise is not None  # the loader gives it
-            added = noise[:, :samples]
-        else:
-            added = coloured_noise(shape_key, audio, pink=amount.noise == "pink")
-        audio = add_noise(
-            level_key, audio, length, added, amount.noise_snr_db, amount.noise_probability
-        )
-    if amount.eq_db:
-        audio = random_eq(eq_key, audio, amount.eq_db)
+            noise = _changed_noise(shape_key, noise, amount, samples)
+        heard = noisy(shape_key, level_key, audio, length, noise, amount)
+    target = audio if amount.target == "clean" else heard
+    if amount.seen_eq_db:
+        heard = random_eq(jax.random.fold_in(eq_key, 1), heard, amount.seen_eq_db)
     if amount.gain_db:
-        audio = random_gain(gain_key, audio, amount.gain_db)
-    if amount.polarity_probability:
-        audio = random_polarity(polarity_key, audio, amount.polarity_probability)
-    return audio, length
+        # The same for both: the gain is drawn by the key.
+        heard, target = (random_gain(gain_key, x, amount.gain_db) for x in (heard, target))
+    return Augmented(heard, target, length)
+
+
+def _changed_noise(
+    key: jax.Array,
+    noise: Float[Array, "batch span *channels"],
+    amount: Augmentation,
+    samples: int,
+) -> Float[Array, "batch samples *channels"]:
+    """Noise from a folder as it would be of another thing of its kind."""
+    place_key, speed_key, eq_key = jax.random.split(key, 3)
+    rows = noise.shape[0]
+    if amount.speed != (1.0, 1.0):
+        whole = jnp.full((rows,), noise.shape[1], jnp.int32)
+        place = jax.random.uniform(place_key, (rows,))
+        noise, _ = random_speed(
+            speed_key,
+            noise,
+            whole,
+            place,
+            amount.speed,
+            amount.speed_probability,
+            samples=samples,
+        )
+    return random_eq(eq_key, noise, amount.eq_db) if amount.eq_db else noise
+
+
+def noisy(
+    shape_key: jax.Array,
+    level_key: jax.Array,
+    audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
+    noise: Float[Array, "batch samples *channels"] | None,
+    amount: Augmentation,
+) -> Float[Array, "batch samples *channels"]:
+    """Audio with the given noise in it, or with coloured noise."""
+    if noise is None:
+        noise = coloured_noise(shape_key, audio, pink=amount.noise == "pink")
+    return add_noise(level_key, audio, length, noise, amount.noise_snr_db, amount.noise_probability)
+
+
+@functools.partial(jax.jit, static_argnames="amount")
+def heard_in_tests(
+    audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
+    noise: Float[Array, "batch samples *channels"] | None,
+    *,
+    amount: Augmentation,
+) -> Float[Array, "batch samples *channels"]:
+    """What a model hears where it is measured, of audio that it is to give back: the same each
+    time, and all of it with noise, if the noise is what it is to take away."""
+    if amount.target != "clean":
+        return audio
+    shape_key, level_key = jax.random.split(jax.random.key(0))
+    always = amount._replace(noise_probability=1.0)
+    return noisy(shape_key, level_key, audio, length, noise, always)
 
 
 def _of_rows(values: Float[Array, " batch"], audio: Array) -> Array:
@@ -251,6 +344,58 @@ def random_polarity(
     """Each row times -1, with that probability."""
     turned = jax.random.bernoulli(key, probability, audio.shape[:1])
     return audio * _of_rows(jnp.where(turned, -1.0, 1.0), audio)
+
+
+def seen(
+    key: jax.Array,
+    features: Float[Array, "batch frames bins"],
+    fill: Float[Array, " bins"],
+    amount: Augmentation,
+    *,
+    channels: int = 1,
+) -> Float[Array, "batch frames bins"]:
+    """Features for the model's eyes alone: stretched along frequency, with stretches hidden.
+
+    Args:
+      key: of this step.
+      features: of what is heard; where their bins are those of several ``channels`` side by side,
+        all channels are changed alike.
+      fill: what masks are filled with.
+      amount: of each kind.
+      channels: see there.
+    """
+    if amount.seen_stretch != (1.0, 1.0):
+        stretch_key = jax.random.fold_in(key, 1)
+        features = random_stretch(stretch_key, features, amount.seen_stretch, channels=channels)
+    if amount.time_masks or amount.frequency_masks:
+        features = random_masks(key, features, fill, amount, channels=channels)
+    return features
+
+
+def random_stretch(
+    key: jax.Array,
+    features: Float[Array, "batch frames bins"],
+    stretch: tuple[float, float],
+    *,
+    channels: int = 1,
+) -> Float[Array, "batch frames bins"]:
+    """Each row with its bins stretched by a log-uniform factor, as by a throat of another length:
+    what was in bin k is in bin k times that; above the highest there is what is in it.
+
+    Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+    2013, with one straight line for a warp.
+    """
+    rows, frames, bins = features.shape
+    lowest, highest = math.log(stretch[0]), math.log(stretch[1])
+    factor = jnp.exp(jax.random.uniform(key, (rows,), minval=lowest, maxval=highest))
+    own = bins // channels
+    place = jnp.arange(own, dtype=features.dtype)
+    # How much of bin j, in columns, there is in bin k: a straight line between neighbours.
+    source = jnp.clip(place[None] / factor[:, None], 0.0, own - 1.0)
+    weights = jnp.maximum(1 - jnp.abs(source[:, None, :] - place[None, :, None]), 0.0)
+    split = features.reshape(rows, frames * channels, own)
+    found = jnp.einsum("nfj,njk->nfk", split, weights, precision="highest")
+    return found.reshape(rows, frames, bins)
 
 
 def random_masks(

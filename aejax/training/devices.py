@@ -35,7 +35,7 @@ class Devices:
 
     def place(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, split along its first axis; names of clips stay behind."""
-        keys = ("audio", "length", "place", "noise")
+        keys = ("audio", "length", "place", "noise", "speaker")
         placed = {key: batch[key] for key in keys if key in batch}
         return jax.device_put(placed, self._split)
 

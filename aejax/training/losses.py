@@ -85,6 +85,7 @@ class Compared(NamedTuple):
       mask: frames that count.
       audio: that the features are of.
       length: samples of each row before its clip ends.
+      heard: what the model heard, where that is another audio.
     """
 
     output: Float[Array, "batch frames bins"]
@@ -92,6 +93,7 @@ class Compared(NamedTuple):
     mask: Bool[Array, "batch frames"]
     audio: Float[Array, "batch samples *channels"]
     length: Int[Array, " batch"]
+    heard: Float[Array, "batch samples *channels"] | None
 
 
 def compare(
@@ -101,10 +103,11 @@ def compare(
     audio: Float[Array, "batch samples *channels"],
     length: Int[Array, " batch"],
     constants: Mapping[str, Array],
+    heard: Float[Array, "batch samples *channels"] | None = None,
 ) -> Compared:
     """Standardises both sides by the model's constants."""
     mean, scale = constants["mean"][None, None], constants["scale"]
-    return Compared((output - mean) / scale, (features - mean) / scale, mask, audio, length)
+    return Compared((output - mean) / scale, (features - mean) / scale, mask, audio, length, heard)
 
 
 class Objective(NamedTuple):
@@ -132,7 +135,11 @@ class Objective(NamedTuple):
         }
         if set(self.weights) - set(FEATURES):
             features = compared.output * constants["scale"] + constants["mean"][None, None]
-            estimate = self.representation.synthesise(features)[:, : compared.audio.shape[1]]
+            if compared.heard is None:
+                estimate = self.representation.synthesise(features)
+            else:
+                estimate = self.representation.masked(compared.heard, features)
+            estimate = estimate[:, : compared.audio.shape[1]]
             estimate, audio = (
                 _rows(x, compared.length)
                 for x in (estimate, compared.audio[:, : estimate.shape[1]])

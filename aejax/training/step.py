@@ -9,7 +9,7 @@ import optax
 
 from aejax.models import autoencoder
 from aejax.representation import Representation, valid_frames
-from aejax.training.augmentation import Augmentation, augment, random_masks
+from aejax.training.augmentation import Augmentation, augment, seen
 from aejax.training.losses import Objective, compare, weighted
 from aejax.training.state import TrainState
 
@@ -44,7 +44,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         augment_key, mask_key, model_key = jax.random.split(key, 3)
-        audio, length = augment(
+        heard, audio, length = augment(
             augment_key,
             batch["audio"],
             batch["length"],
@@ -56,22 +56,37 @@ def make_train_step(
         features = representation.analyse(audio)
         mask = valid_frames(representation, length, features.shape[1], downsampling)
         constants = state.collections["constants"]
-        seen = features
-        if augmentation.time_masks or augmentation.frequency_masks:
-            seen = random_masks(
-                mask_key,
-                features,
-                constants["mean"],
-                augmentation,
-                channels=audio.shape[2] if audio.ndim == 3 else 1,
-            )
+        given = seen(
+            mask_key,
+            representation.analyse(heard) if augmentation.apart else features,
+            constants["mean"],
+            augmentation,
+            channels=audio.shape[2] if audio.ndim == 3 else 1,
+        )
+        speaker = batch.get("speaker")
+        if speaker is not None:
+            speaker = sometimes_nobody(jax.random.fold_in(mask_key, 2), speaker)
 
         def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
             variables = {**state.variables, "params": params}
             output = autoencoder.forward(
-                model, variables, seen, mask[:, ::downsampling], train=True, key=model_key
+                model,
+                variables,
+                given,
+                mask[:, ::downsampling],
+                train=True,
+                key=model_key,
+                speaker=speaker,
             )
-            compared = compare(output.features, features, mask, audio, length, constants)
+            compared = compare(
+                output.features,
+                features,
+                mask,
+                audio,
+                length,
+                constants,
+                heard if augmentation.target == "clean" else None,
+            )
             terms = objective.terms(compared, constants) | output.losses
             total = weighted(terms, {**state.weights, **model.bottleneck.weights(state.step)})
             return total, (terms, output.codebooks)
@@ -100,6 +115,15 @@ def make_train_step(
         return new_state, metrics
 
     return train_step
+
+
+# How often a decoder is not told who speaks, so that it can do without.
+_UNTOLD = 0.1
+
+
+def sometimes_nobody(key: jax.Array, speaker: jax.Array) -> jax.Array:
+    """Numbers of speakers ``[batch]``, now and then 0 instead."""
+    return jnp.where(jax.random.bernoulli(key, _UNTOLD, speaker.shape), 0, speaker)
 
 
 def _average(state: TrainState, params: dict, decay: float) -> dict | None:

@@ -11,6 +11,7 @@ from aejax.errors import UserError
 from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables
 from aejax.representation import Representation, valid_frames
+from aejax.training.augmentation import Augmentation, heard_in_tests
 from aejax.training.losses import Objective, compare
 
 # As far on as any warm-up goes: a loss is not the lower for being early.
@@ -55,26 +56,42 @@ def make_eval_step(
     objective: Objective,
     *,
     downsampling: int,
+    augmentation: Augmentation,
 ) -> EvalStep:
-    """Sums over a batch, as a pure function, to be compiled once."""
+    """Sums over a batch, as a pure function, to be compiled once.
+
+    Of the augmentation only the noise is there, and only where it is to be taken away.
+    """
+    denoises = augmentation.target == "clean"
     sizes = model.bottleneck.codebook_sizes
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
         audio, length = batch["audio"], batch["length"]
+        heard = heard_in_tests(audio, length, batch.get("noise"), amount=augmentation)
         features = representation.analyse(audio)
+        seen = representation.analyse(heard) if denoises else features
         mask = valid_frames(representation, length, features.shape[1], downsampling)
         block_mask = mask[:, ::downsampling]
+        speaker = batch.get("speaker")
         output = learnt = autoencoder.forward(
-            model, variables, features, block_mask, train=False, key=None
+            model, variables, seen, block_mask, train=False, key=None, speaker=speaker
         )
         if model.bottleneck.random:
             # The same key each time, so that validations differ by the variables alone.
             key = jax.random.key(0)
             learnt = autoencoder.forward(
-                model, variables, features, block_mask, train=False, key=key
+                model, variables, seen, block_mask, train=False, key=key, speaker=speaker
             )
         constants = variables["constants"]
-        compared = compare(learnt.features, features, mask, audio, length, constants)
+        compared = compare(
+            learnt.features,
+            features,
+            mask,
+            audio,
+            length,
+            constants,
+            heard if denoises else None,
+        )
         terms = objective.terms(compared, constants) | learnt.losses
         there = block_mask.astype(jnp.float32)[..., None]
         blocks = there.sum()
@@ -93,7 +110,7 @@ def make_eval_step(
             "means": means,
         }
         if sizes:
-            codes = autoencoder.codes(model, variables, features)
+            codes = autoencoder.codes(model, variables, seen)
             sums["code_counts"] = count_codes(codes, block_mask, max(sizes))
         return sums
 
