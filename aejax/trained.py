@@ -11,6 +11,7 @@ half an excerpt before what it is asked for; attention sees at least a quarter o
 
 import dataclasses
 import functools
+import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from aejax.errors import UserError
 from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesise
 from aejax.models import autoencoder
 from aejax.models.blocks import Reach
-from aejax.prepare import denoises, excerpt_blocks
+from aejax.prepare import SPEAKERS, denoises, excerpt_blocks
 from aejax.representation import Multichannel, Representation
 from aejax.training import checkpoint, losses, state
 from aejax.training.devices import Devices
@@ -98,6 +99,7 @@ class TrainedModel:
       representation: of its audio.
       model: the network.
       variables: of the network.
+      speakers: that its decoder knows by name.
       most_samples: of content in a window; for tests of the rest.
     """
 
@@ -105,6 +107,7 @@ class TrainedModel:
     representation: Representation
     model: autoencoder.Autoencoder
     variables: Any
+    speakers: tuple[str, ...] = ()
     most_samples: int = _MOST_SAMPLES
 
     @property
@@ -151,18 +154,19 @@ class TrainedModel:
         latents = self.encode_stream(lambda start, count: _cut(rows, start, count), rows.shape[1])
         return latents[0] if one else latents
 
-    def decode(self, latents: np.ndarray) -> np.ndarray:
+    def decode(self, latents: np.ndarray, speaker: str | None = None) -> np.ndarray:
         """Latents to audio at `sample_rate`.
 
         Args:
           latents: ``[latent_frames, latent_dim]`` or ``[batch, latent_frames, latent_dim]``.
+          speaker: one of `speakers`, in whose voice.
 
         Returns:
           float32 ``[samples]`` or ``[batch, samples]``, `block` samples for each latent frame; of a
           model trained on stereo with an axis of two channels behind.
 
         Raises:
-          ValueError: ``latents`` are not as said.
+          ValueError: ``latents`` are not as said, or nobody is called so.
         """
         latents = np.asarray(latents)
         dim = self.config.model.latent_dim
@@ -172,15 +176,18 @@ class TrainedModel:
                 f" {list(latents.shape)}"
             )
         rows = latents.reshape(-1, *latents.shape[-2:]).astype(np.float32)
-        audio = np.concatenate(list(self.decode_stream(rows)), axis=1)
+        audio = np.concatenate(list(self.decode_stream(rows, speaker)), axis=1)
         return audio[0] if latents.ndim == 2 else audio
 
-    def reconstruct(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
-        """Audio as it comes back: as long, and at the same rate, as it is given; see `encode`."""
+    def reconstruct(
+        self, audio: np.ndarray, sample_rate: int | None = None, *, speaker: str | None = None
+    ) -> np.ndarray:
+        """Audio as it comes back: as long, and at the same rate, as it is given; see `encode`, and
+        for ``speaker`` `decode`."""
         rows, one = self._rows(audio)
         rate = sample_rate or self.sample_rate
-        latents = self.encode(rows, rate)
-        back = _cut(_resampled(self.decode(latents), self.sample_rate, rate), 0, rows.shape[1])
+        back = self.decode(self.encode(rows, rate), speaker)
+        back = _cut(_resampled(back, self.sample_rate, rate), 0, rows.shape[1])
         return back[0] if one else back
 
     def encode_stream(
@@ -202,14 +209,18 @@ class TrainedModel:
         ]
         return np.concatenate(found, axis=1)
 
-    def decode_stream(self, latents: np.ndarray) -> Iterator[np.ndarray]:
+    def decode_stream(
+        self, latents: np.ndarray, speaker: str | None = None
+    ) -> Iterator[np.ndarray]:
         """`decode`, stretch by stretch: audio ``[rows, samples, *channels]``, one after another.
 
         Args:
           latents: ``[rows, latent_frames, latent_dim]``.
+          speaker: in whose voice.
         """
+        number = self._number(speaker)
         for window, kept in self._decoding.over(latents.shape[1]):
-            features = self._decoded(latents, window)
+            features = self._decoded(latents, window, number)
             audio = np.asarray(synthesise(features, representation=self.representation))
             yield self._kept(audio, window, kept)
 
@@ -254,13 +265,29 @@ class TrainedModel:
         features = analyse(audio, representation=self.representation)
         return np.asarray(apply(self.variables, features, function=bound(function, self.model)))
 
-    def _decoded(self, latents: np.ndarray, window: slice) -> jax.Array:
+    def _number(self, speaker: str | None) -> int | None:
+        """Of a speaker, as the decoder knows it."""
+        if speaker is None:
+            return None
+        if speaker not in self.speakers:
+            raise ValueError(
+                f"the model knows no speaker {speaker!r}; it knows {', '.join(self.speakers)}"
+                if self.speakers
+                else "the model was not trained to tell speakers apart (model.speaker_label)"
+            )
+        return 1 + self.speakers.index(speaker)
+
+    def _decoded(self, latents: np.ndarray, window: slice, number: int | None = None) -> jax.Array:
         """Features of the latent frames in a window; past the last of them there is silence."""
         given = latents[:, window]
         missing = window.stop - window.start - given.shape[1]
         silence = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
         filled = jnp.asarray(np.concatenate([given, silence], axis=1))
-        return apply(self.variables, filled, function=bound(autoencoder.decode, self.model))
+        if number is None:
+            return apply(self.variables, filled, function=bound(autoencoder.decode, self.model))
+        speaker = jnp.full(len(latents), number, jnp.int32)
+        decode_as = bound(autoencoder.decode_as, self.model)
+        return apply(self.variables, filled, speaker, function=decode_as)
 
     def _kept(self, audio: np.ndarray, window: slice, kept: slice) -> np.ndarray:
         inside = _within(kept, window)
@@ -388,7 +415,10 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
     config = _config(path)
     representation = representations.from_config(config)
     dtype = jnp.dtype(config.train.dtype)
-    model = autoencoder.from_config(config.model, representation.bins, dtype)
+    speakers = _speakers(path) if config.model.speaker_label else ()
+    model = autoencoder.from_config(
+        config.model, representation.bins, dtype, speakers=len(speakers)
+    )
     directory = path / "checkpoints"
     newest = max(checkpoint.steps(directory), default=-1)
     if newest < config.train.steps:
@@ -401,17 +431,32 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the checkpoint in {directory} cannot be read: {reason}") from None
     chosen = min(best.values(), key=lambda candidate: float(candidate.loss))
-    return TrainedModel(config, representation, model, chosen.variables)
+    return TrainedModel(config, representation, model, chosen.variables, speakers)
+
+
+def _text(file: Path, missing: str) -> str:
+    try:
+        if file.stat().st_size > _MOST_CONFIG:
+            raise UserError(f"{file} is too large to be one of a run")
+        return file.read_text()
+    except (OSError, ValueError):
+        raise UserError(missing) from None
+
+
+def _speakers(path: Path) -> tuple[str, ...]:
+    file = path / SPEAKERS
+    try:
+        found = json.loads(_text(file, f"{file} is missing; without it nobody can be named"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise UserError(f"{file} is damaged: it has to be a list of names")
+    return tuple(found)
 
 
 def _config(path: Path) -> Any:
     file = path / "config.json"
-    try:
-        if file.stat().st_size > _MOST_CONFIG:
-            raise UserError(f"{file} is too large for a config")
-        text = file.read_text()
-    except (OSError, ValueError):
-        raise UserError(f"{path} holds no run: no config.json that can be read") from None
+    text = _text(file, f"{path} holds no run: no config.json that can be read")
     try:
         return config_module.from_json(text)
     except UserError as error:

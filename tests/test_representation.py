@@ -327,3 +327,51 @@ def test_the_yardstick_is_a_power_of_two_of_at_least_64_ms(sample_rate, n_fft):
     assert (made.n_fft, made.win_length, made.hop_length) == (n_fft, n_fft, n_fft // 4)
     assert (made.bins, made.fmin, made.fmax) == (80, 0.0, sample_rate / 2)
     assert made.floor_db == -60
+
+
+STFTS = [
+    Spectrogram(8000, 256, 256, 64, -60.0, 4),
+    ComplexSpectrogram(8000, 256, 256, 64, 0.5),
+    MelSpectrogram(8000, 256, 256, 64, 20, 0.0, 4000.0, -60.0, 4),
+]
+
+
+@pytest.mark.parametrize("representation", STFTS, ids=lambda one: type(one).__name__)
+def test_masks_make_softer_and_keep_the_phase(representation):
+    samples = representation.samples(80)
+    rng = np.random.default_rng(0)
+    noise = jnp.asarray(0.1 * rng.standard_normal((2, samples)), jnp.float32)
+    features = representation.analyse(noise)
+    # Its own features leave it as it is; louder ones too.
+    np.testing.assert_allclose(representation.masked(noise, features), noise, atol=1e-5)
+    louder = representation.analyse(2 * noise)
+    np.testing.assert_allclose(representation.masked(noise, louder), noise, atol=1e-5)
+    # 20 dB softer everywhere is a tenth of it.
+    softer = representation.analyse(0.1 * noise)
+    np.testing.assert_allclose(representation.masked(noise, softer), 0.1 * noise, atol=2e-3)
+    # What is in one band alone is what is left.
+    tone = 0.3 * jnp.sin(2 * np.pi * 1000 / 8000 * jnp.arange(float(samples))[None])
+    left = representation.masked(noise + tone, representation.analyse(jnp.tile(tone, (2, 1))))
+    before = float(jnp.square(noise).mean())
+    assert float(jnp.square(left - tone).mean()) < 0.15 * before
+
+
+def test_masks_of_what_is_no_stft_are_the_features_themselves():
+    audio = jnp.ones((1, 256))
+    for representation in (Waveform(8000, 64), MDCT(8000, 64, 0.5)):
+        features = representation.analyse(0.5 * audio)
+        found = representation.masked(
+            audio[:, : representation.samples(features.shape[1])], features
+        )
+        np.testing.assert_allclose(found[:, 64:192], 0.5, atol=1e-4)
+
+
+def test_masks_of_several_channels():
+    inner = STFTS[0]
+    both = Multichannel(inner, 2)
+    audio = jax.random.normal(jax.random.key(0), (1, inner.samples(20), 2))
+    features = both.analyse(0.3 * audio)
+    found = both.masked(audio, features)
+    for channel in range(2):
+        alone = inner.masked(audio[..., channel], inner.analyse(0.3 * audio[..., channel]))
+        np.testing.assert_allclose(found[..., channel], alone, atol=1e-5)

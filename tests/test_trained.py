@@ -47,6 +47,52 @@ def at_once(model, sound):
     return latents, heard[:, : sound.shape[1]]
 
 
+def masked_at_once(model, sound):
+    """`at_once`, as a mask of what is heard."""
+    config, representation = model.config, model.representation
+    frames = -(-(representation.frames(sound.shape[1]) + 200) // config.model.downsampling)
+    samples = representation.samples(frames * config.model.downsampling)
+    padded = jnp.pad(sound, [(0, 0), (0, samples - sound.shape[1])])
+    features = representation.analyse(padded)
+    back = autoencoder.decode(
+        model.model, model.variables, autoencoder.encode(model.model, model.variables, features)
+    )
+    return np.asarray(representation.masked(padded, back))[:, : sound.shape[1]]
+
+
+@pytest.mark.parametrize("representation", ["mel", "complex_spectrogram", "mdct"])
+def test_noise_taken_away_in_windows_is_as_at_once(representation):
+    model = model_of(
+        representation,
+        most_samples=4096,
+        **{"augment.noise": "white", "augment.target": "clean"},
+    )
+    assert model.denoises
+    sound = audio(20011, 2)
+    found, wanted = model.denoise(sound), masked_at_once(model, sound)
+    assert found.shape == sound.shape
+    # The last block hears what the decoder makes of silence, where this has real silence behind.
+    block = 2 * model.block
+    np.testing.assert_allclose(
+        found[:, :-block], wanted[:, :-block], atol=1e-3 * np.abs(wanted).max()
+    )
+    assert model.denoise(sound[0], 44_100).shape == (20011,)
+    assert model.denoise(sound[0, :1]).shape == (1,)
+
+
+def test_told_who_speaks():
+    model = model_of(speakers=("ann", "bob"), **{"model.speaker_label": "folder"})
+    sound = audio(9000)
+    plain, ann, bob = (model.reconstruct(sound, speaker=who) for who in (None, "ann", "bob"))
+    assert plain.shape == ann.shape == sound.shape
+    for one, other in ((plain, ann), (ann, bob)):
+        assert np.abs(one - other).max() > 0.05 * np.abs(one).max()
+    with pytest.raises(ValueError, match=r"no speaker 'eve'; it knows ann, bob"):
+        model.reconstruct(sound, speaker="eve")
+    with pytest.raises(ValueError, match="was not trained to tell speakers apart"):
+        model_of().reconstruct(sound, speaker="ann")
+
+
 FINITE = [
     ("mel", "conv"),
     ("mel", "mlp"),

@@ -1,5 +1,7 @@
 """Models with random variables, as objects and as the directories of finished runs."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +11,14 @@ from aejax import config as config_module
 from aejax import representation as representations
 from aejax.models import autoencoder
 from aejax.models.pca import PCA
+from aejax.prepare import SPEAKERS
 from aejax.trained import TrainedModel
 from aejax.training import checkpoint, losses, pca_fit, state
 from aejax.training.loop import first_snapshot
 from aejax.workdir import Workdir
 
 
-def model_of(representation="mel", encoder="conv", *, most_samples=2**18, **changes):
+def model_of(representation="mel", encoder="conv", *, most_samples=2**18, speakers=(), **changes):
     """As large in its nonlinear part as in its linear one."""
     config = config_module.default()
     config.representation.name = representation
@@ -29,7 +32,7 @@ def model_of(representation="mel", encoder="conv", *, most_samples=2**18, **chan
     config = config_module.override(config, changes)
     config_module.validate(config)
     representation = representations.from_config(config)
-    model = autoencoder.from_config(config.model, representation.bins)
+    model = autoencoder.from_config(config.model, representation.bins, speakers=len(speakers))
     variables = autoencoder.init(model, jax.random.key(0), config.model.downsampling)
     rng = np.random.default_rng(0)
 
@@ -41,13 +44,15 @@ def model_of(representation="mel", encoder="conv", *, most_samples=2**18, **chan
     if representation.unit == "dB":
         mean, scale = np.full(representation.bins, -30), np.asarray(20)
         variables = autoencoder.standardise(variables, mean, scale)
-    return TrainedModel(config, representation, model, variables, most_samples)
+    return TrainedModel(config, representation, model, variables, speakers, most_samples)
 
 
 def write_run(path, model):
     """The directory that a run of that model leaves, as far as it is needed to load it."""
     config = model.config
     Workdir(path, config).create()
+    if model.speakers:
+        (path / SPEAKERS).write_text(json.dumps(model.speakers))
     tx = state.optimiser(config.train, pca_start=config.model.pca_start)
     weights = losses.from_config(config, model.representation).weights
     key = jax.random.key(0)

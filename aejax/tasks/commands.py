@@ -32,6 +32,15 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     _one_to_one(parser)
     parser = _new(
         commands,
+        "convert",
+        "what is said, in the voice of a speaker of the training audio",
+        "aejax convert runs/voice_convert p225_001.wav as_p226.wav --to=vctk_p226",
+    )
+    _one_to_one(parser)
+    about = "a value of the label that the run was trained with, such as the name of a folder"
+    parser.add_argument("--to", required=True, metavar="SPEAKER", help=about)
+    parser = _new(
+        commands,
         "compress",
         "sound to a small file, by a trained model",
         "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
@@ -89,6 +98,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     return {
         "reconstruct": _reconstruct,
         "denoise": _denoise,
+        "convert": _convert,
         "compress": _compress,
         "decompress": _decompress,
         "interpolate": _interpolate,
@@ -145,6 +155,21 @@ def _denoise(options: argparse.Namespace) -> None:
                 " python -m aejax.main --config=experiments/mel_denoise.py"
             )
         return lambda source, target: reconstruct.denoise(model, source, target)
+
+    _each(options, task_of, rename=lambda name: name, piped=".wav")
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from aejax.tasks import reconstruct
+
+    def task_of(model: Any) -> Task:
+        if options.to not in model.speakers:
+            known = ", ".join(model.speakers)
+            raise UserError(
+                f"the run in {options.run} knows no speaker {options.to}; "
+                + (f"it knows {known}" if known else "it was not trained with model.speaker_label")
+            )
+        return lambda source, target: reconstruct.convert(model, source, target, options.to)
 
     _each(options, task_of, rename=lambda name: name, piped=".wav")
 

@@ -35,6 +35,21 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
     return write(decoded(model, latents, sound.channels), model, sound, target)
 
 
+def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> str:
+    """Writes what a file says in the voice of a speaker that the model knows: as long, at the same
+    rate, with as many channels. Its metadata says that it is synthetic.
+
+    Args, returns, raises: as `reconstruct`.
+    """
+    sound = like(source, target.name)
+    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
+    back = in_channels(model, model.decode_stream(latents, speaker), sound.channels)
+    return write(back, model, sound, target, SYNTHETIC.format(speaker=speaker))
+
+
+SYNTHETIC = "synthetic speech: made by aejax convert in the voice of {speaker}"
+
+
 def denoise(model: TrainedModel, source: Path, target: Path) -> str:
     """Writes a file without its noise: as long, at the same rate, with as many channels.
 

@@ -23,13 +23,20 @@ def level_db(x):
     return 20 * np.log10(np.sqrt(np.mean(np.square(x), axis=tuple(range(1, x.ndim)))))
 
 
-def augmented(audio, length=None, place=None, key=KEY, noise=None, **amount):
+def both(audio, length=None, place=None, key=KEY, noise=None, **amount):
     length = jnp.full(len(audio), audio.shape[1], jnp.int32) if length is None else length
     place = jnp.zeros(len(audio)) if place is None else place
     if "noise_kind" in amount:
         amount["noise"] = amount.pop("noise_kind")
     amount = Augmentation(**amount)
     return aug.augment(key, audio, length, place, amount, samples=SAMPLES, noise=noise)
+
+
+def augmented(*given, **amount):
+    """What is heard, and its length; it is what is to be given back."""
+    found = both(*given, **amount)
+    np.testing.assert_array_equal(found.heard, found.target)
+    return found.heard, found.length
 
 
 def test_off_is_off(audio):
@@ -230,3 +237,71 @@ def test_the_span_is_what_the_highest_speed_needs():
     assert Augmentation(speed=(0.5, 1.6)).span(1000) == 1600
     assert Augmentation(speed=(0.5, 0.9)).span(1000) == 1000
     assert Augmentation().span(1000) == 1000
+
+
+@pytest.mark.parametrize("kind", ["white", "folder"])
+def test_noise_to_be_taken_away_is_in_what_is_heard_alone(audio, kind):
+    options = {"noise_kind": kind, "noise_snr_db": (0.0, 0.0), "noise_probability": 1.0}
+    if kind == "folder":
+        options["noise"] = 3 * jax.random.normal(jax.random.key(5), audio.shape)
+    found = both(audio, target="clean", **options)
+    np.testing.assert_array_equal(found.target, audio)
+    ratio = level_db(np.asarray(audio)) - level_db(np.asarray(found.heard - audio))
+    np.testing.assert_allclose(ratio, 0, atol=0.01)
+    # What changes speech changes it in both; the level, of all that is heard.
+    more = {"eq_db": 3.0, "gain_db": 6.0, "polarity_probability": 0.5}
+    found = both(audio, target="clean", **options, **more)
+    ratio = level_db(np.asarray(found.target)) - level_db(np.asarray(found.heard - found.target))
+    np.testing.assert_allclose(ratio, 0, atol=0.01)
+    assert np.std(level_db(np.asarray(found.target))) > 2
+
+
+def test_noise_from_a_folder_is_changed_by_draws_of_its_own():
+    tone = jnp.broadcast_to(jnp.sin(0.5 * jnp.arange(2.0 * SAMPLES)), (50, 2 * SAMPLES))
+    options = {"noise_kind": "folder", "noise_probability": 1.0, "target": "clean"}
+    found = both(tone, noise=tone, speed=(0.5, 2.0), **options)
+
+    def pitch(x):
+        return np.abs(np.fft.rfft(x, axis=1)).argmax(1)
+
+    clean, noise = pitch(found.target), pitch(found.heard - found.target)
+    assert len(np.unique(noise)) > 20
+    assert np.abs(np.corrcoef(clean, noise)[0, 1]) < 0.5
+
+
+def test_what_a_model_hears_where_it_is_measured(audio):
+    length = jnp.full(len(audio), audio.shape[1], jnp.int32)
+    amount = Augmentation(noise="white", noise_probability=0.0, noise_snr_db=(6.0, 6.0))
+    np.testing.assert_array_equal(aug.heard_in_tests(audio, length, None, amount=amount), audio)
+    amount = amount._replace(target="clean")
+    heard = aug.heard_in_tests(audio, length, None, amount=amount)
+    np.testing.assert_array_equal(heard, aug.heard_in_tests(audio, length, None, amount=amount))
+    ratio = level_db(np.asarray(audio)) - level_db(np.asarray(heard - audio))
+    np.testing.assert_allclose(ratio, 6, atol=0.01)
+
+
+def test_seen_through_another_equaliser(audio):
+    found = both(audio, seen_eq_db=6.0)
+    np.testing.assert_array_equal(found.target, audio)
+    assert not np.allclose(found.heard, audio, atol=1e-3)
+    # The key of the equaliser that both go through stays as it was.
+    np.testing.assert_array_equal(
+        both(audio, seen_eq_db=6.0, eq_db=3.0).target, both(audio, eq_db=3.0).target
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_stretched_bins(channels):
+    own = 60
+    bump = jnp.exp(-0.5 * ((jnp.arange(float(own)) - 20.0) / 2) ** 2)
+    features = jnp.broadcast_to(jnp.tile(bump, channels), (100, 3, own * channels))
+    found = np.asarray(aug.random_stretch(KEY, features, (0.5, 2.0), channels=channels))
+    assert found.shape == features.shape
+    parts = found.reshape(100, 3, channels, own)
+    np.testing.assert_array_equal(parts, np.broadcast_to(parts[:, :1, :1], parts.shape))
+    peaks = parts[:, 0, 0].argmax(1)
+    assert peaks.min() < 12
+    assert peaks.max() > 36
+    np.testing.assert_allclose(parts.max(axis=-1), 1, atol=0.15)
+    still = aug.random_stretch(KEY, features, (1.0, 1.0), channels=channels)
+    np.testing.assert_allclose(still, features, atol=1e-5)

@@ -13,6 +13,7 @@ from aejax.models.pca import BlockMoments
 from aejax.models.vector_quantizer import start_codebooks
 from aejax.representation import Waveform, valid_frames
 from aejax.training import validation
+from aejax.training.augmentation import Augmentation
 from aejax.training.losses import Objective
 from aejax.training.validation import (
     Validation,
@@ -61,7 +62,10 @@ def place(batch):
 @functools.cache
 def compiled(model, **weights):
     objective = Objective(weights, WAVEFORM, RATE)
-    return jax.jit(make_eval_step(WAVEFORM, model, objective, downsampling=DOWNSAMPLING))
+    step = make_eval_step(
+        WAVEFORM, model, objective, downsampling=DOWNSAMPLING, augmentation=Augmentation()
+    )
+    return jax.jit(step)
 
 
 def run(model, variables, split=None, **weights):
