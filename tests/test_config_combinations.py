@@ -157,6 +157,19 @@ TOGETHER = [
         {"augment.noise": "white", "augment.noise_path": "rain"},
         ["augment.noise='white'", "augment.noise_path='rain'"],
     ),
+    ({"augment.target": "clean"}, ["augment.target='clean'", "augment.noise=none"]),
+    (
+        {"augment.noise": "white", "augment.target": "clean", "augment.seen_eq_db": 3.0},
+        ["augment.seen_eq_db=3", "augment.target='clean'"],
+    ),
+    (
+        {"augment.seen_stretch": (0.8, 1.2), "representation.name": "mdct"},
+        ["augment.seen_stretch", "representation.name='mdct'", "mel and spectrogram do"],
+    ),
+    (
+        {"model.encoder": "linear", "model.speaker_label": "folder"},
+        ["model.speaker_label='folder'", "model.encoder=linear"],
+    ),
     ({"augment.noise_path": "rain"}, ["augment.noise='none'", "augment.noise_path='rain'"]),
     ({"data.include": ("*.wav",)}, ["data.include", "data.path"]),
     ({"data.labels": "labels.csv"}, ["data.labels", "data.path"]),
@@ -231,6 +244,8 @@ def test_what_does_not_go_together_is_refused_by_all_its_names(changes, named):
             "representation.name": "mdct",
         },
         {"augment.noise": "folder", "augment.noise_path": "rain"},
+        {"augment.noise": "white", "augment.target": "clean", "loss.si_sdr.weight": 0.1},
+        {"augment.seen_stretch": (0.8, 1.2), "augment.seen_eq_db": 3.0},
         {"data.include": ("*.wav",), "data.path": "rain", "data.labels": "labels.csv"},
         {"data.validation_fraction": 0.5, "data.test_fraction": 0.49},
         {"train.optimizer": "sgd"},

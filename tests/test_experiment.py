@@ -11,7 +11,7 @@ from conftest import REPOSITORY, shrink
 from jax.experimental.compilation_cache import compilation_cache
 
 from aejax import config as config_module
-from aejax import experiment, fit
+from aejax import experiment, fit, trained
 from aejax.data.packing import pack
 from aejax.errors import UserError
 from aejax.reporting.table import results_table
@@ -58,17 +58,20 @@ def _compiled_once(tmp_path_factory):
 )
 def test_every_experiment_runs(path, tmp_path, capsys):
     config = shrink(runpy.run_path(str(path))["get_config"]())
+    if config.model.speaker_label:
+        config.model.speaker_label = "family"  # the built-in corpus has no folders
+    denoises = config.augment.target == "clean"
     rows = experiment.run(config, tmp_path / "run")
     names = [row.name for row in rows]
-    assert names[:2] == ["representation only", "pca"]
-    sees_more = config.model.encoder not in ("linear", "mlp")
+    assert names[:2] == ["noisy" if denoises else "representation only", "pca"]
+    sees_more = config.model.encoder not in ("linear", "mlp") and not denoises
     assert ("pca_context" in names) == sees_more
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert set(results["rows"][0]) == {"name"} | UNITS
     assert set(results["units"]) == UNITS
     ceiling, pca, model = (results["rows"][names.index(name)] for name in (*names[:2], path.stem))
-    assert ceiling["feature_rmse"] == 0
-    assert ceiling["explained_variance"] == 1
+    assert (ceiling["feature_rmse"] == 0) != denoises
+    assert (ceiling["explained_variance"] == 1) != denoises
     assert ceiling["gain_over_pca_db"] is None
     assert pca["gain_over_pca_db"] == 0
     rates = {row["name"]: row["latent_floats_per_second"] for row in results["rows"]}
@@ -76,7 +79,7 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     for row in (pca, model):
         assert row["feature_rmse"] > 0
         assert row["audio_log_mel_rmse_db"] > 0
-    exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct")
+    exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct") or denoises
     assert (model["si_sdr_db"] is not None) == exact
     quantized = config.model.bottleneck in config_module.QUANTIZED
     assert (model["bits_per_second"] is not None) == quantized
@@ -452,3 +455,64 @@ def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, 
     said = capfd.readouterr().err
     for name in gone:
         assert f"{name}: cannot be opened: No such file or directory" in said
+
+
+def test_noise_to_be_taken_away_is_split_and_the_same_each_time(
+    small_config, audio_folder, tmp_path
+):
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    rng = np.random.default_rng(1)
+    for name in range(10):
+        soundfile.write(noise / f"{name}.wav", 0.1 * rng.standard_normal(9000), 16_000)
+    small_config.augment.update(noise="folder", noise_path=str(noise), target="clean")
+    small_config.augment.noise_snr_db = (0.0, 0.0)
+    found = experiment.run(small_config, tmp_path / "run")
+    assert [row.name for row in found] == ["noisy", "pca", "experiment"]
+    noisy = found[0]
+    assert noisy.si_sdr_db is not None
+    assert abs(noisy.si_sdr_db) < 0.5
+    # Nothing that is random in training moves what is measured.
+    small_config.seed = 1
+    again = experiment.run(small_config, tmp_path / "again")
+    assert again[:2] == found[:2]
+    heard = sorted(path.name for path in (tmp_path / "run" / "audio").iterdir())
+    assert {name.rpartition("_")[2] for name in heard} == {
+        "original.wav",
+        "noisy.wav",
+        "pca.wav",
+        "experiment.wav",
+    }
+    clean, noisy = (
+        soundfile.read(next((tmp_path / "run" / "audio").glob(f"1_*_{version}.wav")))[0]
+        for version in ("original", "noisy")
+    )
+    assert abs(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))) < 0.5
+
+
+def test_too_little_noise_is_said_to_be(small_config, audio_folder, tmp_path):
+    soundfile.write(tmp_path / "hiss.wav", np.ones(9000) / 9, 16_000)
+    small_config.augment.update(noise="folder", target="clean", noise_path=str(tmp_path))
+    for path in audio_folder.rglob("*.*"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"augment\.noise_path: the corpus is too small"):
+        experiment.run(small_config, tmp_path / "run")
+
+
+def test_speakers_are_told_apart(small_config, audio_folder, tmp_path):
+    small_config.data.path, small_config.data.excerpt_seconds = str(audio_folder), 0.3
+    small_config.model.speaker_label = "folder"
+    small_config.evaluate.listen_clips = 1
+    rows = experiment.run(small_config, tmp_path / "run")
+    assert rows[-1].name == "experiment"
+    model = trained.load(tmp_path / "run")
+    assert model.speakers == ("a", "b", "c")
+    (tmp_path / "run" / "speakers.json").write_text('{"a": 1}')
+    with pytest.raises(UserError, match=r"speakers\.json is damaged"):
+        trained.load(tmp_path / "run")
+    (tmp_path / "run" / "speakers.json").unlink()
+    with pytest.raises(UserError, match=r"speakers\.json is missing"):
+        trained.load(tmp_path / "run")
+    small_config.model.speaker_label = "pitch"
+    with pytest.raises(UserError, match=r"speaker_label='pitch' is no label .*folder is there"):
+        experiment.run(small_config, tmp_path / "other")

@@ -135,20 +135,21 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
       path: of the file.
       blocks: float32 ``[samples, channels]``; what is too much is cut, what is missing is silence.
       sound: what it is to be.
-      comment: plain text for the file's metadata, where the container has room for it.
+      comment: plain text for the file's metadata.
 
     Returns:
       How many samples were beyond full scale, and are cut there; in floats none are.
 
     Raises:
-      UserError: libsndfile does not write this rate or number of channels in that format.
+      UserError: libsndfile does not write this rate or number of channels in that format, or a
+        comment.
     """
     beside = path.with_name(path.name + ".part")
     clipped = 0
     try:
         with _created(beside, sound) as file:
             if comment:
-                file.comment = comment
+                _note(file, comment, path.name)
             for block in exactly(blocks, sound.samples, sound.channels):
                 if file.subtype not in ("FLOAT", "DOUBLE"):
                     clipped += int((np.abs(block) > 1).sum())
@@ -158,6 +159,16 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
     finally:
         beside.unlink(missing_ok=True)
     return clipped
+
+
+def _note(file: soundfile.SoundFile, comment: str, name: str) -> None:
+    try:
+        file.comment = comment
+    except (soundfile.LibsndfileError, RuntimeError):
+        raise UserError(
+            f"{name}: {file.format} has no room for a note, which would be {comment!r}; take .wav,"
+            " .flac or .ogg"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -137,6 +137,61 @@ def test_through_pipes_as_a_process(run, tmp_path):
     assert rate == 16_000
 
 
+# Noise, and voices.
+
+
+def test_noise_is_taken_away(run, tmp_path, capsys):
+    changes = {"augment.noise": "white", "augment.target": "clean"}
+    model = model_of(
+        "complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4}, **changes
+    )
+    denoiser = write_run(tmp_path / "denoiser", model)
+    source = noise(tmp_path / "in.wav", 30_000, 44_100, 2, subtype="FLOAT")
+    assert main(["denoise", str(denoiser), str(source), str(tmp_path / "out.wav")]) == 0
+    audio, rate = soundfile.read(source, dtype="float32")
+    found, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = aejax.load(denoiser).denoise(audio.T, rate).T
+    assert found.shape == audio.shape
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    one = noise(tmp_path / "one.wav", 1)
+    assert main(["denoise", str(denoiser), str(one), str(tmp_path / "one_out.wav")]) == 0
+    assert soundfile.info(tmp_path / "one_out.wav").frames == 1
+    assert main(["denoise", str(run), str(source), str(tmp_path / "no.wav")]) == 1
+    assert "did not learn to take noise away" in said(capsys)
+
+
+def test_a_denoiser_is_measured_with_noise(audio_folder, tmp_path, capsys):
+    changes = {"augment.noise": "white", "augment.target": "clean"}
+    model = model_of(
+        "complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4}, **changes
+    )
+    denoiser = write_run(tmp_path / "denoiser", model)
+    assert main(["evaluate", str(denoiser), str(audio_folder)]) == 0
+    assert "\nnoisy " in capsys.readouterr().out
+
+
+def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
+    model = model_of(speakers=("ann", "bob"), **{"model.speaker_label": "folder"})
+    voices = write_run(tmp_path / "voices", model)
+    source = noise(tmp_path / "in.flac", 9001, 22_050)
+    for suffix in (".flac", ".wav", ".ogg", ".mp3"):
+        target = tmp_path / f"out{suffix}"
+        assert main(["convert", str(voices), str(source), str(target), "--to=bob"]) == 0
+        with soundfile.SoundFile(target) as file:
+            assert "synthetic" in file.comment
+            assert "bob" in file.comment
+    assert soundfile.info(tmp_path / "out.wav").frames == 9001
+    for name, arguments, why in (
+        ("no.wav", [str(voices), "--to=eve"], "knows no speaker eve; it knows ann, bob"),
+        ("no.wav", [str(run), "--to=ann"], "was not trained with model.speaker_label"),
+        ("no.au", [str(voices), "--to=ann"], "no room for a note"),
+    ):
+        given = [arguments[0], str(source), str(tmp_path / name), *arguments[1:]]
+        assert main(["convert", *given]) == 1
+        assert why in said(capsys)
+        assert not (tmp_path / name).exists()
+
+
 # From one sound to another.
 
 

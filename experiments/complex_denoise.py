@@ -1,0 +1,27 @@
+"""Speech without its noise: a mask for the noisy spectrogram, of every bin of it."""
+
+from ml_collections import ConfigDict
+
+from aejax.config import default
+
+
+def get_config() -> ConfigDict:
+    config = default()
+    config.name = "complex_denoise"
+    config.representation.name = "complex_spectrogram"
+    config.representation.n_fft = 512
+    config.representation.hop_length = 128
+    config.model.downsampling = 4
+    config.model.latent_dim = 128
+    config.model.depth = 6
+    config.augment.noise = "pink"
+    config.augment.noise_probability = 1.0
+    config.augment.noise_snr_db = (-5.0, 15.0)
+    config.augment.target = "clean"
+    config.augment.mix_probability = 0.0
+    config.augment.polarity_probability = 0.5
+    config.loss.l2.weight = 0.1
+    config.loss.si_sdr.weight = 0.05
+    config.loss.multi_resolution_stft.weight = 1.0
+    config.train.steps = 2000
+    return config
