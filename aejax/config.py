@@ -107,6 +107,7 @@ def default() -> ConfigDict:
     model.strides = (4, 8, 8)  # of the stages of wave_conv; their product is the samples in a block
     model.dropout = 0.1  # fraction
     model.speaker_label = ""  # label that the decoder is told, so that latents can do without it
+    model.adversary = 0.0  # how strongly latents are kept from telling speakers; 0 for not at all
     model.pca_start = True  # begin as PCA, exactly: a linear path beside the network
     model.tanh = tanh = ConfigDict()
     tanh.bound = 3.0  # of latents that begin with unit variance
@@ -301,6 +302,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "model.cut": _at_least(0),
     "model.strides": _integers(2, 4096),
     "model.dropout": _between(0, 1),
+    "model.adversary": _at_least(0),
     "model.tanh.bound": _above(0),
     "model.noise.bound": _above(0),
     "model.noise.level": _above(0),
@@ -450,6 +452,7 @@ _DECIDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "augment.speed_probability": ("augment.speed", lambda speed: tuple(speed) != (1.0, 1.0)),
     "augment.noise_probability": ("augment.noise", lambda kind: kind != "none"),
     "augment.noise_snr_db": ("augment.noise", lambda kind: kind != "none"),
+    "model.adversary": ("model.speaker_label", bool),
     "augment.target": ("augment.noise", lambda kind: kind != "none"),
     "augment.time_mask_frames": ("augment.time_masks", bool),
     "augment.frequency_mask_bins": ("augment.frequency_masks", bool),
@@ -465,7 +468,7 @@ def _check_unused(config: ConfigDict) -> None:
     taken = {
         ("representation", "name"): {"name", *REPRESENTATIONS[config.representation.name]},
         ("model", "encoder"): {"encoder", "bottleneck", "downsampling", "latent_dim", "pca_start"}
-        | ({"speaker_label"} if config.model.encoder != "linear" else set())
+        | ({"speaker_label", "adversary"} if config.model.encoder != "linear" else set())
         | set(ENCODERS[config.model.encoder]),
     }
     for (room, kind), keys in taken.items():

@@ -236,7 +236,6 @@ class TrainedModel:
 
         latents = self.encode_stream(read, heard.shape[1])
         clean = np.concatenate(list(self.mask_stream(latents, read)), axis=1)
-        clean = _cut(clean, 0, heard.shape[1])
         back = _cut(_resampled(clean, self.sample_rate, rate), 0, rows.shape[1])
         return back[0] if one else back
 

@@ -10,6 +10,7 @@ import pathlib
 
 import librosa
 import numpy as np
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -29,8 +30,19 @@ def mfcc(audio, rate):
     return found[1:].T
 
 
-def about_speaker(cepstra):
-    return np.concatenate([cepstra.mean(0), cepstra.std(0)])
+class Speakers:
+    """Who speaks, by how likely frames are under a mixture of Gaussians for each speaker (Reynolds
+    and Rose, 1995)."""
+
+    def __init__(self, speakers, cepstra):
+        self.mixtures = {}
+        for who in sorted(set(speakers)):
+            frames = [one for name, one in zip(speakers, cepstra, strict=True) if name == who]
+            mixture = GaussianMixture(32, covariance_type="diag", random_state=0, reg_covar=1e-3)
+            self.mixtures[who] = mixture.fit(np.concatenate(frames))
+
+    def __call__(self, cepstra):
+        return max(self.mixtures, key=lambda who: self.mixtures[who].score(cepstra))
 
 
 def about_digit(cepstra):
@@ -56,15 +68,13 @@ def digits(run):
 
     train = [(who, what, mfcc(audio, rate)) for who, what, audio in clips("train")]
     speakers, spoken, cepstra = zip(*train, strict=True)
-    hear_who, hear_what = (make_pipeline(StandardScaler(), SVC(C=10)) for _ in range(2))
-    hear_who.fit([about_speaker(one) for one in cepstra], speakers)
+    hear_who = Speakers(speakers, cepstra)
+    hear_what = make_pipeline(StandardScaler(), SVC(C=10))
     hear_what.fit([about_digit(one) for one in cepstra], spoken)
 
     def heard(audio):
         found = mfcc(audio, rate)
-        return hear_who.predict([about_speaker(found)])[0], hear_what.predict([about_digit(found)])[
-            0
-        ]
+        return hear_who(found), hear_what.predict([about_digit(found)])[0]
 
     real, back, kept, turned = [], [], [], []
     table = {}

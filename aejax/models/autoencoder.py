@@ -11,6 +11,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
+from aejax.models.adversary import Adversary
 from aejax.models.blocks import MLP, ConvStack, Dtype
 from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Mask, Noise, Ordered, Tanh
 from aejax.models.decoders import Decoder, Speaker, ToBlocks
@@ -36,6 +37,7 @@ class Autoencoder(nn.Module):
     bottleneck: Bottleneck
     decoder: nn.Module
     bins: int
+    adversary: Adversary | None = None
 
     def setup(self) -> None:
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
@@ -93,6 +95,10 @@ class Autoencoder(nn.Module):
     ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch latent_frames latent_dim"]]:
         """What comes back of the features, and their latents."""
         latents = self.encode(features, mask, train=train)
+        if self.adversary is not None and (train or self.is_initializing()):
+            counted = jnp.ones(latents.shape[:2]) if mask is None else mask.astype(jnp.float32)
+            who = jnp.zeros(len(latents), jnp.int32) if speaker is None else speaker
+            self.sow("losses", "told_apart", self.adversary(latents, counted, who))
         return self.decode(latents, speaker, train=train), latents
 
 
@@ -205,6 +211,7 @@ def from_config(
         bottleneck=bottleneck,
         decoder=Decoder(downsampling, bins, decoder, linear, speakers),
         bins=bins,
+        adversary=Adversary(speakers, config.adversary) if config.adversary else None,
     )
 
 
@@ -312,7 +319,8 @@ class Output(NamedTuple):
     Attributes:
       features: as they come back.
       latents: on the way.
-      losses: that the bottleneck adds, by name, ``[]`` each.
+      losses: that the bottleneck adds, by name, ``[]`` each; and, in training, that of an
+        adversary.
       codebooks: the collection of that name, as it is after this batch.
     """
 
@@ -348,7 +356,10 @@ def forward(
         rngs=rngs,
         mutable=["losses", "codebooks"],
     )
-    losses = changed.get("losses", {}).get("bottleneck", {})
+    found = changed.get("losses", {})
+    losses = dict(found.get("bottleneck", {}))
+    if "told_apart" in found:
+        (losses["adversary"],) = found["told_apart"]
     return Output(output, latents, losses, changed.get("codebooks", {}))
 
 

@@ -88,7 +88,8 @@ def make_train_step(
                 heard if augmentation.target == "clean" else None,
             )
             terms = objective.terms(compared, constants) | output.losses
-            total = weighted(terms, {**state.weights, **model.bottleneck.weights(state.step)})
+            weights = {**state.weights, **model.bottleneck.weights(state.step), "adversary": 1.0}
+            total = weighted(terms, weights)
             return total, (terms, output.codebooks)
 
         (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(
