@@ -15,6 +15,8 @@ from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, in_sound
 from aejax.prepare import Experiment
+from aejax.reporting import arrays
+from aejax.reporting.examples import ARRAYS, FOLDER
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 
 _MOST_SECONDS = 5.0
@@ -88,6 +90,63 @@ def write_listening(
     shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
     counted = np.clip(shown, 1, levels.shape[2])
     return about, {"spectrograms": levels, "top_db": top_db, "frames": counted}
+
+
+class Example(NamedTuple):
+    """Sounds to be heard side by side.
+
+    Attributes:
+      name: of the clip that they come from.
+      labels: what is known about it, and what was done.
+      versions: each by what it is, float32 ``[samples]``; the first is what the others come from.
+    """
+
+    name: str
+    labels: dict[str, str]
+    versions: dict[str, np.ndarray]
+
+
+def write_examples(
+    run: Path, yardstick: Representation, sample_rate: int, examples: Sequence[Example]
+) -> None:
+    """Writes what a run's model was used for into ``examples/`` of its directory, in place of what
+    is there, for `aejax report` to show.
+
+    Args:
+      run: its directory.
+      yardstick: that pictures are of, see `aejax.prepare.yardstick`.
+      sample_rate: Hz.
+      examples: what to write.
+    """
+    sounds = [sound for example in examples for sound in example.versions.values()]
+    longest = max(map(len, sounds))
+    frames = max(yardstick.frames(longest), yardstick.fewest_frames)
+    padded = np.zeros((len(sounds), yardstick.samples(frames)), np.float32)
+    for row, sound in zip(padded, sounds, strict=True):
+        row[: len(sound)] = sound[: len(row)]
+    powers = np.asarray(analyse(jnp.asarray(padded), representation=yardstick))
+    beside = run / f"{FOLDER}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    levels, listed, place = [], [], 0
+    for number, example in enumerate(examples):
+        own = powers[place : place + len(example.versions)]
+        place += len(own)
+        level, top_db = _levels(own[None])
+        levels.append(level[0])
+        files = [f"{number + 1}_{_plain(version)}.wav" for version in example.versions]
+        peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
+        for file, sound in zip(files, example.versions.values(), strict=True):
+            audio_file.write(beside / file, sound / peak, sample_rate)
+        about: dict[str, Any] = {"name": example.name, "labels": example.labels}
+        about |= {"versions": list(example.versions), "files": files, "top_db": float(top_db[0])}
+        listed.append(about)
+    shown = [min(max(1, int(yardstick.frames(len(sound)))), frames) for sound in sounds]
+    about = {"sample_rate": sample_rate, "floor_db": YARDSTICK_FLOOR_DB, "clips": listed}
+    kept = {"spectrograms": np.concatenate(levels), "frames": np.asarray(shown)}
+    arrays.save(beside / ARRAYS, about, kept)
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
+    beside.replace(run / FOLDER)
 
 
 class _Read(NamedTuple):

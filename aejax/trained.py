@@ -125,6 +125,23 @@ class TrainedModel:
         """Samples that a latent frame stands for."""
         return self.config.model.downsampling * self.representation.hop_length
 
+    def with_iterations(self, iterations: int) -> "TrainedModel":
+        """The same, with so many rounds of Griffin-Lim's search for a phase.
+
+        Raises:
+          ValueError: it does not search for one, or does not go any number of rounds.
+        """
+        if iterations < 1:
+            raise ValueError(f"there are {iterations} rounds; at least 1 is needed")
+        own = self.representation
+        inner = own.inner if isinstance(own, Multichannel) else own
+        if not hasattr(inner, "griffin_lim_iterations"):
+            raise ValueError("the way back to audio is exact, without a search for a phase")
+        changed: Any = dataclasses.replace(inner, griffin_lim_iterations=iterations)  # type: ignore[type-var]
+        if isinstance(own, Multichannel):
+            changed = dataclasses.replace(own, inner=changed)
+        return dataclasses.replace(self, representation=changed)
+
     @property
     def latent_rate(self) -> float:
         """Latent floats per second."""

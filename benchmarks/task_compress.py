@@ -5,6 +5,7 @@ sound, headers included. Opus and MP3 by libsndfile, at the lowest rates that it
 above; their delay, if any is left, is taken out before anything is measured.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -181,6 +182,12 @@ def through_model(codec, audio, rate, kbps, folder):
     return (folder / "clip.aej").stat().st_size, back
 
 
+@contextlib.contextmanager
+def folder():
+    with tempfile.TemporaryDirectory() as place:
+        yield pathlib.Path(place)
+
+
 def compare(run, count=12):
     """Prints bits at equal errors, then what is heard at some rates, then how fast it is."""
     model, every = codecs(run)
@@ -192,8 +199,7 @@ def compare(run, count=12):
     bits_at_equal_error(every, sounds)
     print("\n| | kbit/s on disk | 1/ of 16-bit PCM | " + " | ".join(MEASURES) + " |")
     print("|---|---|---|" + "---|" * len(MEASURES))
-    with tempfile.TemporaryDirectory() as place:
-        folder = pathlib.Path(place)
+    with folder() as place:
 
         def row(name, way):
             sizes, found = 0, []
@@ -212,13 +218,13 @@ def compare(run, count=12):
             for name, codec in every.items():
                 row(
                     f"{name}, --kbps={kbps:g}",
-                    lambda audio, c=codec, k=kbps: through_model(c, audio, rate, k, folder),
+                    lambda audio, c=codec, k=kbps: through_model(c, audio, rate, k, place),
                 )
         for name, ways in PEERS.items():
             for suffix, level in ways:
                 row(
                     name,
-                    lambda audio, s=suffix, v=level: through_libsndfile(audio, rate, s, v, folder),
+                    lambda audio, s=suffix, v=level: through_libsndfile(audio, rate, s, v, place),
                 )
     print(f"\n{speed(run)}")
 

@@ -12,7 +12,8 @@ def get_config() -> ConfigDict:
     config.representation.n_fft = 512
     config.representation.hop_length = 128
     config.model.downsampling = 4
-    config.model.latent_dim = 128
+    config.model.latent_dim = 256
+    config.model.pca_start = False
     config.model.depth = 6
     config.augment.noise = "pink"
     config.augment.noise_probability = 1.0
@@ -20,8 +21,8 @@ def get_config() -> ConfigDict:
     config.augment.target = "clean"
     config.augment.mix_probability = 0.0
     config.augment.polarity_probability = 0.5
-    config.loss.l2.weight = 0.1
+    config.loss.l2.weight = 0.0
     config.loss.si_sdr.weight = 0.05
     config.loss.multi_resolution_stft.weight = 1.0
-    config.train.steps = 2000
+    config.train.steps = 1800
     return config

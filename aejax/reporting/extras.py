@@ -95,11 +95,11 @@ def read_extras(path: Path) -> Extras:
 def _check_extras(extras: Extras) -> None:
     clips, versions, mapped = len(extras.clips), len(extras.versions), len(extras.map_clips)
     checks: dict[str, Callable[[], bool]] = {
-        "clips": lambda: all(map(_is_clip, [*extras.clips, *extras.map_clips])),
+        "clips": lambda: all(map(is_clip, [*extras.clips, *extras.map_clips])),
         "files": lambda: all(
             isinstance(clip["files"], list)
             and len(clip["files"]) == versions
-            and all(isinstance(name, str) and _is_plain(name) for name in clip["files"])
+            and all(isinstance(name, str) and is_plain(name) for name in clip["files"])
             for clip in extras.clips
         ),
         "rates": lambda: (
@@ -140,7 +140,8 @@ def _check_extras(extras: Extras) -> None:
             raise ValueError(f"its {what} are not what a run writes")
 
 
-def _is_clip(clip: Any) -> bool:
+def is_clip(clip: Any) -> bool:
+    """A clip's name and labels."""
     return isinstance(clip, dict) and isinstance(clip["name"], str) and is_labels(clip["labels"])
 
 
@@ -151,7 +152,8 @@ def is_labels(labels: Any) -> bool:
     )
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
+    """The name of a file, and no path."""
     return bool(re.fullmatch(r"[A-Za-z0-9_.\-]{1,200}", name)) and name not in (".", "..")
 
 

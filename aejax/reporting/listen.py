@@ -131,7 +131,7 @@ def _clip(uses: Sequence[_Use]) -> HeardClip:
         for version, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
             key, label = _version(use, name)
             if key not in found:
-                audio = _read(use.run.path, file, extras.sample_rate)
+                audio = read_sound(use.run.path, "audio", file, extras.sample_rate)
                 picture = extras.spectrograms[place, version, :frames]
                 found[key] = (label, audio, picture)
     order = {ORIGINAL: 0, curve.CEILING: 1, curve.NOISY: 1, PCA: 2}
@@ -159,9 +159,12 @@ def _version(use: _Use, name: str) -> tuple[tuple[str, Any], str]:
     if name == ORIGINAL:
         return (ORIGINAL, None), ORIGINAL
     rates = {row["name"]: row for row in use.run.rows}.get(name, {})
-    if name == curve.CEILING:
-        settings = {k: v for k, v in use.run.config.items() if k.startswith("representation.")}
-        return (curve.CEILING, repr(sorted(settings.items()))), curve.CEILING
+    if name in (curve.CEILING, curve.NOISY):
+        rooms = (
+            ("representation.", "augment.noise") if name == curve.NOISY else ("representation.",)
+        )
+        settings = {k: v for k, v in use.run.config.items() if k.startswith(rooms)}
+        return (name, repr(sorted(settings.items()))), name
     if name == PCA:
         return (PCA, curve.pca_key(use.run)), f"{use.pca}, {rate_words(rates)}"
     return ("model", id(use.run)), f"{use.line}, {rate_words(rates)}"
@@ -175,8 +178,13 @@ def rate_words(row: Any) -> str:
     return ", ".join(words)
 
 
-def _read(run: Path, name: str, sample_rate: int) -> np.ndarray:
-    path = run / "audio" / name
+def read_sound(run: Path, folder: str, name: str, sample_rate: int) -> np.ndarray:
+    """A sound file of a run, float32 ``[samples]`` or ``[samples, channels]``.
+
+    Raises:
+      UserError: it is damaged, too large, a link, or of another rate.
+    """
+    path = run / folder / name
     if run.resolve() not in path.resolve().parents:
         raise UserError(f"{path} leads out of the run's directory")
     with arrays.open_regular(path, _MOST_FILE) as file:

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from aejax.reporting import curve, details, listen, pictures, sound
+from aejax.reporting.examples import read_examples
 from aejax.reporting.listen import HeardClip
 from aejax.reporting.run_files import Run, read_run
 from aejax.reporting.table import COLUMNS
@@ -61,6 +62,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     names = run_names(runs)
     lines = curve.lines(runs)
     clips, notes = listen.heard_clips(runs, lines)
+    clips += [example for run in runs for example in read_examples(run.path)]
     grid, sounds, shown, cut = _media(clips)
     snippets, own, snippet_note = _snippets(runs)
     found = [details.details(run, name, defaults) for run, name in zip(runs, names, strict=True)]

@@ -23,6 +23,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "aejax reconstruct runs/mel_conv song.flac back.flac",
     )
     _one_to_one(parser)
+    _iterations(parser)
     parser = _new(
         commands,
         "denoise",
@@ -39,6 +40,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     _one_to_one(parser)
     about = "a value of the label that the run was trained with, such as the name of a folder"
     parser.add_argument("--to", required=True, metavar="SPEAKER", help=about)
+    _iterations(parser)
     parser = _new(
         commands,
         "compress",
@@ -58,6 +60,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "aejax decompress runs/mel_conv speech.aej speech.wav",
     )
     _one_to_one(parser)
+    _iterations(parser)
     parser = _new(
         commands,
         "interpolate",
@@ -69,6 +72,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     parser.add_argument("out", type=Path, metavar="OUT", help=about)
     about = "from one sound to another, both included; %(default)s by default"
     parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
+    _iterations(parser)
     _force(parser)
     parser = _new(
         commands,
@@ -125,6 +129,11 @@ def _one_to_one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", metavar="OUT", help=_OUT)
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files at once")
     _force(parser)
+
+
+def _iterations(parser: argparse.ArgumentParser) -> None:
+    about = "of the search for a phase (Griffin-Lim), where there is one; as trained by default"
+    parser.add_argument("--iterations", type=int, metavar="N", help=about)
 
 
 def _force(parser: argparse.ArgumentParser) -> None:
@@ -274,4 +283,11 @@ def _load(options: argparse.Namespace) -> Any:
 
     memory.keep_freed()
     compilation.use_cache()
-    return trained.load(options.run)
+    model = trained.load(options.run)
+    iterations = getattr(options, "iterations", None)
+    if iterations is None:
+        return model
+    try:
+        return model.with_iterations(iterations)
+    except ValueError as error:
+        raise UserError(f"--iterations={iterations}: {error}") from None

@@ -137,6 +137,24 @@ def test_through_pipes_as_a_process(run, tmp_path):
     assert rate == 16_000
 
 
+def test_rounds_of_the_search_for_a_phase(run, tmp_path, capsys):
+    mel = write_run(tmp_path / "mel", model_of())
+    source = noise(tmp_path / "in.wav", 5000, subtype="FLOAT")
+    found = []
+    for rounds in (1, 5):
+        target = tmp_path / f"{rounds}.wav"
+        arguments = [str(mel), str(source), str(target), f"--iterations={rounds}"]
+        assert main(["reconstruct", *arguments]) == 0
+        found.append(soundfile.read(target, dtype="float32")[0])
+    assert np.abs(found[0] - found[1]).max() > 1e-3
+    expected = aejax.load(mel).with_iterations(5).reconstruct(soundfile.read(source)[0])
+    np.testing.assert_allclose(found[1], expected, atol=1e-3 * np.abs(expected).max())
+    for folder, rounds, why in ((run, 4, "is exact"), (mel, 0, "at least 1 is needed")):
+        arguments = [str(folder), str(source), str(tmp_path / "no.wav"), f"--iterations={rounds}"]
+        assert main(["reconstruct", *arguments]) == 1
+        assert why in said(capsys)
+
+
 # Noise, and voices.
 
 

@@ -1,0 +1,158 @@
+"""What trained models are good for: noise removed, sound compressed, voices converted.
+
+    python benchmarks/tasks.py AUDIO RUNS                 # all of it: 45 minutes on two cores
+    python benchmarks/tasks.py AUDIO RUNS --only denoise  # or compress, or convert
+
+Trains what is not in RUNS yet, by the commands that it prints, with the CPU time that each took;
+then prints the tables of the README, and writes listening examples into the report of each run.
+AUDIO must have ``speech/fsdd_*``, ``speech/librispeech_*``, ``speech/vctk_*`` and ``noise/*``
+(Free Spoken Digit Dataset, LibriSpeech, VCTK; ESC-10). Takes what ``pip install -e '.[bench]'``
+installs.
+"""
+
+import argparse
+import os
+import pathlib
+import resource
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import task_compress
+import task_convert
+import task_denoise
+
+import aejax
+from aejax import listening, prepare
+
+REPOSITORY = pathlib.Path(__file__).parents[1]
+SPEECH = ["data.path=AUDIO/speech", "data.include=('librispeech_*/*','vctk_*/*')"]
+UNSEEN = [*SPEECH, "data.split_by=folder", "data.test_fraction=0.2"]
+NOISY = [*UNSEEN, "augment.noise=folder", "augment.noise_path=AUDIO/noise"]
+# By name: the experiment, and what differs from it.
+RUNS = {
+    "mel_denoise": ("mel_denoise", NOISY),
+    "complex_denoise": ("complex_denoise", NOISY),
+    "codec": (
+        "mel_conv",
+        ["name=codec", *UNSEEN, "model.latent_dim=64", "train.weight_decay=2.0"]
+        + ["train.steps=3000", "train.validate_every=500"],
+    ),
+    "digits": (
+        "voice_convert",
+        ["data.path=AUDIO/speech", "data.include=('fsdd_*/*',)", "data.sample_rate=8000"]
+        + ["data.excerpt_seconds=0.6", "representation.n_fft=512", "representation.hop_length=128"],
+    ),
+    "sentences": ("voice_convert", SPEECH),
+}
+
+
+def trained(name, audio, root):
+    """The run's directory; trained first, if it is not finished."""
+    experiment, keys = RUNS[name]
+    path = root / name
+    command = [sys.executable, "-m", "aejax.main", f"--config=experiments/{experiment}.py"]
+    command += [f"--config.{key}" for key in keys] + [f"--workdir={path}"]
+    print(f"\n{shlex.join(['python', *command[1:]])}", flush=True)
+    if not (path / "results.json").exists():
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        given = [part.replace("AUDIO", str(audio)) for part in command]
+        with open(root / f"{name}.log", "w") as log:
+            subprocess.run(given, cwd=REPOSITORY, check=True, stdout=log, stderr=log)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        (root / f"{name}.minutes").write_text(f"{spent / 60:.1f}")
+    print(f"{(root / f'{name}.minutes').read_text()} CPU-minutes, training and measuring\n")
+    return path
+
+
+def denoise(audio, root):
+    runs = [trained(name, audio, root) for name in ("mel_denoise", "complex_denoise")]
+    task_denoise.compare(runs)
+    for run in runs:
+        model = aejax.load(run)
+        examples = []
+        for clean, noisy, ratio in task_denoise.mixtures(model.config, 2):
+            if ratio in (0, 10):
+                labels = {"use": "aejax denoise", "SNR": f"{ratio} dB"}
+                sounds = {"clean": clean, "noisy": noisy, "denoised": model.denoise(noisy)}
+                examples.append(listening.Example(f"{len(examples) + 1}", labels, sounds))
+        write(run, model, examples)
+
+
+def compressed(audio, root):
+    run = trained("codec", audio, root)
+    task_compress.compare(run)
+    model, every = task_compress.codecs(run)
+    rate, sounds = model.sample_rate, list(task_compress.clips(model.config))
+    examples = []
+    with task_compress.folder() as place:
+        for number, sound in enumerate(sounds[:2]):
+            versions = {"original": sound}
+            for kbps in (1.0, 4.0):
+                back = task_compress.through_model(every["codec"], sound, rate, kbps, place)[1]
+                versions[f"{kbps:g} kbit/s"] = back
+            versions["Opus"] = task_compress.through_libsndfile(sound, rate, ".opus", 1.0, place)[1]
+            examples.append(listening.Example(f"{number + 1}", {"use": "aejax compress"}, versions))
+    first, last = (sound[: 2 * rate] for sound in (sounds[0], sounds[-1]))
+    ends = [model.encode(sound) for sound in (first, last)]
+    steps = np.linspace(0, 1, 5, dtype=np.float32)
+    between = {
+        f"{share:.0%}": model.decode((1 - share) * ends[0] + share * ends[1]) for share in steps
+    }
+    examples.append(
+        listening.Example("from one sound to another", {"use": "aejax interpolate"}, between)
+    )
+    write(run, model, examples)
+
+
+def convert(audio, root):
+    digits = trained("digits", audio, root)
+    task_convert.digits(digits)
+    sentences = trained("sentences", audio, root)
+    task_convert.sentences(sentences)
+    for run, targets in ((digits, None), (sentences, ("vctk_p225", "vctk_p226"))):
+        model = aejax.load(run)
+        corpus = prepare.open_corpus(
+            pathlib.Path(model.config.data.path), prepare.settings_of(model.config)
+        )
+        examples = []
+        for clip in corpus.clips.of_split("test").tolist():
+            name = corpus.clips.name(clip)
+            who = name.partition("/")[0]
+            if who in (targets or model.speakers) and len(examples) < 4:
+                sound = corpus.read(clip, 0, int(corpus.clips.samples[clip]))
+                versions = {who: sound} | {
+                    f"as {target}": model.reconstruct(sound, speaker=target)
+                    for target in targets or model.speakers
+                    if target != who
+                }
+                labels = {"use": "aejax convert", "synthetic": "all but the first"}
+                examples.append(listening.Example(name, labels, versions))
+        write(run, model, examples)
+
+
+def write(run, model, examples):
+    yardstick = prepare.yardstick(model.config)
+    listening.write_examples(run, yardstick, model.sample_rate, examples)
+    subprocess.run([sys.executable, "-m", "aejax.cli", "report", str(run)], check=True)
+
+
+TASKS = {"denoise": denoise, "compress": compressed, "convert": convert}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("audio", type=pathlib.Path, metavar="AUDIO")
+    parser.add_argument("runs", type=pathlib.Path, metavar="RUNS")
+    parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
+    given = parser.parse_args()
+    given.runs.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("TQDM_MININTERVAL", "10")
+    for name in given.only:
+        TASKS[name](given.audio.resolve(), given.runs.resolve())
+
+
+if __name__ == "__main__":
+    main()
