@@ -46,12 +46,15 @@ class Speakers:
 
 
 def about_digit(cepstra):
+    """Whatever the length, and with mean and variance of each coefficient made equal (Viikki and
+    Laurila, 1998)."""
     place = np.linspace(0, len(cepstra) - 1, FRAMES)
     before = np.floor(place).astype(int)
     after = np.minimum(before + 1, len(cepstra) - 1)
     part = (place - before)[:, None]
     stretched = (1 - part) * cepstra[before] + part * cepstra[after]
-    return (stretched - cepstra.mean(0))[:, :13].ravel()
+    normal = (stretched - cepstra.mean(0)) / np.maximum(cepstra.std(0), 1e-3)
+    return normal[:, :13].ravel()
 
 
 def digits(run):
