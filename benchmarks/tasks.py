@@ -77,7 +77,7 @@ def denoise(audio, root):
             if ratio in (0, 10):
                 labels = {"use": "aejax denoise", "SNR": f"{ratio} dB"}
                 sounds = {"clean": clean, "noisy": noisy, "denoised": model.denoise(noisy)}
-                examples.append(listening.Example(f"{len(examples) + 1}", labels, sounds))
+                examples.append(listening.Example(f"example {len(examples) + 1}", labels, sounds))
         write(run, model, examples)
 
 
@@ -94,7 +94,9 @@ def compressed(audio, root):
                 back = task_compress.through_model(every["codec"], sound, rate, kbps, place)[1]
                 versions[f"{kbps:g} kbit/s"] = back
             versions["Opus"] = task_compress.through_libsndfile(sound, rate, ".opus", 1.0, place)[1]
-            examples.append(listening.Example(f"{number + 1}", {"use": "aejax compress"}, versions))
+            examples.append(
+                listening.Example(f"example {number + 1}", {"use": "aejax compress"}, versions)
+            )
     first, last = (sound[: 2 * rate] for sound in (sounds[0], sounds[-1]))
     ends = [model.encode(sound) for sound in (first, last)]
     steps = np.linspace(0, 1, 5, dtype=np.float32)

@@ -1,4 +1,15 @@
-"""Speech without its noise: a mask for the noisy spectrogram, by way of a log-mel autoencoder."""
+"""Sound without its noise: a mask for what is heard, by way of a log-mel autoencoder.
+
+python -m aejax.main --config=experiments/mel_denoise.py --config.data.path=SPEECH \
+    --config.augment.noise=folder --config.augment.noise_path=NOISES
+
+Noise is mixed into each excerpt in the compiled step, and what is to be given back is the excerpt
+without. The model begins at the PCA of clean sound; its log-mel spectrogram makes each bin of the
+noisy one softer, and the result is compared with the clean sound too.
+``aejax denoise RUN noisy.wav clean.wav``.
+
+Takes about 14 CPU-minutes; at 0 dB the SI-SDR of speech improves by some 8 dB (see the README).
+"""
 
 from ml_collections import ConfigDict
 
@@ -19,5 +30,5 @@ def get_config() -> ConfigDict:
     config.augment.target = "clean"
     config.augment.mix_probability = 0.0
     config.loss.si_sdr.weight = 0.05
-    config.train.steps = 3000
+    config.train.steps = 2500
     return config

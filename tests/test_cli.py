@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY
+from trained_runs import model_of, write_run
 
+import aejax
+from aejax import coding
 from aejax.cli import main
 from aejax.data.preflight import preflight, report
 
@@ -146,3 +150,79 @@ def test_a_reader_that_has_seen_enough_is_no_error(audio_folder):
         text=True,
     )
     assert "Traceback" not in done.stderr
+
+
+# What a trained model is for, as processes, on real recordings.
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    small = {"model.width": 8, "model.latent_dim": 4}
+    noise = {"augment.noise": "white", "augment.target": "clean"}
+    speakers = {"speakers": ("ann", "bob"), "model.speaker_label": "folder"}
+    for name, changes in (("plain", {}), ("denoiser", noise), ("voices", speakers)):
+        write_run(root / name, model_of("complex_spectrogram", "mlp", **small, **changes))
+    model = aejax.load(root / "plain")
+    rng = np.random.default_rng(0)
+    frames = rng.standard_normal((50, model.config.model.latent_dim))
+    coding.save(root / "plain" / coding.FILE, model=coding.fit([frames], np.ones(4)))
+    return root
+
+
+def as_process(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "aejax.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        **options,
+    )
+
+
+@pytest.mark.slow
+def test_the_tasks_on_real_recordings(runs, real_audio, tmp_path):
+    sources = [
+        next((real_audio / "speech" / "vctk_p225").iterdir()),
+        next((real_audio / "music" / "grand_piano").iterdir()),
+    ]
+    for source in sources:
+        facts = soundfile.info(source)
+        tasks = {
+            "reconstruct": ("plain", ".flac", ()),
+            "denoise": ("denoiser", ".wav", ()),
+            "convert": ("voices", ".wav", ("--to=bob",)),
+        }
+        for task, (run, suffix, more) in tasks.items():
+            target = tmp_path / f"{source.stem}_{task}{suffix}"
+            done = as_process(task, runs / run, source, target, *more)
+            assert done.returncode == 0, done.stderr
+            found = soundfile.info(target)
+            for fact in ("frames", "samplerate", "channels"):
+                assert getattr(found, fact) == getattr(facts, fact)
+        small, back = tmp_path / f"{source.stem}.aej", tmp_path / f"{source.stem}_back.wav"
+        done = as_process("compress", runs / "plain", source, small, "--kbps=8")
+        assert done.returncode == 0, done.stderr
+        assert small.stat().st_size < source.stat().st_size / 4
+        done = as_process("decompress", runs / "plain", small, back)
+        assert done.returncode == 0, done.stderr
+        assert soundfile.info(back).frames == facts.frames
+        done = as_process("decompress", runs / "denoiser", small, tmp_path / "no.wav")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_an_hour_takes_little_memory(runs, tmp_path):
+    source, target = tmp_path / "hour.flac", tmp_path / "back.flac"
+    second = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    with soundfile.SoundFile(source, "w", 16_000, 1) as file:
+        for _ in range(3600):
+            file.write(second)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = as_process("reconstruct", runs / "plain", source, target)
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(target).frames == 3600 * 16_000
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert max(peak, before) < 1_000_000  # KiB; the hour is 230 MB as floats
