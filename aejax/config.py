@@ -441,6 +441,7 @@ def _check_together(config: ConfigDict) -> None:
     _check_unused(config)
     _check_representation(config)
     _check_seen(config)
+    _check_refined(config)
     _check_model(config)
     _check_loss(config)
     _check_data(config)
@@ -548,6 +549,19 @@ def _check_seen(config: ConfigDict) -> None:
             f"config.augment.seen_eq_db={augment.seen_eq_db:g} does not go with"
             " augment.target='clean', which gives back what is heard without its noise"
         )
+
+
+def _check_refined(config: ConfigDict) -> None:
+    """Latents are improved by what the model hears, as nobody says it."""
+    for used, key in (
+        (config.augment.target == "clean", "augment.target='clean'"),
+        (config.model.speaker_label, f"model.speaker_label={config.model.speaker_label!r}"),
+    ):
+        if config.evaluate.refine_steps and used:
+            raise UserError(
+                f"config.evaluate.refine_steps={config.evaluate.refine_steps} brings what comes"
+                f" back nearer to what is heard, and {key} wants something else; leave one out"
+            )
 
 
 def bins(config: ConfigDict) -> tuple[int, str]:

@@ -157,6 +157,14 @@ TOGETHER = [
         {"augment.noise": "white", "augment.noise_path": "rain"},
         ["augment.noise='white'", "augment.noise_path='rain'"],
     ),
+    (
+        {"augment.noise": "pink", "augment.target": "clean", "evaluate.refine_steps": 5},
+        ["evaluate.refine_steps=5", "augment.target='clean'"],
+    ),
+    (
+        {"model.speaker_label": "folder", "evaluate.refine_steps": 5},
+        ["evaluate.refine_steps=5", "model.speaker_label='folder'"],
+    ),
     ({"augment.target": "clean"}, ["augment.target='clean'", "augment.noise=none"]),
     (
         {"augment.noise": "white", "augment.target": "clean", "augment.seen_eq_db": 3.0},
