@@ -37,7 +37,7 @@ RUNS = {
     "codec": (
         "mel_conv",
         ["name=codec", *UNSEEN, "model.latent_dim=64", "train.weight_decay=2.0"]
-        + ["train.steps=3000", "train.validate_every=500"],
+        + ["train.steps=3000"],
     ),
     "digits": (
         "voice_convert",
