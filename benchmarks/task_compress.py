@@ -24,13 +24,16 @@ from pystoi import stoi
 
 import aejax
 from aejax import coding, prepare, signal
+from aejax.data.loader import Batches
 from aejax.evaluation.evaluate import analyse
 from aejax.models import autoencoder
 from aejax.tasks import compress
 from aejax.trained import TrainedModel
 from aejax.training import pca_fit
+from aejax.training.devices import Devices
 
 RATES = (1.0, 2.0, 4.0, 8.0)
+PCA_SIZES = (32, 64, 128, 256)
 MEASURES = ("mel distance", "STFT distance", "SI-SDR (dB)", "PESQ", "STOI")
 # Container, encoding, compression level of libsndfile.
 PEERS = {
@@ -39,17 +42,46 @@ PEERS = {
 }
 
 
-def clips(config):
+def clips(config, split):
     corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
-    for clip in corpus.clips.of_split("test").tolist():
+    for clip in corpus.clips.of_split(split).tolist():
         yield corpus.read(clip, 0, int(corpus.clips.samples[clip]))
 
 
-def pca_of(model, run):
-    """The run's PCA as a trained model, whose latents are those of `aejax.models.pca.PCA`."""
+def pcas(model):
+    """PCA of the run's training split at several sizes, as trained models with the same coder."""
+    config, representation = model.config, model.representation
+    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
+    frames = prepare.excerpt_blocks(config, representation) * config.model.downsampling
+    batches = Batches(
+        corpus,
+        "train",
+        excerpt=representation.samples(frames),
+        batch_size=config.train.batch_size,
+    )
+    fitted = pca_fit.fit(
+        batches,
+        representation=representation,
+        downsampling=config.model.downsampling,
+        latent_dim=max(PCA_SIZES),
+        place=Devices(config.train.batch_size).place,
+    )
+    sounds = list(clips(config, "train"))
+    found = {}
+    for size in PCA_SIZES:
+        linear = as_model(model, fitted._replace(pca=fitted.pca.first(size)))
+        # Latents have unit variance, so these are how strongly features react to each.
+        steps = coding.steps_of(np.asarray(fitted.pca.deviations)[:size])
+        statistics = coding.fit([linear.encode(audio) for audio in sounds], steps)
+        found[f"PCA of {size}"] = compress.Codec(linear, statistics)
+    return found
+
+
+def as_model(model, fitted):
+    """PCA as a trained model of the same features."""
     config = model.config.copy_and_resolve_references()
     config.name, config.model.encoder, config.model.bottleneck = "pca", "linear", "none"
-    fitted = pca_fit.load(run / "pca.npz")
+    config.model.latent_dim = len(fitted.pca.components)
     linear = autoencoder.from_config(config.model, model.representation.bins)
     variables = autoencoder.init(linear, jax.random.key(0), config.model.downsampling)
     variables = autoencoder.standardise(variables, fitted.mean, fitted.scale)
@@ -57,11 +89,9 @@ def pca_of(model, run):
     return TrainedModel(config, model.representation, linear, variables)
 
 
-def codecs(run):
+def load(run):
     model = aejax.load(run)
-    own = compress.load(model, run)
-    statistics = coding.load(run / coding.FILE, "pca", model.config.model.latent_dim)
-    return model, {model.config.name: own, "pca": compress.Codec(pca_of(model, run), statistics)}
+    return model, compress.load(model, run)
 
 
 # Bits at equal errors.
@@ -90,26 +120,34 @@ def rate_and_error(codec, sounds, scale):
     return size * 8e-3 / seconds, float(np.sqrt(squared / count))
 
 
-def bits_at_equal_error(every, sounds):
-    """Prints, at some rates of the model, how many bits PCA takes for the same error."""
+def bits_at_equal_error(codec, linear, sounds):
+    """Prints, at some rates of the model, how many bits PCA takes for the same error, at the size
+    that takes the fewest."""
     scales = 2.0 ** np.arange(-5, 5.1, 0.5)
-    curves = {}
-    for name, codec in every.items():
-        found = [rate_and_error(codec, sounds, scale) for scale in scales]
-        curves[name] = np.asarray(found)[::-1]  # rates rise
-    ours, pca = (curves[name] for name in every)
+
+    def curve(one):
+        """Rates, rising, and the errors there."""
+        return np.asarray([rate_and_error(one, sounds, scale) for scale in scales])[::-1]
+
+    ours, theirs = curve(codec), {name: curve(one) for name, one in linear.items()}
     print("| kbit/s of latents | log-mel RMSE (dB) | PCA at that error (kbit/s) | fewer bits by |")
     print("|---|---|---|---|")
-    for rate in RATES:
+    for rate in (0.5, *RATES):
         if not ours[0, 0] <= rate <= ours[-1, 0]:
             continue
         error = np.interp(np.log(rate), np.log(ours[:, 0]), ours[:, 1])
-        best = pca[:, 1].min()
-        if error < best:
-            print(f"| {rate:g} | {error:.2f} | never: {best:.2f} dB at best | |")
+        able = {
+            name: float(np.exp(np.interp(-error, -found[:, 1], np.log(found[:, 0]))))
+            for name, found in theirs.items()
+            if found[:, 1].min() <= error
+        }
+        if not able:
+            print(f"| {rate:g} | {error:.2f} | none comes so near | |")
             continue
-        theirs = float(np.exp(np.interp(error, pca[::-1, 1], np.log(pca[::-1, 0]))))
-        print(f"| {rate:g} | {error:.2f} | {theirs:.2f} | {1 - rate / theirs:.0%} |")
+        best = min(able, key=able.get)
+        print(
+            f"| {rate:g} | {error:.2f} | {able[best]:.2f} ({best}) | {1 - rate / able[best]:.0%} |"
+        )
 
 
 # What is heard.
@@ -190,13 +228,14 @@ def folder():
 
 def compare(run, count=12):
     """Prints bits at equal errors, then what is heard at some rates, then how fast it is."""
-    model, every = codecs(run)
-    rate, sounds = model.sample_rate, list(clips(model.config))
+    model, own = load(run)
+    linear = pcas(model)
+    rate, sounds = model.sample_rate, list(clips(model.config, "test"))
     picked = np.linspace(0, len(sounds) - 1, min(count, len(sounds))).round().astype(int)
     sounds = [sounds[place] for place in picked]
     seconds = sum(map(len, sounds)) / rate
     print(f"{len(sounds)} test clips, {seconds:.0f} s, at {rate} Hz\n")
-    bits_at_equal_error(every, sounds)
+    bits_at_equal_error(own, linear, sounds)
     print("\n| | kbit/s on disk | 1/ of 16-bit PCM | " + " | ".join(MEASURES) + " |")
     print("|---|---|---|" + "---|" * len(MEASURES))
     with folder() as place:
@@ -215,7 +254,7 @@ def compare(run, count=12):
             )
 
         for kbps in RATES:
-            for name, codec in every.items():
+            for name, codec in {model.config.name: own, **linear}.items():
                 row(
                     f"{name}, --kbps={kbps:g}",
                     lambda audio, c=codec, k=kbps: through_model(c, audio, rate, k, place),
@@ -248,7 +287,7 @@ def timed(run, repeats=3):
     run = pathlib.Path(run)
     model = aejax.load(run)
     codec = compress.load(model, run)
-    audio = np.concatenate(list(clips(model.config)))[: 60 * model.sample_rate]
+    audio = np.concatenate(list(clips(model.config, "test")))[: 60 * model.sample_rate]
     seconds = len(audio) / model.sample_rate
 
     def rate_of(work):

@@ -36,7 +36,7 @@ RUNS = {
     "complex_denoise": ("complex_denoise", NOISY),
     "codec": (
         "mel_conv",
-        ["name=codec", *UNSEEN, "model.latent_dim=64", "train.weight_decay=2.0"]
+        ["name=codec", *UNSEEN, "model.latent_dim=192", "train.weight_decay=2.0"]
         + ["train.steps=3000"],
     ),
     "digits": (
@@ -84,14 +84,14 @@ def denoise(audio, root):
 def compressed(audio, root):
     run = trained("codec", audio, root)
     task_compress.compare(run)
-    model, every = task_compress.codecs(run)
-    rate, sounds = model.sample_rate, list(task_compress.clips(model.config))
+    model, codec = task_compress.load(run)
+    rate, sounds = model.sample_rate, list(task_compress.clips(model.config, "test"))
     examples = []
     with task_compress.folder() as place:
         for number, sound in enumerate(sounds[:2]):
             versions = {"original": sound}
             for kbps in (1.0, 4.0):
-                back = task_compress.through_model(every["codec"], sound, rate, kbps, place)[1]
+                back = task_compress.through_model(codec, sound, rate, kbps, place)[1]
                 versions[f"{kbps:g} kbit/s"] = back
             versions["Opus"] = task_compress.through_libsndfile(sound, rate, ".opus", 1.0, place)[1]
             examples.append(
