@@ -120,34 +120,40 @@ def rate_and_error(codec, sounds, scale):
     return size * 8e-3 / seconds, float(np.sqrt(squared / count))
 
 
-def bits_at_equal_error(codec, linear, sounds):
-    """Prints, at some rates of the model, how many bits PCA takes for the same error, at the size
-    that takes the fewest."""
+def curve(codec, sounds):
+    """Rates, rising, and the errors there, ``[steps, 2]``."""
     scales = 2.0 ** np.arange(-5, 5.1, 0.5)
+    return np.asarray([rate_and_error(codec, sounds, scale) for scale in scales])[::-1]
 
-    def curve(one):
-        """Rates, rising, and the errors there."""
-        return np.asarray([rate_and_error(one, sounds, scale) for scale in scales])[::-1]
 
-    ours, theirs = curve(codec), {name: curve(one) for name, one in linear.items()}
+def best_at(curves, rate):
+    """Which of several curves has the least error at a rate, and that error."""
+    errors = {
+        name: float(np.interp(np.log(rate), np.log(found[:, 0]), found[:, 1]))
+        for name, found in curves.items()
+    }
+    name = min(errors, key=errors.get)
+    return name, errors[name]
+
+
+def bits_at_equal_error(ours, theirs):
+    """Prints, at some rates, the error of the best of our curves, and how many bits the best of
+    theirs takes for the same."""
     print("| kbit/s of latents | log-mel RMSE (dB) | PCA at that error (kbit/s) | fewer bits by |")
     print("|---|---|---|---|")
     for rate in (0.5, *RATES):
-        if not ours[0, 0] <= rate <= ours[-1, 0]:
-            continue
-        error = np.interp(np.log(rate), np.log(ours[:, 0]), ours[:, 1])
+        name, error = best_at(ours, rate)
         able = {
-            name: float(np.exp(np.interp(-error, -found[:, 1], np.log(found[:, 0]))))
-            for name, found in theirs.items()
+            other: float(np.exp(np.interp(-error, -found[:, 1], np.log(found[:, 0]))))
+            for other, found in theirs.items()
             if found[:, 1].min() <= error
         }
         if not able:
-            print(f"| {rate:g} | {error:.2f} | none comes so near | |")
+            print(f"| {rate:g} ({name}) | {error:.2f} | none comes so near | |")
             continue
         best = min(able, key=able.get)
-        print(
-            f"| {rate:g} | {error:.2f} | {able[best]:.2f} ({best}) | {1 - rate / able[best]:.0%} |"
-        )
+        saved = 1 - rate / able[best]
+        print(f"| {rate:g} ({name}) | {error:.2f} | {able[best]:.2f} ({best}) | {saved:.0%} |")
 
 
 # What is heard.
@@ -226,16 +232,21 @@ def folder():
         yield pathlib.Path(place)
 
 
-def compare(run, count=12):
-    """Prints bits at equal errors, then what is heard at some rates, then how fast it is."""
-    model, own = load(run)
-    linear = pcas(model)
+def compare(runs, count=12):
+    """Prints bits at equal errors, then what is heard at some rates, then how fast it is; of each
+    rate, the best of the ``runs``, and the best PCA."""
+    loaded = {run.name: load(run) for run in runs}
+    model = next(iter(loaded.values()))[0]
+    ours, linear = {name: codec for name, (_, codec) in loaded.items()}, pcas(model)
     rate, sounds = model.sample_rate, list(clips(model.config, "test"))
     picked = np.linspace(0, len(sounds) - 1, min(count, len(sounds))).round().astype(int)
     sounds = [sounds[place] for place in picked]
     seconds = sum(map(len, sounds)) / rate
     print(f"{len(sounds)} test clips, {seconds:.0f} s, at {rate} Hz\n")
-    bits_at_equal_error(own, linear, sounds)
+    curves = [
+        {name: curve(codec, sounds) for name, codec in every.items()} for every in (ours, linear)
+    ]
+    bits_at_equal_error(*curves)
     print("\n| | kbit/s on disk | 1/ of 16-bit PCM | " + " | ".join(MEASURES) + " |")
     print("|---|---|---|" + "---|" * len(MEASURES))
     with folder() as place:
@@ -247,17 +258,18 @@ def compare(run, count=12):
                 sizes += size
                 found.append(measure(back, audio, rate))
             means = np.mean(found, 0)
-            shown = " | ".join(f"{x:.3f}" if x < 1 else f"{x:.2f}" for x in means)
+            shown = " | ".join(f"{x:.3f}" if abs(x) < 1 else f"{x:.2f}" for x in means)
             on_disk = sizes * 8e-3 / seconds
             print(
                 f"| {name} | {on_disk:.2f} | {16e-3 * rate / on_disk:.0f} | {shown} |", flush=True
             )
 
         for kbps in RATES:
-            for name, codec in {model.config.name: own, **linear}.items():
+            for every, found in zip((ours, linear), curves, strict=True):
+                name, _ = best_at(found, kbps)
                 row(
                     f"{name}, --kbps={kbps:g}",
-                    lambda audio, c=codec, k=kbps: through_model(c, audio, rate, k, place),
+                    lambda audio, c=every[name], k=kbps: through_model(c, audio, rate, k, place),
                 )
         for name, ways in PEERS.items():
             for suffix, level in ways:
@@ -265,7 +277,7 @@ def compare(run, count=12):
                     name,
                     lambda audio, s=suffix, v=level: through_libsndfile(audio, rate, s, v, place),
                 )
-    print(f"\n{speed(run)}")
+    print(f"\n{speed(runs[0])}")
 
 
 def speed(run):

@@ -30,21 +30,19 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 SPEECH = ["data.path=AUDIO/speech", "data.include=('librispeech_*/*','vctk_*/*')"]
 UNSEEN = [*SPEECH, "data.split_by=folder", "data.test_fraction=0.2"]
 NOISY = [*UNSEEN, "augment.noise=folder", "augment.noise_path=AUDIO/noise"]
+CODEC = ["name=codec", *UNSEEN, "train.weight_decay=2.0", "train.steps=3000"]
 # By name: the experiment, and what differs from it.
 RUNS = {
     "mel_denoise": ("mel_denoise", NOISY),
     "complex_denoise": ("complex_denoise", NOISY),
-    "codec": (
-        "mel_conv",
-        ["name=codec", *UNSEEN, "model.latent_dim=192", "train.weight_decay=2.0"]
-        + ["train.steps=3000"],
-    ),
+    "codec_64": ("mel_conv", [*CODEC, "model.latent_dim=64"]),
+    "codec_192": ("mel_conv", [*CODEC, "model.latent_dim=192"]),
     "digits": (
         "voice_convert",
         ["data.path=AUDIO/speech", "data.include=('fsdd_*/*',)", "data.sample_rate=8000"]
         + ["data.excerpt_seconds=0.6", "representation.n_fft=512", "representation.hop_length=128"],
     ),
-    "sentences": ("voice_convert", SPEECH),
+    "sentences": ("voice_convert", [*SPEECH, "train.steps=2000"]),
 }
 
 
@@ -82,15 +80,16 @@ def denoise(audio, root):
 
 
 def compressed(audio, root):
-    run = trained("codec", audio, root)
-    task_compress.compare(run)
+    runs = [trained(name, audio, root) for name in ("codec_64", "codec_192")]
+    task_compress.compare(runs)
+    run = runs[0]
     model, codec = task_compress.load(run)
     rate, sounds = model.sample_rate, list(task_compress.clips(model.config, "test"))
     examples = []
     with task_compress.folder() as place:
         for number, sound in enumerate(sounds[:2]):
             versions = {"original": sound}
-            for kbps in (1.0, 4.0):
+            for kbps in (0.5, 1.0, 2.0):
                 back = task_compress.through_model(codec, sound, rate, kbps, place)[1]
                 versions[f"{kbps:g} kbit/s"] = back
             versions["Opus"] = task_compress.through_libsndfile(sound, rate, ".opus", 1.0, place)[1]
