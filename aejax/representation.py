@@ -147,9 +147,7 @@ class _Hopped:
         spectrum = signal.stft(
             audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
         )
-        louder = self._gain_db(self.analyse(audio), features)
-        # The gradient is there above 0 too, or what is once too loud would never be made softer.
-        gain = signal.db_to_amplitude(louder - jax.lax.stop_gradient(jnp.maximum(louder, 0)))
+        gain = signal.db_to_amplitude(jnp.minimum(self._gain_db(self.analyse(audio), features), 0))
         return signal.istft(
             jax.lax.complex(spectrum.real * gain, spectrum.imag * gain),
             n_fft=self.n_fft,
