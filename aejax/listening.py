@@ -134,7 +134,11 @@ def write_examples(
         place += len(own)
         level, top_db = _levels(own[None])
         levels.append(level[0])
-        files = [f"{number + 1}_{_plain(version)}.wav" for version in example.versions]
+        # Numbered, as two names may be the same once they are plain.
+        files = [
+            f"{number + 1}_{count + 1}_{_plain(version)}.wav"
+            for count, version in enumerate(example.versions)
+        ]
         peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
         for file, sound in zip(files, example.versions.values(), strict=True):
             audio_file.write(beside / file, sound / peak, sample_rate)

@@ -457,9 +457,7 @@ def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, 
         assert f"{name}: cannot be opened: No such file or directory" in said
 
 
-def test_noise_to_be_taken_away_is_split_and_the_same_each_time(
-    small_config, audio_folder, tmp_path
-):
+def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tmp_path):
     noise = tmp_path / "noise"
     noise.mkdir()
     rng = np.random.default_rng(1)
@@ -490,11 +488,10 @@ def test_noise_to_be_taken_away_is_split_and_the_same_each_time(
     assert abs(10 * np.log10(np.mean(clean**2) / np.mean((noisy - clean) ** 2))) < 0.5
 
 
-def test_too_little_noise_is_said_to_be(small_config, audio_folder, tmp_path):
-    soundfile.write(tmp_path / "hiss.wav", np.ones(9000) / 9, 16_000)
-    small_config.augment.update(noise="folder", target="clean", noise_path=str(tmp_path))
-    for path in audio_folder.rglob("*.*"):
-        path.unlink()
+def test_too_little_noise_is_said_to_be(small_config, tmp_path):
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "noise" / "hiss.wav", np.ones(9000) / 9, 16_000)
+    small_config.augment.update(noise="folder", target="clean", noise_path=str(tmp_path / "noise"))
     with pytest.raises(UserError, match=r"augment\.noise_path: the corpus is too small"):
         experiment.run(small_config, tmp_path / "run")
 

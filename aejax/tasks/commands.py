@@ -155,7 +155,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
 
 
 def _denoise(options: argparse.Namespace) -> None:
-    from aejax.tasks import reconstruct
+    from aejax.tasks import denoise
 
     def task_of(model: Any) -> Task:
         if not model.denoises:
@@ -163,13 +163,13 @@ def _denoise(options: argparse.Namespace) -> None:
                 f"the run in {options.run} did not learn to take noise away; train one that does:"
                 " python -m aejax.main --config=experiments/mel_denoise.py"
             )
-        return lambda source, target: reconstruct.denoise(model, source, target)
+        return lambda source, target: denoise.denoise(model, source, target)
 
     _each(options, task_of, rename=lambda name: name, piped=".wav")
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from aejax.tasks import reconstruct
+    from aejax.tasks import convert
 
     def task_of(model: Any) -> Task:
         if options.to not in model.speakers:
@@ -178,7 +178,7 @@ def _convert(options: argparse.Namespace) -> None:
                 f"the run in {options.run} knows no speaker {options.to}; "
                 + (f"it knows {known}" if known else "it was not trained with model.speaker_label")
             )
-        return lambda source, target: reconstruct.convert(model, source, target, options.to)
+        return lambda source, target: convert.convert(model, source, target, options.to)
 
     _each(options, task_of, rename=lambda name: name, piped=".wav")
 

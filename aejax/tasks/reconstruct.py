@@ -35,37 +35,6 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
     return write(decoded(model, latents, sound.channels), model, sound, target)
 
 
-def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> str:
-    """Writes what a file says in the voice of a speaker that the model knows: as long, at the same
-    rate, with as many channels. Its metadata says that it is synthetic.
-
-    Args, returns, raises: as `reconstruct`.
-    """
-    sound = like(source, target.name)
-    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
-    back = in_channels(model, model.decode_stream(latents, speaker), sound.channels)
-    return write(back, model, sound, target, SYNTHETIC.format(speaker=speaker))
-
-
-SYNTHETIC = "synthetic speech: made by aejax convert in the voice of {speaker}"
-
-
-def denoise(model: TrainedModel, source: Path, target: Path) -> str:
-    """Writes a file without its noise: as long, at the same rate, with as many channels.
-
-    What is left of a file is what was in it at the model's rate, made softer where the model hears
-    noise: phases are those of the file.
-
-    Args, returns, raises: as `reconstruct`.
-    """
-    sound = like(source, target.name)
-    samples = samples_of(sound, model.sample_rate)
-    latents = encode(model, source, sound.channels, samples)
-    with streams.reading(source, model.sample_rate) as file:
-        clean = model.mask_stream(latents, reader(model, file))
-        return write(in_channels(model, clean, sound.channels), model, sound, target)
-
-
 def like(source: Path, name: str) -> Sound:
     """A sound as a file has it, to be written under that name; raises what `examine` does."""
     found = examine(source)

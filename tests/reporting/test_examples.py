@@ -24,13 +24,15 @@ def run(tmp_path):
     examples = [
         Example("a clip", {"use": "aejax denoise"}, {"noisy": noise(0.5), "denoised": noise(0.5)}),
         Example("<b>&", {"to": "<i>"}, {"source": noise(0.2), "as <u>": 30 * noise(0.3)}),
+        Example("alike", {}, {"0%": noise(0.1), "0?": noise(0.2)}),
     ]
     write_examples(path, yardstick(RATE), RATE, examples)
     return path
 
 
 def test_examples_are_read_and_shown(run, tmp_path):
-    one, other = read_examples(run)
+    one, other, alike = read_examples(run)
+    assert [len(version.audio) for version in alike.versions] == [RATE // 10, RATE // 5]
     assert [version.label for version in one.versions] == ["noisy", "denoised"]
     assert one.labels == {"use": "aejax denoise"}
     assert len(one.versions[0].audio) == RATE // 2

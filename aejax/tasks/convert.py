@@ -1,0 +1,21 @@
+"""What is said in audio files, in another voice."""
+
+from pathlib import Path
+
+from aejax.tasks.reconstruct import encode, in_channels, like, samples_of, write
+from aejax.trained import TrainedModel
+
+# What the metadata of each file say.
+SYNTHETIC = "synthetic speech: made by aejax convert in the voice of {speaker}"
+
+
+def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> str:
+    """Writes what a file says in the voice of a speaker that the model knows: as long, at the same
+    rate, with as many channels. Its metadata says that it is synthetic.
+
+    Args, returns, raises: as `aejax.tasks.reconstruct.reconstruct`.
+    """
+    sound = like(source, target.name)
+    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
+    back = in_channels(model, model.decode_stream(latents, speaker), sound.channels)
+    return write(back, model, sound, target, SYNTHETIC.format(speaker=speaker))
