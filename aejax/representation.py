@@ -130,8 +130,8 @@ class _Hopped:
         """Audio to features."""
         raise NotImplementedError
 
-    def _gain_db(self, heard: Array, features: Array) -> Array:
-        """How much louder features are than those of audio, dB, at each bin of an STFT."""
+    def _gain(self, heard: Array, features: Array) -> Array:
+        """What each bin of the STFT of heard features is multiplied by, from 0 to 1."""
         raise NotImplementedError
 
     def masked(
@@ -141,13 +141,15 @@ class _Hopped:
     ) -> Float[Array, "*batch samples"]:
         """Audio with each bin of its STFT made as soft as features say, if they do.
 
-        Source: Wang, Narayanan and Wang, "On training targets for supervised speech separation",
-        2014, section II.D (the FFT magnitude mask), with 1 as its upper end.
+        Sources: Wang, Narayanan and Wang, "On training targets for supervised speech separation",
+        2014, section II.D (the FFT magnitude mask), with 1 as its upper end; of what knows phases,
+        Erdogan et al., "Phase-sensitive and recognition-boosted speech separation", 2015,
+        section 3 (the truncated phase-sensitive mask).
         """
         spectrum = signal.stft(
             audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
         )
-        gain = signal.db_to_amplitude(jnp.minimum(self._gain_db(self.analyse(audio), features), 0))
+        gain = self._gain(self.analyse(audio), features)
         return signal.istft(
             jax.lax.complex(spectrum.real * gain, spectrum.imag * gain),
             n_fft=self.n_fft,
@@ -247,8 +249,8 @@ class Spectrogram(_Hopped):
         """Log-magnitude in dB to audio; what lies at the floor becomes silence."""
         return _heard(self, signal.db_to_power(features))
 
-    def _gain_db(self, heard: Array, features: Array) -> Array:
-        return features - heard
+    def _gain(self, heard: Array, features: Array) -> Array:
+        return _softer(features - heard)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,12 +301,19 @@ class ComplexSpectrogram(_Hopped):
             hop_length=self.hop_length,
         )
 
-    def _gain_db(self, heard: Array, features: Array) -> Array:
-        def level(features: Array) -> Array:
-            real, imaginary = jnp.split(features, 2, axis=-1)
-            return signal.power_to_db(jnp.square(real) + jnp.square(imaginary), floor=1e-10)
+    def _gain(self, heard: Array, features: Array) -> Array:
+        """What points where the sound that is heard does counts, what points elsewhere does not:
+        of a phase that the model cannot know, nothing is left in the mean."""
+        along = sum(a * b for a, b in zip(_halves(features), _halves(heard), strict=True))
+        power = sum(jnp.square(part) for part in _halves(heard))
+        share = jnp.clip(along / jnp.maximum(power, 1e-10), 1e-5, 1)
+        return jnp.power(share, 1 / self.compression)
 
-        return (level(features) - level(heard)) / self.compression
+
+def _halves(features: Array) -> tuple[Array, Array]:
+    """Real and imaginary parts."""
+    real, imaginary = jnp.split(features, 2, axis=-1)
+    return real, imaginary
 
 
 def _radial(
@@ -431,8 +440,9 @@ class MelSpectrogram(_Hopped):
         )
         return _heard(self, linear)
 
-    def _gain_db(self, heard: Array, features: Array) -> Array:
-        return jnp.matmul(features - heard, self._between_bands(), precision="highest")
+    def _gain(self, heard: Array, features: Array) -> Array:
+        louder = jnp.matmul(features - heard, self._between_bands(), precision="highest")
+        return _softer(louder)
 
     def _between_bands(self) -> np.ndarray:
         """Weights ``[n_mels, bins]`` of a straight line, over Hz, from the centre of each band to
@@ -443,6 +453,11 @@ class MelSpectrogram(_Hopped):
         bins = np.fft.rfftfreq(self.n_fft, 1 / self.sample_rate)
         each = [np.interp(bins, centres, band) for band in np.eye(self.n_mels)]
         return np.asarray(each, np.float32)
+
+
+def _softer(louder: Array) -> Array:
+    """Gains of what would be so many dB louder, where that is below 0."""
+    return signal.db_to_amplitude(jnp.minimum(louder, 0))
 
 
 def _heard_from(representation: Spectrogram | MelSpectrogram) -> int:

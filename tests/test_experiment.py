@@ -14,6 +14,7 @@ from aejax import config as config_module
 from aejax import experiment, fit, trained
 from aejax.data.packing import pack
 from aejax.errors import UserError
+from aejax.evaluation.evaluate import Codec
 from aejax.reporting.table import results_table
 from aejax.training import step as step_module
 
@@ -470,6 +471,9 @@ def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tm
     noisy = found[0]
     assert noisy.si_sdr_db is not None
     assert abs(noisy.si_sdr_db) < 0.5
+    # So do the validation clips, on which the model begins as PCA.
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["validation/feature_rmse"] > 0.9 * found[1].feature_rmse  # clean, it is half
     # Nothing that is random in training moves what is measured.
     small_config.seed = 1
     again = experiment.run(small_config, tmp_path / "again")
@@ -496,12 +500,22 @@ def test_too_little_noise_is_said_to_be(small_config, tmp_path):
         experiment.run(small_config, tmp_path / "run")
 
 
-def test_speakers_are_told_apart(small_config, audio_folder, tmp_path):
+def test_speakers_are_told_apart(small_config, audio_folder, tmp_path, monkeypatch):
+    decoded, told = Codec.decoded, []
+
+    def spy(codec, latents, speaker):
+        told.append(speaker)
+        return decoded(codec, latents, speaker)
+
+    monkeypatch.setattr(Codec, "decoded", spy)
     small_config.data.path, small_config.data.excerpt_seconds = str(audio_folder), 0.3
     small_config.model.speaker_label = "folder"
     small_config.evaluate.listen_clips = 1
     rows = experiment.run(small_config, tmp_path / "run")
     assert rows[-1].name == "experiment"
+    # What is measured is each clip in its own voice.
+    assert told
+    assert all(0 < speaker.max() <= 3 for speaker in told)
     model = trained.load(tmp_path / "run")
     assert model.speakers == ("a", "b", "c")
     (tmp_path / "run" / "speakers.json").write_text('{"a": 1}')

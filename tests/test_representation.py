@@ -356,6 +356,18 @@ def test_masks_make_softer_and_keep_the_phase(representation):
     assert float(jnp.square(left - tone).mean()) < 0.15 * before
 
 
+@pytest.mark.parametrize(("degrees", "left"), [(0, 1), (60, 0.5), (-60, 0.5), (90, 0), (180, 0)])
+@pytest.mark.parametrize("compression", [0.5, 1.0])
+def test_of_features_with_phases_counts_what_points_along_the_sound(degrees, left, compression):
+    representation = ComplexSpectrogram(8000, 256, 256, 64, compression)
+    noise = 0.1 * jax.random.normal(jax.random.key(0), (1, representation.samples(40)))
+    real, imaginary = jnp.split(representation.analyse(noise), 2, axis=-1)
+    cos, sin = (np.float32(f(np.radians(degrees))) for f in (np.cos, np.sin))
+    turned = jnp.concatenate([cos * real - sin * imaginary, sin * real + cos * imaginary], axis=-1)
+    found = representation.masked(noise, turned)
+    np.testing.assert_allclose(found, left ** (1 / compression) * noise, atol=1e-4)
+
+
 def test_masks_of_what_is_no_stft_are_the_features_themselves():
     audio = jnp.ones((1, 256))
     for representation in (Waveform(8000, 64), MDCT(8000, 64, 0.5)):

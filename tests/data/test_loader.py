@@ -206,6 +206,23 @@ def test_noise_is_drawn_with_each_excerpt(corpus):
     np.testing.assert_array_equal(batch["noise"][:, 1600:], batch["noise"][:, :400])
 
 
+def test_noise_of_tests_is_of_their_own_split_and_the_same_for_the_same_stretch(
+    tmp_path, open_folder
+):
+    for level in range(1, 11):
+        soundfile.write(tmp_path / f"{level}.wav", np.full(3000, level / 20), 16_000)
+    corpus = open_folder(tmp_path, validation_fraction=0.2, test_fraction=0.3)
+    stretches = [loader.Window(clip, start) for clip in range(20) for start in (0, 2000)]
+    for split in ("validation", "test"):
+        noise = loader.TestNoise(corpus, split, 2000)
+        found = [noise(stretch)[0] for stretch in stretches]
+        for stretch, audio in zip(stretches, found, strict=True):
+            np.testing.assert_array_equal(noise(stretch)[0], audio)
+        levels = {round(20 * float(level)) for audio in found for level in audio if level}
+        of_split = corpus.clips.of_split(split).tolist()
+        assert levels == {int(corpus.clips.name(clip).removesuffix(".wav")) for clip in of_split}
+
+
 def test_noise_that_vanishes_is_replaced_and_reported(corpus, audio_folder, open_folder):
     noise = open_folder(audio_folder, validation_fraction=0.0, test_fraction=0.0)
     gone = noise.clips.name(0)

@@ -199,6 +199,9 @@ def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
             assert "synthetic" in file.comment
             assert "bob" in file.comment
     assert soundfile.info(tmp_path / "out.wav").frames == 9001
+    assert main(["convert", str(voices), str(source), str(tmp_path / "ann.wav"), "--to=ann"]) == 0
+    bob, ann = (soundfile.read(tmp_path / name)[0] for name in ("out.wav", "ann.wav"))
+    assert np.abs(bob - ann).max() > 1e-3
     for name, arguments, why in (
         ("no.wav", [str(voices), "--to=eve"], "knows no speaker eve; it knows ann, bob"),
         ("no.wav", [str(run), "--to=ann"], "was not trained with model.speaker_label"),

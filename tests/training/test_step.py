@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from aejax import representation as representations
+from aejax import signal
 from aejax.models import autoencoder
 from aejax.training import state as states
-from aejax.training.augmentation import Augmentation
+from aejax.training.augmentation import Augmentation, augment
 from aejax.training.losses import Objective, masked_mean
-from aejax.training.step import make_train_step
+from aejax.training.step import make_train_step, sometimes_nobody
 
 # Without mixing, so that rows do not depend on each other.
 AUGMENTATION = Augmentation(gain_db=6.0, eq_db=3.0)
@@ -71,6 +72,62 @@ GOLDEN = (
         "parameter_norm": 30.8804,
     },
 )
+
+
+SPOKEN = [1, 2, 1, 2] * 4  # sixteen rows, of which some are not told
+
+
+@pytest.mark.parametrize("target", ["clean", "noisy"])
+@pytest.mark.parametrize("speakers", [0, 2])
+def test_what_is_heard_what_is_given_back_and_who_speaks(small_config, batch, target, speakers):
+    """The terms of the first step, put together by hand from the parts."""
+    config = small_config
+    config.representation.update(name="complex_spectrogram", n_fft=512, hop_length=256)
+    config.model.update(downsampling=8, width=16, depth=1, dropout=0.0, pca_start=False)
+    representation = representations.from_config(config)
+    model = autoencoder.from_config(config.model, representation.bins, speakers=speakers)
+    variables = autoencoder.init(model, jax.random.key(0), 8)
+    variables = autoencoder.standardise(
+        variables, np.zeros(representation.bins), np.asarray(0.1, np.float32)
+    )
+    tx = states.optimiser(config.train, pca_start=False)
+    weights = {"l2": 1.0, "si_sdr": 0.1}
+    amount = Augmentation(noise="white", noise_probability=1.0, noise_snr_db=(0.0, 0.0))
+    amount = amount._replace(target=target)
+    batch = {name: jnp.concatenate([value] * 4) for name, value in batch.items()}
+    batch["length"] = jnp.full(16, 3840, jnp.int32)
+    if speakers:
+        batch["speaker"] = jnp.asarray(SPOKEN, jnp.int32)
+    step = make_train_step(
+        representation,
+        model,
+        tx,
+        Objective(weights, representation, 16000),
+        samples=3840,
+        downsampling=8,
+        augmentation=amount,
+    )
+    state = states.create(variables, tx, jax.random.key(1), weights)
+    found = jax.jit(step)(state, batch)[1]
+
+    augment_key, mask_key, _ = jax.random.split(jax.random.fold_in(jax.random.key(1), 0), 3)
+    heard, audio, length = augment(
+        augment_key, batch["audio"], batch["length"], batch["place"], amount, samples=3840
+    )
+    who = None
+    if speakers:
+        who = sometimes_nobody(jax.random.fold_in(mask_key, 2), batch["speaker"])
+        assert 0 < int((who == 0).sum()) < 8
+    back, _ = model.apply(variables, representation.analyse(heard), None, who)
+    features = representation.analyse(audio)
+    wanted = float(jnp.square((back - features) / 0.1).mean())
+    assert float(found["loss/l2"]) == pytest.approx(wanted, rel=1e-4)
+    if target == "clean":
+        sound = representation.masked(heard, back)
+    else:
+        sound = representation.synthesise(back)
+    wanted = -float(signal.si_sdr(sound, audio[:, : sound.shape[1]]).mean())
+    assert float(found["loss/si_sdr"]) == pytest.approx(wanted, rel=1e-3)
 
 
 def test_rows_that_only_fill_the_batch_do_not_count(parts, batch):
