@@ -19,6 +19,7 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "mlp": _SIZES,
     "conv": (*_SIZES, "kernel_size"),
+    "mask": (*_SIZES, "kernel_size"),
     "lstm": (*_SIZES, "cut"),
     "gru": (*_SIZES, "cut"),
     "transformer": (*_SIZES, "heads"),
@@ -606,6 +607,18 @@ def _check_model(config: ConfigDict) -> None:
                 f"config.model.strides={tuple(model.strides)} make blocks of"
                 f" {math.prod(model.strides)} samples, representation.hop_length x"
                 f" model.downsampling = {block}; they have to be the same"
+            )
+    if model.encoder == "mask":
+        if representation.name != "complex_spectrogram":
+            raise UserError(
+                "config.model.encoder='mask' hears magnitudes and masks complex numbers, so that it"
+                " takes representation.name='complex_spectrogram', not"
+                f" {representation.name!r}"
+            )
+        if config.data.channels == "stereo":
+            raise UserError(
+                "config.model.encoder='mask' takes one channel, and data.channels='stereo' gives"
+                " two; 'mono' or 'each' does"
             )
     if model.encoder in ("lstm", "gru") and wave and model.pca_start:
         raise UserError(

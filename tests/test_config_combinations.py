@@ -32,6 +32,8 @@ WAVE_CONV = {
     "model.strides": (4, 8, 8),
 }
 
+MASK = {"model.encoder": "mask", "representation.name": "complex_spectrogram"}
+
 # What is set, and which keys the refusal names.
 TOGETHER = [
     ({"representation.fmax": 8001.0}, ["representation.fmax", "data.sample_rate"]),
@@ -94,6 +96,11 @@ TOGETHER = [
         {**WAVE_CONV, "model.strides": (4, 8)},
         ["model.strides=(4, 8)", "representation.hop_length", "model.downsampling"],
     ),
+    (
+        {"model.encoder": "mask"},
+        ["model.encoder='mask'", "representation.name='complex_spectrogram'", "'mel'"],
+    ),
+    ({**MASK, "data.channels": "stereo"}, ["model.encoder='mask'", "data.channels"]),
     (
         {"model.encoder": "lstm", "representation.name": "waveform"},
         ["model.pca_start", "model.encoder='lstm'", "representation.name='waveform'"],
@@ -304,7 +311,7 @@ def test_a_value_for_every_key_of_representations_and_encoders():
     [(*kind, key) for kind in KINDS for key in OTHER if key.startswith(kind[0])],
 )
 def test_a_key_is_taken_by_its_own_kinds_and_refused_by_all_others(room, kind, name, key):
-    changes = WAVE_CONV if name == "wave_conv" else {f"{room}.{kind}": name}
+    changes = {"wave_conv": WAVE_CONV, "mask": MASK}.get(name, {f"{room}.{kind}": name})
     changes = {**changes, key: OTHER[key]}
     taken = REPRESENTATIONS[name] if room == "representation" else ENCODERS[name]
     if key.removeprefix(f"{room}.") in taken:
@@ -363,7 +370,8 @@ def test_an_unknown_name_lists_the_choices(key, choices):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_other_combination_is_taken(encoder, representation):
     for bottleneck, channels in itertools.product(BOTTLENECKS, ("mono", "stereo")):
-        if encoder == "wave_conv" and (representation != "waveform" or channels == "stereo"):
+        only = {"wave_conv": "waveform", "mask": "complex_spectrogram"}.get(encoder)
+        if only and (representation != only or channels == "stereo"):
             continue
         changes = WAVE_CONV if encoder == "wave_conv" else {}
         recurrent_over_samples = encoder in ("lstm", "gru") and representation == "waveform"

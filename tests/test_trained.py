@@ -98,6 +98,7 @@ FINITE = [
     ("mel", "mlp"),
     ("spectrogram", "conv"),
     ("complex_spectrogram", "conv"),
+    ("complex_spectrogram", "mask"),
     ("mdct", "conv"),
     ("waveform", "wave_conv"),
     ("waveform", "linear"),

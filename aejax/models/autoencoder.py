@@ -15,7 +15,7 @@ from aejax.models.adversary import Adversary
 from aejax.models.blocks import MLP, ConvStack, Dtype
 from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Mask, Noise, Ordered, Tanh
 from aejax.models.decoders import Decoder, Speaker, ToBlocks
-from aejax.models.encoders import Encoder, OfBlocks
+from aejax.models.encoders import Encoder, MaskEncoder, OfBlocks
 from aejax.models.pca import PCA
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder
 from aejax.models.transformer import Transformer
@@ -144,6 +144,12 @@ def _blockwise(kind: Any, *keys: str) -> Callable[[ConfigDict, Sizes], Networks]
     return build
 
 
+def _mask(config: ConfigDict, sizes: Sizes) -> Networks:
+    """As `_blockwise` of convolutions, but with a gain for each complex bin from the first."""
+    half = sizes._replace(channels=config.downsampling * sizes.bins // 2)
+    return NETWORKS["conv"](config, half)
+
+
 def _recurrent(config: ConfigDict, sizes: Sizes) -> Networks:
     def given(config: ConfigDict) -> dict[str, Any]:
         keys = ("downsampling", "width", "depth", "dropout", "cut")
@@ -177,6 +183,7 @@ NETWORKS: dict[str, Callable[[ConfigDict, Sizes], Networks]] = {
     "linear": lambda config, sizes: (None, None),
     "mlp": _blockwise(MLP),
     "conv": _blockwise(ConvStack, "kernel_size"),
+    "mask": _mask,
     "lstm": _recurrent,
     "gru": _recurrent,
     "transformer": _blockwise(Transformer, "heads"),
@@ -203,11 +210,15 @@ def from_config(
     bottleneck = BOTTLENECKS[config.bottleneck](
         latent_dim=config.latent_dim, **_bottleneck_keys(config)
     )
-    encoder, decoder = NETWORKS[config.encoder](config, Sizes(bins, bottleneck.channels, dtype))
-    linear = config.pca_start or encoder is None
+    network, decoder = NETWORKS[config.encoder](config, Sizes(bins, bottleneck.channels, dtype))
+    linear = config.pca_start or network is None
     downsampling = config.downsampling
+    encoder: nn.Module = Encoder(downsampling, bottleneck.channels, network, linear)
+    if config.encoder == "mask":
+        assert network is not None
+        encoder = MaskEncoder(downsampling, bottleneck.channels, network)
     return Autoencoder(
-        encoder=Encoder(downsampling, bottleneck.channels, encoder, linear),
+        encoder=encoder,
         bottleneck=bottleneck,
         decoder=Decoder(downsampling, bins, decoder, linear, speakers),
         bins=bins,

@@ -9,7 +9,8 @@ import pytest
 from aejax import config as config_module
 from aejax.config import ENCODERS
 from aejax.models import autoencoder, blocks, wave_conv
-from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, to_blocks
+from aejax.models.blocks import MLP, Conv1D, ConvStack, ResidualBlock, from_blocks, to_blocks
+from aejax.models.encoders import MaskEncoder, OfBlocks
 from aejax.models.pca import BlockMoments
 from aejax.models.recurrent import RecurrentDecoder, RecurrentEncoder, RecurrentLayer
 from aejax.models.transformer import Transformer, TransformerBlock, rotary
@@ -495,6 +496,31 @@ def test_the_encoder_begins_as_pca_of_any_bottleneck(bottleneck, features, momen
     assert not given[..., LATENT_DIM:].any()
 
 
+def test_a_mask_goes_by_magnitudes_and_leaves_phases_alone():
+    network = OfBlocks(ConvStack(BLOCK // 2, 16, 2, 3, 0.0, False), DOWNSAMPLING)
+    model = MaskEncoder(DOWNSAMPLING, BLOCK, network)
+    x = normal(2, 8, BINS)
+    variables = variables_of(model, x)
+    variables["params"]["linear"].update(kernel=jnp.eye(BLOCK), bias=jnp.zeros(BLOCK))
+
+    def complex_(features):
+        real, imaginary = jnp.split(features, 2, axis=-1)
+        return jax.lax.complex(real, imaginary)
+
+    def gains(x):
+        return complex_(from_blocks(model.apply(variables, x), DOWNSAMPLING)) / complex_(x)
+
+    found = gains(x)
+    np.testing.assert_allclose(found.imag, 0, atol=1e-6)
+    assert 0 < found.real.min() < 0.9 < 1.1 < found.real.max() < 2
+    angle = normal(2, 8, BINS // 2, seed=2)
+    turned = complex_(x) * jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    turned = jnp.concatenate([turned.real, turned.imag], axis=-1)
+    np.testing.assert_allclose(gains(turned).real, found.real, atol=1e-5)
+    # Louder is another sound to it.
+    assert float(jnp.abs(gains(3 * x) - found).max()) > 1e-3
+
+
 @pytest.fixture
 def without_constants():
     """``without_constants(model, features)``: variables of a model that does not standardise."""
@@ -510,7 +536,7 @@ def without_constants():
 def test_bfloat16_is_inside_alone(encoder, without_constants):
     features, outputs = normal(4, 8, BINS), {}
     # Flax's layer norm promotes on its own.
-    promotion = "standard" if encoder in ("conv", "transformer") else "strict"
+    promotion = "standard" if encoder in ("conv", "mask", "transformer") else "strict"
     with jax.numpy_dtype_promotion(promotion):
         for dtype in (jnp.float32, jnp.bfloat16):
             model = build(encoder, dtype, pca_start=False)
