@@ -33,7 +33,7 @@ from aejax.training import pca_fit
 from aejax.training.devices import Devices
 
 RATES = (1.0, 2.0, 4.0, 8.0)
-PCA_SIZES = (32, 64, 128, 256)
+PCA_SIZES = (32, 64, 128, 256, 384)
 MEASURES = ("mel distance", "STFT distance", "SI-SDR (dB)", "PESQ", "STOI")
 # Container, encoding, compression level of libsndfile.
 PEERS = {
@@ -126,23 +126,24 @@ def curve(codec, sounds):
     return np.asarray([rate_and_error(codec, sounds, scale) for scale in scales])[::-1]
 
 
+def error_at(found, rate):
+    """The error of a curve at a rate."""
+    return float(np.interp(np.log(rate), np.log(found[:, 0]), found[:, 1]))
+
+
 def best_at(curves, rate):
-    """Which of several curves has the least error at a rate, and that error."""
-    errors = {
-        name: float(np.interp(np.log(rate), np.log(found[:, 0]), found[:, 1]))
-        for name, found in curves.items()
-    }
-    name = min(errors, key=errors.get)
-    return name, errors[name]
+    """Which of several curves has the least error at a rate."""
+    return min(curves, key=lambda name: error_at(curves[name], rate))
 
 
-def bits_at_equal_error(ours, theirs):
-    """Prints, at some rates, the error of the best of our curves, and how many bits the best of
-    theirs takes for the same."""
+def bits_at_equal_error(ours, theirs, chosen):
+    """Prints, at some rates, the error of that of our curves which was chosen for it, and how many
+    bits the best of theirs takes for the same."""
     print("| kbit/s of latents | log-mel RMSE (dB) | PCA at that error (kbit/s) | fewer bits by |")
     print("|---|---|---|---|")
     for rate in (0.5, *RATES):
-        name, error = best_at(ours, rate)
+        name = chosen[rate]
+        error = error_at(ours[name], rate)
         able = {
             other: float(np.exp(np.interp(-error, -found[:, 1], np.log(found[:, 0]))))
             for other, found in theirs.items()
@@ -233,8 +234,9 @@ def folder():
 
 
 def compare(runs, count=12):
-    """Prints bits at equal errors, then what is heard at some rates, then how fast it is; of each
-    rate, the best of the ``runs``, and the best PCA."""
+    """Prints bits at equal errors, then what is heard at some rates, then how fast it is; at each
+    rate, of that of the ``runs`` which is the best on validation clips, and of that PCA which is
+    the best on the test clips themselves."""
     loaded = {run.name: load(run) for run in runs}
     model = next(iter(loaded.values()))[0]
     ours, linear = {name: codec for name, (_, codec) in loaded.items()}, pcas(model)
@@ -246,7 +248,10 @@ def compare(runs, count=12):
     curves = [
         {name: curve(codec, sounds) for name, codec in every.items()} for every in (ours, linear)
     ]
-    bits_at_equal_error(*curves)
+    known = list(clips(model.config, "validation"))
+    known = {name: curve(codec, known) for name, codec in ours.items()}
+    chosen = {rate: best_at(known, rate) for rate in (0.5, *RATES)}
+    bits_at_equal_error(*curves, chosen)
     print("\n| | kbit/s on disk | 1/ of 16-bit PCM | " + " | ".join(MEASURES) + " |")
     print("|---|---|---|" + "---|" * len(MEASURES))
     with folder() as place:
@@ -265,8 +270,7 @@ def compare(runs, count=12):
             )
 
         for kbps in RATES:
-            for every, found in zip((ours, linear), curves, strict=True):
-                name, _ = best_at(found, kbps)
+            for every, name in ((ours, chosen[kbps]), (linear, best_at(curves[1], kbps))):
                 row(
                     f"{name}, --kbps={kbps:g}",
                     lambda audio, c=every[name], k=kbps: through_model(c, audio, rate, k, place),

@@ -44,8 +44,9 @@ def make_run(
     (path / "config.json").write_text(config_module.to_json(config))
     rate = 7.8125 * config.model.latent_dim
     error = 20.0 / (1 + config.model.latent_dim) ** 0.5 + 0.1 * config.seed
+    ceiling = "noisy" if config.augment.target == "clean" else "representation only"
     own = [
-        row("representation only", None, 0.0),
+        row(ceiling, None, 0.0),
         row("pca", rate, error + 0.5, gain=0.0),
         row("pca_context", rate, error + 0.4, gain=0.1),
         row(config.name, rate, error, gain=0.5),
@@ -79,7 +80,9 @@ def make_run(
             for place, name in enumerate(clips)
         ],
     )
-    write_extras(path, config.name, clips, labels, rng, seconds, map_clips or 8)
+    write_extras(
+        path, ["original", ceiling, "pca", config.name], clips, labels, rng, seconds, map_clips or 8
+    )
     (path / "results.json").write_text(json.dumps(results))
     return path
 
@@ -88,8 +91,7 @@ def write_lines(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_extras(path, name, clips, labels, rng, seconds, mapped):
-    versions = ["original", "representation only", "pca", name]
+def write_extras(path, versions, clips, labels, rng, seconds, mapped):
     shared = np.random.default_rng(1)
     samples = int(seconds * RATE)
     audio = path / "audio"

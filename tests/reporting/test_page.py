@@ -139,6 +139,21 @@ def test_what_is_shared_is_there_once(tmp_path):
     assert found["runs"][0]["snippets"] == list(range(8))
 
 
+def test_what_was_heard_is_there_once_for_each_kind_of_noise(tmp_path):
+    runs = [
+        make_run(
+            tmp_path / f"{dim} {low}",
+            {"model.latent_dim": dim, "augment.noise": "pink", "augment.target": "clean"}
+            | {"augment.noise_snr_db": (low, 15.0)},
+        )
+        for dim, low in ((4, 0.0), (8, 0.0), (4, 5.0))
+    ]
+    read = [run_files.read_run(run, most_clips=5) for run in runs]
+    clips, _ = listen.heard_clips(read, page.curve.lines(read))
+    labels = [[version.label for version in clip.versions].count("noisy") for clip in clips]
+    assert labels == [2, 2]
+
+
 def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch):
     run = make_run(tmp_path / "run", seconds=2.0, map_clips=20)
     whole = written(tmp_path, run)
