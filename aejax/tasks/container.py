@@ -1,17 +1,18 @@
 """The file format ``.aej``: a header, latents as a range coder left them, and a checksum.
 
-All numbers are little-endian. A checksum is that of zlib (CRC-32): over all that comes before it.
+All numbers are little-endian. The checksum is CRC-32C (RFC 3720, appendix B.4) over all that comes
+before it.
 """
 
 import dataclasses
 import struct
-import zlib
 from pathlib import Path
 
 from aejax.data.audio_file import NotAudio, UnusableAudio
+from aejax.errors import UserError
 
 SUFFIX = ".aej"
-_MAGIC, _VERSION = b"AEJ\x00", 1
+_MAGIC, _VERSION = b"AEJ\x00", 2
 # Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, payload.
 _HEADER = struct.Struct("<4sBB16sIHHQdI")
 _CHECKSUM = struct.Struct("<I")
@@ -60,7 +61,7 @@ class Compressed:
             len(self.payload),
         )
         body = header + name + self.payload
-        return body + _CHECKSUM.pack(zlib.crc32(body))
+        return body + _CHECKSUM.pack(_crc32c(body))
 
 
 def read(path: Path) -> Compressed:
@@ -97,7 +98,7 @@ def unpack(data: bytes) -> Compressed:
         word = "truncated" if len(data) < size else "too long"
         raise UnusableAudio(f"{word}: {len(data)} of {size} bytes")
     (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
-    if checksum != zlib.crc32(data[: -_CHECKSUM.size]):
+    if checksum != _crc32c(data[: -_CHECKSUM.size]):
         raise UnusableAudio("damaged: its checksum is another")
     name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
     payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
@@ -111,3 +112,11 @@ def unpack(data: bytes) -> Compressed:
     if not 0 < found.scale < float("inf"):
         raise UnusableAudio(f"damaged: steps of {found.scale}")
     return found
+
+
+def _crc32c(data: bytes) -> int:
+    try:
+        import google_crc32c
+    except ImportError:
+        raise UserError("this needs google-crc32c: pip install 'aejax[compress]'") from None
+    return int(google_crc32c.value(data))

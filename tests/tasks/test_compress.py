@@ -2,8 +2,9 @@
 
 import dataclasses
 import struct
-import zlib
+import sys
 
+import google_crc32c
 import numpy as np
 import pytest
 import soundfile
@@ -172,9 +173,34 @@ def test_a_container_is_what_was_packed(small):
     assert (found.name, found.samples, found.channels) == ("experiment", 9000, 1)
 
 
+def crc32c(data):
+    """Bit by bit: the polynomial of RFC 3720, appendix B.4, turned round."""
+    register = 0xFFFFFFFF
+    for byte in data:
+        register ^= byte
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+    return register ^ 0xFFFFFFFF
+
+
+def test_the_checksum_is_crc_32c(small):
+    assert crc32c(b"123456789") == 0xE3069283
+    assert struct.unpack("<I", small[1][-4:]) == (crc32c(small[1][:-4]),)
+
+
+@pytest.mark.parametrize("package", ["constriction", "google_crc32c"])
+def test_what_is_missing_is_named(run, tmp_path, package, monkeypatch, capsys):
+    source = noise(tmp_path / "in.wav", 9000)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["compress", str(run), str(source), str(tmp_path / "out.aej")]) == 1
+    said = capsys.readouterr().err
+    assert f"needs {package.replace('_', '-')}: pip install 'aejax[compress]'" in said
+    assert not (tmp_path / "out.aej").exists()
+
+
 def sealed(data):
     """With the checksum that it should have."""
-    return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
+    return data[:-4] + struct.pack("<I", google_crc32c.value(data[:-4]))
 
 
 def changed(data, **fields):
