@@ -19,12 +19,13 @@ ENCODERS: dict[str, tuple[str, ...]] = {
     "linear": (),
     "mlp": _SIZES,
     "conv": (*_SIZES, "kernel_size"),
-    "mask": (*_SIZES, "kernel_size"),
+    "mask": ("width", "depth", "dropout", "kernel_size"),
     "lstm": (*_SIZES, "cut"),
     "gru": (*_SIZES, "cut"),
     "transformer": (*_SIZES, "heads"),
     "wave_conv": ("width", "decoder_width", "dropout", "strides"),
 }
+LINEAR_DECODERS = ("linear", "mask")
 BOTTLENECKS = ("none", "tanh", "noise", "vae", "ordered", "fsq", "vq", "rvq")
 QUANTIZED = ("fsq", "vq", "rvq")
 # What a representation takes of config.representation.
@@ -470,7 +471,7 @@ def _check_unused(config: ConfigDict) -> None:
     taken = {
         ("representation", "name"): {"name", *REPRESENTATIONS[config.representation.name]},
         ("model", "encoder"): {"encoder", "bottleneck", "downsampling", "latent_dim", "pca_start"}
-        | ({"speaker_label", "adversary"} if config.model.encoder != "linear" else set())
+        | ({"speaker_label", "adversary"} if config.model.encoder not in LINEAR_DECODERS else set())
         | set(ENCODERS[config.model.encoder]),
     }
     for (room, kind), keys in taken.items():

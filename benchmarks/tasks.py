@@ -33,15 +33,21 @@ SPEECH = [*SPLIT, "data.path=AUDIO/speech", "data.include=('librispeech_*/*','vc
 UNSEEN = [*SPEECH, "data.split_by=folder", "data.test_fraction=0.2"]
 NOISY = [*UNSEEN, "augment.noise=folder", "augment.noise_path=AUDIO/noise"]
 CODEC = ["name=codec", *UNSEEN, "train.weight_decay=2.0", "train.steps=3000"]
+# Latents, and what each costs against the error: for few bits and for more.
+CODECS = {
+    "codec_64": ("mel_conv", [*CODEC, "model.latent_dim=64"]),
+    "codec_128": ("mel_vae", [*CODEC, "model.latent_dim=128", "model.vae.kl_weight=0.03"]),
+    "codec_256": ("mel_vae", [*CODEC, "model.latent_dim=256", "model.vae.kl_weight=0.02"]),
+    "codec_256_fine": ("mel_vae", [*CODEC, "model.latent_dim=256", "model.vae.kl_weight=0.005"]),
+}
 # By name: the experiment, and what differs from it.
 RUNS = {
     "mel_denoise": ("mel_denoise", NOISY),
     "complex_denoise": ("complex_denoise", NOISY),
-    "codec_64": ("mel_conv", [*CODEC, "model.latent_dim=64"]),
-    "codec_192": ("mel_conv", [*CODEC, "model.latent_dim=192"]),
+    **CODECS,
     "digits": (
         "voice_convert",
-        ["data.path=AUDIO/speech", "data.include=('fsdd_*/*',)", "data.sample_rate=8000"]
+        [*SPLIT, "data.path=AUDIO/speech", "data.include=('fsdd_*/*',)", "data.sample_rate=8000"]
         + ["data.excerpt_seconds=0.6", "representation.n_fft=512", "representation.hop_length=128"],
     ),
     "sentences": ("voice_convert", [*SPEECH, "train.steps=2000"]),
@@ -82,9 +88,9 @@ def denoise(audio, root):
 
 
 def compressed(audio, root):
-    runs = [trained(name, audio, root) for name in ("codec_64", "codec_192")]
+    runs = [trained(name, audio, root) for name in CODECS]
     task_compress.compare(runs)
-    run = runs[0]
+    run = root / "codec_128"
     model, codec = task_compress.load(run)
     rate, sounds = model.sample_rate, list(task_compress.clips(model.config, "test"))
     examples = []

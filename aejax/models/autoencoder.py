@@ -145,9 +145,9 @@ def _blockwise(kind: Any, *keys: str) -> Callable[[ConfigDict, Sizes], Networks]
 
 
 def _mask(config: ConfigDict, sizes: Sizes) -> Networks:
-    """As `_blockwise` of convolutions, but with a gain for each complex bin from the first."""
-    half = sizes._replace(channels=config.downsampling * sizes.bins // 2)
-    return NETWORKS["conv"](config, half)
+    """Convolutions over blocks, from which comes a gain for each complex bin; no decoder."""
+    gains = sizes._replace(channels=config.downsampling * sizes.bins // 2)
+    return NETWORKS["conv"](config, gains)[0], None
 
 
 def _recurrent(config: ConfigDict, sizes: Sizes) -> Networks:
@@ -211,7 +211,7 @@ def from_config(
         latent_dim=config.latent_dim, **_bottleneck_keys(config)
     )
     network, decoder = NETWORKS[config.encoder](config, Sizes(bins, bottleneck.channels, dtype))
-    linear = config.pca_start or network is None
+    linear = config.pca_start or decoder is None
     downsampling = config.downsampling
     encoder: nn.Module = Encoder(downsampling, bottleneck.channels, network, linear)
     if config.encoder == "mask":
