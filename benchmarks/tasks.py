@@ -35,7 +35,7 @@ NOISY = [*UNSEEN, "augment.noise=folder", "augment.noise_path=AUDIO/noise"]
 CODEC = ["name=codec", *UNSEEN, "train.weight_decay=2.0", "train.steps=3000"]
 # Latents, and what each costs against the error: for few bits and for more.
 CODECS = {
-    "codec_64": ("mel_conv", [*CODEC, "model.latent_dim=64"]),
+    "codec_64": ("mel_vae", [*CODEC, "model.latent_dim=64", "model.vae.kl_weight=0.06"]),
     "codec_128": ("mel_vae", [*CODEC, "model.latent_dim=128", "model.vae.kl_weight=0.03"]),
     "codec_256": ("mel_vae", [*CODEC, "model.latent_dim=256", "model.vae.kl_weight=0.02"]),
     "codec_256_fine": ("mel_vae", [*CODEC, "model.latent_dim=256", "model.vae.kl_weight=0.005"]),
