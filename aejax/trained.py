@@ -90,7 +90,7 @@ def windows(reach: Reach, edge: int, excerpt: int, most: int) -> Windows:
     return Windows(before, content, after, fixed=True)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
     """A trained autoencoder: see `load`.
 
@@ -109,6 +109,13 @@ class TrainedModel:
     variables: Any
     speakers: tuple[str, ...] = ()
     most_samples: int = _MOST_SAMPLES
+
+    def __repr__(self) -> str:
+        """What it is, and not its weights."""
+        return (
+            f"<TrainedModel {self.config.name}: {self.config.representation.name},"
+            f" {self.sample_rate} Hz, {self.latent_rate:g} latent floats/s>"
+        )
 
     @property
     def sample_rate(self) -> int:
@@ -167,7 +174,7 @@ class TrainedModel:
           ValueError: ``audio`` is not as said.
         """
         rows, one = self._rows(audio)
-        rows = _resampled(rows, sample_rate or self.sample_rate, self.sample_rate)
+        rows = _resampled(rows, self._rate(sample_rate), self.sample_rate)
         latents = self.encode_stream(lambda start, count: _cut(rows, start, count), rows.shape[1])
         return latents[0] if one else latents
 
@@ -202,10 +209,17 @@ class TrainedModel:
         """Audio as it comes back: as long, and at the same rate, as it is given; see `encode`, and
         for ``speaker`` `decode`."""
         rows, one = self._rows(audio)
-        rate = sample_rate or self.sample_rate
+        rate = self._rate(sample_rate)
         back = self.decode(self.encode(rows, rate), speaker)
         back = _cut(_resampled(back, self.sample_rate, rate), 0, rows.shape[1])
         return back[0] if one else back
+
+    def _rate(self, sample_rate: int | None) -> int:
+        if sample_rate is None:
+            return self.sample_rate
+        if sample_rate <= 0:
+            raise ValueError(f"sample_rate={sample_rate} must be above 0")
+        return sample_rate
 
     def encode_stream(
         self, read: Read, samples: int, *, function: Any = autoencoder.encode
@@ -243,9 +257,18 @@ class TrainedModel:
 
     def denoise(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
         """Audio without its noise, of a model that was trained to take it away: as long, and at the
-        same rate, as it is given; see `encode`."""
+        same rate, as it is given; see `encode`.
+
+        Raises:
+          ValueError: it was trained for something else, or ``audio`` is not as said.
+        """
+        if not self.denoises:
+            raise ValueError(
+                f"{self.config.name} did not learn to take noise away; experiments/mel_denoise.py"
+                " does"
+            )
         rows, one = self._rows(audio)
-        rate = sample_rate or self.sample_rate
+        rate = self._rate(sample_rate)
         heard = _resampled(rows, rate, self.sample_rate)
 
         def read(start: int, count: int) -> np.ndarray:

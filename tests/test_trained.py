@@ -47,6 +47,17 @@ def at_once(model, sound):
     return latents, heard[:, : sound.shape[1]]
 
 
+def test_a_model_is_shown_in_a_line_and_refuses_what_it_cannot_do():
+    model = model_of()
+    assert "\n" not in repr(model)
+    assert "experiment: mel, 16000 Hz, 62.5 latent floats/s" in repr(model)
+    with pytest.raises(ValueError, match="did not learn to take noise away"):
+        model.denoise(audio(2000, 1))
+    for rate in (0, -16_000):
+        with pytest.raises(ValueError, match=f"sample_rate={rate} must be above 0"):
+            model.encode(audio(2000, 1), rate)
+
+
 def masked_at_once(model, sound):
     """`at_once`, as a mask of what is heard."""
     config, representation = model.config, model.representation
