@@ -39,7 +39,8 @@ from aejax.listening import write_listening
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment, denoises, prepare
-from aejax.reporting import arrays, curve, page, run_files
+from aejax.reporting import curve, page, run_files
+from aejax.runtime import arrays
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
 from aejax.training import checkpoint

@@ -15,7 +15,7 @@ from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, in_sound
 from aejax.prepare import Experiment
-from aejax.reporting import arrays
+from aejax.runtime import arrays
 from aejax.reporting.examples import ARRAYS, FOLDER
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
 

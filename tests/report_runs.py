@@ -6,7 +6,8 @@ import numpy as np
 import soundfile
 
 from aejax import config as config_module
-from aejax.reporting import arrays, sound
+from aejax.reporting import sound
+from aejax.runtime import arrays
 
 RATE = 16_000
 UNITS = {"feature_rmse": "dB", "audio_log_mel_rmse_db": "dB"}

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from aejax.errors import UserError
-from aejax.reporting import arrays
-from aejax.reporting.arrays import is_number
+from aejax.runtime import arrays
+from aejax.runtime.arrays import is_number
 
 _MOST_MAPPED, _MOST_LATENTS = 500, 1 << 14
 

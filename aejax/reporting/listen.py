@@ -10,7 +10,8 @@ import numpy as np
 import soundfile
 
 from aejax.errors import UserError
-from aejax.reporting import arrays, curve, sound
+from aejax.reporting import curve, sound
+from aejax.runtime import arrays, files
 from aejax.reporting.curve import Line
 from aejax.reporting.extras import Extras
 from aejax.reporting.run_files import PCA, Run
@@ -187,7 +188,7 @@ def read_sound(run: Path, folder: str, name: str, sample_rate: int) -> np.ndarra
     path = run / folder / name
     if run.resolve() not in path.resolve().parents:
         raise UserError(f"{path} leads out of the run's directory")
-    with arrays.open_regular(path, _MOST_FILE) as file:
+    with files.open_regular(path, _MOST_FILE) as file:
         try:
             with soundfile.SoundFile(os.dup(file.fileno()), closefd=True) as opened:
                 if opened.samplerate != sample_rate or not 1 <= opened.channels <= 2:

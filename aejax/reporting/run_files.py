@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aejax.errors import UserError
-from aejax.reporting import arrays
-from aejax.reporting.arrays import is_number
+from aejax.runtime import arrays, files
+from aejax.runtime.arrays import is_number
 from aejax.reporting.extras import Extras, read_extras
 
 REPORT = "report.html"
@@ -141,9 +141,9 @@ def read_run(path: Path, *, most_clips: int) -> Run:
 
 
 def _json(path: Path, most: int = 64 << 20) -> dict[str, Any]:
-    with arrays.open_regular(path, most) as file:
+    with files.open_regular(path, most) as file:
         try:
-            found = arrays.parse(file.read())
+            found = files.parse_json(file.read())
         except ValueError as error:
             raise UserError(f"{path} is damaged ({error})") from None
     if not isinstance(found, dict):
@@ -155,14 +155,14 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """JSON objects; a last line cut short by a kill is left out."""
     if not path.is_file():
         return
-    with arrays.open_regular(path, _MOST_LINES) as file:
+    with files.open_regular(path, _MOST_LINES) as file:
         number = 0
         while line := file.readline(_MOST_LINE + 1):
             number += 1
             if len(line) > _MOST_LINE:
                 raise UserError(f"{path}, line {number} is longer than {_MOST_LINE} bytes")
             try:
-                found = arrays.parse(line)
+                found = files.parse_json(line)
             except ValueError as error:
                 if not line.endswith(b"\n"):
                     return

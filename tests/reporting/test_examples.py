@@ -7,7 +7,8 @@ from report_runs import RATE, make_run
 from aejax import config as config_module
 from aejax.errors import UserError
 from aejax.listening import Example, write_examples
-from aejax.reporting import arrays, page
+from aejax.reporting import page
+from aejax.runtime import arrays
 from aejax.reporting.examples import read_examples
 from aejax.representation import yardstick
 

@@ -11,7 +11,8 @@ import pytest
 from report_runs import make_run, write_lines
 
 from aejax.errors import UserError
-from aejax.reporting import arrays, run_files
+from aejax.reporting import run_files
+from aejax.runtime import arrays
 
 
 @pytest.fixture

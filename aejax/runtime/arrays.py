@@ -1,16 +1,15 @@
 """Arrays and the facts about them in one ``.npz``: what a run leaves behind for its report."""
 
 import json
-import os
-import stat
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.runtime import files
 
 _ABOUT = "about"
 MOST_BYTES = 512 << 20
@@ -20,10 +19,8 @@ _MOST_MEMBERS = 32
 def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Writes arrays, and facts that go into JSON, whole or not at all."""
     text = json.dumps(about, allow_nan=False).encode()
-    beside = path.with_name(path.name + ".part")
-    with beside.open("wb") as file:
+    with files.replacing(path) as beside, beside.open("wb") as file:
         np.savez(file, **{_ABOUT: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
-    beside.replace(path)
 
 
 def load(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
@@ -35,14 +32,14 @@ def load(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
     Raises:
       UserError: it is something else, or larger than `MOST_BYTES`.
     """
-    with open_regular(path, MOST_BYTES) as file:
+    with files.open_regular(path, MOST_BYTES) as file:
         try:
             with zipfile.ZipFile(file) as members:
                 listed = members.infolist()
                 if len(listed) > _MOST_MEMBERS or sum(x.file_size for x in listed) > MOST_BYTES:
                     raise ValueError("more than a run writes")
                 found = {x.filename.removesuffix(".npy"): _read(members, x) for x in listed}
-            about = parse(found.pop(_ABOUT).tobytes())
+            about = files.parse_json(found.pop(_ABOUT).tobytes())
         except (
             ArithmeticError,
             EOFError,
@@ -73,65 +70,6 @@ def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{member.filename} is not what it says")
         data = file.read(count * dtype.itemsize)
     return np.frombuffer(data, dtype, count).reshape(shape)
-
-
-def open_regular(path: Path, most: int) -> BinaryIO:
-    """Opens a regular file for reading that is no longer than ``most`` bytes and no link.
-
-    Raises:
-      UserError: it is something else, or cannot be opened.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-        file.close()
-        kind = "no regular file" if not stat.S_ISREG(status.st_mode) else f"above {most >> 20} MiB"
-        raise UserError(f"{path} is {kind}; it is no file of a run")
-    return file
-
-
-def parse(text: bytes) -> Any:
-    """JSON of finite numbers; text that is not Unicode is made visible.
-
-    Raises:
-      ValueError: it is not that.
-    """
-    try:
-        return _clean(
-            json.loads(text, parse_constant=_refuse, parse_float=_finite, parse_int=_integer)
-        )
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
-
-
-def _integer(text: str) -> int:
-    if len(text) > 30:
-        raise ValueError(f"{text[:20]}... is too long a number")
-    return int(text)
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not abs(value) < float("inf"):
-        raise ValueError(f"{text[:20]} is not finite")
-    return value
-
-
-def _clean(value: Any) -> Any:
-    """Without lone surrogates, which names of files may have and UTF-8 does not."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_clean(key): _clean(inner) for key, inner in value.items()}
-    return [_clean(inner) for inner in value] if isinstance(value, list) else value
 
 
 def is_number(value: Any) -> bool:
