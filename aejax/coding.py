@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from aejax.errors import UserError
+from aejax.runtime import files
 
 FILE = "coding.npz"
 # Rounded values go from -_MOST to _MOST; what is beyond is cut there.
@@ -114,9 +115,8 @@ def save(path: Path, **of: Statistics) -> None:
         for name, statistics in of.items()
         for field in dataclasses.fields(Statistics)
     }
-    beside = path.with_name(f"part.{path.name}")
-    np.savez(beside, allow_pickle=False, **arrays)
-    beside.replace(path)
+    with files.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load(path: Path, name: str, latent_dim: int) -> Statistics:

@@ -1,6 +1,5 @@
 """A few test clips, as every codec gives them back: sound files, and spectrograms of them."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,9 @@ from aejax.data.table import Clip
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, in_sound
 from aejax.prepare import Experiment
-from aejax.runtime import arrays
 from aejax.reporting.examples import ARRAYS, FOLDER
 from aejax.representation import YARDSTICK_FLOOR_DB, Representation
+from aejax.runtime import arrays, files
 
 _MOST_SECONDS = 5.0
 ORIGINAL = "original"
@@ -73,7 +72,7 @@ def write_listening(
         name: np.asarray(analyse(jnp.asarray(sound), representation=yardstick))
         for name, sound in sounds.items()
     }
-    files = _write_sounds(
+    sound_names = _write_sounds(
         experiment.workdir.path / "audio", clips, lengths, sounds, corpus.sample_rate
     )
     levels, top_db = _levels(np.stack(list(pictures.values()), axis=1))
@@ -84,7 +83,7 @@ def write_listening(
         "versions": list(sounds),
         "clips": [
             {"name": clip.name, "labels": clip.labels, "files": own}
-            for clip, own in zip(clips, files, strict=True)
+            for clip, own in zip(clips, sound_names, strict=True)
         ],
     }
     shown = [int(yardstick.frames(min(length, longest))) for length in lengths]
@@ -125,32 +124,28 @@ def write_examples(
     for row, sound in zip(padded, sounds, strict=True):
         row[: len(sound)] = sound[: len(row)]
     powers = np.asarray(analyse(jnp.asarray(padded), representation=yardstick))
-    beside = run / f"{FOLDER}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
     levels, listed, place = [], [], 0
-    for number, example in enumerate(examples):
-        own = powers[place : place + len(example.versions)]
-        place += len(own)
-        level, top_db = _levels(own[None])
-        levels.append(level[0])
-        # Numbered, as two names may be the same once they are plain.
-        files = [
-            f"{number + 1}_{count + 1}_{_plain(version)}.wav"
-            for count, version in enumerate(example.versions)
-        ]
-        peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
-        for file, sound in zip(files, example.versions.values(), strict=True):
-            audio_file.write(beside / file, sound / peak, sample_rate)
-        about: dict[str, Any] = {"name": example.name, "labels": example.labels}
-        about |= {"versions": list(example.versions), "files": files, "top_db": float(top_db[0])}
-        listed.append(about)
-    shown = [min(max(1, int(yardstick.frames(len(sound)))), frames) for sound in sounds]
-    about = {"sample_rate": sample_rate, "floor_db": YARDSTICK_FLOOR_DB, "clips": listed}
-    kept = {"spectrograms": np.concatenate(levels), "frames": np.asarray(shown)}
-    arrays.save(beside / ARRAYS, about, kept)
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
-    beside.replace(run / FOLDER)
+    with files.replacing_folder(run / FOLDER) as beside:
+        for number, example in enumerate(examples):
+            own = powers[place : place + len(example.versions)]
+            place += len(own)
+            level, top_db = _levels(own[None])
+            levels.append(level[0])
+            # Numbered, as two names may be the same once they are plain.
+            names = [
+                f"{number + 1}_{count + 1}_{_plain(version)}.wav"
+                for count, version in enumerate(example.versions)
+            ]
+            peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
+            for name, sound in zip(names, example.versions.values(), strict=True):
+                audio_file.write(beside / name, sound / peak, sample_rate)
+            about: dict[str, Any] = {"name": example.name, "labels": example.labels}
+            about |= {"versions": list(example.versions), "files": names}
+            listed.append(about | {"top_db": float(top_db[0])})
+        shown = [min(max(1, int(yardstick.frames(len(sound)))), frames) for sound in sounds]
+        about = {"sample_rate": sample_rate, "floor_db": YARDSTICK_FLOOR_DB, "clips": listed}
+        kept = {"spectrograms": np.concatenate(levels), "frames": np.asarray(shown)}
+        arrays.save(beside / ARRAYS, about, kept)
 
 
 class _Read(NamedTuple):
@@ -264,20 +259,16 @@ def _write_sounds(
     sample_rate: int,
 ) -> list[list[str]]:
     """Returns the names of each clip's files, by version."""
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    files = []
-    for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-        versions = {version: sound[row, :length] for version, sound in sounds.items()}
-        peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
-        stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
-        files.append([f"{stem}_{_plain(version)}.wav" for version in versions])
-        for name, sound in zip(files[-1], versions.values(), strict=True):
-            audio_file.write(beside / name, sound / peak, sample_rate)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.replace(folder)
-    return files
+    names = []
+    with files.replacing_folder(folder) as beside:
+        for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+            versions = {version: sound[row, :length] for version, sound in sounds.items()}
+            peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
+            stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
+            names.append([f"{stem}_{_plain(version)}.wav" for version in versions])
+            for name, sound in zip(names[-1], versions.values(), strict=True):
+                audio_file.write(beside / name, sound / peak, sample_rate)
+    return names
 
 
 def _plain(name: str) -> str:

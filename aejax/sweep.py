@@ -18,12 +18,13 @@ from aejax.errors import UserError, plain
 from aejax.experiment import Job, run_together
 from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
+from aejax.runtime import files
 from aejax.search.space import parse_choices
 from aejax.training.population import shared
 from aejax.workdir import Workdir
 
 # What lies in a sweep's folder beside those of its members.
-_OWN = ("errors", "logs", "sweep.json", "sweep.json.part", "report.html")
+_OWN = ("errors", "logs", "sweep.json", "report.html")
 MODES = ("auto", "population", "sequential")
 Overrides = Mapping[str, Any]
 
@@ -217,7 +218,7 @@ def work(root: str, unit: Sequence[Member]) -> None:
             failed.append(member.folder)
             path = _error(root, member)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(plain(str(found)) + "\n")
+            files.write_text(path, plain(str(found)) + "\n")
     if failed:
         raise UserError(f"failed: {', '.join(failed)}")
 
@@ -269,14 +270,14 @@ def run(
 def _begin(found: Sequence[Member], root: Path, command: str) -> None:
     """Writes ``sweep.json``, or makes sure that it is the same sweep, or one with more members: of
     every run that is there, that it is the one that is wanted."""
-    path, part = root / "sweep.json", root / "sweep.json.part"
+    path = root / "sweep.json"
     known: list[str] = []
     if path.exists():
         try:
             known = [str(member["folder"]) for member in json.loads(path.read_text())["members"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} cannot be read ({error}); give another --workdir") from None
-    elif root.exists() and (not root.is_dir() or {x.name for x in root.iterdir()} - {part.name}):
+    elif root.exists() and not (root.is_dir() and files.is_empty(root)):
         raise UserError(f"--workdir={root} holds something else than a sweep; give another")
     ours = {member.folder for member in found}
     gone = [folder for folder in known if folder not in ours]
@@ -290,8 +291,8 @@ def _begin(found: Sequence[Member], root: Path, command: str) -> None:
     entries = [{"folder": member.folder, "overrides": dict(member.overrides)} for member in found]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"members": entries, "command": command}, indent=1) + "\n")
-        part.replace(path)
+        content = {"members": entries, "command": command}
+        files.write_text(path, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         raise UserError(f"cannot write to --workdir={root} ({error.strerror})") from None
 

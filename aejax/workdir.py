@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax.errors import UserError
+from aejax.runtime import files
 
 fcntl: Any
 try:
@@ -16,7 +17,7 @@ except ImportError:
     fcntl = None
 
 
-_BEFORE_A_RUN = {"config.json.part", "run.lock"}
+_LOCK = "run.lock"
 
 
 class Workdir:
@@ -38,8 +39,8 @@ class Workdir:
             raise UserError(f"--workdir={path} is a file; give a directory")
         saved = self.read_json("config.json")
         if saved is None:
-            # A kill before the first rename leaves no more than that.
-            if path.is_dir() and {x.name for x in path.iterdir()} - _BEFORE_A_RUN:
+            # A kill before the first rename leaves no more than the lock.
+            if path.is_dir() and not files.is_empty(path, beside={_LOCK}):
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
                 )
@@ -73,7 +74,7 @@ class Workdir:
     def _hold(self) -> None:
         if fcntl is None:  # no locks of this kind on this system
             return
-        self._lock = (self.path / "run.lock").open("w")
+        self._lock = (self.path / _LOCK).open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -82,6 +83,7 @@ class Workdir:
                 f"another process is at work on the run in {self.path}; wait for it, or give"
                 " another --workdir"
             ) from None
+        files.remove_temporary(self.path)
 
     def release(self) -> None:
         """Lets others at the directory; so does the end of the process."""
@@ -105,9 +107,7 @@ class Workdir:
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file, whole or not at all."""
-        beside = self.path / (name + ".part")
-        beside.write_text(text)
-        beside.replace(self.path / name)
+        files.write_text(self.path / name, text)
 
 
 def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:

@@ -311,8 +311,11 @@ def test_where_all_test_clips_vanish_it_says_so(small_config, audio_folder, tmp_
 def test_a_kill_before_the_first_file_is_whole_does_no_harm(small_config, tmp_path):
     small_config.train.steps = 1
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json.part").write_text("{")
+    (tmp_path / "run" / "run.lock").touch()
+    left = tmp_path / "run" / ".aejax-0123.part"  # of aejax.runtime.files.replacing
+    left.write_text("{")
     assert len(experiment.run(small_config, tmp_path / "run")) == 4
+    assert not left.exists()
 
 
 def test_one_frame_blocks_and_tiny_excerpts_work(small_config, tmp_path):

@@ -12,6 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from aejax.runtime import files
+
 CHANNEL_POLICIES = ("mono", "first", "stereo", "each")
 # What a file that cannot be opened must be called for that to be worth a word. Any other file is
 # tried too, and taken if there is sound in it.
@@ -216,6 +218,5 @@ def cut(audio: np.ndarray, start: int, length: int) -> np.ndarray:
 def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
     """Writes float32 ``[samples]`` or ``[samples, channels]`` as a 16-bit WAV, whole or not at
     all; clips at full scale."""
-    beside = path.with_name(path.name + ".part")
-    soundfile.write(beside, np.clip(audio, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
-    beside.replace(path)
+    with files.replacing(path) as beside:
+        soundfile.write(beside, np.clip(audio, -1, 1), sample_rate, format="WAV", subtype="PCM_16")

@@ -5,9 +5,11 @@ import dataclasses
 import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from aejax.data.table import Column
 from aejax.errors import UserError
+from aejax.runtime import files
 
 NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
 
@@ -97,9 +99,8 @@ def _parquet(path: Path) -> tuple[list[str], list[list[str]]]:
 
 def save(path: Path, table: Table) -> None:
     """Writes a table as CSV, whole or not at all."""
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    how: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with files.replacing(path) as beside, beside.open("w", **how) as file:
         writer = csv.writer(file)
         writer.writerow(["path", *table.names])
         writer.writerows([name, *cells] for name, cells in table.rows.items())
-    beside.replace(path)

@@ -19,6 +19,7 @@ from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
 from aejax.data.threads import in_order
 from aejax.errors import UserError
+from aejax.runtime import files
 
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
 _WRITER = "group_size:1,uncompressed"  # any record can be read alone
@@ -64,13 +65,25 @@ def pack(
         "shard_bytes": shard_bytes,
     }
     _make_room(out, how)
-    plan = _plan(source, 4 if encoding == "float32" else 2, shard_bytes)
-    files = len(source.scanned.names)
+    with files.alone(out):
+        _pack(source, out, how, jobs or os.cpu_count() or 1, progress)
+
+
+def _pack(
+    source: FolderCorpus,
+    out: Path,
+    how: dict[str, Any],
+    jobs: int,
+    progress: Callable[[Any, int, str], Any],
+) -> None:
+    encoding = how["encoding"]
+    plan = _plan(source, 4 if encoding == "float32" else 2, how["shard_bytes"])
+    count = len(source.scanned.names)
     finished: list[dict[str, Any]] = []
-    work = _pack_shards(source, out, plan, encoding, jobs or os.cpu_count() or 1, finished)
-    for _ in progress(work, files, "packing"):
+    work = _pack_shards(source, out, plan, encoding, jobs, finished)
+    for _ in progress(work, count, "packing"):
         pass
-    places = np.full(files, -1, packed.PLACES)
+    places = np.full(count, -1, packed.PLACES)
     places["first"] = 0
     problems = list(source.scanned.problems)
     for number, (part, done) in enumerate(zip(plan, finished, strict=True)):
@@ -103,7 +116,7 @@ def _make_room(out: Path, how: dict[str, Any]) -> None:
     if begun.is_file():
         if json.loads(begun.read_text()) != how:
             raise UserError(f"{out} holds a pack begun with other settings; give another folder")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and not (out.is_dir() and files.is_empty(out)):
         raise UserError(f"{out} is there already and is no pack; give another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
@@ -147,10 +160,9 @@ def _pack_shards(
             yield from part.rows
         else:
             done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
-            beside = out / f"{part.name}.part"
-            yield from _write_shard(source, beside, part, encoding, jobs, done)
-            done |= {"bytes": beside.stat().st_size, "sha256": packed.sha256(beside)}
-            beside.replace(path)
+            with files.replacing(path) as beside:
+                yield from _write_shard(source, beside, part, encoding, jobs, done)
+                done |= {"bytes": beside.stat().st_size, "sha256": packed.sha256(beside)}
             _write_json(note, done)
         finished.append(done)
 
@@ -221,6 +233,4 @@ def _identity(source: FolderCorpus, part: _Shard) -> str:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(content, indent=1) + "\n")
-    beside.replace(path)
+    files.write_text(path, json.dumps(content, indent=1) + "\n")

@@ -11,6 +11,7 @@ import soxr
 
 from aejax.data.audio_file import opened, read_blocks
 from aejax.errors import UserError
+from aejax.runtime import files
 
 # Containers by what a file is called; what else libsndfile writes nobody asks for.
 FORMATS = {
@@ -144,20 +145,15 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
       UserError: libsndfile does not write this rate or number of channels in that format, or a
         comment.
     """
-    beside = path.with_name(path.name + ".part")
     clipped = 0
-    try:
-        with _created(beside, sound) as file:
-            if comment:
-                _note(file, comment, path.name)
-            for block in exactly(blocks, sound.samples, sound.channels):
-                if file.subtype not in ("FLOAT", "DOUBLE"):
-                    clipped += int((np.abs(block) > 1).sum())
-                    block = np.clip(block, -1, 1)
-                file.write(block)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with files.replacing(path) as beside, _created(beside, sound, path.name) as file:
+        if comment:
+            _note(file, comment, path.name)
+        for block in exactly(blocks, sound.samples, sound.channels):
+            if file.subtype not in ("FLOAT", "DOUBLE"):
+                clipped += int((np.abs(block) > 1).sum())
+                block = np.clip(block, -1, 1)
+            file.write(block)
     return clipped
 
 
@@ -172,7 +168,7 @@ def _note(file: soundfile.SoundFile, comment: str, name: str) -> None:
 
 
 @contextlib.contextmanager
-def _created(path: Path, sound: Sound) -> Iterator[soundfile.SoundFile]:
+def _created(path: Path, sound: Sound, name: str) -> Iterator[soundfile.SoundFile]:
     container, encoding = sound.container
     try:
         file = soundfile.SoundFile(
@@ -180,7 +176,7 @@ def _created(path: Path, sound: Sound) -> Iterator[soundfile.SoundFile]:
         )
     except soundfile.LibsndfileError as error:
         raise UserError(
-            f"{path.name.removesuffix('.part')}: libsndfile does not write {container} {encoding}"
+            f"{name}: libsndfile does not write {container} {encoding}"
             f" with {sound.channels} channels at {sound.sample_rate} Hz"
             f" ({' '.join(str(error.error_string).split())})"
         ) from None

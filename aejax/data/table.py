@@ -1,13 +1,14 @@
 """Tables with a row for each clip, in columns of NumPy arrays: a million rows stay small."""
 
 import dataclasses
-import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from aejax.runtime import files
 
 SPLITS = ("train", "validation", "test")
 
@@ -186,9 +187,8 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray | Strings]) -> None:
             plain |= {f"{name}.block": value.block, f"{name}.ends": value.ends}
         else:
             plain[name] = value
-    beside = path.with_name(f"part.{os.getpid()}.{path.name}")
-    np.savez(beside, **plain)  # type: ignore[arg-type]
-    beside.replace(path)
+    with files.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, **plain)  # type: ignore[arg-type]
 
 
 def load_arrays(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from aejax.reporting.examples import read_examples
 from aejax.reporting.listen import HeardClip
 from aejax.reporting.run_files import Run, read_run
 from aejax.reporting.table import COLUMNS
+from aejax.runtime import files
 
 # Of the page; base64 makes 4 bytes of 3.
 CLIP_BUDGET, SNIPPET_BUDGET, PICTURE_BUDGET = 24 << 20, 8 << 20, 5 << 20
@@ -46,9 +47,7 @@ def write(
     """
     most = max(20, _MOST_WORST // len(runs))
     text = render([read_run(run, most_clips=most) for run in runs], defaults, unfinished)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    files.write_text(path, text)
 
 
 def is_report(path: Path) -> bool:

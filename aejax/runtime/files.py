@@ -6,11 +6,17 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from aejax.errors import UserError
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
 
 _TEMPORARY = ".aejax-", ".part"  # how the names of files that are being written begin and end
 
@@ -69,6 +75,33 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     return path.with_name(secrets.token_hex(8).join(_TEMPORARY))
+
+
+def is_empty(folder: Path, *, beside: Collection[str] = ()) -> bool:
+    """Whether a folder holds nothing but what killed processes left, and files of these names."""
+    return all(is_temporary(path.name) or path.name in beside for path in folder.iterdir())
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes of aejax out of a folder; what killed ones left there is deleted.
+
+    Raises:
+      UserError: another process holds it.
+    """
+    if fcntl is None:  # no locks of this kind on this system
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is writing to {folder}; wait for it") from None
+        remove_temporary(folder)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporary(folder: Path) -> None:

@@ -3,7 +3,6 @@
 import collections
 import json
 import math
-import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from aejax.bars import warn
 from aejax.errors import Interrupted, UserError
 from aejax.launchers.task import one_line
 from aejax.reporting.table import aligned
+from aejax.runtime import files
 from aejax.search.journal import Journal, Outcome
 from aejax.search.space import BIT_RATE, Space, other_features, rate_of
 from aejax.training import metrics_log
@@ -128,9 +128,7 @@ def _write(journal: Journal, root: Path, rate: str, varies: bool) -> None:
         "best": best if varies else best[:1],
         "trials": trials,
     }
-    beside = root / f"search.json.{os.getpid()}.part"
-    beside.write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
-    beside.replace(root / "search.json")
+    files.write_text(root / "search.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
 
 
 def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:

@@ -20,6 +20,7 @@ from aejax.data.streams import Sound
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import apply, bound
 from aejax.models import autoencoder
+from aejax.runtime import files
 from aejax.tasks import container, reconstruct
 from aejax.tasks.container import Compressed
 from aejax.trained import TrainedModel
@@ -121,12 +122,8 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         scale,
         payload,
     ).pack()
-    beside = target.with_name(f"{target.name}.part")
-    try:
+    with files.replacing(target) as beside:
         beside.write_bytes(data)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
     pcm = 2 * sound.samples * sound.channels
     return (
         f"{len(data):,} bytes, {len(data) * 8e-3 / seconds:.2f} kbit/s,"

@@ -1,6 +1,5 @@
 """A trained model for those who have no aejax: StableHLO, and weights that anything reads."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from aejax.config import to_json
 from aejax.errors import UserError
 from aejax.models import autoencoder
+from aejax.runtime import files
 from aejax.trained import TrainedModel
 
 PLATFORMS = ("cpu", "cuda")
@@ -58,10 +58,7 @@ def export(model: TrainedModel, out: Path) -> None:
         "encoder": (encode, (batch, model.block * count, *channels)),
         "decoder": (decode, (batch, count, dim)),
     }
-    beside = out.with_name(f"{out.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
+    with files.replacing_folder(out) as beside:
         for name, (function, shape) in shapes.items():
             given = jax.ShapeDtypeStruct(shape, jnp.float32)
             kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
@@ -79,9 +76,6 @@ def export(model: TrainedModel, out: Path) -> None:
         (beside / "README.txt").write_text(
             README.format(**facts, platforms=" and ".join(PLATFORMS))
         )
-        beside.replace(out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:

@@ -10,6 +10,7 @@ from aejax.data import streams
 from aejax.data.audio_file import resampled_length
 from aejax.data.streams import Sound
 from aejax.errors import UserError
+from aejax.runtime import files
 from aejax.tasks import reconstruct
 from aejax.trained import TrainedModel
 
@@ -70,11 +71,11 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             samples=resampled_length(longest * len(mixed), model.sample_rate, rate)
         )
         return reconstruct.write(chain.from_iterable(stretches), model, whole, target)
-    target.mkdir()
     said = []
-    for place, latents in enumerate(mixed):
-        down, right = divmod(place, steps)
-        name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
-        audio = reconstruct.decoded(model, latents, channels)
-        said.append(reconstruct.write(audio, model, one, target / f"{name}{_APART}"))
+    with files.replacing_folder(target) as folder:
+        for place, latents in enumerate(mixed):
+            down, right = divmod(place, steps)
+            name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
+            audio = reconstruct.decoded(model, latents, channels)
+            said.append(reconstruct.write(audio, model, one, folder / f"{name}{_APART}"))
     return "; ".join(line for line in said if line)

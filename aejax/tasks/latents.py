@@ -11,6 +11,7 @@ from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Corpus
 from aejax.data.loader import why_lost
 from aejax.errors import UserError
+from aejax.runtime import files
 from aejax.trained import TrainedModel
 
 
@@ -88,9 +89,5 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
     Raises:
       UserError: the suffix is none of `WRITERS`, or pyarrow is missing.
     """
-    beside = path.with_name(f"{path.name}.part")
-    try:
+    with files.replacing(path) as beside:
         WRITERS[path.suffix](beside, dict(columns))
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

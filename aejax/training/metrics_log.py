@@ -7,6 +7,8 @@ from types import TracebackType
 
 import numpy as np
 
+from aejax.runtime import files
+
 
 class MetricsLog:
     """Appends to ``metrics.jsonl`` and a TensorBoard file in a run's directory.
@@ -22,9 +24,7 @@ class MetricsLog:
 
         path = workdir / "metrics.jsonl"
         kept = [json.dumps(line) for line in read(path) if line["step"] <= after]
-        beside = path.with_name(path.name + ".part")
-        beside.write_text("".join(line + "\n" for line in kept))
-        beside.replace(path)
+        files.write_text(path, "".join(line + "\n" for line in kept))
         self._lines = path.open("a")
         self._tensorboard = SummaryWriter(str(workdir), purge_step=after + 1)
 

@@ -16,6 +16,7 @@ from aejax.errors import UserError
 from aejax.models.blocks import from_blocks, to_blocks
 from aejax.models.pca import PCA, BlockMoments, ContextPCA, LeastSquares, neighbours
 from aejax.representation import Representation, valid_frames
+from aejax.runtime import files
 
 
 class Fit(NamedTuple):
@@ -179,9 +180,8 @@ def load_context(path: Path, pca: PCA) -> ContextPCA:
 
 
 def _save(path: Path, **arrays: Any) -> None:
-    beside = path.with_name("part." + path.name)
-    np.savez(beside, **arrays)
-    beside.replace(path)
+    with files.replacing(path) as beside, beside.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 @contextlib.contextmanager
