@@ -391,10 +391,12 @@ def start_at_pca(model: Autoencoder, variables: Variables, pca: PCA) -> Variable
     offset = np.asarray(pca.mean, np.float64) - np.tile(mean, pca.downsampling)
     components = np.asarray(pca.components, np.float64)
     deviations = np.asarray(pca.deviations, np.float64)
+    input_mean, rows = (np.asarray(x, np.float64) for x in pca.encoder)
+    input_offset = input_mean - np.tile(mean, pca.downsampling)
     if not model.bottleneck.whitened:
         deviations = np.full_like(deviations, np.sqrt(np.square(deviations).mean()))
-    analysis = components.T / deviations
-    encoder = {"kernel": scale * analysis, "bias": -offset @ analysis}
+    analysis = rows.T / deviations
+    encoder = {"kernel": scale * analysis, "bias": -input_offset @ analysis}
     # What the bottleneck takes beyond the latents themselves begins at zero.
     more = model.bottleneck.channels - len(components)
     encoder = {

@@ -1,4 +1,5 @@
-"""PCA of blocks of frames: an autoencoder whose fit is closed-form."""
+"""PCA of blocks of frames: an autoencoder whose fit is closed-form; and the best linear map through
+as few numbers from noisy blocks to clean ones."""
 
 from typing import Any
 
@@ -12,26 +13,40 @@ from aejax.models.blocks import from_blocks, matmul, to_blocks
 
 @flax.struct.dataclass
 class PCA:
-    """The best linear autoencoder of blocks of ``downsampling`` frames.
+    """The best linear autoencoder of blocks of ``downsampling`` frames; or, with ``analysis``, the
+    best linear map of that rank from blocks to other blocks (see `PairMoments`).
 
     Attributes:
-      mean: ``[block]``, in the features' unit.
+      mean: ``[block]``, of what comes out, in the features' unit.
       components: ``[latent_dim, block]``, orthonormal rows, the largest variance first.
       deviations: ``[latent_dim]``, standard deviation along each; latents are divided by it.
       downsampling: frames in a block.
+      input_mean: ``[block]``, of what goes in; None where that is what is to come out.
+      analysis: ``[latent_dim, block]``, from what goes in to latents before the division; None
+        where that is ``components``.
     """
 
     mean: Any  # Any, because JAX puts shapes and shardings where the arrays are
     components: Any
     deviations: Any
     downsampling: int = flax.struct.field(pytree_node=False)
+    input_mean: Any = None
+    analysis: Any = None
+
+    @property
+    def encoder(self) -> tuple[Any, Any]:
+        """What is taken off blocks that go in, and the rows that they are multiplied by."""
+        if self.analysis is None:
+            return self.mean, self.components
+        return self.input_mean, self.analysis
 
     def encode(
         self, features: Float[Array, "batch frames bins"]
     ) -> Float[Array, "batch latent_frames latent_dim"]:
         """Features to latents of unit variance."""
-        centred = to_blocks(features, self.downsampling) - self.mean[None, None]
-        return matmul(centred, self.components.T) / self.deviations[None, None]
+        mean, rows = self.encoder
+        centred = to_blocks(features, self.downsampling) - mean[None, None]
+        return matmul(centred, rows.T) / self.deviations[None, None]
 
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"]
@@ -43,7 +58,9 @@ class PCA:
     def first(self, kept: int) -> "PCA":
         """PCA of that many latents: the first of these."""
         return self.replace(  # type: ignore[attr-defined]  # flax makes it
-            components=self.components[:kept], deviations=self.deviations[:kept]
+            components=self.components[:kept],
+            deviations=self.deviations[:kept],
+            analysis=None if self.analysis is None else self.analysis[:kept],
         )
 
 
@@ -76,34 +93,126 @@ class BlockMoments:
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean of each bin ``[bins]`` and one standard deviation for all of them ``[]``."""
-        mean = self.mean.reshape(downsampling, -1).mean(axis=0)
-        offset = self.mean - np.tile(mean, downsampling)
-        variance = np.trace(self.scatter) / self.count + offset @ offset
-        scale = np.sqrt(variance / len(self.mean))
-        return mean, np.asarray(scale if scale > 0 else 1.0)
+        return _standardisation(self.mean, np.trace(self.scatter) / self.count, downsampling)
 
     def variances(self) -> tuple[np.ndarray, np.ndarray]:
         """Explained variances ``[size]``, largest first, and their components as rows.
 
         Normalised by ``count - 1``, as scikit-learn does.
         """
-        values, vectors = np.linalg.eigh(self.scatter / max(1, self.count - 1))
-        components = vectors.T[::-1]
-        largest = np.abs(components).argmax(axis=1)
-        signs = np.sign(components[np.arange(len(components)), largest])
-        return np.maximum(values[::-1], 0), components * signs[:, None]
+        return _principal(self.scatter / max(1, self.count - 1))
 
     def pca(self, latent_dim: int, downsampling: int) -> PCA:
         """The PCA of all vectors taken in."""
         variances, components = self.variances()
-        kept = variances[:latent_dim]
-        # A direction without variance has latents of zero, whatever they are divided by.
-        deviations = np.sqrt(np.where(kept > 1e-12 * variances[0], kept, variances[0] or 1))
         return PCA(
             mean=jnp.asarray(self.mean, jnp.float32),
             components=jnp.asarray(components[:latent_dim], jnp.float32),
-            deviations=jnp.asarray(deviations, jnp.float32),
+            deviations=_deviations(variances[:latent_dim]),
             downsampling=downsampling,
+        )
+
+
+def _standardisation(
+    mean: np.ndarray, variance: float, downsampling: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of blocks of that mean and that sum of variances: the mean of each bin, and one deviation."""
+    of_bins = mean.reshape(downsampling, -1).mean(axis=0)
+    offset = mean - np.tile(of_bins, downsampling)
+    scale = np.sqrt((variance + offset @ offset) / len(mean))
+    return of_bins, np.asarray(scale if scale > 0 else 1.0)
+
+
+def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, the largest first, and eigenvectors as rows, their largest entry above 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    components = vectors.T[::-1]
+    largest = np.abs(components).argmax(axis=1)
+    signs = np.sign(components[np.arange(len(components)), largest])
+    return np.maximum(values[::-1], 0), components * signs[:, None]
+
+
+def _deviations(variances: np.ndarray) -> Array:
+    """What latents of these variances are divided by; those that have none are zero anyway."""
+    top = variances.max(initial=0)
+    usable = np.where(variances > 1e-12 * top, variances, top or 1)
+    return jnp.asarray(np.sqrt(usable), jnp.float32)
+
+
+class PairMoments:
+    """Means and covariances of pairs of vectors, input and output, of one size, that come in
+    batches, in float64, in constant memory; see `BlockMoments`.
+
+    `pca` is reduced-rank regression: of all linear maps through ``latent_dim`` numbers, the one of
+    the least squared error. Source: Izenman, "Reduced-rank regression for the multivariate linear
+    model", Journal of Multivariate Analysis 5, 1975. Of pairs of equals it is PCA.
+    """
+
+    def __init__(self, size: int):
+        self.input = BlockMoments(size)
+        self.mean = np.zeros(size)  # of the outputs
+        self.cross = np.zeros((size, size))
+        self.spread = 0.0  # squared distance of the outputs from their mean, summed
+
+    def update(
+        self, x: Float[np.ndarray, "count size"], y: Float[np.ndarray, "count size"]
+    ) -> "PairMoments":
+        """Takes in more pairs."""
+        if not len(x):
+            return self
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        mean = y.mean(axis=0)
+        apart, input_apart = mean - self.mean, x.mean(axis=0) - self.input.mean
+        weight = self.input.count * len(x) / (self.input.count + len(x))
+        self.input.update(x)
+        self.cross += (x - x.mean(axis=0)).T @ (y - mean) + np.outer(input_apart, apart) * weight
+        self.spread += float(np.square(y - mean).sum() + apart @ apart * weight)
+        self.mean += apart * (len(x) / self.input.count)
+        return self
+
+    def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the outputs: see `BlockMoments.standardisation`."""
+        return _standardisation(self.mean, self.spread / self.input.count, downsampling)
+
+    def _penalty(self, ridge: float) -> np.ndarray:
+        size = len(self.cross)
+        return ridge * (np.trace(self.input.scatter) / size or 1.0) * np.eye(size)
+
+    def regression(self, ridge: float) -> Float[np.ndarray, "inputs outputs"]:
+        """The map from inputs to outputs, both without their mean, of the least squared error.
+
+        Args:
+          ridge: times the mean variance of the inputs, what the square of each entry's distance
+            from the best multiple of the identity costs: little audio makes maps that are good for
+            nothing else.
+        """
+        scatter = self.input.scatter
+        multiple = np.trace(self.cross) / (np.trace(scatter) or 1.0)
+        rest = self.cross - multiple * scatter
+        found = np.linalg.solve(scatter + self._penalty(ridge), rest)
+        return found + multiple * np.eye(len(rest))
+
+    def squared_error(self, other: "PairMoments", regression: np.ndarray) -> float:
+        """What a map that was fitted to ``other`` pairs leaves of these."""
+        explained = 2 * self.cross - self.input.scatter @ regression
+        apart = self.mean - other.mean - (self.input.mean - other.input.mean) @ regression
+        rest = self.spread - float((regression * explained).sum())
+        return rest + self.input.count * float(apart @ apart)
+
+    def pca(self, latent_dim: int, downsampling: int, ridge: float, regression: np.ndarray) -> PCA:
+        """The best map through so many numbers; ``regression``: of that ``ridge``."""
+        scatter = self.input.scatter
+        fitted = regression.T @ (scatter + self._penalty(ridge)) @ regression
+        components = _principal(fitted)[1][:latent_dim]
+        analysis = components @ regression.T
+        variances = ((analysis @ scatter) * analysis).sum(1) / max(1, self.input.count - 1)
+        return PCA(
+            mean=jnp.asarray(self.mean, jnp.float32),
+            components=jnp.asarray(components, jnp.float32),
+            deviations=_deviations(np.maximum(variances, 0)),
+            downsampling=downsampling,
+            input_mean=jnp.asarray(self.input.mean, jnp.float32),
+            analysis=jnp.asarray(analysis, jnp.float32),
         )
 
 

@@ -14,7 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 from aejax.errors import UserError
 from aejax.models.blocks import from_blocks, to_blocks
-from aejax.models.pca import PCA, BlockMoments, ContextPCA, LeastSquares, neighbours
+from aejax.models.pca import (
+    PCA,
+    BlockMoments,
+    ContextPCA,
+    LeastSquares,
+    PairMoments,
+    neighbours,
+)
 from aejax.representation import Representation, valid_frames
 from aejax.runtime import files
 
@@ -23,7 +30,7 @@ class Fit(NamedTuple):
     """What was fitted on the training split.
 
     Attributes:
-      pca: of blocks of frames.
+      pca: of blocks of frames; from noisy to clean ones, where noise is to be taken away.
       mean: of each bin, ``[bins]``.
       scale: one standard deviation for all bins, ``[]``.
     """
@@ -53,22 +60,64 @@ def fit(
     downsampling: int,
     latent_dim: int,
     place: Callable[[Any], dict[str, jax.Array]],
+    hear: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
+    held_out: Iterable[Any] = (),
 ) -> Fit:
-    """One pass over the batches; its memory depends on the size of a block alone."""
-    moments = BlockMoments(downsampling * representation.bins)
-    for batch in batches:
-        placed = place(batch)
-        blocks, mask = jax.device_get(
-            _blocks(
-                placed["audio"],
-                placed["length"],
-                representation=representation,
-                downsampling=downsampling,
-            )
-        )
-        moments.update(blocks[mask])
-    mean, scale = moments.standardisation(downsampling)
-    return Fit(moments.pca(latent_dim, downsampling), mean, scale)
+    """One pass over the batches; its memory depends on the size of a block alone.
+
+    Args:
+      batches: to fit on.
+      representation: of the audio.
+      downsampling: frames in a block.
+      latent_dim: numbers for a block.
+      place: puts a batch on the devices.
+      hear: what is heard of a placed batch, where that is noisy audio: the fit is then the best
+        linear map through so many numbers from that to the batch as it is.
+      held_out: batches that choose how far that map may be from the identity; used with ``hear``
+        alone.
+    """
+    sizes = {"representation": representation, "downsampling": downsampling}
+    block = downsampling * representation.bins
+
+    def placed_blocks(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, ...]]:
+        """Blocks that count, and the same as they are heard."""
+        for batch in batches:
+            placed = place(batch)
+            length = placed["length"]
+            blocks, mask = jax.device_get(_blocks(placed["audio"], length, **sizes))
+            if hear is None:
+                yield (blocks[mask],)
+            else:
+                heard = jax.device_get(_blocks(hear(placed), length, **sizes)[0])
+                yield heard[mask], blocks[mask]
+
+    if hear is None:
+        moments = BlockMoments(block)
+        for (blocks,) in placed_blocks(batches):
+            moments.update(blocks)
+        mean, scale = moments.standardisation(downsampling)
+        return Fit(moments.pca(latent_dim, downsampling), mean, scale)
+    pairs, judge = PairMoments(block), PairMoments(block)
+    for found, split in ((pairs, batches), (judge, held_out)):
+        for both in placed_blocks(split):
+            found.update(*both)
+    mean, scale = pairs.standardisation(downsampling)
+    return Fit(_regressed(pairs, judge, latent_dim, downsampling), mean, scale)
+
+
+# Pulls towards the best multiple of the identity, times the mean variance of what is heard.
+_MAP_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
+
+
+def _regressed(pairs: PairMoments, judge: PairMoments, latent_dim: int, downsampling: int) -> PCA:
+    """The map through so many numbers, with the pull that is best on the pairs held out."""
+    least, best = np.inf, (0.0, np.zeros(0))
+    for ridge in _MAP_RIDGES:
+        regression = pairs.regression(ridge)
+        error = judge.squared_error(pairs, regression)
+        if error < least:
+            least, best = error, (ridge, regression)
+    return pairs.pca(latent_dim, downsampling, *best)
 
 
 @functools.partial(jax.jit, static_argnames=("before", "after"))
@@ -144,7 +193,15 @@ def save(path: Path, fitted: Fit) -> None:
         downsampling=fitted.pca.downsampling,
         mean=fitted.mean,
         scale=fitted.scale,
+        **{f"pca_{name}": value for name, value in _of_input(fitted.pca).items()},
     )
+
+
+def _of_input(pca: PCA) -> dict[str, Any]:
+    """What there is of a PCA only where it goes from other blocks than it gives back."""
+    if pca.analysis is None:
+        return {}
+    return {"input_mean": pca.input_mean, "analysis": pca.analysis}
 
 
 def load(path: Path) -> Fit:
@@ -159,6 +216,11 @@ def load(path: Path) -> Fit:
             components=jnp.asarray(arrays["pca_components"]),
             deviations=jnp.asarray(arrays["pca_deviations"]),
             downsampling=int(arrays["downsampling"]),
+            **{
+                name: jnp.asarray(arrays[f"pca_{name}"])
+                for name in ("input_mean", "analysis")
+                if f"pca_{name}" in arrays
+            },
         )
         return Fit(pca, arrays["mean"], arrays["scale"])
 

@@ -6,7 +6,7 @@ import pytest
 from aejax import config as config_module
 from aejax.models import autoencoder
 from aejax.models.blocks import Conv1D, from_blocks, to_blocks
-from aejax.models.pca import BlockMoments
+from aejax.models.pca import BlockMoments, PairMoments
 
 BINS = 10
 
@@ -70,6 +70,23 @@ def test_step_0_equals_pca(encoder, features, moments):
     np.testing.assert_allclose(ours, pca.decode(pca.encode(features)), atol=1e-4)
     latents = model.apply(variables, features, method="encode")
     np.testing.assert_allclose(latents, pca.encode(features), atol=1e-5)
+
+
+@pytest.mark.parametrize("bottleneck", ["none", "rvq"])
+def test_step_0_equals_the_best_map_from_noisy_to_clean(bottleneck, features):
+    """Whose encoder is not its decoder turned over; also where latents have one scale for all."""
+    noisy = features + jnp.cumsum(features + 31.0, axis=-1)
+    pairs = PairMoments(4 * BINS)
+    pairs.update(*(np.asarray(to_blocks(x, 4)).reshape(-1, 4 * BINS) for x in (noisy, features)))
+    pca = pairs.pca(6, 4, 1e-6, pairs.regression(1e-6))
+    model, variables = build(encoder="linear", bottleneck=bottleneck)
+    variables = autoencoder.standardise(variables, *pairs.standardisation(4))
+    variables = autoencoder.start_at_pca(model, variables, pca)
+    z = autoencoder.before_bottleneck(model, variables, noisy)
+    back = model.apply(variables, z, method="decode")
+    np.testing.assert_allclose(back, pca.decode(pca.encode(noisy)), atol=2e-3)
+    if bottleneck == "none":
+        np.testing.assert_allclose(z, pca.encode(noisy), atol=1e-4)
 
 
 def test_without_pca_start_the_model_is_not_pca(features, moments):

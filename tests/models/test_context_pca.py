@@ -149,6 +149,26 @@ def test_the_fit_takes_in_the_blocks_that_count_and_no_others(batches):
     assert float(found.scale) == pytest.approx(float(scale), rel=1e-5)
 
 
+def test_what_is_heard_is_what_the_fit_goes_from(batches):
+    """To what is to be given back, over the blocks that count."""
+    found = pca_fit.fit(
+        batches,
+        representation=WAVEFORM,
+        downsampling=DOWNSAMPLING,
+        latent_dim=2,
+        place=place,
+        hear=lambda placed: 3 * placed["audio"] - 1,
+        held_out=batches,
+    )
+    clean = fit(batches, 2)
+    np.testing.assert_allclose(found.mean, clean.mean, atol=1e-5)
+    assert float(found.scale) == pytest.approx(float(clean.scale), rel=1e-5)
+    features = WAVEFORM.analyse(jnp.asarray(batches[3]["audio"]))
+    back = found.pca.decode(found.pca.encode(3 * features - 1))
+    expected = clean.pca.decode(clean.pca.encode(features))
+    np.testing.assert_allclose(back, expected, atol=1e-3)
+
+
 def test_without_reach_the_best_decoder_is_pcas_own(batches):
     pca = fit(batches, 3).pca
     context = fit_context(batches, pca, 0)
