@@ -18,7 +18,7 @@ from aejax.evaluation.evaluate import Codec, bound
 from aejax.listening import Preview
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
-from aejax.models.vector_quantizer import start_codebooks
+from aejax.models.vector_quantizer import RVQ, start_codebooks
 from aejax.overlap import at_a_time
 from aejax.prepare import Experiment
 from aejax.representation import valid_frames
@@ -37,7 +37,8 @@ from aejax.training.validation import make_eval_step
 
 
 def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fit.Fit:
-    """PCA of the training split; an earlier fit of the same run is read instead.
+    """PCA of the training split, from noisy to clean sound where noise is to be taken away; an
+    earlier fit of the same run is read instead.
 
     Args:
       experiment: of the run.
@@ -54,9 +55,16 @@ def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fi
             downsampling=experiment.downsampling,
             latent_dim=latent_dim,
             place=experiment.devices.place,
+            hear=experiment.hear,
+            held_out=experiment.batches("validation"),
         )
         pca_fit.save(path, fitted)
-    return pca_fit.load(path)
+    fitted = pca_fit.load(path)
+    if experiment.denoises and fitted.pca.analysis is None:
+        raise UserError(
+            f"{path} was fitted without noise, by an earlier aejax; delete it to fit anew"
+        )
+    return fitted
 
 
 def fit_context(
@@ -66,7 +74,7 @@ def fit_context(
     same: ContextPCA | None = None,
 ) -> ContextPCA | None:
     """The best linear decoder of PCA's latents from as many of them as the model's decoder sees;
-    None where it sees one at a time, or has something else to give back than PCA was fitted to.
+    None where it sees one at a time, or is to take noise away.
     ``same``: what was found for a run that differs in nothing that this depends on."""
     before, after = (int(min(steps, _FARTHEST)) for steps in model.decoder.reach)
     if before == after == 0 or experiment.denoises:
@@ -137,7 +145,7 @@ def train(trainees: Sequence[Trainee]) -> Iterator[Trained | UserError]:
     widest = max(trainees, key=lambda trainee: trainee.experiment.config.model.latent_dim)
     experiment, options = widest.experiment, widest.experiment.config
     tx = state.optimiser(options.train, pca_start=options.model.pca_start)
-    shapes = loop.first_snapshot(initial_state(widest, tx))
+    shapes = _shapes(widest)
     step = make_eval_step(
         experiment.representation,
         widest.model,
@@ -164,33 +172,27 @@ def _train(
 ) -> list[Trained | UserError]:
     """Trains those that there is room for, in the shapes of the widest."""
     experiment, options = widest.experiment, widest.experiment.config.train
-    devices = experiment.devices
     after = common_step([one.experiment for one in trainees])
     with contextlib.ExitStack() as stack:
-        members = []
+        members: list[loop.Member] = []
+        snapshots: list[checkpoint.Snapshot] = []
         for one in trainees:
             config, path = one.experiment.config, one.experiment.workdir.path
-            tx = state.optimiser(config.train, pca_start=config.model.pca_start)
-            snapshot = loop.first_snapshot(initial_state(one, tx))
-            like = jax.eval_shape(lambda x: x, snapshot)
+            like = _shapes(one)
             checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
-            if checkpoints.latest_step is None:
-                snapshot = devices.copy(snapshot)
-            else:
-                snapshot = checkpoints.restore(snapshot, devices.copied)
+            snapshots.append(population.grown(_first(one, checkpoints, like), shapes))
             log = stack.enter_context(
-                metrics_log.MetricsLog(path, after=int(snapshot.state.step) or -1)
+                metrics_log.MetricsLog(path, after=int(snapshots[-1].state.step) or -1)
             )
             show = _shown_to(log, one.experiment, widest.model)
             members.append(
                 loop.Member(
-                    population.grown(snapshot, shapes),
                     validate=_validation(one, widest.model, eval_step, show),
                     save=_saving(checkpoints, like),
                     log=_with_learning_rate(log, config.train),
                 )
             )
-        first = int(members[0].snapshot.state.step)
+        first = int(snapshots[0].state.step)
         if first:
             print(f"going on from step {first}")
         training = stack.enter_context(
@@ -203,6 +205,7 @@ def _train(
 
         ended = loop.train(
             members,
+            snapshots,
             found.population,
             train_batches(experiment, first),
             schedule=loop.Schedule(options.steps, options.validate_every, options.log_every),
@@ -213,6 +216,24 @@ def _train(
             ),
         )
     return [one if isinstance(one, UserError) else Trained(widest.model, one.best) for one in ended]
+
+
+def _shapes(trainee: Trainee) -> checkpoint.Snapshot:
+    """Of a trainee's snapshots; they take no memory."""
+    experiment = trainee.experiment
+    return loop.abstract_snapshot(experiment.config, trainee.model, experiment.objective.weights)
+
+
+def _first(
+    trainee: Trainee, checkpoints: checkpoint.Checkpoints, like: checkpoint.Snapshot
+) -> checkpoint.Snapshot:
+    """The newest checkpoint of a run; where it has none, the snapshot before its first step."""
+    experiment = trainee.experiment
+    if checkpoints.latest_step is not None:
+        return checkpoints.restore(like, experiment.devices.copied)
+    config = experiment.config
+    tx = state.optimiser(config.train, pca_start=config.model.pca_start)
+    return experiment.devices.copy(loop.first_snapshot(initial_state(trainee, tx)))
 
 
 def common_step(experiments: Sequence[Experiment]) -> int | None:
@@ -410,7 +431,7 @@ def compile_step(
 
     Args:
       experiment, model, tx: of the widest member.
-      snapshot: of it.
+      snapshot: of it; shapes are enough.
       members: to be trained.
       earlier: what was compiled for more members; it is used again where that can be.
     """
@@ -447,7 +468,7 @@ def compile_step(
 
 def _snapshot_bytes(snapshot: checkpoint.Snapshot) -> int:
     """Of a member's state and of the best variables that it has had."""
-    return sum(x.nbytes for x in jax.tree.leaves(snapshot))
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(snapshot))
 
 
 def _room(free: int, taken: int, apiece: int, members: int) -> int:
@@ -468,7 +489,7 @@ def make_step(experiment: Experiment, model: autoencoder.Autoencoder, tx: Any) -
     """The train step of an experiment, as a pure function."""
     return make_train_step(
         experiment.representation,
-        model,
+        _by_batch(model, experiment.config.train.accumulate),
         tx,
         experiment.objective,
         samples=experiment.excerpt,
@@ -476,6 +497,15 @@ def make_step(experiment: Experiment, model: autoencoder.Autoencoder, tx: Any) -
         augmentation=experiment.augmentation,
         ema_decay=experiment.config.train.ema_decay,
     )
+
+
+def _by_batch(model: autoencoder.Autoencoder, accumulate: int) -> autoencoder.Autoencoder:
+    """The model with codebooks that move as far in so many batches, which are one update, as they
+    would in one."""
+    if not isinstance(model.bottleneck, RVQ):
+        return model
+    decay = model.bottleneck.decay ** (1 / accumulate)
+    return model.clone(bottleneck=model.bottleneck.clone(decay=decay))
 
 
 def _compiled(

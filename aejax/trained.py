@@ -32,9 +32,9 @@ from aejax.models import autoencoder
 from aejax.models.blocks import Reach
 from aejax.prepare import SPEAKERS, denoises, excerpt_blocks
 from aejax.representation import Multichannel, Representation
-from aejax.training import checkpoint, losses, state
+from aejax.training import checkpoint, losses
 from aejax.training.devices import Devices
-from aejax.training.loop import first_snapshot
+from aejax.training.loop import abstract_snapshot
 
 # Samples of content in a window at most, unless a frame is longer; memory goes with it.
 _MOST_SAMPLES = 2**18
@@ -506,15 +506,4 @@ def _abstract_snapshot(
     config: Any, representation: Representation, model: autoencoder.Autoencoder
 ) -> checkpoint.Snapshot:
     """The shapes of what a run of that config saves."""
-    tx = state.optimiser(config.train, pca_start=config.model.pca_start)
-    weights = losses.from_config(config, representation).weights
-
-    features = jnp.zeros((1, config.model.downsampling, representation.bins))
-
-    def first() -> checkpoint.Snapshot:
-        key = jax.random.key(0)
-        variables = autoencoder.without_losses(model.init(key, features))
-        ema = config.train.ema_decay > 0
-        return first_snapshot(state.create(variables, tx, key, weights, ema=ema))
-
-    return jax.eval_shape(first)
+    return abstract_snapshot(config, model, losses.from_config(config, representation).weights)

@@ -5,17 +5,19 @@ import dataclasses
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from aejax.errors import Interrupted, UserError
+from aejax.models import autoencoder
 from aejax.training.checkpoint import Best, Snapshot
 from aejax.training.population import Population
-from aejax.training.state import TrainState
+from aejax.training.state import TrainState, create, optimiser
 
 
 @runtime_checkable
@@ -38,14 +40,12 @@ class Member(NamedTuple):
     """One of those that are trained side by side; a run alone is one of one.
 
     Attributes:
-      snapshot: where to begin; its state is donated.
       validate: the state to scalars that are logged, and the validation loss of each of its
         candidates, by name: the lower the better.
       save: takes a snapshot after each validation, and when the run is asked to stop.
       log: takes scalars every ``log_every`` steps and at each validation.
     """
 
-    snapshot: Snapshot
     validate: Callable[[TrainState], tuple[dict[str, float], dict[str, float]]]
     save: Callable[[Snapshot], None]
     log: Log
@@ -71,8 +71,30 @@ def first_snapshot(state: TrainState) -> Snapshot:
     )
 
 
+def abstract_snapshot(
+    config: ConfigDict, model: autoencoder.Autoencoder, weights: Mapping[str, float]
+) -> Snapshot:
+    """The shapes of the snapshots of a run, which take no memory.
+
+    Args:
+      config: of the run, all of it.
+      model: of the run.
+      weights: of the loss's terms, by name.
+    """
+    tx = optimiser(config.train, pca_start=config.model.pca_start)
+
+    def first() -> Snapshot:
+        key = jax.random.key(0)
+        features = jnp.zeros((1, config.model.downsampling, model.bins))
+        variables = autoencoder.without_losses(model.init(key, features))
+        return first_snapshot(create(variables, tx, key, weights, ema=config.train.ema_decay > 0))
+
+    return jax.eval_shape(first)
+
+
 def train(
     members: Sequence[Member],
+    first: list[Snapshot],
     population: Population,
     batches: Iterator[Any],
     *,
@@ -81,10 +103,12 @@ def train(
     progress: Callable[[int, dict[str, float]], None],
     name_clips: Callable[[np.ndarray], str],
 ) -> list[Snapshot | UserError]:
-    """Trains all members from their snapshots, all after the same step, to the last.
+    """Trains all members from their first snapshots, all after the same step, to the last.
 
     Args:
       members: of one shape.
+      first: their snapshots. The list is emptied and the states are donated, so that a snapshot
+        of each is all that is in memory, if nobody else has them.
       population: takes their steps.
       batches: from the snapshots' step on.
       schedule: how often to validate, save and log.
@@ -100,12 +124,13 @@ def train(
     Raises:
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
-    step = int(members[0].snapshot.state.step)
+    step = int(first[0].state.step)
     # States are in `joined` alone: of large models there is no room for them twice.
     snapshots: list[Snapshot | UserError] = [
-        dataclasses.replace(member.snapshot, state=None) for member in members
+        dataclasses.replace(snapshot, state=None) for snapshot in first
     ]
-    joined = population.join([member.snapshot.state for member in members])
+    joined = population.join([snapshot.state for snapshot in first])
+    first.clear()
     clock = _Clock()
     pending: _Pending | None = None
 
@@ -142,16 +167,12 @@ def train(
         member = members[index]
         scalars, losses = member.validate(state)
         member.log(step, scalars)
-        best = {
-            name: Best(
-                jax.tree.map(jnp.copy, variables), jnp.float32(losses[name]), jnp.int32(step)
-            )
-            if losses[name] < float(snapshot.best[name].loss)
-            else snapshot.best[name]
-            for name, variables in state.candidates.items()
-        }
-        snapshot = dataclasses.replace(snapshot, best=best)
-        snapshots[index] = snapshot
+        best = snapshot.best
+        for name, variables in state.candidates.items():
+            if losses[name] < float(best[name].loss):
+                del best[name]  # before there is another
+                copy = jax.tree.map(jnp.copy, variables)
+                best[name] = Best(copy, jnp.float32(losses[name]), jnp.int32(step))
         member.save(dataclasses.replace(snapshot, state=state))
 
     def check_all() -> None:

@@ -47,13 +47,13 @@ def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_
 
     saved, logged, seen = hooks.get("saved", []), [], []
     member = loop.Member(
-        loop.first_snapshot(state),
         validate=validate,
         save=lambda snapshot: saved.append(int(snapshot.state.step)),
         log=lambda step, scalars: logged.append((step, scalars)),
     )
     (snapshot,) = loop.train(
         [member],
+        [loop.first_snapshot(state)],
         InTurns(hooks.get("step", descend)),
         batches,
         schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),

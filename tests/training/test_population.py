@@ -226,7 +226,6 @@ def test_a_member_that_fails_does_not_stop_the_others():
 
     def member(place):
         return loop.Member(
-            loop.first_snapshot(counter(jnp.zeros(1), np.int32(0))),
             validate=lambda state: ({"validation/loss": 1.0}, {"raw": 1.0}),
             save=lambda snapshot: saved.append((place, int(snapshot.state.step))),
             log=lambda step, scalars: logged.append((place, step)),
@@ -235,6 +234,7 @@ def test_a_member_that_fails_does_not_stop_the_others():
     with jax.transfer_guard("allow"):
         ended = loop.train(
             [member(0), member(1), member(2)],
+            [loop.first_snapshot(counter(jnp.zeros(1), np.int32(0))) for _ in range(3)],
             Watched(fails=1, at=3),
             ({"clip": np.asarray([0])} for _ in range(6)),
             schedule=loop.Schedule(steps=6, validate_every=2, log_every=1),
