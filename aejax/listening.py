@@ -184,8 +184,12 @@ def _heard(
     """The beginnings of clips with noise, if they are to be heard so."""
     if experiment.hear is None:
         return None
-    given = {"audio": jnp.asarray(audio)}
-    given["length"] = jnp.asarray(np.minimum(lengths, audio.shape[1]), jnp.int32)
+    given = {
+        "audio": jnp.asarray(audio),
+        "length": jnp.asarray(np.minimum(lengths, audio.shape[1]), jnp.int32),
+        "clip": jnp.asarray(chosen, jnp.int32),
+        "start": jnp.zeros(len(chosen), jnp.uint32),
+    }
     noise = experiment.test_noise("test", audio.shape[1])
     if noise is not None:
         rows = [noise(Window(clip, 0))[0] for clip in chosen]

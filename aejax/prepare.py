@@ -1,6 +1,7 @@
 """What a config stands for: devices, corpus, representation, sizes. Nothing is fitted here."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.representation import Representation
-from aejax.training import augmentation, losses
+from aejax.training import augmentation, losses, measuring
 from aejax.training.augmentation import Augmentation
 from aejax.training.devices import Devices
 from aejax.workdir import Workdir
@@ -312,12 +313,7 @@ def hearing(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] |
         return None
     amount = augmentation.from_config(config)
 
-    def hear(placed: dict[str, jax.Array]) -> jax.Array:
-        return augmentation.heard_in_tests(
-            placed["audio"], placed["length"], placed.get("noise"), amount=amount
-        )
-
-    return hear
+    return functools.partial(measuring.heard_in_tests, amount=amount)
 
 
 def open_noise(config: ConfigDict, earlier: Scan | None = None) -> corpora.Corpus | None:

@@ -24,6 +24,7 @@ class Batch(TypedDict):
       length: int32 ``[batch]``, samples before the clip's end; the rest of the row is silence. 0
         marks a row that only fills up the batch.
       clip: int32 ``[batch]``, index in the corpus's clips.
+      start: uint32 ``[batch]``, in evaluation, the row's first sample in its clip, modulo 2**32.
       place: float32 ``[batch]``, where in its clip the row lies: 0 at the beginning, 1 at the end.
         Whoever takes a shorter excerpt of the row takes it from there, and so evenly of the clip.
       lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
@@ -35,6 +36,7 @@ class Batch(TypedDict):
     audio: np.ndarray
     length: np.ndarray
     clip: np.ndarray
+    start: NotRequired[np.ndarray]
     place: np.ndarray
     lost: np.ndarray
     noise: NotRequired[np.ndarray]
@@ -304,6 +306,7 @@ class _Read:
             "audio": audio,
             "length": np.asarray(length, np.int32),
             "clip": np.asarray(window.clip, np.int32),
+            "start": np.asarray(window.start % 2**32, np.uint32),
             "place": np.zeros((), np.float32),
             "lost": np.asarray(lost, np.int32),
         }

@@ -141,7 +141,7 @@ class Evaluator:
 
     def _measured(self, codec: Codec, batch: Any) -> Any:
         """Of a batch, on the host: sums of the features' errors, of all and of each row; of the
-        audio's; SI-SDR of each row, and whether there is any sound; and how often codes occur."""
+        audio's; SI-SDR of each channel, and whether it has any sound; and how often codes occur."""
         placed = self.place(batch)
         heard, seen, output, of_features = self._features(codec, placed)
         sums, *of_rows = _measure_audio(
@@ -181,7 +181,7 @@ class Evaluator:
         )
 
     def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
-        """The mean over windows with any sound; None where the phase is made up anyway."""
+        """The mean over channels with any sound; None where the phase is made up anyway."""
         if not len(ratios) or not (self.representation.exact or self.hear):
             return None
         return float(ratios.mean(dtype=np.float64))
@@ -267,20 +267,17 @@ def _measure_audio(
     representation: Representation,
     yardstick: Representation,
 ) -> Any:
-    """Sums of the log-mel error; of each row, SI-SDR in dB, and whether there is any sound."""
+    """Sums of the log-mel error; of each channel of each row, SI-SDR in dB, and whether there is
+    any sound."""
     back = in_sound(heard, output, representation)[:, : audio.shape[1]]
-    audio = audio[:, : back.shape[1]]
-    there = (jnp.arange(audio.shape[1])[None] < length[:, None]).reshape(
-        *audio.shape[:2], *[1] * (audio.ndim - 2)
-    )
-    audio, back = (jnp.where(there, x, 0.0) for x in (audio, back))
+    audio, length = audio[:, : back.shape[1]], jnp.minimum(length, back.shape[1])
+    audio, back = (signal.until_end(x, length) for x in (audio, back))
     features = yardstick.analyse(audio)
     mask = valid_frames(yardstick, length, features.shape[1], 1)
     sums = metrics.error_sums(
         yardstick.analyse(back), features, mask, jnp.zeros(features.shape[-1])
     )
-    flat, back = (x.reshape(len(x), -1) for x in (audio, back))
-    return sums, signal.si_sdr(back, flat), jnp.square(flat).mean(-1) > _INAUDIBLE
+    return sums, *signal.channel_si_sdr(back, audio, length)
 
 
 @functools.partial(jax.jit, static_argnames="representation")
@@ -293,10 +290,6 @@ def in_sound(
     if heard is None:
         return representation.synthesise(output)
     return representation.masked(heard, output)
-
-
-# Mean square below which a window has no sound to compare, -60 dB re full scale.
-_INAUDIBLE = 1e-6
 
 
 def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:

@@ -27,6 +27,7 @@ from aejax.signal.mel_inversion import mel_to_linear
 from aejax.signal.pcen import pcen
 from aejax.signal.phase import griffin_lim
 from aejax.signal.resampling import play_at_speed, resample
+from aejax.signal.rows import channel_rows, channel_si_sdr, until_end
 from aejax.signal.scale import (
     amplitude_to_db,
     db_to_amplitude,
@@ -47,6 +48,8 @@ __all__ = [
     "a_weighting",
     "amplitude_to_db",
     "auraloss_multi_resolution_stft",
+    "channel_rows",
+    "channel_si_sdr",
     "dac_mel",
     "db_to_amplitude",
     "db_to_power",
@@ -80,6 +83,7 @@ __all__ = [
     "si_sdr",
     "spectrogram",
     "stft",
+    "until_end",
     "waveform_l1",
     "window",
 ]

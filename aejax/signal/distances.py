@@ -6,10 +6,12 @@ are exactly other people's losses, and give one value for all, as theirs do. Eve
 finite, on silence too.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from aejax.signal.arguments import check_level, check_real, compiled
 from aejax.signal.framing import expand
@@ -84,9 +86,12 @@ def multi_resolution_stft(
     return _mean([distance(n_fft) for n_fft in sorted(n_ffts, reverse=True)])
 
 
-@compiled()
+@compiled("where")
 def auraloss_multi_resolution_stft(
-    estimate: Float[Array, "*batch samples"], reference: Float[Array, "*batch samples"]
+    estimate: Float[Array, "*batch samples"],
+    reference: Float[Array, "*batch samples"],
+    *,
+    where: Bool[Array, "*batch"] | None = None,
 ) -> Float[Array, ""]:
     """``auraloss.freq.MultiResolutionSTFTLoss()(estimate, reference)``, with its defaults.
 
@@ -98,9 +103,10 @@ def auraloss_multi_resolution_stft(
 
     Args:
       estimate, reference: audio; any leading dimensions, for auraloss always two.
+      where: the rows that count, all by default; the result is that of a batch of those alone.
 
     Returns:
-      A scalar, 0 for equals.
+      A scalar, 0 for equals, and where no row counts.
 
     Raises:
       ValueError: the arguments are not two such arrays, or have 1024 samples or less.
@@ -110,9 +116,11 @@ def auraloss_multi_resolution_stft(
     def distance(n_fft: int, hop_length: int, win_length: int) -> jax.Array:
         power = spectrogram(both, n_fft=n_fft, hop_length=hop_length, win_length=win_length)
         s = jnp.sqrt(jnp.maximum(power, _AURALOSS_POWER_FLOOR))
-        convergence = _root(jnp.square(s[0] - s[1]).mean() / jnp.square(s[1]).mean())
+        error, total = (_mean_of_rows(jnp.square(x), where, axes=2) for x in (s[0] - s[1], s[1]))
         log = jnp.log(s)
-        return convergence + jnp.abs(log[0] - log[1]).mean()
+        # Of no rows, 0 over 0.
+        convergence = _root(error / jnp.maximum(total, _AURALOSS_POWER_FLOOR))
+        return convergence + _mean_of_rows(jnp.abs(log[0] - log[1]), where, axes=2)
 
     return _mean([distance(*sizes) for sizes in _AURALOSS_SIZES])
 
@@ -169,12 +177,13 @@ def multi_scale_mel(
     return _mean([distance(*pair) for pair in pairs])
 
 
-@compiled()
+@compiled("where")
 def dac_mel(
     estimate: Float[Array, "*batch samples"],
     reference: Float[Array, "*batch samples"],
     *,
     sample_rate: float,
+    where: Bool[Array, "*batch"] | None = None,
 ) -> Float[Array, ""]:
     """The mel loss descript-audio-codec is trained by, before its weight of 15.
 
@@ -191,9 +200,10 @@ def dac_mel(
     Args:
       estimate, reference: audio.
       sample_rate: Hz, up to 400,000.
+      where: the rows that count, all by default.
 
     Returns:
-      A scalar, the mean over all leading dimensions, 0 for equals. Ten times the reference is at
+      A scalar, the mean over the rows that count, 0 for equals. Ten times the reference is at
       7, one for each scale.
 
     Raises:
@@ -216,17 +226,18 @@ def dac_mel(
             pad_mode="reflect",
         )
         log = jnp.log10(jnp.maximum(mel, _DAC_FLOOR))
-        return jnp.abs(log[0] - log[1]).mean()
+        return _mean_of_rows(jnp.abs(log[0] - log[1]), where, axes=2)
 
     return jnp.stack([distance(*sizes) for sizes in _DAC_SIZES]).sum()
 
 
-@compiled()
+@compiled("length")
 def si_sdr(
     estimate: Float[Array, "*batch samples"],
     reference: Float[Array, "*batch samples"],
     *,
     floor: float = 1e-5,
+    length: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
     """Scale-invariant signal-to-distortion ratio in dB; more is better, so its negative is a loss.
 
@@ -238,6 +249,8 @@ def si_sdr(
     Args:
       estimate, reference: audio.
       floor: RMS, without the mean, that counts as silence.
+      length: samples of each row that count, all by default; what is behind them is no part of any
+        mean.
 
     Returns:
       ``[...]``, -100 to 100 dB. Where either is below ``floor`` it falls towards -100, which
@@ -248,26 +261,35 @@ def si_sdr(
     """
     both = _pair(estimate, reference)
     check_level("floor", floor)
-    both = both - both.mean(-1, keepdims=True)
+    counts = _counts(both, length)
+
+    def mean(x: jax.Array) -> jax.Array:
+        return _mean_of_samples(x, counts)
+
+    both = (both - mean(both)) * counts
     # Of unit RMS, so that what follows is the same number at every level.
-    x, y = both / jnp.maximum(_root(jnp.square(both).mean(-1, keepdims=True)), floor)
-    target = (x * y).mean(-1, keepdims=True) * y
-    distortion = jnp.square(target - x).mean(-1)
-    ratio = jnp.square(target).mean(-1) / jnp.maximum(distortion, _LEAST_RATIO)
+    x, y = both / jnp.maximum(_root(mean(jnp.square(both))), floor)
+    target = mean(x * y) * y
+    distortion = mean(jnp.square(target - x))[..., 0]
+    ratio = mean(jnp.square(target))[..., 0] / jnp.maximum(distortion, _LEAST_RATIO)
     return 10 * jnp.log10(jnp.maximum(ratio, _LEAST_RATIO))
 
 
-@compiled()
+@compiled("length")
 def waveform_l1(
-    estimate: Float[Array, "*batch samples"], reference: Float[Array, "*batch samples"]
+    estimate: Float[Array, "*batch samples"],
+    reference: Float[Array, "*batch samples"],
+    *,
+    length: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """``mean(|estimate - reference|)`` over samples, in the unit of the audio.
+    """``mean(|estimate - reference|)`` over samples, in the unit of the audio; over the first
+    ``length`` of each row, where that is given.
 
     Raises:
       ValueError: the arguments are not two such arrays.
     """
     both = _pair(estimate, reference)
-    return jnp.abs(both[0] - both[1]).mean(-1)
+    return _mean_of_samples(jnp.abs(both[0] - both[1]), _counts(both, length))[..., 0]
 
 
 @compiled()
@@ -331,6 +353,29 @@ def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False
     if estimate.shape[-1] == 0 or (is_reduced and estimate.size == 0):
         raise ValueError(f"there is nothing to compare in audio of shape {estimate.shape}")
     return jnp.stack([estimate, reference])
+
+
+def _counts(both: jax.Array, length: jax.Array | None) -> jax.Array:
+    """1 for each sample that counts and 0 for the others, ``[1, ..., samples]``."""
+    place = expand(jnp.arange(both.shape[-1]), both.ndim)
+    ends = jnp.full((1,) * both.ndim, both.shape[-1]) if length is None else length[None, ..., None]
+    return (place < ends).astype(both.dtype)
+
+
+def _mean_of_samples(x: jax.Array, counts: jax.Array) -> jax.Array:
+    """The mean over the samples that count, with an axis of 1 in their place; 0 where none does."""
+    counts = counts if x.ndim == counts.ndim else counts[0]
+    return (x * counts).sum(-1, keepdims=True) / jnp.maximum(counts.sum(-1, keepdims=True), 1)
+
+
+def _mean_of_rows(x: jax.Array, where: jax.Array | None, *, axes: int) -> jax.Array:
+    """The mean over all of the rows that count, ``[]``; 0 where none does. Behind the dimensions of
+    ``where`` there are so many axes more."""
+    if where is None:
+        return x.mean()
+    counts = where.reshape(*where.shape, *[1] * axes)
+    count = where.sum().astype(x.dtype) * math.prod(x.shape[x.ndim - axes :])
+    return jnp.where(counts, x, 0).sum() / jnp.maximum(count, 1)
 
 
 def _full_scale_spectrogram(

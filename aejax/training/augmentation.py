@@ -1,6 +1,5 @@
 """Changes to the training audio that its description should survive, drawn anew in each step."""
 
-import functools
 import math
 from typing import Any, NamedTuple
 
@@ -98,7 +97,8 @@ def augment(
     samples: int,
     noise: Float[Array, "batch span *channels"] | None = None,
 ) -> Augmented:
-    """All augmentations of audio, one after the other.
+    """All augmentations of audio, one after the other; behind the end of its clip each row stays
+    silent.
 
     Noise is added to what has been changed already, so that the ratio is as drawn; that from a
     folder is changed in speed and response too, by draws of its own.
@@ -112,8 +112,8 @@ def augment(
       samples: to put out.
       noise: to be added, where ``amount.noise`` is "folder".
     """
-    keys = iter(jax.random.split(key, 6))
-    speed_key, mix_key, noise_key, eq_key, gain_key, polarity_key = keys
+    keys = iter(jax.random.split(key, 7))
+    speed_key, mix_key, noise_key, eq_key, gain_key, polarity_key, input_eq_key = keys
     if amount.speed != (1.0, 1.0):
         audio, length = random_speed(
             speed_key,
@@ -130,6 +130,7 @@ def augment(
         audio = random_mix(mix_key, audio, amount.mix_probability)
     if amount.eq_db:
         audio = random_eq(eq_key, audio, amount.eq_db)
+    audio = signal.until_end(audio, length)
     if amount.polarity_probability:
         audio = random_polarity(polarity_key, audio, amount.polarity_probability)
     heard = audio
@@ -141,10 +142,9 @@ def augment(
         heard = noisy(shape_key, level_key, audio, length, noise, amount)
     target = audio if amount.target == "clean" else heard
     if amount.seen_eq_db:
-        heard = random_eq(jax.random.fold_in(eq_key, 1), heard, amount.seen_eq_db)
+        heard = signal.until_end(random_eq(input_eq_key, heard, amount.seen_eq_db), length)
     if amount.gain_db:
-        # The same for both: the gain is drawn by the key.
-        heard, target = (random_gain(gain_key, x, amount.gain_db) for x in (heard, target))
+        heard, target = random_gain(gain_key, (heard, target), amount.gain_db)
     return Augmented(heard, target, length)
 
 
@@ -184,23 +184,6 @@ def noisy(
     if noise is None:
         noise = coloured_noise(shape_key, audio, pink=amount.noise == "pink")
     return add_noise(level_key, audio, length, noise, amount.noise_snr_db, amount.noise_probability)
-
-
-@functools.partial(jax.jit, static_argnames="amount")
-def heard_in_tests(
-    audio: Float[Array, "batch samples *channels"],
-    length: Int[Array, " batch"],
-    noise: Float[Array, "batch samples *channels"] | None,
-    *,
-    amount: Augmentation,
-) -> Float[Array, "batch samples *channels"]:
-    """What a model hears where it is measured, of audio that it is to give back: the same each
-    time, and all of it with noise, if the noise is what it is to take away."""
-    if amount.target != "clean":
-        return audio
-    shape_key, level_key = jax.random.split(jax.random.key(0))
-    always = amount._replace(noise_probability=1.0)
-    return noisy(shape_key, level_key, audio, length, noise, always)
 
 
 def _of_rows(values: Float[Array, " batch"], audio: Array) -> Array:
@@ -287,14 +270,16 @@ def add_noise(
     probability: float,
 ) -> Float[Array, "batch samples *channels"]:
     """Noise added to each row with that probability, at a signal-to-noise ratio drawn uniformly in
-    dB: the mean power of the row as far as its clip goes (``length``), over that of its noise."""
+    dB: the power of the row over that of its noise, as far as its clip goes (``length``), which
+    is as far as there is noise."""
     choice_key, level_key = jax.random.split(key)
     rows = (audio.shape[0],)
     chosen = jax.random.bernoulli(choice_key, probability, rows)
     ratio_db = jax.random.uniform(level_key, rows, minval=snr_db[0], maxval=snr_db[1])
     axes = tuple(range(1, audio.ndim))
-    there = jnp.maximum(length, 1).astype(audio.dtype) / audio.shape[1]
-    power, noise_power = jnp.square(audio).mean(axes) / there, jnp.square(noise).mean(axes)
+    noise = signal.until_end(noise, length)
+    power = jnp.square(signal.until_end(audio, length)).mean(axes)
+    noise_power = jnp.square(noise).mean(axes)
     wanted = power * signal.db_to_power(-ratio_db)
     amount = jnp.sqrt(wanted / jnp.where(noise_power > 0, noise_power, 1.0))
     return audio + _of_rows(jnp.where(chosen, amount, 0.0), audio) * noise
@@ -331,11 +316,11 @@ def _filtered(spectrum: Array, response: Array, samples: int) -> Array:
 
 
 def random_gain(
-    key: jax.Array, audio: Float[Array, "batch samples *channels"], gain_db: float
-) -> Float[Array, "batch samples *channels"]:
-    """Each row louder or softer by up to ``gain_db``, uniform in dB."""
-    gain = jax.random.uniform(key, audio.shape[:1], minval=-gain_db, maxval=gain_db)
-    return audio * _of_rows(signal.db_to_amplitude(gain), audio)
+    key: jax.Array, audio: tuple[Float[Array, "batch samples *channels"], ...], gain_db: float
+) -> tuple[Float[Array, "batch samples *channels"], ...]:
+    """Each row louder or softer by up to ``gain_db``, uniform in dB, in all of these alike."""
+    gain = jax.random.uniform(key, audio[0].shape[:1], minval=-gain_db, maxval=gain_db)
+    return tuple(x * _of_rows(signal.db_to_amplitude(gain), x) for x in audio)
 
 
 def random_polarity(
@@ -364,11 +349,11 @@ def seen(
       amount: of each kind.
       channels: see there.
     """
+    stretch_key, mask_key = jax.random.split(key)
     if amount.seen_stretch != (1.0, 1.0):
-        stretch_key = jax.random.fold_in(key, 1)
         features = random_stretch(stretch_key, features, amount.seen_stretch, channels=channels)
     if amount.time_masks or amount.frequency_masks:
-        features = random_masks(key, features, fill, amount, channels=channels)
+        features = random_masks(mask_key, features, fill, amount, channels=channels)
     return features
 
 

@@ -34,8 +34,8 @@ class Devices:
         self._split = NamedSharding(mesh, PartitionSpec("batch"))
 
     def place(self, batch: Any) -> dict[str, jax.Array]:
-        """A host batch on the devices, split along its first axis; names of clips stay behind."""
-        keys = ("audio", "length", "place", "noise", "speaker")
+        """A host batch on the devices, split along its first axis; what was lost stays behind."""
+        keys = ("audio", "length", "clip", "start", "place", "noise", "speaker")
         placed = {key: batch[key] for key in keys if key in batch}
         return jax.device_put(placed, self._split)
 

@@ -1,7 +1,7 @@
 """What is learnt from: a weighted sum of terms, each a pure function to a scalar."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,29 +31,47 @@ FEATURES: dict[str, Callable[[Array, Array], Array]] = {
 _FEWEST_SAMPLES = 1025
 
 
-def _spectral(distance: Callable[..., Array], *, takes_rate: bool) -> Callable[..., Array]:
+def _spectral(
+    distance: Callable[..., Array], *, takes_rate: bool = False, over_batch: bool = False
+) -> Callable[..., tuple[Array, Array]]:
     """A distance of spectra, as an entry of `AUDIO`: short audio gets silence behind it."""
 
-    def term(estimate: Array, reference: Array, rate: int) -> Array:
-        missing = max(_FEWEST_SAMPLES - estimate.shape[1], 0)
-        both = (jnp.pad(x, ((0, 0), (0, missing))) for x in (estimate, reference))
-        return distance(*both, sample_rate=rate) if takes_rate else distance(*both)
+    def term(estimate: Array, reference: Array, length: Array, rate: int) -> tuple[Array, Array]:
+        (x, ends), (y, _) = (signal.channel_rows(z, length) for z in (estimate, reference))
+        missing = max(_FEWEST_SAMPLES - x.shape[1], 0)
+        both = (jnp.pad(z, ((0, 0), (0, missing))) for z in (x, y))
+        options: dict[str, Any] = {"sample_rate": rate} if takes_rate else {}
+        if over_batch:
+            options["where"] = ends > 0
+        return distance(*both, **options), ends > 0
 
     return term
 
 
-# Of estimate and reference, [rows, samples], at a sample rate: a value for each row; or one for all
-# rows, which is how auraloss and descript-audio-codec define theirs.
-AUDIO: dict[str, Callable[[Array, Array, int], Array]] = {
-    "waveform_l1": lambda x, y, rate: signal.waveform_l1(x, y),
-    # The higher the better, so its negative.
-    "si_sdr": lambda x, y, rate: -signal.si_sdr(x, y),
-    "multi_resolution_stft": _spectral(signal.multi_resolution_stft, takes_rate=False),
+def _waveform_l1(
+    estimate: Array, reference: Array, length: Array, rate: int
+) -> tuple[Array, Array]:
+    (x, ends), (y, _) = (signal.channel_rows(z, length) for z in (estimate, reference))
+    return signal.waveform_l1(x, y, length=ends), ends > 0
+
+
+def _si_sdr(estimate: Array, reference: Array, length: Array, rate: int) -> tuple[Array, Array]:
+    ratio, counts = signal.channel_si_sdr(estimate, reference, length)
+    return -ratio, counts  # the higher the better
+
+
+# Of estimate and reference, [batch, samples, *channels], the samples of each before its end, and
+# the sample rate: a value for each row, which is a channel, or one for all rows that count, which
+# is how auraloss and descript-audio-codec define theirs; and the rows that count.
+AUDIO: dict[str, Callable[[Array, Array, Array, int], tuple[Array, Array]]] = {
+    "waveform_l1": _waveform_l1,
+    "si_sdr": _si_sdr,
+    "multi_resolution_stft": _spectral(signal.multi_resolution_stft),
     "auraloss_multi_resolution_stft": _spectral(
-        signal.auraloss_multi_resolution_stft, takes_rate=False
+        signal.auraloss_multi_resolution_stft, over_batch=True
     ),
     "multi_scale_mel": _spectral(signal.multi_scale_mel, takes_rate=True),
-    "dac_mel": _spectral(signal.dac_mel, takes_rate=True),
+    "dac_mel": _spectral(signal.dac_mel, takes_rate=True, over_batch=True),
     "a_weighted": _spectral(signal.a_weighted_spectral_distance, takes_rate=True),
 }
 
@@ -65,11 +83,14 @@ def check_rate(names: Iterable[str], sample_rate: int) -> None:
       UserError: naming the loss and the rate.
     """
     audio = jax.ShapeDtypeStruct((1, _FEWEST_SAMPLES), jnp.float32)
+    length = jax.ShapeDtypeStruct((1,), jnp.int32)
     for name in names:
         if name not in AUDIO:
             continue
         try:
-            jax.eval_shape(lambda x, y, term=AUDIO[name]: term(x, y, sample_rate), audio, audio)
+            jax.eval_shape(
+                lambda x, y, n, term=AUDIO[name]: term(x, y, n, sample_rate), audio, audio, length
+            )
         except ValueError as error:
             raise UserError(
                 f"config.loss.{name}.weight does not go with data.sample_rate={sample_rate}: take"
@@ -124,15 +145,23 @@ class Objective(NamedTuple):
     sample_rate: int
 
     def terms(self, compared: Compared, constants: Mapping[str, Array]) -> dict[str, Array]:
-        """Each term by name, ``[]``, without its weight; ``constants``: the model's.
+        """Each term by name, ``[]``, without its weight; see `terms_and_counts`."""
+        return self.terms_and_counts(compared, constants)[0]
 
-        Terms of features are means over frames, those of audio over rows, each of which counts
-        alike, but for such as only fill the batch (and, for a ratio, silent ones).
+    def terms_and_counts(
+        self, compared: Compared, constants: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Each term by name, ``[]``, without its weight, and of how many frames or rows it is a
+        mean; ``constants``: the model's.
+
+        Terms of features are means over frames, those of audio over channels of clips, each of
+        which counts alike, but for such as only fill the batch (and, for a ratio, silent ones).
         """
         error = compared.output - compared.features
         terms = {
             name: FEATURES[name](error, compared.mask) for name in self.weights if name in FEATURES
         }
+        counts = dict.fromkeys(terms, compared.mask.sum().astype(jnp.float32))
         if set(self.weights) - set(FEATURES):
             features = compared.output * constants["scale"] + constants["mean"][None, None]
             if compared.heard is None:
@@ -140,27 +169,14 @@ class Objective(NamedTuple):
             else:
                 estimate = self.representation.masked(compared.heard, features)
             estimate = estimate[:, : compared.audio.shape[1]]
-            estimate, audio = (
-                _rows(x, compared.length)
-                for x in (estimate, compared.audio[:, : estimate.shape[1]])
-            )
-            terms |= {
-                name: _row_mean(
-                    AUDIO[name](estimate, audio, self.sample_rate), _counted(name, compared)
-                )
-                for name in self.weights
-                if name in AUDIO
-            }
-        return terms
-
-    def counts(self, compared: Compared) -> dict[str, Array]:
-        """By name, of how many frames, or rows, each term is a mean."""
-        return {
-            name: (compared.mask if name in FEATURES else _counted(name, compared))
-            .sum()
-            .astype(jnp.float32)
-            for name in self.weights
-        }
+            audio = compared.audio[:, : estimate.shape[1]]
+            length = jnp.minimum(compared.length, estimate.shape[1])
+            for name in self.weights:
+                if name in AUDIO:
+                    values, used = AUDIO[name](estimate, audio, length, self.sample_rate)
+                    counts[name] = used.sum().astype(jnp.float32)
+                    terms[name] = values if values.ndim == 0 else _row_mean(values, used)
+        return terms, counts
 
 
 def from_config(config: ConfigDict, representation: Representation) -> Objective:
@@ -177,27 +193,6 @@ def weighted(
     return sum(found, jnp.float32(0))
 
 
-def _row_mean(values: Float[Array, "*rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:
+def _row_mean(values: Float[Array, " rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:
     count = jnp.maximum(counted.sum().astype(values.dtype), 1)
-    if values.ndim == 0:
-        # A mean over all rows, where those that only fill the batch gave 0. Of auraloss this is
-        # true of the logarithms alone: its other half, a ratio over all rows, comes out too large
-        # in a validation batch that is not full. In training all rows are there.
-        return values * (counted.size / count)
     return jnp.where(counted, values, 0.0).sum() / count
-
-
-def _counted(name: str, compared: Compared) -> Bool[Array, " rows"]:
-    """The rows of audio that a term is a mean of."""
-    rows = _rows(compared.audio, compared.length)
-    there = jnp.repeat(compared.length > 0, rows.shape[0] // compared.length.shape[0])
-    return there & jnp.any(rows != 0, axis=1) if name == "si_sdr" else there
-
-
-def _rows(
-    audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
-) -> Float[Array, "rows samples"]:
-    """Each channel a row, silent behind the end of its clip."""
-    there = jnp.arange(audio.shape[1])[None] < length[:, None]
-    audio = jnp.where(there.reshape(*there.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
-    return audio if audio.ndim == 2 else jnp.moveaxis(audio, 2, 1).reshape(-1, audio.shape[1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +39,12 @@ def make_train_step(
       samples: of an excerpt; the batch has ``augmentation.span(samples)``.
       downsampling: frames in a block.
       augmentation: of the audio, and of what the model sees of the features.
-      ema_decay: of the moving average of the parameters, if the state has one.
+      ema_decay: of the moving average of the parameters, by update, if the state has one.
     """
 
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, mask_key, model_key = jax.random.split(key, 3)
+        augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
         heard, audio, length = augment(
             augment_key,
             batch["audio"],
@@ -57,7 +58,7 @@ def make_train_step(
         mask = valid_frames(representation, length, features.shape[1], downsampling)
         constants = state.collections["constants"]
         given = seen(
-            mask_key,
+            input_key,
             representation.analyse(heard) if augmentation.apart else features,
             constants["mean"],
             augmentation,
@@ -65,7 +66,7 @@ def make_train_step(
         )
         speaker = batch.get("speaker")
         if speaker is not None:
-            speaker = sometimes_nobody(jax.random.fold_in(mask_key, 2), speaker)
+            speaker = sometimes_nobody(speaker_key, speaker)
 
         def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
             variables = {**state.variables, "params": params}
@@ -111,7 +112,7 @@ def make_train_step(
             params=params,
             collections=state.collections | ({"codebooks": codebooks} if codebooks else {}),
             opt_state=opt_state,
-            ema=_average(state, params, ema_decay),
+            ema=_average(state, params, opt_state, ema_decay),
         )
         return new_state, metrics
 
@@ -127,10 +128,14 @@ def sometimes_nobody(key: jax.Array, speaker: jax.Array) -> jax.Array:
     return jnp.where(jax.random.bernoulli(key, _UNTOLD, speaker.shape), 0, speaker)
 
 
-def _average(state: TrainState, params: dict, decay: float) -> dict | None:
-    """The moving average after these parameters; over few steps at first, over more later."""
+def _average(state: TrainState, params: dict, opt_state: Any, decay: float) -> dict | None:
+    """The moving average after an update; over few updates at first, over more later. A batch
+    whose gradient only accumulates leaves it as it is."""
     if state.ema is None:
         return None
-    step = state.step.astype(jnp.float32)
-    kept = jnp.minimum(decay, (1 + step) / (10 + step))
-    return jax.tree.map(lambda mean, new: kept * mean + (1 - kept) * new, state.ema, params)
+    update, moves = state.step, jnp.asarray(True)
+    if isinstance(opt_state, optax.MultiStepsState):
+        update, moves = opt_state.gradient_step - 1, opt_state.mini_step == 0
+    before = update.astype(jnp.float32)
+    retained = jnp.where(moves, jnp.minimum(decay, (1 + before) / (10 + before)), 1.0)
+    return jax.tree.map(lambda mean, new: retained * mean + (1 - retained) * new, state.ema, params)

@@ -11,8 +11,9 @@ from aejax.errors import UserError
 from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables
 from aejax.representation import Representation, valid_frames
-from aejax.training.augmentation import Augmentation, heard_in_tests
+from aejax.training.augmentation import Augmentation
 from aejax.training.losses import Objective, compare
+from aejax.training.measuring import LATENTS_USE, heard_in_tests, window_keys
 
 # As far on as any warm-up goes: a loss is not the lower for being early.
 _LATE = 2**30
@@ -67,7 +68,7 @@ def make_eval_step(
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
         audio, length = batch["audio"], batch["length"]
-        heard = heard_in_tests(audio, length, batch.get("noise"), amount=augmentation)
+        heard = heard_in_tests(batch, amount=augmentation)
         features = representation.analyse(audio)
         seen = representation.analyse(heard) if denoises else features
         mask = valid_frames(representation, length, features.shape[1], downsampling)
@@ -77,11 +78,9 @@ def make_eval_step(
             model, variables, seen, block_mask, train=False, key=None, speaker=speaker
         )
         if model.bottleneck.random:
-            # The same key each time, so that validations differ by the variables alone.
-            key = jax.random.key(0)
-            learnt = autoencoder.forward(
-                model, variables, seen, block_mask, train=False, key=key, speaker=speaker
-            )
+            # By the window, so that validations differ by the variables alone.
+            keys = window_keys(batch["clip"], batch["start"], LATENTS_USE)
+            learnt = _row_by_row(model, variables, seen, block_mask, keys, speaker)
         constants = variables["constants"]
         compared = compare(
             learnt.features,
@@ -92,10 +91,11 @@ def make_eval_step(
             constants,
             heard if denoises else None,
         )
-        terms = objective.terms(compared, constants) | learnt.losses
+        terms, counts = objective.terms_and_counts(compared, constants)
         there = block_mask.astype(jnp.float32)[..., None]
         blocks = there.sum()
-        counts = objective.counts(compared) | dict.fromkeys(learnt.losses, blocks)
+        terms |= learnt.losses
+        counts |= dict.fromkeys(learnt.losses, blocks)
         squared = jnp.where(mask, jnp.square(output.features - features).mean(-1), 0.0).sum()
         means = (output.latents * there).sum((0, 1)) / jnp.maximum(blocks, 1)
         spread = jnp.square(output.latents - means[None, None]) * there
@@ -115,6 +115,33 @@ def make_eval_step(
         return sums
 
     return eval_step
+
+
+def _row_by_row(
+    model: autoencoder.Autoencoder,
+    variables: Variables,
+    seen: jax.Array,
+    mask: jax.Array,
+    keys: jax.Array,
+    speaker: jax.Array | None,
+) -> autoencoder.Output:
+    """What a model makes of each row by a key of its own; losses are means over latent frames."""
+
+    def of_row(
+        seen: jax.Array, mask: jax.Array, key: jax.Array, speaker: jax.Array | None
+    ) -> autoencoder.Output:
+        speaker = None if speaker is None else speaker[None]
+        return autoencoder.forward(
+            model, variables, seen[None], mask[None], train=False, key=key, speaker=speaker
+        )
+
+    rows = jax.vmap(of_row)(seen, mask, keys, speaker)
+    blocks = mask.sum(1).astype(jnp.float32)
+    losses = {
+        name: (value * blocks).sum() / jnp.maximum(blocks.sum(), 1)
+        for name, value in rows.losses.items()
+    }
+    return autoencoder.Output(rows.features[:, 0], rows.latents[:, 0], losses, {})
 
 
 def count_codes(codes: jax.Array, mask: jax.Array, most: int) -> jax.Array:

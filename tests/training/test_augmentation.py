@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy.signal import welch
 
+from aejax import signal
 from aejax.training import augmentation as aug
+from aejax.training import measuring
 from aejax.training.augmentation import Augmentation
 
 KEY = jax.random.key(0)
@@ -132,8 +134,31 @@ def test_the_ratio_is_that_to_the_clip_and_not_to_the_silence_behind_it():
     clip = jnp.broadcast_to(jnp.where(jnp.arange(4000) < 400, 0.1, 0.0), (ROWS, 4000))
     noise = jax.random.normal(KEY, clip.shape)
     out = aug.add_noise(KEY, clip, length, noise, (10.0, 10.0), 1.0)
-    ratio = level_db(clip[:, :400]) - level_db(out - clip)
+    ratio = level_db(clip[:, :400]) - level_db((out - clip)[:, :400])
     np.testing.assert_allclose(ratio, 10, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["white", "folder"])
+def test_whatever_was_done_before_the_ratio_is_as_asked_and_the_padding_silent(audio, kind):
+    """Of clips that fill a fifth of their row, and of noise that is louder behind them."""
+    fifth = SAMPLES // 5
+    rise = jnp.where(jnp.arange(SAMPLES) < fifth, 0.01, 1.0)
+    rise = rise.reshape(1, SAMPLES, *[1] * (audio.ndim - 2))
+    options = {"noise_kind": kind, "noise_snr_db": (10.0, 10.0), "noise_probability": 1.0}
+    if kind == "folder":
+        options["noise"] = rise * jax.random.normal(jax.random.key(5), audio.shape)
+    # Every other clip fills its row, and is mixed into its neighbour.
+    length = jnp.where(jnp.arange(ROWS) % 2 == 0, fifth, SAMPLES).astype(jnp.int32)
+    options |= {"mix_probability": 1.0, "eq_db": 6.0, "target": "clean"}
+    found = both(signal.until_end(audio, length), length, **options)
+    heard, target = np.asarray(found.heard), np.asarray(found.target)
+    for row in range(20):
+        end = int(length[row])
+        noise = (heard - target)[row : row + 1, :end]
+        ratio = level_db(target[row : row + 1, :end]) - level_db(noise)
+        np.testing.assert_allclose(ratio, 10, atol=0.02)
+        np.testing.assert_array_equal(heard[row, end:], 0)
+        np.testing.assert_array_equal(target[row, end:], 0)
 
 
 def test_eq_has_the_spread_it_says():
@@ -270,14 +295,44 @@ def test_noise_from_a_folder_is_changed_by_draws_of_its_own():
 
 
 def test_what_a_model_hears_where_it_is_measured(audio):
-    length = jnp.full(len(audio), audio.shape[1], jnp.int32)
+    batch = windows(audio)
     amount = Augmentation(noise="white", noise_probability=0.0, noise_snr_db=(6.0, 6.0))
-    np.testing.assert_array_equal(aug.heard_in_tests(audio, length, None, amount=amount), audio)
+    np.testing.assert_array_equal(measuring.heard_in_tests(batch, amount=amount), audio)
     amount = amount._replace(target="clean")
-    heard = aug.heard_in_tests(audio, length, None, amount=amount)
-    np.testing.assert_array_equal(heard, aug.heard_in_tests(audio, length, None, amount=amount))
+    heard = measuring.heard_in_tests(batch, amount=amount)
+    np.testing.assert_array_equal(heard, measuring.heard_in_tests(batch, amount=amount))
     ratio = level_db(np.asarray(audio)) - level_db(np.asarray(heard - audio))
     np.testing.assert_allclose(ratio, 6, atol=0.01)
+
+
+def windows(audio):
+    """Two windows of each clip, as a batch on the devices."""
+    rows = jnp.arange(len(audio))
+    return {
+        "audio": audio,
+        "length": jnp.full(len(audio), audio.shape[1], jnp.int32),
+        "clip": rows // 2,
+        "start": (rows % 2 * audio.shape[1]).astype(jnp.uint32),
+    }
+
+
+@pytest.mark.parametrize("kind", ["white", "pink"])
+def test_the_noise_of_a_window_is_its_own_wherever_it_stands(audio, kind):
+    amount = Augmentation(noise=kind, target="clean", noise_snr_db=(0.0, 30.0))
+    batch = windows(audio)
+
+    def noise(chosen):
+        part = {name: value[chosen] for name, value in batch.items()}
+        return np.asarray(measuring.heard_in_tests(part, amount=amount) - part["audio"])
+
+    whole = noise(np.arange(ROWS))
+    order = np.random.default_rng(0).permutation(ROWS)
+    np.testing.assert_allclose(noise(order), whole[order], atol=1e-6)
+    np.testing.assert_allclose(noise(np.asarray([7])), whole[7:8], atol=1e-6)
+    # No two windows have the same, be it louder or softer, nor the same ratio.
+    flat = whole[:50].reshape(50, -1)
+    assert np.abs(np.corrcoef(flat)[~np.eye(50, dtype=bool)]).max() < 0.5
+    assert len(np.unique(np.round(level_db(audio) - level_db(whole), 3))) > 0.95 * ROWS
 
 
 def test_seen_through_another_equaliser(audio):

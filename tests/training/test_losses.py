@@ -19,7 +19,7 @@ MASK = jnp.arange(FRAMES)[None] < jnp.asarray([FRAMES, FRAMES - 12])[:, None]
 
 DISTANCES = {
     "waveform_l1": signal.waveform_l1,
-    "si_sdr": lambda x, y: -signal.si_sdr(x, y),
+    "si_sdr": lambda x, y, **options: -signal.si_sdr(x, y, **options),
     "multi_resolution_stft": signal.multi_resolution_stft,
     "auraloss_multi_resolution_stft": signal.auraloss_multi_resolution_stft,
     "multi_scale_mel": lambda x, y: signal.multi_scale_mel(x, y, sample_rate=RATE),
@@ -98,8 +98,10 @@ def test_a_loss_of_audio_is_the_distance_of_that_name(pair, name):
     def both(estimate, audio):
         output, features = WAVEFORM.analyse(estimate), WAVEFORM.analyse(audio)
         compared = compare(output, features, MASK, audio, LENGTH, CONSTANTS)
-        there = jnp.arange(SAMPLES)[None] < LENGTH[:, None]
-        expected = DISTANCES[name](jnp.where(there, estimate, 0.0), audio).mean()
+        estimate = signal.until_end(estimate, LENGTH)
+        knows = name in ("waveform_l1", "si_sdr")
+        options = {"length": LENGTH} if knows else {}
+        expected = DISTANCES[name](estimate, audio, **options).mean()
         return objective.terms(compared, CONSTANTS), expected
 
     found, expected = both(pair[0] + 0.01, pair[1])
@@ -116,7 +118,7 @@ def test_the_ratio_is_turned_over_so_that_less_is_better(pair):
 def test_a_loss_of_audio_goes_through_the_way_back(pair):
     mdct = MDCT(RATE, 32, compression=0.5)
     constants = {"mean": jnp.full(32, 0.2), "scale": jnp.asarray(0.7)}
-    expected = float(signal.waveform_l1(*pair).mean())
+    expected = float(signal.waveform_l1(*pair, length=LENGTH).mean())
     found = terms_of(["waveform_l1"], *pair, mdct, constants)
     assert found["waveform_l1"] == pytest.approx(expected, rel=1e-4)
 
@@ -146,6 +148,16 @@ def test_samples_behind_the_end_within_the_last_frame_do_not_count_in_audio(pair
     within = estimate.at[1, SAMPLES - 201].set(0.9)
     whole = terms_of(["waveform_l1"], estimate, audio, length=length)
     assert terms_of(["waveform_l1"], within, audio, length=length) == whole
+
+
+@pytest.mark.parametrize("name", AUDIO)
+def test_rows_that_only_fill_the_batch_are_none(pair, name):
+    """The term of a batch that is not full is that of a batch of those that are there."""
+    full = jnp.full(2, SAMPLES)
+    padded = [jnp.concatenate([x, jnp.zeros_like(x), jnp.zeros_like(x)]) for x in pair]
+    length = jnp.concatenate([full, jnp.zeros(4, full.dtype)])
+    found = terms_of([name], padded[0], padded[1], length=length)
+    assert found == pytest.approx(terms_of([name], *pair, length=full), rel=1e-5)
 
 
 def test_the_total_is_the_weighted_sum():

@@ -234,13 +234,16 @@ def test_the_average_is_a_candidate_where_there_is_one():
         assert candidate["constants"] is state.collections["constants"]
 
 
-@pytest.mark.parametrize("decay", [0.3, 0.999])
-def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay):
+@pytest.mark.parametrize(("decay", "accumulate"), [(0.3, 1), (0.999, 1), (0.99, 3)])
+def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay, accumulate):
+    """Over updates, however many batches make one."""
     config = config_module.default()
     config.model.update(encoder="linear", downsampling=2, latent_dim=2)
     representation = Waveform(8000, 4)
     model = autoencoder.from_config(config.model, representation.bins)
-    tx = states.optimiser(options(schedule="constant", learning_rate=0.1), pca_start=True)
+    tx = states.optimiser(
+        options(schedule="constant", learning_rate=0.1, accumulate=accumulate), pca_start=True
+    )
     variables = autoencoder.init(model, jax.random.key(0), 2)
     state = states.create(variables, tx, jax.random.key(1), {"l2": 1.0}, ema=decay > 0)
     step = jax.jit(
@@ -263,7 +266,8 @@ def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay):
     }
     expected = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     for k in range(8):
-        state, _ = step(state, batch)
+        for _ in range(accumulate):
+            state, _ = step(state, batch)
         kept = min(decay, (1 + k) / (10 + k))
         expected = jax.tree.map(
             lambda mean, new, kept=kept: kept * mean + (1 - kept) * np.asarray(new),

@@ -48,10 +48,17 @@ def batches():
     """Two batches of three rows, with clips that end early and, in the last, rows of none."""
     rng = np.random.default_rng(0)
     found = []
-    for lengths in ([64, 64, 30], [17, 0, 0]):
+    for number, lengths in enumerate(([64, 64, 30], [17, 0, 0])):
         audio = np.cumsum(0.1 * rng.standard_normal((3, SAMPLES)), axis=1)
         audio *= np.arange(SAMPLES) < np.asarray(lengths)[:, None]
-        found.append({"audio": audio.astype(np.float32), "length": np.asarray(lengths, np.int32)})
+        found.append(
+            {
+                "audio": audio.astype(np.float32),
+                "length": np.asarray(lengths, np.int32),
+                "clip": np.asarray([number] * 3, np.int32),
+                "start": np.asarray([0, SAMPLES, 2 * SAMPLES], np.uint32),
+            }
+        )
     return found
 
 
@@ -103,8 +110,18 @@ def test_the_mean_is_over_all_frames_and_not_over_batches():
     assert found.code_counts is None
 
 
-def test_the_split_may_be_cut_into_batches_in_any_way():
-    model, variables = build(bottleneck="none")
+WAYS = {
+    "none": {"bottleneck": "none"},
+    "noise": {"bottleneck": "noise", "noise.level": 0.5, "noise.bound": 50.0},
+    "vae": {"bottleneck": "vae", "vae.free_bits": 0.5, "vae.kl_weight": 0.1},
+    "ordered": {"bottleneck": "ordered"},
+}
+
+
+@pytest.mark.parametrize("bottleneck", WAYS)
+def test_the_split_may_be_cut_into_batches_in_any_way(bottleneck):
+    """Also where latents are random: those of a window are its own."""
+    model, variables = build(**WAYS[bottleneck])
     single = [
         {name: value[i : i + 1] for name, value in batch.items()}
         for batch in batches()
