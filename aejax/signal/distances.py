@@ -357,7 +357,7 @@ def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False
 
 def _counts(both: jax.Array, length: jax.Array | None) -> jax.Array:
     """1 for each sample that counts and 0 for the others, ``[1, ..., samples]``."""
-    place = expand(jnp.arange(both.shape[-1]), both.ndim)
+    place = jnp.asarray(expand(jnp.arange(both.shape[-1]), both.ndim))
     ends = jnp.full((1,) * both.ndim, both.shape[-1]) if length is None else length[None, ..., None]
     return (place < ends).astype(both.dtype)
 
