@@ -6,12 +6,17 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import soundfile
 import soxr
 
+from aejax.data import containers
+from aejax.data.containers import Link, Source, View, ogg
+from aejax.data.unusable import NotAudio as NotAudio
+from aejax.data.unusable import OutOfReach as OutOfReach
+from aejax.data.unusable import UnusableAudio as UnusableAudio
 from aejax.runtime import files
 
 CHANNEL_POLICIES = ("mono", "first", "stereo", "each")
@@ -27,33 +32,53 @@ OUT_OF_REACH = "cannot be opened"  # how the reasons of `OutOfReach` begin
 # stretch of the whole file resampled.
 _MARGIN = 256
 _BLOCK = 1 << 20  # samples of all channels together
-
-
-class UnusableAudio(Exception):
-    """A file that cannot be used; the message is the reason, without the file's name."""
-
-
-class NotAudio(UnusableAudio):
-    """A file that may never have been audio: not even its beginning is."""
-
-
-class OutOfReach(UnusableAudio):
-    """A file that the system does not give: what is wrong need not lie in the file."""
+_LONGEST_BLOCK = 8192  # samples that a packet of Vorbis makes
+_ENDLESS = 1 << 62  # samples, more than can be read
 
 
 @contextlib.contextmanager
-def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path, *, seeks: bool = True) -> Iterator["AudioFile"]:
     """An audio file by what is in it, whatever it is called.
 
     Args:
       path: of the file.
-      seeks: False to read forwards alone, from the beginning.
+      seeks: whether it was examined, and can be sought in; False to go through its container first,
+        so that all that is in it is read, forwards from the beginning.
 
     Raises:
       NotAudio: it is no regular file, is empty, or does not begin as libsndfile knows it.
       OutOfReach: the system does not open or read it.
-      UnusableAudio: libsndfile cannot read it.
+      UnusableAudio: libsndfile cannot read it, or its container contradicts itself.
     """
+    if seeks:
+        with _descriptor(path) as descriptor, _sound(descriptor) as file:
+            yield file
+    else:
+        with walked(path) as (file, _, _):
+            yield file
+
+
+@contextlib.contextmanager
+def walked(path: Path) -> Iterator[tuple["AudioFile", Source, list[Link]]]:
+    """An audio file to read forwards, its bytes, and what a walk over them says; raises what
+    `opened` does."""
+    with _descriptor(path) as descriptor:
+        source = Source(descriptor)
+        links = containers.links(source)
+        if len(links) > 1:
+            with contextlib.closing(Chain(source, links)) as chain:
+                yield chain, source, links
+            return
+        parts = links[0].parts
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with _sound(descriptor if parts is None else View(source, parts)) as file:
+            if parts is None or file.format == "OGG":
+                _only_forwards(file)
+            yield file, source, links
+
+
+@contextlib.contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
     try:
         # Without waiting, should it be a pipe; and by descriptor, so that no name is looked at.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -63,20 +88,73 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator[soundfile.SoundFile]:
                 raise NotAudio("no regular file")
             if status.st_size == 0:
                 raise NotAudio("empty file")
-            try:
-                file = soundfile.SoundFile(descriptor, closefd=False)
-            except soundfile.LibsndfileError as error:
-                raise NotAudio(f"unreadable: {_one_line(error)}") from None
-            if not seeks:
-                _only_forwards(file)
-            with file:
-                yield file
+            yield descriptor
         finally:
             os.close(descriptor)
     except OSError as error:
         raise OutOfReach(f"{OUT_OF_REACH}: {error.strerror or error}") from None
     except soundfile.SoundFileError as error:
         raise UnusableAudio(f"unreadable: {_one_line(error)}") from None
+
+
+def _sound(file: int | View) -> soundfile.SoundFile:
+    try:
+        return soundfile.SoundFile(file, closefd=False)
+    except soundfile.LibsndfileError as error:
+        raise NotAudio(f"unreadable: {_one_line(error)}") from None
+
+
+class Chain:
+    """Sounds one behind the other in a file, read as one, forwards.
+
+    It has what is needed of `soundfile.SoundFile`.
+
+    Args:
+      source: the file.
+      links: its sounds, all of which have `parts`.
+    """
+
+    frames = _ENDLESS  # nobody knows before all are read
+
+    def __init__(self, source: Source, links: list[Link]):
+        self._source, self._links, self._left = source, links[::-1], 0
+        self._file = self._following()
+        self.samplerate, self.channels = self._file.samplerate, self._file.channels
+        self.format, self.subtype = self._file.format, self._file.subtype
+
+    def seekable(self) -> bool:
+        """Never."""
+        return False
+
+    def close(self) -> None:
+        """As of a file."""
+        self._file.close()
+
+    def read(self, frames: int, **options: Any) -> np.ndarray:
+        """As of a file."""
+        while True:
+            block = self._file.read(min(frames, self._left), **options)
+            self._left -= len(block)
+            if len(block) or not frames or not self._links:
+                return block
+            self._file.close()
+            self._file = self._following()
+            kind = (self._file.samplerate, self._file.channels)
+            if kind != (self.samplerate, self.channels):
+                raise UnusableAudio(
+                    f"sounds of {self.samplerate} Hz and {self.channels} channels, then of"
+                    f" {kind[0]} Hz and {kind[1]} channels, one behind the other; take them apart,"
+                    " for example with ffmpeg"
+                )
+
+    def _following(self) -> soundfile.SoundFile:
+        file = _sound(View(self._source, self._links.pop().parts or ()))
+        _only_forwards(file)
+        self._left = file.frames
+        return file
+
+
+AudioFile: TypeAlias = soundfile.SoundFile | Chain
 
 
 def _only_forwards(file: soundfile.SoundFile) -> None:
@@ -89,14 +167,16 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()).rpartition(": ")[2].rstrip(".") or type(error).__name__
 
 
-def read_blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+def read_blocks(file: AudioFile) -> Iterator[np.ndarray]:
     """All of a file, float32 ``[frames, channels]`` at a time, in bounded memory.
 
     Not `file.blocks`, which gives as many frames as the header promises, there or not.
     """
-    count = max(1, _BLOCK // file.channels)
-    while len(block := file.read(count, dtype="float32", always_2d=True)):
+    count, left = max(1, _BLOCK // file.channels), file.frames
+    # Not past the end, where some decoders stumble over what is no sound.
+    while len(block := file.read(min(count, left), dtype="float32", always_2d=True)):
         yield block
+        left -= len(block)
 
 
 def read_excerpt(
@@ -131,17 +211,27 @@ def read_excerpt(
     with opened(path, seeks=seeks) as file:
 
         def read(first: int, count: int) -> np.ndarray:
-            if file.seekable():
-                file.seek(first)
-                _only_forwards(file)
-            else:
-                _skip(file, first)
+            _go_to(file, first)
             return mix(file.read(count, dtype="float32", always_2d=True), channels, channel)
 
-        return resampled_excerpt(read, file.frames, file.samplerate, start, length, sample_rate)
+        frames = file.frames if file.seekable() else _ENDLESS
+        return resampled_excerpt(read, frames, file.samplerate, start, length, sample_rate)
 
 
-def _skip(file: soundfile.SoundFile, frames: int) -> None:
+def _go_to(file: AudioFile, frame: int) -> None:
+    """Moves to a frame, counted from the beginning; from then on, it can only go forwards."""
+    at = 0
+    if not isinstance(file, Chain) and file.seekable():
+        at = frame
+        if file.format == "OGG" and file.subtype == "VORBIS":
+            # In the last page, whose end may be cut, libsndfile goes astray.
+            at = min(frame, max(0, ogg.last_page(Source(file.name)) - _LONGEST_BLOCK))
+        file.seek(at)
+        _only_forwards(file)
+    _skip(file, frame - at)
+
+
+def _skip(file: AudioFile, frames: int) -> None:
     """Some codecs can only be decoded from the beginning."""
     count = max(1, _BLOCK // file.channels)
     while frames > 0 and len(block := file.read(min(frames, count), always_2d=True)):

@@ -1,6 +1,8 @@
 """Audio files of any length in bounded memory: read once from beginning to end, and written."""
 
 import contextlib
+import functools
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from aejax.data.audio_file import opened, read_blocks
+from aejax.data.audio_file import AudioFile, opened, read_blocks
 from aejax.errors import UserError
 from aejax.runtime import files
 
@@ -27,7 +29,15 @@ FORMATS = {
     ".caf": "CAF",
     ".w64": "W64",
 }
-_SILENCE = 2**16  # samples at a time
+# Containers with room for the same encodings.
+_FAMILIES = ({"WAV", "WAVEX", "RF64", "W64"},)
+_BLOCK = 2**16  # samples written at a time; libvorbis crashes if given many at once
+# Bytes of a sample; in encodings not named here it is no more than one.
+_WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+_WIDTHS |= {"ALAC_16": 2, "ALAC_20": 3, "ALAC_24": 3, "ALAC_32": 4}
+_MOST_BYTES = 2**32 - 2**20  # of sound where sizes have 32 bits, which count a header too
+_NOT_WRITTEN = 1  # libsndfile's number of "format not recognised"
+_MOST_SAMPLES = 2**36 - 1  # of FLAC
 
 
 class Reader:
@@ -40,7 +50,7 @@ class Reader:
       sample_rate: Hz to resample to.
     """
 
-    def __init__(self, file: soundfile.SoundFile, sample_rate: int):
+    def __init__(self, file: AudioFile, sample_rate: int):
         self._blocks = resampled(read_blocks(file), file.samplerate, sample_rate, file.channels)
         self._first = 0
         self._kept = np.zeros((0, file.channels), np.float32)
@@ -95,7 +105,7 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
     Args:
       name: of the file, of which the suffix counts.
       like: container and encoding of another file, whose encoding is taken where the container is
-        the same.
+        of the same family.
 
     Raises:
       UserError: nothing that is called so can be written.
@@ -108,9 +118,15 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
     theirs, _, encoding = like.partition(" ")
     if suffix == ".opus":
         return container, "OPUS"
-    if theirs == container and soundfile.check_format(container, encoding):
-        return container, encoding
-    return container, soundfile.default_subtype(container)
+    if not _alike(theirs, container) or not soundfile.check_format(container, encoding):
+        encoding = ""
+    if encoding.startswith("MPEG"):  # of which libsndfile writes the default alone
+        encoding = ""
+    return container, encoding or soundfile.default_subtype(container)
+
+
+def _alike(theirs: str, ours: str) -> bool:
+    return theirs == ours or any({theirs, ours} <= family for family in _FAMILIES)
 
 
 class Sound(NamedTuple):
@@ -129,6 +145,59 @@ class Sound(NamedTuple):
     container: tuple[str, str]
 
 
+def checked(name: str, sound: Sound) -> Sound:
+    """The sound as it will be written, found out before there is any: WAV of 4 GiB or more as RF64.
+
+    Args:
+      name: of the file, for the message.
+      sound: what is wanted.
+
+    Raises:
+      UserError: it cannot be written, or not be said by its header.
+    """
+    container, encoding = sound.container
+    size = sound.samples * sound.channels * _WIDTHS.get(encoding, 1)
+    if size > _MOST_BYTES and container == "WAV" and soundfile.check_format("RF64", encoding):
+        container = "RF64"
+    if size > _MOST_BYTES and container in ("WAV", "AIFF", "AU"):
+        raise UserError(
+            f"{name}: {size / 2**30:.1f} GiB, and {container} {encoding} has room for 4; take"
+            " .flac, .w64 or .caf"
+        )
+    if container == "FLAC" and sound.samples > _MOST_SAMPLES:
+        raise UserError(f"{name}: FLAC has room for {_MOST_SAMPLES} samples; take .w64 or .caf")
+    problem = _problem(container, encoding, sound.sample_rate, sound.channels)
+    if problem:
+        raise UserError(
+            f"{name}: libsndfile does not write {container} {encoding} with {sound.channels}"
+            f" channels at {sound.sample_rate} Hz: {problem}"
+        )
+    return sound._replace(container=(container, encoding))
+
+
+@functools.lru_cache(256)
+def _problem(container: str, encoding: str, sample_rate: int, channels: int) -> str:
+    """Why that cannot be written: found out with a short sound in memory; "" if it can."""
+    if not (0 < sample_rate < 2**31 and 0 < channels <= 1024):
+        return "libsndfile takes 1 to 1024 channels and 1 to 2147483647 Hz"
+    if encoding == "VORBIS" and not (sample_rate <= 200_000 and channels <= 255):
+        return "Vorbis takes 255 channels and 200000 Hz at most; take .flac or .wav"  # or crashes
+    kind = {"samplerate": sample_rate, "channels": channels}
+    memory = io.BytesIO()
+    try:
+        with soundfile.SoundFile(memory, "w", **kind, format=container, subtype=encoding) as file:
+            file.write(np.zeros((64, channels), np.float32))
+        memory.seek(0)
+        with soundfile.SoundFile(memory) as file:
+            back = {"samplerate": file.samplerate, "channels": file.channels}
+    except soundfile.LibsndfileError as error:
+        reason = " ".join(str(error.error_string).split()).removeprefix("Error : ").rstrip(".")
+        if error.code == _NOT_WRITTEN:
+            reason = f"{container} does not take so many channels of {encoding}"
+        return f"{reason}; take .wav"
+    return "" if back == kind else f"it would come back as {back}; take .wav"
+
+
 def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: str = "") -> int:
     """Writes audio block by block, whole or not at all.
 
@@ -142,18 +211,24 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
       How many samples were beyond full scale, and are cut there; in floats none are.
 
     Raises:
-      UserError: libsndfile does not write this rate or number of channels in that format, or a
-        comment.
+      UserError: see `checked`; or there is no room for a comment.
     """
+    sound = checked(path.name, sound)
+    container, encoding = sound.container
+    kind = {"samplerate": sound.sample_rate, "channels": sound.channels}
     clipped = 0
-    with files.replacing(path) as beside, _created(beside, sound, path.name) as file:
+    with (
+        files.replacing(path) as beside,
+        soundfile.SoundFile(beside, "w", **kind, format=container, subtype=encoding) as file,
+    ):
         if comment:
             _note(file, comment, path.name)
         for block in exactly(blocks, sound.samples, sound.channels):
             if file.subtype not in ("FLOAT", "DOUBLE"):
                 clipped += int((np.abs(block) > 1).sum())
                 block = np.clip(block, -1, 1)
-            file.write(block)
+            for start in range(0, len(block), _BLOCK):
+                file.write(block[start : start + _BLOCK])
     return clipped
 
 
@@ -167,23 +242,6 @@ def _note(file: soundfile.SoundFile, comment: str, name: str) -> None:
         ) from None
 
 
-@contextlib.contextmanager
-def _created(path: Path, sound: Sound, name: str) -> Iterator[soundfile.SoundFile]:
-    container, encoding = sound.container
-    try:
-        file = soundfile.SoundFile(
-            path, "w", sound.sample_rate, sound.channels, format=container, subtype=encoding
-        )
-    except soundfile.LibsndfileError as error:
-        raise UserError(
-            f"{name}: libsndfile does not write {container} {encoding}"
-            f" with {sound.channels} channels at {sound.sample_rate} Hz"
-            f" ({' '.join(str(error.error_string).split())})"
-        ) from None
-    with file:
-        yield file
-
-
 def exactly(blocks: Iterable[np.ndarray], samples: int, channels: int) -> Iterator[np.ndarray]:
     """Blocks ``[samples, channels]`` of so many samples in all: cut, or with silence behind."""
     left = samples
@@ -193,6 +251,6 @@ def exactly(blocks: Iterable[np.ndarray], samples: int, channels: int) -> Iterat
         yield block[:left]
         left -= min(len(block), left)
     while left:
-        count = min(left, _SILENCE)
+        count = min(left, _BLOCK)
         yield np.zeros((count, channels), np.float32)
         left -= count

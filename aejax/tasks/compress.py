@@ -198,7 +198,7 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     if not bool(known) <= found.codebooks <= known or found.scale != (codec.fixed or found.scale):
         raise UnusableAudio(f"damaged: {found.codebooks} codebooks, steps of {found.scale:g}")
     wanted = (found.samples, found.sample_rate, found.channels, streams.format_of(target.name))
-    sound = Sound(*wanted)
+    sound = streams.checked(target.name, Sound(*wanted))
     rows = sound.channels if model.channels == 1 else 1
     frames = model.latent_frames(reconstruct.samples_of(sound, model.sample_rate))
     width = found.codebooks or model.config.model.latent_dim

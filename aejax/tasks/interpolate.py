@@ -56,6 +56,11 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     longest = max(reconstruct.samples_of(sound, model.sample_rate) for sound in sounds)
     samples = resampled_length(longest, model.sample_rate, rate)
     one = Sound(samples, rate, channels, sounds[0].container)
+    whole = one
+    if not apart:
+        count = steps ** (len(sources) // 2)
+        whole = one._replace(samples=resampled_length(longest * count, model.sample_rate, rate))
+    whole = streams.checked(name, whole)
     rows = channels if model.channels == 1 else 1
     corners = []
     for source, sound in zip(sources, sounds, strict=True):
@@ -67,9 +72,6 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             streams.exactly(reconstruct.decoded(model, latents, channels), longest, channels)
             for latents in mixed
         )
-        whole = one._replace(
-            samples=resampled_length(longest * len(mixed), model.sample_rate, rate)
-        )
         return reconstruct.write(chain.from_iterable(stretches), model, whole, target)
     said = []
     with files.replacing_folder(target) as folder:
@@ -77,5 +79,5 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             down, right = divmod(place, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
             audio = reconstruct.decoded(model, latents, channels)
-            said.append(reconstruct.write(audio, model, one, folder / f"{name}{_APART}"))
+            said.append(reconstruct.write(audio, model, whole, folder / f"{name}{_APART}"))
     return "; ".join(line for line in said if line)

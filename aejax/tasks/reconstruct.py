@@ -36,10 +36,12 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
 
 
 def like(source: Path, name: str) -> Sound:
-    """A sound as a file has it, to be written under that name; raises what `examine` does."""
+    """A sound as a file has it, to be written under that name; raises what `examine` and
+    `aejax.data.streams.checked` do."""
     found = examine(source)
     container = streams.format_of(name, found.format)
-    return Sound(found.frames, found.sample_rate, found.channels, container)
+    sound = Sound(found.frames, found.sample_rate, found.channels, container)
+    return streams.checked(name, sound)
 
 
 def samples_of(sound: Sound, sample_rate: int) -> int:

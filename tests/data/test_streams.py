@@ -1,5 +1,8 @@
 """Audio files block by block."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import soundfile
@@ -79,6 +82,15 @@ def test_a_comment_can_be_read(tmp_path):
         ("a.flac", "WAV PCM_24", ("FLAC", "PCM_16")),
         ("a.opus", "OGG VORBIS", ("OGG", "OPUS")),
         ("a.ogg", "OGG OPUS", ("OGG", "OPUS")),
+        *(
+            (f"a.{ours.lower()}", f"{theirs} {encoding}", (ours, encoding))
+            for ours in ("WAV", "W64")
+            for theirs in ("WAV", "WAVEX", "RF64", "W64")
+            for encoding in ("PCM_24", "FLOAT", "PCM_U8")
+        ),
+        ("a.wav", "AIFF PCM_24", ("WAV", "PCM_16")),
+        ("a.wav", "WAV MPEG_LAYER_III", ("WAV", "PCM_16")),
+        ("a.mp3", "MP3 MPEG_LAYER_II", ("MP3", "MPEG_LAYER_III")),
     ],
 )
 def test_formats(name, like, expected):
@@ -90,3 +102,80 @@ def test_unknown_formats_are_refused():
         streams.format_of("a.m4a")
     with pytest.raises(UserError, match="a file without a suffix"):
         streams.format_of("a")
+
+
+# What may crash runs in a process of its own; its last line says where.
+ODD = """
+import sys, pathlib, numpy as np, soundfile
+from aejax.data import streams
+from aejax.errors import UserError
+
+def problem(path, rate, channels):
+    sound = streams.Sound(100, rate, channels, streams.format_of(path.name))
+    try:
+        streams.write(path, [np.zeros((100, channels), np.float32)], sound)
+    except UserError as error:
+        said = str(error)
+        return "" if said.startswith(path.name) and not path.exists() else said
+    back = soundfile.info(path)
+    path.unlink()
+    return "" if (back.samplerate, back.channels) == (rate, channels) else str(back)
+
+folder = pathlib.Path(sys.argv[1])
+for suffix in streams.FORMATS:
+    rates = (0, 1, 999, 192_000, 199_999, 250_000, 10**6, 2**31 - 1, 2**31)
+    kinds = [(rate, 1) for rate in rates] + [(200_000, 255)]
+    for rate, channels in kinds + [(16_000, n) for n in (0, 2, 8, 255, 256, 1024, 1025)]:
+        print(suffix, rate, channels, flush=True)
+        if said := problem(folder / f"a{suffix}", rate, channels):
+            sys.exit(said)
+"""
+LARGE = """
+import sys, pathlib, numpy as np
+from aejax.data import streams
+noise = np.random.default_rng(0).uniform(-0.3, 0.3, (722_500, 1)).astype(np.float32)
+sound = streams.Sound(len(noise), 44_100, 1, ("OGG", "VORBIS"))
+streams.write(pathlib.Path(sys.argv[1], "a.ogg"), [noise], sound)
+"""
+
+
+def runs(script, folder):
+    command = [sys.executable, "-c", script, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, (done.returncode, done.stdout[-40:], done.stderr)
+
+
+def test_no_sound_is_too_odd_to_be_written_or_refused(tmp_path):
+    """Every format takes it, so that it can be read back, or says in one line what it takes."""
+    runs(ODD, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_block_of_vorbis_is_no_crash(tmp_path):
+    """libvorbis puts all that it is given on the stack."""
+    runs(LARGE, tmp_path)
+    assert soundfile.info(tmp_path / "a.ogg").frames == 722_500
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".au", ".w64", ".caf", ".flac", ".ogg"])
+def test_what_needs_more_than_4_gib_is_said_before_the_work(suffix):
+    sound = Sound(2_200_000_000, 48_000, 1, streams.format_of(f"a{suffix}"))
+    if suffix in (".aiff", ".au"):
+        with pytest.raises(UserError, match=r"4\.1 GiB, and .* has room for 4; take \.flac"):
+            streams.checked(f"a{suffix}", sound)
+    else:
+        container = streams.checked(f"a{suffix}", sound).container[0]
+        assert container == ("RF64" if suffix == ".wav" else sound.container[0])
+    with pytest.raises(UserError, match="FLAC has room for"):
+        streams.checked("a.flac", sound._replace(samples=2**36, container=("FLAC", "PCM_16")))
+
+
+def test_a_large_wav_is_rf64_and_as_long_as_it_was_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "_MOST_BYTES", 1000)
+    path = tmp_path / "a.wav"
+    for encoding in ("PCM_24", "FLOAT"):
+        sound = Sound(5000, 8000, 2, ("WAV", encoding))
+        streams.write(path, [], sound, comment="made by a machine")
+        with soundfile.SoundFile(path) as file:
+            kind = (file.format, file.subtype, file.frames, file.comment)
+        assert kind == ("RF64", encoding, 5000, "made by a machine")

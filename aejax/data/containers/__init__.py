@@ -1,0 +1,68 @@
+"""What the bytes of an audio file say of themselves, whatever libsndfile takes on trust.
+
+Each kind of container has a `walk` that goes through what begins at one byte of a file, and gives
+a `Link`: where it ends, how long the sound is, and what a decoder has to be given so that it reads
+all of it. Time is a pass through the file at most, and memory is constant.
+"""
+
+from aejax.data.containers import au, caf, flac, iff, mpeg, ogg, old, riff, tags, wave64
+from aejax.data.containers.link import Link, Source, View, contradiction, truncated
+from aejax.data.unusable import UnusableAudio
+
+__all__ = ["Link", "Source", "View", "contradiction", "links", "mpeg_link", "ogg", "truncated"]
+
+_MOST_LINKS = 4096
+
+
+def links(source: Source) -> list[Link]:
+    """The sounds in a file, one behind the other.
+
+    Raises:
+      UnusableAudio: it is truncated or damaged, or contradicts itself.
+    """
+    start = tags.before(source, 0)
+    stop = tags.behind(source, start)
+    first = _walk(source, start, stop)
+    if first is None:
+        return [old.walk(source)]
+    chain = [first]
+    while chain[-1].end < stop:
+        another = _walk(source, chain[-1].end, stop)
+        if another is None or another.end <= chain[-1].end:
+            break
+        chain.append(another)
+        if len(chain) > _MOST_LINKS:
+            raise UnusableAudio(f"more than {_MOST_LINKS} sounds one behind the other")
+    if len(chain) > 1 and first.parts is None:
+        chain[0] = first._replace(parts=(range(start, first.end),))
+    return chain
+
+
+def mpeg_link(source: Source) -> Link:
+    """A file of MPEG audio, which does not say so where it begins.
+
+    Raises:
+      UnusableAudio: see `mpeg.walk`.
+    """
+    start = tags.before(source, 0)
+    return mpeg.walk(source, start, tags.behind(source, start))
+
+
+def _walk(source: Source, start: int, stop: int) -> Link | None:
+    """The sound that begins there; None if nothing that is known does."""
+    magic = source.at(start, 4)
+    if magic in riff.MAGIC and source.at(start + 8, 4) == b"WAVE":
+        return riff.walk(source, start, stop)
+    if source.at(start, 16) == wave64.MAGIC:
+        return wave64.walk(source, start, stop)
+    if iff.begins(source, start):
+        return iff.walk(source, start, stop)
+    if magic in au.MAGIC:
+        return au.walk(source, start, stop)
+    if magic == b"caff":
+        return caf.walk(source, start, stop)
+    if magic == flac.MAGIC:
+        return flac.walk(source, start, stop)
+    if magic == ogg.MAGIC:
+        return ogg.walk(source, start, stop)
+    return None

@@ -1,0 +1,35 @@
+"""AU, of Sun and NeXT: six numbers, a text, and sound up to the end."""
+
+from typing import Literal
+
+from aejax.data.containers.link import Link, Source, contradiction, sound_size, unknown
+
+MAGIC: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
+# Bytes of a sample by the number of its encoding.
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+_UNKNOWN = 2**32 - 1
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Compares the sound with what the header says.
+
+    Raises:
+      UnusableAudio: it is truncated, or more follows than the header says.
+    """
+    magic = source.at(start, 4)
+    order = MAGIC[magic]
+    offset, claimed, encoding = (source.number(start + at, 4, order) for at in (4, 8, 12))
+    channels, rest = source.number(start + 20, 4, order), stop - start - offset
+    if offset < 24 or rest <= 0 or not channels:
+        return Link.whole(source, start, stop)
+    size = sound_size(claimed, rest, lost=claimed == 0 or unknown(claimed))
+    sound = range(start + offset, start + offset + size)
+    another = source.at(sound.stop, 4) in MAGIC
+    if rest - size > 8 and not another and not source.zeros(sound.stop, stop):
+        raise contradiction(f"{claimed} bytes of sound, and {rest - size} more behind them")
+    width = _WIDTHS.get(encoding)
+    frames = size // (width * channels) if width else None
+    if start == 0 and (size == claimed or claimed == _UNKNOWN and stop == source.size):
+        return Link(sound.stop, None, frames)
+    numbers = b"".join(number.to_bytes(4, order) for number in (24, min(size, _UNKNOWN)))
+    return Link(sound.stop, (magic + numbers + source.at(start + 12, 12), sound), frames)

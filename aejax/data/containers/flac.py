@@ -1,0 +1,184 @@
+"""FLAC (RFC 9639): where its last frame is, and how many samples that makes."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, truncated
+from aejax.data.unusable import UnusableAudio
+
+MAGIC = b"fLaC"
+_ANOTHER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_SYNC = re.compile(rb"\xff[\xf8\xf9]")
+_LONGEST_HEADER = 16
+_MOST_CHECKED = 2**23  # bytes whose CRC is computed, which takes a second
+_TAIL = 2**16  # bytes that are looked through at a time
+
+
+def _table(polynomial: int, bits: int) -> list[int]:
+    """Of a CRC, for each byte."""
+    table = []
+    for byte in range(256):
+        crc = byte << bits - 8
+        for _ in range(8):
+            crc = crc << 1 ^ (polynomial if crc >> bits - 1 else 0)
+            crc &= (1 << bits) - 1
+        table.append(crc)
+    return table
+
+
+_CRC_8, _CRC_16 = _table(0x07, 8), _table(0x8005, 16)
+
+
+class _Info(NamedTuple):
+    """The block STREAMINFO, and where frames begin."""
+
+    block: int
+    channels: int
+    bits: int
+    total: int
+    first: int
+
+
+class _Frame(NamedTuple):
+    start: int  # byte of the file
+    end: int  # sample behind its last
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Looks for the last frame. If STREAMINFO says less than that, or nothing, it is mended.
+
+    Raises:
+      UnusableAudio: it is truncated, or damaged at its end.
+    """
+    info = _info(source, start, stop)
+    if info is None:
+        return Link.whole(source, start, stop)
+    end = _another(source, info.first, stop)
+    if info.total and _last_header(source, info, end) == info.total:
+        whole = start == 0 and end == source.size
+        return Link(end, None if whole else (range(start, end),), info.total)
+    total = _last_frame(source, info, end)
+    if total < info.total:
+        raise truncated(total, info.total, "frames")
+    if total >> 36:
+        raise contradiction(f"{total} frames")
+    head = bytearray(source.at(start, 26))
+    head[21] = head[21] & 0xF0 | total >> 32
+    head[22:26] = (total & 0xFFFFFFFF).to_bytes(4, "big")
+    return Link(end, (bytes(head), range(start + 26, end)), total)
+
+
+def _info(source: Source, start: int, stop: int) -> _Info | None:
+    """What the blocks of metadata say; None where they are none."""
+    data = source.at(start, 42)
+    if len(data) < 42 or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
+        return None
+    at, last = start + 4, False
+    for _ in range(MOST_CHUNKS):
+        head = source.at(at, 4)
+        if last or len(head) < 4:
+            break
+        last = bool(head[0] & 0x80)
+        at += 4 + int.from_bytes(head[1:], "big")
+    if not last or at > stop:
+        return None
+    packed = int.from_bytes(data[18:26], "big")
+    return _Info(
+        block=int.from_bytes(data[10:12], "big"),
+        channels=(packed >> 41 & 7) + 1,
+        bits=(packed >> 36 & 31) + 1,
+        total=packed & (1 << 36) - 1,
+        first=at,
+    )
+
+
+def _another(source: Source, start: int, stop: int) -> int:
+    """Where another FLAC begins, that was put behind; or ``stop``."""
+    for at, data in source.blocks(start, stop, overlap=8):
+        match = _ANOTHER.search(data)
+        if match:
+            return at + match.start()
+    return stop
+
+
+def _last_header(source: Source, info: _Info, stop: int) -> int:
+    """The sample behind the last frame, of which no more than the header is looked at; or 0."""
+    for start, data in _backwards(source, info.first, stop):
+        frames = list(_headers(info, data, start))
+        if frames:
+            return frames[-1].end
+    return 0
+
+
+def _last_frame(source: Source, info: _Info, stop: int) -> int:
+    """The sample behind the last frame, which has to be whole.
+
+    Raises:
+      UnusableAudio: it is not.
+    """
+    checked = 0
+    for start, data in _backwards(source, info.first, stop):
+        for frame in reversed(list(_headers(info, data, start))):
+            checked += stop - frame.start
+            if checked > _MOST_CHECKED:
+                break
+            if _crc(_CRC_16, 16, source.at(frame.start, stop - frame.start)) == 0:
+                return frame.end
+    raise UnusableAudio("damaged or truncated: a FLAC whose last frame is not whole")
+
+
+def _backwards(source: Source, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
+    """All bytes in between, the last first, in pieces that overlap by a header."""
+    end = stop
+    while end > first:
+        start = max(first, end - _TAIL)
+        yield start, source.at(start, min(end + _LONGEST_HEADER, stop) - start)
+        end = start
+
+
+def _headers(info: _Info, data: bytes, base: int) -> Iterator[_Frame]:
+    """Whatever looks like the header of a frame."""
+    for match in _SYNC.finditer(data):
+        end = _header(info, data[match.start() : match.start() + _LONGEST_HEADER])
+        if end:
+            yield _Frame(base + match.start(), end)
+
+
+def _header(info: _Info, data: bytes) -> int:
+    """The sample behind a frame that begins so; 0 if none does (RFC 9639, section 9.1)."""
+    if len(data) < 6 or data[3] & 1:
+        return 0
+    size, rate, channels, bits = data[2] >> 4, data[2] & 15, data[3] >> 4, data[3] >> 1 & 7
+    if not size or rate == 15 or bits == 3 or channels > 10:
+        return 0
+    if (channels + 1 if channels < 8 else 2) != info.channels:
+        return 0
+    if bits and (0, 8, 12, 0, 16, 20, 24, 32)[bits] != info.bits:
+        return 0
+    # The number is written as UTF-8 writes characters, up to 36 bits.
+    ones = 8 - (data[4] ^ 0xFF).bit_length()
+    width = max(1, ones)
+    if ones == 1 or ones > 7 or any(byte >> 6 != 2 for byte in data[5 : 4 + width]):
+        return 0
+    number = data[4] & (0x7F >> ones)
+    for byte in data[5 : 4 + width]:
+        number = number << 6 | byte & 63
+    at = 4 + width
+    if size in (6, 7):
+        samples = int.from_bytes(data[at : at + size - 5], "big") + 1
+        at += size - 5
+    else:
+        samples = 192 if size == 1 else 576 << size - 2 if size < 6 else 256 << size - 8
+    at += {12: 1, 13: 2, 14: 2}.get(rate, 0)
+    if len(data) <= at or _crc(_CRC_8, 8, data[: at + 1]):
+        return 0
+    return samples + number * (1 if data[1] & 1 else info.block)
+
+
+def _crc(table: list[int], bits: int, data: bytes) -> int:
+    """Of the data with its CRC behind it: 0 where that is right."""
+    crc, above = 0, bits - 8
+    for byte in data:
+        crc = (crc << 8 & 0xFF00 if above else 0) ^ table[crc >> above ^ byte]
+    return crc

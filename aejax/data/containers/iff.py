@@ -1,0 +1,78 @@
+"""AIFF, AIFF-C and Amiga IFF (8SVX, 16SV): chunks of a FORM.
+
+Sources: Apple, Audio Interchange File Format 1.3 and AIFF-C; Electronic Arts, EA IFF 85.
+"""
+
+from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, sound_size, unknown
+from aejax.data.containers.riff import following, is_chunk, only_chunks, refuse_rest
+
+_KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
+# Bytes of a sample where the header's bits do not say.
+_WIDTHS = {b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1, b"fl32": 4, b"FL32": 4}
+_WIDTHS |= {b"fl64": 8, b"FL64": 8, b"in24": 3, b"in32": 4, b"23ni": 4, b"raw ": 1}
+_SOUND, _NEEDED = (b"SSND", b"BODY"), (b"COMM", b"FVER", b"VHDR")
+_PLAIN = (b"NONE", b"sowt", b"twos", b"")
+
+
+def begins(source: Source, start: int) -> bool:
+    """Whether there is one at ``start``."""
+    return source.at(start, 4) == b"FORM" and source.at(start + 8, 4) in _KINDS
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Goes from chunk to chunk of what begins at ``start``.
+
+    Raises:
+      UnusableAudio: it is truncated, or contradicts itself.
+    """
+    outer = source.number(start + 4, 4, "big")
+    needed: dict[bytes, bytes] = {}
+    sound, claimed = range(0), -1
+    at, straight = start + 12, start == 0
+    for _ in range(MOST_CHUNKS):
+        name, size, body = source.at(at, 4), source.number(at + 4, 4, "big"), at + 8
+        if at + 8 > stop or name == b"FORM":
+            break
+        if name in _SOUND:
+            if sound:
+                raise contradiction("two chunks of sound")
+            claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
+            # Nothing claimed, and no chunk behind it: written before the length was known.
+            lost = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
+            size = sound_size(claimed, stop - body, lost=lost or unknown(claimed))
+            sound = range(body + min(first, size), body + size)
+            straight &= size == claimed
+        elif not is_chunk(source, at, stop, "big"):
+            break
+        elif name in _NEEDED:
+            needed[name] = source.at(at, 8 + min(size, 4096))
+        at = following(source, body + size, stop, "big")
+        straight &= bool(sound) or at == body + size + (size & 1)
+    if not sound or not needed:
+        return Link.whole(source, start, stop)
+    refuse_rest(source, at, min(stop, start + 8 + outer))
+    parts = None if straight else _rebuilt(source.at(start + 8, 4), needed, sound)
+    return Link(max(min(at, stop), sound.stop), parts, _frames(needed, len(sound)))
+
+
+def _frames(needed: dict[bytes, bytes], size: int) -> int | None:
+    """Samples of each channel, where each has a size. What COMM counts is not asked: the sound's
+    own size is as long as it is."""
+    common = needed.get(b"COMM", b"")
+    channels, bits, kind = common[8:10], common[14:16], common[26:30]
+    width = _WIDTHS.get(kind, -(-int.from_bytes(bits, "big") // 8) if kind in _PLAIN else 0)
+    align = int.from_bytes(channels, "big") * width
+    return size // align if align else None
+
+
+def _rebuilt(kind: bytes, needed: dict[bytes, bytes], sound: range) -> tuple[bytes | range, ...]:
+    """The same sound behind a header that is right. A size that does not fit is 0, which
+    libsndfile takes for all that follows."""
+    name = b"SSND" if kind in (b"AIFF", b"AIFC") else b"BODY"
+    inner = b"".join(chunk + b"\0" * (len(chunk) & 1) for chunk in needed.values())
+    first = bytes(8) if name == b"SSND" else b""
+    size = len(first) + len(sound)
+    outer = 4 + len(inner) + 8 + size
+    size, outer = (0 if number >= 2**32 else number for number in (size, outer))
+    head = b"FORM" + outer.to_bytes(4, "big") + kind + inner + name + size.to_bytes(4, "big")
+    return (head + first, sound)

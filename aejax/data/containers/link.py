@@ -1,0 +1,172 @@
+"""Stretches of a file's bytes: read within bounds, cut out, and put together anew."""
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from aejax.data.unusable import UnusableAudio
+
+MOST_CHUNKS = 2**16  # of a header; a good one has some ten
+_BLOCK, _CACHE = 1 << 20, 1 << 13  # bytes read at a time
+# A size that is one of these, or up to so many bytes beside it, was written before it was known.
+_UNKNOWN, _BESIDE = (2**31, 2**32, 2**63, 2**64), 2**16
+
+
+class Link(NamedTuple):
+    """One sound in a file; a file has several if it was put together of files.
+
+    Attributes:
+      end: byte of the file where it ends.
+      parts: what a decoder has to be given for it, bytes and ranges of bytes of the file; None for
+        the file as it is.
+      frames: how many samples of each channel the container speaks of; None if it does not say.
+      at_rate: Hz that these are counted at; 0 for the sound's own rate.
+      fewer, more: how many may be missing, or there besides, in a good file.
+      seeks: whether a stretch of it can be decoded alone.
+    """
+
+    end: int
+    parts: tuple[bytes | range, ...] | None = None
+    frames: int | None = None
+    at_rate: int = 0
+    fewer: int = 0
+    more: int = 2**63
+    seeks: bool = True
+
+    @staticmethod
+    def whole(source: "Source", start: int, stop: int) -> "Link":
+        """One of which nothing is known, from one byte to another."""
+        whole = start == 0 and stop == source.size
+        return Link(stop, None if whole else (range(start, stop),))
+
+
+class Source:
+    """The bytes of an open file.
+
+    Args:
+      descriptor: of a regular file, which stays open.
+    """
+
+    def __init__(self, descriptor: int):
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+        self._first, self._cached = 0, b""
+
+    def at(self, start: int, count: int) -> bytes:
+        """The bytes from one on: ``count``, or as many as there are."""
+        offset = start - self._first
+        if not 0 <= offset <= len(self._cached) - count:
+            if count >= _CACHE:
+                return self._read(start, count)
+            self._first, self._cached, offset = start, self._read(start, _CACHE), 0
+        return self._cached[offset : offset + count]
+
+    def _read(self, start: int, count: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._descriptor, count, start)
+        os.lseek(self._descriptor, start, os.SEEK_SET)
+        return os.read(self._descriptor, count)
+
+    def number(self, start: int, width: int, order: str = "little", *, signed: bool = False) -> int:
+        """The number that ``width`` bytes are; 0 past the end of the file."""
+        data = self.at(start, width)
+        if len(data) < width:
+            return 0
+        return int.from_bytes(data, "big" if order == "big" else "little", signed=signed)
+
+    def blocks(self, start: int, stop: int, overlap: int = 0) -> Iterator[tuple[int, bytes]]:
+        """All bytes in between in blocks that overlap, each with where it begins."""
+        while start < stop:
+            data = self.at(start, min(_BLOCK + overlap, stop - start))
+            if not data:
+                return
+            yield start, data
+            start += min(_BLOCK, len(data))
+
+    def zeros(self, start: int, stop: int) -> bool:
+        """Whether nothing else is in between."""
+        return not any(data.strip(b"\0") for _, data in self.blocks(start, stop))
+
+
+class View:
+    """Parts of a file as a file of their own, for `soundfile`.
+
+    Args:
+      source: of ranges of bytes.
+      parts: as `Link` has them.
+    """
+
+    def __init__(self, source: Source, parts: Sequence[bytes | range]):
+        self._source, self._parts = source, list(parts)
+        self._ends = list(itertools.accumulate(len(part) for part in parts))
+        self._position, self._part = 0, 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """As of a file."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._ends[-1]}[whence]
+        self._position, self._part = max(0, base + offset), 0
+        return self._position
+
+    def tell(self) -> int:
+        """As of a file."""
+        return self._position
+
+    def read(self, count: int = -1) -> bytes:
+        """As of a file."""
+        left = self._ends[-1] - self._position
+        left, pieces = left if count < 0 else min(left, count), []
+        while left > 0:
+            while self._ends[self._part] <= self._position:
+                self._part += 1
+            part, end = self._parts[self._part], self._ends[self._part]
+            skip = self._position - (end - len(part))
+            wanted = part[skip : skip + left]
+            piece = (
+                wanted if isinstance(wanted, bytes) else self._source.at(wanted.start, len(wanted))
+            )
+            if not piece:
+                break
+            pieces.append(piece)
+            self._position += len(piece)
+            left -= len(piece)
+        return b"".join(pieces)
+
+    def readinto(self, buffer: Any) -> int:
+        """As of a file."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def truncated(actual: int, claimed: int, what: str = "bytes") -> UnusableAudio:
+    """The reason why a file that is shorter than it says cannot be used."""
+    return UnusableAudio(f"truncated: {actual} of {claimed} {what}")
+
+
+def contradiction(text: str) -> UnusableAudio:
+    """The reason why a file cannot be used whose header is wrong in itself."""
+    return UnusableAudio(f"a header that contradicts itself: {text}")
+
+
+def sound_size(claimed: int, rest: int, *, lost: bool) -> int:
+    """How many bytes of sound there are.
+
+    Args:
+      claimed: by the header.
+      rest: up to the end of the file.
+      lost: whether the header was written before the size was known.
+
+    Raises:
+      UnusableAudio: there are fewer than claimed.
+    """
+    if lost:
+        return rest
+    if not 0 <= claimed <= rest:
+        raise truncated(rest, claimed)
+    return claimed
+
+
+def unknown(size: int) -> bool:
+    """Whether a size stands for one that was not known, or did not fit."""
+    return any(abs(size - value) <= _BESIDE for value in _UNKNOWN)

@@ -1,0 +1,128 @@
+"""MPEG audio (ISO/IEC 11172-3 and 13818-3): every frame, and what a Xing header says of them."""
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aejax.data.containers import tags
+from aejax.data.containers.link import Link, Source, contradiction, truncated
+from aejax.data.unusable import UnusableAudio
+
+# kbit/s by (MPEG 1?, layer), index 1 to 14: ISO/IEC 11172-3 and 13818-3, table of bit rates.
+_RATES = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+_LONGEST = 2881  # bytes of a frame
+# A decoder may leave out the first frame, and what an encoder put before and behind the sound.
+_SLACK = 2
+
+
+class Frame(NamedTuple):
+    """What the header of a frame says.
+
+    Attributes:
+      size: bytes.
+      rate: kbit/s.
+      samples: of each channel.
+      sample_rate: Hz.
+    """
+
+    size: int
+    rate: int
+    samples: int
+    sample_rate: int
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Goes from frame to frame; what lies between two is stepped over.
+
+    Raises:
+      UnusableAudio: it is not as long as it says, or nobody knows how long it is.
+    """
+    count, promised, first, rates, hz = 0, None, None, set[int](), set[int]()
+    for frame, body in frames(source, start, stop):
+        if first is None:
+            first, promised = frame, _promised(body)
+            if promised is not None:
+                continue
+        count += 1
+        rates.add(frame.rate)
+        hz.add(frame.sample_rate)
+    if first is None:
+        return Link.whole(source, start, stop)
+    if len(hz) > 1:
+        raise contradiction(f"frames at {' and '.join(map(str, sorted(hz)))} Hz; convert it")
+    if promised and count > promised:  # two files, one behind the other
+        raise contradiction(
+            f"it speaks of {promised} MPEG frames, and there are {count}; convert it"
+        )
+    constant = len(rates) <= 1
+    if promised:
+        if count < promised - 1:
+            raise truncated(count, promised, "MPEG frames")
+        return Link(stop, seeks=constant)
+    if not constant:
+        raise UnusableAudio(
+            "an MP3 of variable bit rate whose length is not known, as it has no Xing header;"
+            " convert it"
+        )
+    slack = _SLACK * first.samples
+    return Link(stop, None, count * first.samples, fewer=slack, more=slack)
+
+
+def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes]]:
+    """Every frame, and its bytes."""
+    at = start
+    buffer, base = b"", start
+    synced = True
+    while at < stop:
+        if at + 2 * _LONGEST > base + len(buffer) and base + len(buffer) < stop:
+            buffer, base = source.at(at, min(1 << 18, stop - at)), at
+            if not buffer:
+                return
+        offset = at - base
+        frame = header(buffer[offset : offset + 4])
+        if frame and offset + frame.size <= len(buffer):
+            after = buffer[offset + frame.size : offset + frame.size + 4]
+            if synced or len(after) < 4 or header(after):
+                yield frame, buffer[offset : offset + frame.size]
+                at, synced = at + frame.size, True
+                continue
+        if buffer[offset : offset + 3] == b"ID3":
+            at = max(at + 1, tags.before(source, at))
+            continue
+        following = buffer.find(b"\xff", offset + 1)
+        tag = buffer.find(b"ID3", offset + 1, following if following > 0 else len(buffer))
+        skip = tag if tag > 0 else following if following > 0 else len(buffer)
+        at, synced = base + max(skip, offset + 1), False
+
+
+def header(data: bytes) -> Frame | None:
+    """What four bytes say, if they begin a frame."""
+    if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
+    index, hz, padding = data[2] >> 4, data[2] >> 2 & 3, data[2] >> 1 & 1
+    if version == 1 or layer == 4 or index in (0, 15) or hz == 3:
+        return None
+    rate, sample_rate = _RATES[version == 3, layer][index - 1], _HZ[version][hz]
+    if layer == 1:
+        return Frame((12_000 * rate // sample_rate + padding) * 4, rate, 384, sample_rate)
+    samples = 576 if layer == 3 and version != 3 else 1152
+    return Frame(samples * 125 * rate // sample_rate + padding, rate, samples, sample_rate)
+
+
+def _promised(frame: bytes) -> int | None:
+    """The number of frames in a Xing, Info or VBRI header; 0 if it does not say."""
+    tag = re.search(rb"Xing|Info", frame[:64])
+    if tag:
+        fields = frame[tag.end() : tag.end() + 8]
+        return int.from_bytes(fields[4:], "big") if fields[3] & 1 else 0
+    at = frame[:64].find(b"VBRI")
+    return int.from_bytes(frame[at + 14 : at + 18], "big") if at >= 0 else None

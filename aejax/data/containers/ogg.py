@@ -1,0 +1,200 @@
+"""Ogg (RFC 3533): every page, the sounds in it one behind the other, and how long each is.
+
+Sources: Xiph.Org, Vorbis I, sections 4 and A; RFC 7845 (Opus); Ogg FLAC mapping 1.0.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from aejax.data.containers.link import Link, Source, contradiction
+from aejax.data.containers.packets import CODECS, Codec
+from aejax.data.unusable import UnusableAudio
+
+MAGIC = b"OggS"
+_FIRST, _LAST = 2, 4  # flags of a page
+_MOST_STREAMS, _MOST_PARTS = 64, 2**17
+_LARGEST = 27 + 255 + 255 * 255  # bytes of a page
+_BUFFER = 1 << 19
+# Every byte with its bits the other way round, for `bytes.translate`.
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+class _Page(NamedTuple):
+    start: int
+    flags: int
+    granule: int
+    serial: bytes
+    number: int
+    sizes: bytes
+    body: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + 27 + len(self.sizes) + len(self.body)
+
+
+class _Stream:
+    """A sound, or what else it is, as far as its pages were looked at."""
+
+    def __init__(self, page: _Page):
+        self.number, self.ended = page.number - 1, False
+        self.codec: Codec | None = None
+        for magic, codec in CODECS.items():
+            if page.body.startswith(magic):
+                self.codec = codec(page.body)
+        self.parts: list[bytes | range] = []
+        self.begin: int | None = None  # granule position that the sound begins at
+        self.granule = 0
+        self._open = b""
+
+    def add(self, page: _Page) -> None:
+        """Checks a page and counts what is in it."""
+        if page.number != self.number + 1:
+            raise UnusableAudio(
+                f"damaged: a page before {page.number} of the Ogg stream is missing"
+            )
+        self.number, self.ended = page.number, bool(page.flags & _LAST)
+        if self.codec is None:
+            return
+        strip = self.codec.strip if page.flags & _FIRST else 0
+        whole = range(page.start, page.end)
+        part = range(page.end - len(page.body) + strip, page.end) if self.codec.bare else whole
+        last = self.parts[-1] if self.parts else None
+        if isinstance(last, range) and last.stop == part.start:
+            self.parts[-1] = range(last.start, part.stop)
+        elif len(self.parts) < _MOST_PARTS:
+            self.parts.append(part)
+        else:
+            raise UnusableAudio("an Ogg file in more pieces than can be put together; convert it")
+        samples = sum(map(self.codec.samples, self._packets(page)))
+        if page.granule == -1 or not samples and self.begin is None:
+            return
+        if self.begin is None:
+            self.begin = max(0, page.granule - samples)
+        elif page.granule < self.granule:
+            raise contradiction(f"page {page.number} is at {page.granule}, before the last one")
+        self.granule = page.granule
+
+    def _packets(self, page: _Page) -> Iterator[bytes]:
+        """Those that end in the page; of long ones, the beginning."""
+        start, end = 0, 0
+        for size in page.sizes:
+            end += size
+            if size < 255:
+                yield self._open + page.body[start:end]
+                start, self._open = end, b""
+        if len(self._open) < 1 << 20:  # the headers of Vorbis have some kilobytes
+            self._open += page.body[start:end]
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Goes from page to page until all streams that begin together have ended: checks the CRC of
+    each, and that none is missing.
+
+    Raises:
+      UnusableAudio: it is truncated or damaged, contradicts itself, or has two sounds at once.
+    """
+    streams: dict[bytes, _Stream] = {}
+    beginning, end = True, start
+    for page in _pages(source, start, stop):
+        beginning &= bool(page.flags & _FIRST)
+        if page.flags & _FIRST:
+            if not beginning and page.serial in streams or not beginning and _ended(streams):
+                break
+            if len(streams) == _MOST_STREAMS:
+                raise UnusableAudio(f"more than {_MOST_STREAMS} streams side by side")
+            streams[page.serial] = _Stream(page)
+        elif page.serial not in streams:
+            raise UnusableAudio("damaged: a page of an Ogg stream that has no beginning")
+        streams[page.serial].add(page)
+        end = page.end
+    sounds = [stream for stream in streams.values() if stream.codec is not None]
+    if not _ended(streams):
+        raise UnusableAudio("truncated: the Ogg stream has no end")
+    if not sounds:
+        return Link.whole(source, start, stop)
+    if len(sounds) > 1:
+        raise UnusableAudio(
+            f"{len(sounds)} sounds side by side, of which only one could be read; take them apart,"
+            " for example with ffmpeg"
+        )
+    (sound,) = sounds
+    whole = sound.parts == [range(0, source.size)]
+    if sound.begin and sound.codec is not None and sound.codec.skip:
+        # Cut out of a longer stream: there is nothing to skip, and libsndfile would not either.
+        sound.codec.skip, whole = 0, False
+        sound.parts[0:1] = _without_skip(source, sound.parts[0])
+    return _link(sound, end, None if whole else tuple(sound.parts))
+
+
+def _ended(streams: dict[bytes, _Stream]) -> bool:
+    """Whether every sound is over; pictures and the like may go on."""
+    return all(stream.ended for stream in streams.values() if stream.codec is not None)
+
+
+def _link(sound: _Stream, end: int, parts: tuple[bytes | range, ...] | None) -> Link:
+    codec, begin = sound.codec, sound.begin or 0
+    assert codec is not None
+    frames = sound.granule - begin - codec.skip
+    if codec.counted is not None:
+        extra = codec.counted - codec.skip - frames
+        if extra < 0 or extra > codec.longest:
+            raise contradiction(
+                f"granule positions speak of {frames} frames, and packets of"
+                f" {codec.counted - codec.skip}"
+            )
+    return Link(
+        end, parts, max(0, frames), at_rate=codec.rate, more=codec.longest, seeks=begin == 0
+    )
+
+
+def _without_skip(source: Source, part: bytes | range) -> tuple[bytes, range]:
+    """Pages of Opus whose header, which has the first to itself, says that nothing is skipped."""
+    assert isinstance(part, range)
+    body = 27 + source.number(part.start + 26, 1)
+    size = body + sum(source.at(part.start + 27, body - 27))
+    page = bytearray(source.at(part.start, size))
+    page[body + 10 : body + 12] = bytes(2)
+    page[22:26] = bytes(4)
+    page[22:26] = crc(bytes(page)).to_bytes(4, "little")
+    return bytes(page), range(part.start + size, part.stop)
+
+
+def last_page(source: Source) -> int:
+    """How many samples there are before the last page; 0 if that is not easy to say."""
+    first = max(0, source.size - 2 * _LARGEST)
+    tail = source.at(first, source.size - first)
+    last = tail.rfind(MAGIC)
+    before = tail.rfind(MAGIC, 0, max(0, last))
+    granule = int.from_bytes(tail[before + 6 : before + 14], "little", signed=True)
+    return max(0, granule) if before >= 0 else 0
+
+
+def _pages(source: Source, start: int, stop: int) -> Iterator[_Page]:
+    buffer, base, at = b"", start, start
+    while at < stop:
+        if at + _LARGEST > base + len(buffer) < stop:
+            buffer, base = source.at(at, min(_BUFFER, stop - at)), at
+        offset = at - base
+        header = buffer[offset : offset + 27]
+        if len(header) < 27 or header[:4] != MAGIC:
+            raise UnusableAudio("truncated: the Ogg stream breaks off")
+        sizes = buffer[offset + 27 : offset + 27 + header[26]]
+        first = offset + 27 + header[26]
+        body = buffer[first : first + sum(sizes)]
+        if len(sizes) < header[26] or len(body) < sum(sizes):
+            raise UnusableAudio("truncated: the Ogg stream breaks off")
+        number = int.from_bytes(header[18:22], "little")
+        page = header[:22] + bytes(4) + header[26:] + sizes + body
+        if crc(page) != int.from_bytes(header[22:26], "little"):
+            raise UnusableAudio(f"damaged: page {number} of the Ogg stream")
+        granule = int.from_bytes(header[6:14], "little", signed=True)
+        yield _Page(at, header[5], granule, header[14:18], number, sizes, body)
+        at += len(page)
+
+
+def crc(data: bytes) -> int:
+    """Ogg's CRC-32 takes bits from the other end than zlib's, begins at 0 and is not inverted."""
+    turned = zlib.crc32(data.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{turned:032b}"[::-1], 2)

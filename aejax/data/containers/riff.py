@@ -1,0 +1,167 @@
+"""WAV, WAVE_FORMAT_EXTENSIBLE, RIFX, RF64 and BW64: chunks, and how long they really are.
+
+Sources: Microsoft and IBM, Multimedia Programming Interface 1.0; EBU Tech 3306; ITU-R BS.2088.
+"""
+
+import re
+from typing import Literal, NamedTuple
+
+from aejax.data.containers.link import (
+    MOST_CHUNKS,
+    Link,
+    Source,
+    contradiction,
+    sound_size,
+    unknown,
+)
+
+MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+_FULL = 0xFFFFFFFF  # "see ds64"
+# Chunks that stand behind sound whose length was not known.
+_LATER = rb"LIST|id3 |ID3 |bext|iXML|cue |PEAK|afsp|_PMX|smpl|inst|JUNK|DISP|axml|chna"
+
+Order = Literal["little", "big"]
+
+
+class Header(NamedTuple):
+    """What is needed to decode the sound: byte order, and what two chunks hold."""
+
+    order: Order = "little"
+    form: bytes = b""
+    fact: bytes = b""
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Goes from chunk to chunk of what begins at ``start``.
+
+    Raises:
+      UnusableAudio: it is truncated, or contradicts itself.
+    """
+    magic = source.at(start, 4)
+    header = Header("big" if magic == b"RIFX" else "little")
+    outer, wide, straight = source.number(start + 4, 4, header.order), 0, magic != b"BW64"
+    sound: list[range] = []
+    at = start + 12
+    for _ in range(MOST_CHUNKS):
+        name, size = source.at(at, 4), source.number(at + 4, 4, header.order)
+        body = at + 8
+        if not _is_name(name) or name in MAGIC or body + size > stop and name != b"data":
+            break
+        if name == b"ds64":
+            wide = body
+        elif name == b"fmt " and not header.form:
+            header = header._replace(form=source.at(body, min(size, 4096)))
+            straight &= not sound
+        elif name == b"fact":
+            header = header._replace(fact=source.at(body, min(size, 4096)))
+        elif name == b"data":
+            claimed = source.number(wide + 8, 8) if wide and size == _FULL else size
+            straight &= not sound and bool(wide) == (size == _FULL)
+            size = _data_size(source, body, stop, claimed, header.order)
+            straight &= size == claimed
+            sound.append(range(body, body + size))
+        at = following(source, body + size, stop, header.order)
+        straight &= bool(sound) or at == body + size + (size & 1)
+    sound = [part for part in sound if part]
+    if not sound or not header.form:
+        return Link.whole(source, start, stop)
+    if wide and outer == _FULL:
+        outer = source.number(wide, 8)
+    refuse_rest(source, at, min(stop, start + 8 + outer))
+    frames = frames_of(header, sum(map(len, sound)))
+    end = max(min(at, stop), sound[-1].stop)
+    return Link(end, None if straight and start == 0 else rebuilt(header, sound), frames)
+
+
+def is_chunk(source: Source, at: int, stop: int, order: Order) -> bool:
+    """Whether a chunk that fits begins there, or the file ends."""
+    head = source.at(at, 8)
+    return at + 8 > stop or _is_name(head[:4]) and int.from_bytes(head[4:], order) <= stop - at - 8
+
+
+def following(source: Source, end: int, stop: int, order: Order) -> int:
+    """Where the chunk behind one that ends there begins: at an even byte, though some writers leave
+    out the byte that makes it even."""
+    even = end + (end & 1)
+    odd = end & 1 and not is_chunk(source, even, stop, order) and is_chunk(source, end, stop, order)
+    return end if odd else even
+
+
+def only_chunks(source: Source, at: int, stop: int, order: Order) -> bool:
+    """Whether all that follows is chunks."""
+    for _ in range(MOST_CHUNKS):
+        if not is_chunk(source, at, stop, order):
+            return False
+        if at + 8 > stop:
+            return True
+        size = source.number(at + 4, 4, order)
+        at += 8 + size + (size & 1)
+    return True
+
+
+def _is_name(name: bytes) -> bool:
+    return len(name) == 4 and all(32 <= byte < 127 for byte in name)
+
+
+def _data_size(source: Source, body: int, stop: int, claimed: int, order: Order) -> int:
+    lost = unknown(claimed) or claimed == 0 and not only_chunks(source, body, stop, order)
+    size = sound_size(claimed, stop - body, lost=lost)
+    return size - _later(source, stop, order) if lost and size != claimed else size
+
+
+def _later(source: Source, stop: int, order: Order) -> int:
+    """Bytes of the chunks behind sound of unknown length, which end where the file does."""
+    first = max(0, stop - 2**16)
+    tail = source.at(first, stop - first)
+    for match in re.finditer(_LATER, tail):
+        if only_chunks(source, first + match.start(), stop, order):
+            return stop - first - match.start()
+    return 0
+
+
+def refuse_rest(source: Source, at: int, stop: int) -> None:
+    """Whoever wrote a size too small leaves sound behind that is no chunk."""
+    if stop - at > 8 and not _is_name(source.at(at, 4)) and not source.zeros(at, stop):
+        raise contradiction(f"{stop - at} bytes behind the sound are nothing that is known")
+
+
+def frames_of(header: Header, size: int) -> int | None:
+    """Samples of each channel, where each has a size; checks those that have to go together."""
+
+    def value(start: int, width: int) -> int:
+        return int.from_bytes(header.form[start : start + width], header.order)
+
+    kind, channels, rate, byte_rate = value(0, 2), value(2, 2), value(4, 4), value(8, 4)
+    align, bits = value(12, 2), value(14, 2)
+    if kind in (_PCM, _FLOAT, _EXTENSIBLE) and channels and len(header.form) >= 16:
+        if align != channels * -(-bits // 8):
+            raise contradiction(f"{channels} channels of {bits} bits in {align} bytes")
+        if byte_rate and rate and byte_rate != rate * align % 2**32:
+            raise contradiction(
+                f"{byte_rate} bytes a second, where {rate} times {align} are {rate * align}"
+            )
+    if kind == _EXTENSIBLE:
+        kind = value(24, 2)
+    return size // align if kind in (_PCM, _FLOAT, _ALAW, _MULAW) and align else None
+
+
+def rebuilt(header: Header, sound: list[range]) -> tuple[bytes | range, ...]:
+    """The same sound behind a header that is right."""
+    size = sum(map(len, sound))
+
+    def number(value: int, width: int = 4) -> bytes:
+        return value.to_bytes(width, header.order)
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return name + number(len(body)) + body + b"\0" * (len(body) & 1)
+
+    inner = chunk(b"fmt ", header.form) + (chunk(b"fact", header.fact) if header.fact else b"")
+    outer = 4 + len(inner) + 8 + size
+    if outer < _FULL:
+        magic = b"RIFX" if header.order == "big" else b"RIFF"
+        return (magic + number(outer) + b"WAVE" + inner + b"data" + number(size), *sound)
+    if header.order == "big":
+        raise contradiction("RIFX has no room for the length of more than 4 GiB")
+    wide = chunk(b"ds64", number(outer + 36, 8) + number(size, 8) + bytes(12))
+    return (b"RF64" + number(_FULL) + b"WAVE" + wide + inner + b"data" + number(_FULL), *sound)

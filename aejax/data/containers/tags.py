@@ -1,0 +1,46 @@
+"""Tags before and behind any audio file: no part of it, though players put them there."""
+
+from aejax.data.containers.link import Source
+
+_MOST = 64  # behind one another
+
+
+def before(source: Source, start: int) -> int:
+    """Where the ID3v2 tags that begin there end."""
+    for _ in range(_MOST):
+        head = source.at(start, 10)
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
+            break
+        size = 0
+        for byte in head[6:]:
+            size = size << 7 | byte
+        start += 10 + size + (10 if head[5] & 0x10 else 0)
+    return min(start, source.size)
+
+
+def behind(source: Source, start: int) -> int:
+    """Where what begins at ``start`` ends: before ID3v1, APE and Lyrics3 tags behind it."""
+    stop = source.size
+    for _ in range(_MOST):
+        size = _size_behind(source, stop)
+        if not 0 < size <= stop - start:
+            break
+        stop -= size
+    return stop
+
+
+def _size_behind(source: Source, stop: int) -> int:
+    tail = source.at(max(0, stop - 128), min(stop, 128))
+    if tail[:3] == b"TAG" and len(tail) == 128:
+        return 128
+    if tail[-32:-24] == b"APETAGEX":
+        header = 32 if tail[-9] & 0x80 else 0
+        return int.from_bytes(tail[-20:-16], "little") + header
+    if tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
+        return int(tail[-15:-9]) + 15
+    if tail[-10:-7] == b"3DI" and max(tail[-4:]) < 128:
+        size = 0
+        for byte in tail[-4:]:
+            size = size << 7 | byte
+        return size + 20
+    return 0

@@ -1,0 +1,48 @@
+"""Sonic Foundry's Wave64: chunks whose names have 16 bytes and whose sizes have 64 bits.
+
+Sizes count the header of their chunk, of 24 bytes, and chunks begin at multiples of 8.
+"""
+
+from aejax.data.containers import riff
+from aejax.data.containers.link import MOST_CHUNKS, Link, Source, sound_size, unknown
+
+MAGIC = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
+_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # behind "wave", "fmt " and "data"
+
+
+def walk(source: Source, start: int, stop: int) -> Link:
+    """Goes from chunk to chunk of what begins at ``start``.
+
+    Raises:
+      UnusableAudio: it is truncated, or contradicts itself.
+    """
+    header, sound = riff.Header(), list[range]()
+    at = start + 40
+    for _ in range(MOST_CHUNKS):
+        name, size, body = source.at(at, 16), source.number(at + 16, 8), at + 24
+        if body > stop or name == MAGIC:
+            break
+        if name == b"data" + _NAME:
+            lost = size == 0 or unknown(size) or size == 24 and not _is_chunk(source, body, stop)
+            size = 24 + sound_size(size - 24, stop - body, lost=lost)
+            sound.append(range(body, at + size))
+        elif not _is_chunk(source, at, stop):
+            break
+        elif name == b"fmt " + _NAME:
+            header = header._replace(form=source.at(body, min(size - 24, 4096)))
+        elif name == b"fact" + _NAME:
+            header = header._replace(fact=source.at(body, min(size - 24, 4096)))
+        at += -(-size // 8) * 8
+    sound = [part for part in sound if part]
+    if not sound or not header.form:
+        return Link.whole(source, start, stop)
+    riff.refuse_rest(source, at, min(stop, start + source.number(start + 16, 8)))
+    frames = riff.frames_of(header, sum(map(len, sound)))
+    # libsndfile takes all that follows for sound.
+    straight = start == 0 and len(sound) == 1 and source.size - sound[0].stop < 8
+    end = max(min(at, stop), sound[-1].stop)
+    return Link(end, None if straight else riff.rebuilt(header, sound), frames)
+
+
+def _is_chunk(source: Source, at: int, stop: int) -> bool:
+    return at + 24 > stop or 24 <= source.number(at + 16, 8) <= stop - at
