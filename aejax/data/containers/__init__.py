@@ -11,7 +11,7 @@ from aejax.data.unusable import UnusableAudio
 
 __all__ = ["Link", "Source", "View", "contradiction", "links", "mpeg_link", "ogg", "truncated"]
 
-_MOST_LINKS = 4096
+_MOST_LINKS = 1024
 
 
 def links(source: Source) -> list[Link]:

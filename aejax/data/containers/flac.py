@@ -12,6 +12,7 @@ _ANOTHER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _LONGEST_HEADER = 16
 _MOST_CHECKED = 2**23  # bytes whose CRC is computed, which takes a second
+_MOST_LOOKED = 2**19  # places, which takes a second
 _TAIL = 2**16  # bytes that are looked through at a time
 
 
@@ -104,10 +105,8 @@ def _another(source: Source, start: int, stop: int) -> int:
 
 def _last_header(source: Source, info: _Info, stop: int) -> int:
     """The sample behind the last frame, of which no more than the header is looked at; or 0."""
-    for start, data in _backwards(source, info.first, stop):
-        frames = list(_headers(info, data, start))
-        if frames:
-            return frames[-1].end
+    for frame in _backwards(source, info, stop):
+        return frame.end
     return 0
 
 
@@ -118,31 +117,29 @@ def _last_frame(source: Source, info: _Info, stop: int) -> int:
       UnusableAudio: it is not.
     """
     checked = 0
-    for start, data in _backwards(source, info.first, stop):
-        for frame in reversed(list(_headers(info, data, start))):
-            checked += stop - frame.start
-            if checked > _MOST_CHECKED:
-                break
-            if _crc(_CRC_16, 16, source.at(frame.start, stop - frame.start)) == 0:
-                return frame.end
+    for frame in _backwards(source, info, stop):
+        checked += stop - frame.start
+        if checked > _MOST_CHECKED:
+            break
+        if _crc(_CRC_16, 16, source.at(frame.start, stop - frame.start)) == 0:
+            return frame.end
     raise UnusableAudio("damaged or truncated: a FLAC whose last frame is not whole")
 
 
-def _backwards(source: Source, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
-    """All bytes in between, the last first, in pieces that overlap by a header."""
-    end = stop
-    while end > first:
-        start = max(first, end - _TAIL)
-        yield start, source.at(start, min(end + _LONGEST_HEADER, stop) - start)
+def _backwards(source: Source, info: _Info, stop: int) -> Iterator[_Frame]:
+    """Whatever looks like the header of a frame, the last first."""
+    end, looked = stop, 0
+    while end > info.first:
+        start = max(info.first, end - _TAIL)
+        data = source.at(start, min(end + _LONGEST_HEADER, stop) - start)
+        for match in reversed(list(_SYNC.finditer(data))):
+            sample = _header(info, data[match.start() : match.start() + _LONGEST_HEADER])
+            if sample:
+                yield _Frame(start + match.start(), sample)
+            looked += 1
+            if looked > _MOST_LOOKED:
+                raise UnusableAudio("damaged: a FLAC whose last frame cannot be found")
         end = start
-
-
-def _headers(info: _Info, data: bytes, base: int) -> Iterator[_Frame]:
-    """Whatever looks like the header of a frame."""
-    for match in _SYNC.finditer(data):
-        end = _header(info, data[match.start() : match.start() + _LONGEST_HEADER])
-        if end:
-            yield _Frame(base + match.start(), end)
 
 
 def _header(info: _Info, data: bytes) -> int:

@@ -34,7 +34,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         if at + 8 > stop or name == b"FORM":
             break
         if name in _SOUND:
-            if sound:
+            if claimed >= 0:
                 raise contradiction("two chunks of sound")
             claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
             # Nothing claimed, and no chunk behind it: written before the length was known.

@@ -1,5 +1,6 @@
 """Stretches of a file's bytes: read within bounds, cut out, and put together anew."""
 
+import bisect
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 from aejax.data.unusable import UnusableAudio
 
-MOST_CHUNKS = 2**16  # of a header; a good one has some ten
+MOST_CHUNKS = 2**14  # of a header; a good one has some ten
 _BLOCK, _CACHE = 1 << 20, 1 << 13  # bytes read at a time
 # A size that is one of these, or up to so many bytes beside it, was written before it was known.
 _UNKNOWN, _BESIDE = (2**31, 2**32, 2**63, 2**64), 2**16
@@ -100,12 +101,12 @@ class View:
     def __init__(self, source: Source, parts: Sequence[bytes | range]):
         self._source, self._parts = source, list(parts)
         self._ends = list(itertools.accumulate(len(part) for part in parts))
-        self._position, self._part = 0, 0
+        self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """As of a file."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._ends[-1]}[whence]
-        self._position, self._part = max(0, base + offset), 0
+        self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
@@ -117,9 +118,8 @@ class View:
         left = self._ends[-1] - self._position
         left, pieces = left if count < 0 else min(left, count), []
         while left > 0:
-            while self._ends[self._part] <= self._position:
-                self._part += 1
-            part, end = self._parts[self._part], self._ends[self._part]
+            index = bisect.bisect_right(self._ends, self._position)
+            part, end = self._parts[index], self._ends[index]
             skip = self._position - (end - len(part))
             wanted = part[skip : skip + left]
             piece = (

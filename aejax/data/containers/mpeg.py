@@ -18,6 +18,8 @@ _RATES = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
+# Where a frame or a tag may begin.
+_NEXT = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]|ID3")
 _LONGEST = 2881  # bytes of a frame
 # A decoder may leave out the first frame, and what an encoder put before and behind the sound.
 _SLACK = 2
@@ -97,10 +99,9 @@ def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes
         if buffer[offset : offset + 3] == b"ID3":
             at = max(at + 1, tags.before(source, at))
             continue
-        following = buffer.find(b"\xff", offset + 1)
-        tag = buffer.find(b"ID3", offset + 1, following if following > 0 else len(buffer))
-        skip = tag if tag > 0 else following if following > 0 else len(buffer)
-        at, synced = base + max(skip, offset + 1), False
+        match = _NEXT.search(buffer, offset + 1)
+        skip = match.start() if match else max(offset + 1, len(buffer) - 2)
+        at, synced = base + skip, False
 
 
 def header(data: bytes) -> Frame | None:

@@ -3,6 +3,7 @@
 Sources: Microsoft and IBM, Multimedia Programming Interface 1.0; EBU Tech 3306; ITU-R BS.2088.
 """
 
+import itertools
 import re
 from typing import Literal, NamedTuple
 
@@ -20,6 +21,7 @@ _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _FULL = 0xFFFFFFFF  # "see ds64"
 # Chunks that stand behind sound whose length was not known.
 _LATER = rb"LIST|id3 |ID3 |bext|iXML|cue |PEAK|afsp|_PMX|smpl|inst|JUNK|DISP|axml|chna"
+_MOST_LATER = 64
 
 Order = Literal["little", "big"]
 
@@ -42,7 +44,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
     header = Header("big" if magic == b"RIFX" else "little")
     outer, wide, straight = source.number(start + 4, 4, header.order), 0, magic != b"BW64"
     sound: list[range] = []
-    at = start + 12
+    looked, at = False, start + 12
     for _ in range(MOST_CHUNKS):
         name, size = source.at(at, 4), source.number(at + 4, 4, header.order)
         body = at + 8
@@ -58,7 +60,12 @@ def walk(source: Source, start: int, stop: int) -> Link:
         elif name == b"data":
             claimed = source.number(wide + 8, 8) if wide and size == _FULL else size
             straight &= not sound and bool(wide) == (size == _FULL)
-            size = _data_size(source, body, stop, claimed, header.order)
+            lost = unknown(claimed)
+            if claimed == 0 and not looked:  # once, as the answer is the same for what follows
+                looked, lost = True, not only_chunks(source, body, stop, header.order)
+            size = sound_size(claimed, stop - body, lost=lost)
+            if lost and size != claimed:
+                size -= _later(source, stop, header.order)
             straight &= size == claimed
             sound.append(range(body, body + size))
         at = following(source, body + size, stop, header.order)
@@ -104,17 +111,11 @@ def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(32 <= byte < 127 for byte in name)
 
 
-def _data_size(source: Source, body: int, stop: int, claimed: int, order: Order) -> int:
-    lost = unknown(claimed) or claimed == 0 and not only_chunks(source, body, stop, order)
-    size = sound_size(claimed, stop - body, lost=lost)
-    return size - _later(source, stop, order) if lost and size != claimed else size
-
-
 def _later(source: Source, stop: int, order: Order) -> int:
     """Bytes of the chunks behind sound of unknown length, which end where the file does."""
     first = max(0, stop - 2**16)
     tail = source.at(first, stop - first)
-    for match in re.finditer(_LATER, tail):
+    for match in itertools.islice(re.finditer(_LATER, tail), _MOST_LATER):
         if only_chunks(source, first + match.start(), stop, order):
             return stop - first - match.start()
     return 0
