@@ -26,6 +26,7 @@ FACTS = np.dtype(
 _PARTS = ("names", "problems", "formats", "facts")
 _OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
 NO_AUDIO = "no audio file"
+_VERSION = b"2"  # of what is looked for in a file; what an older one says is looked at anew
 # Files handed to the threads ahead of time, and seconds between two savings of what was found.
 _AHEAD, _SAVE_EVERY = 256, 30.0
 
@@ -233,7 +234,7 @@ def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path | None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     except RuntimeError:
         return None
-    key = b"\0".join([os.fsencode(root.resolve()), *map(os.fsencode, include)])
+    key = b"\0".join([_VERSION, os.fsencode(root.resolve()), *map(os.fsencode, include)])
     name = hashlib.sha256(key).hexdigest()[:24]
     return home / "aejax" / "scans" / f"{name}.npz"
 

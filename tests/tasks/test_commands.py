@@ -13,6 +13,8 @@ from trained_runs import model_of, write_run
 
 import aejax
 from aejax.cli import main
+from aejax.errors import UserError
+from aejax.tasks import reconstruct
 from aejax.tasks.interpolate import weights
 
 RNG = np.random.default_rng(0)
@@ -114,6 +116,17 @@ def test_what_is_wrong_is_one_line(run, tmp_path, capsys, monkeypatch, source, t
     assert why in last
     assert (tmp_path / "there.wav").read_bytes() == before
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_what_a_file_is_to_be_is_known_before_the_work(tmp_path):
+    path, sound = tmp_path / "in", RNG.uniform(-0.5, 0.5, 1000)
+    for kind in ("WAVEX", "RF64", "W64"):
+        for encoding in ("PCM_24", "FLOAT"):
+            soundfile.write(path, sound, 16_000, format=kind, subtype=encoding)
+            assert reconstruct.like(path, "out.wav").container == ("WAV", encoding)
+    soundfile.write(path, sound, 250_000, format="WAV")
+    with pytest.raises(UserError, match=r"out.ogg: .*Vorbis takes 255 channels and 200000 Hz"):
+        reconstruct.like(path, "out.ogg")
 
 
 def test_force_writes_over(run, tmp_path):
