@@ -33,7 +33,8 @@ class Examination(NamedTuple):
       mono: power of the mean of all channels, as a fraction of their mean power: 1 where they are
         alike, 0 where they cancel.
       digest: 64 bits of a hash of the samples, the rate and the number of channels.
-      seeks: whether a stretch of it can be decoded alone; False for MP3 of variable bit rate.
+      seeks: whether a stretch of it can be decoded alone; False for MP3 of variable bit rate, and
+        for what libsndfile would not read whole as it is.
     """
 
     frames: int

@@ -84,6 +84,9 @@ def _info(source: Source, start: int, stop: int) -> _Info | None:
         at += 4 + int.from_bytes(head[1:], "big")
     if not last or at > stop:
         return None
+    # Blocks of several sizes that are numbered, as old encoders wrote them, cannot be counted so.
+    if data[8:10] != data[10:12] and source.at(at, 2) == b"\xff\xf8":
+        return None
     packed = int.from_bytes(data[18:26], "big")
     return _Info(
         block=int.from_bytes(data[10:12], "big"),

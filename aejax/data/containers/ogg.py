@@ -144,9 +144,9 @@ def _link(sound: _Stream, end: int, parts: tuple[bytes | range, ...] | None) -> 
                 f"granule positions speak of {frames} frames, and packets of"
                 f" {codec.counted - codec.skip}"
             )
-    return Link(
-        end, parts, max(0, frames), at_rate=codec.rate, more=codec.longest, seeks=begin == 0
-    )
+    rounded = 6 if codec.rate else 0  # at 8 kHz, a sample is as long as 6 at 48 kHz
+    frames = max(0, frames)
+    return Link(end, parts, frames, codec.rate, rounded, codec.longest, seeks=begin == 0)
 
 
 def _without_skip(source: Source, part: bytes | range) -> tuple[bytes, range]:
