@@ -2,14 +2,16 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from aejax.data import labels
 from aejax.data.audio_file import resampled_length
-from aejax.data.scan import Scan
+from aejax.data.names import nfc, value
+from aejax.data.scan import Scan, matches
 from aejax.data.table import SPLITS, Clips, Column
 from aejax.errors import UserError
 
@@ -26,6 +28,7 @@ class Settings:
       split_seed: another one draws other files or folders.
       validation_fraction, test_fraction: of the files or folders.
       labels: a table of labels; "" for ``labels.csv``, ``.tsv`` or ``.parquet`` beside the audio.
+      copies: whether a file that holds the same sound as an earlier one is a clip too.
       cache_bytes: of decoded audio kept in memory.
     """
 
@@ -37,6 +40,7 @@ class Settings:
     validation_fraction: float = 0.1
     test_fraction: float = 0.1
     labels: str = ""
+    copies: bool = False
     cache_bytes: int = 0
 
     @property
@@ -62,6 +66,14 @@ class Corpus(Protocol):
         """The reason by name, for each file that could not be used."""
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """Lines about labels and patterns that are of no file."""
+
+    @property
+    def split_by(self) -> str:
+        """What is in one split: "file" or "folder"."""
+
+    @property
     def scanned(self) -> Scan | None:
         """What was found in its files, if it has any."""
 
@@ -85,9 +97,10 @@ class Corpus(Protocol):
 def split_units(units: Sequence[str], validation: float, test: float, seed: int = 0) -> np.ndarray:
     """Which split each unit (a file or a folder) belongs to.
 
-    A unit's place depends on a hash of its own name alone, so it stays where it is when others are
-    added. Only where a split that has a fraction would stay empty, as with a handful of folders,
-    does the unit of the lowest hash that is still in "train" move there.
+    A unit's place depends on a hash of its own name in NFC alone, so it stays where it is when
+    others are added, and on a disk that spells it in NFD. Only where a split that has a fraction
+    would stay empty, as with a handful of folders, does the unit of the lowest hash that is still
+    in "train" move there.
 
     Args:
       units: names, each once.
@@ -101,7 +114,8 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
     places = np.asarray(
         [
             int.from_bytes(
-                hashlib.sha256((unit + salt).encode("utf-8", "surrogateescape")).digest()[:8], "big"
+                hashlib.sha256((nfc(unit) + salt).encode("utf-8", "surrogateescape")).digest()[:8],
+                "big",
             )
             / 2**64
             for unit in units
@@ -129,26 +143,41 @@ def duplicates(scanned: Scan) -> dict[int, int]:
     return {int(rows[row]): int(rows[first[row]]) for row in again}
 
 
-def clips_of(
-    scanned: Scan, root: object, settings: Settings, table: labels.Table
-) -> tuple[Clips, np.ndarray, dict[str, str]]:
-    """The clips in what was scanned.
+class Selection(NamedTuple):
+    """Clips of the files that can be used.
 
-    Of files that hold the same sound the first by name is used, so that nothing is in two splits.
+    Attributes:
+      clips: of them.
+      rows: of each clip in the scan.
+      skipped: the reason by name, for each file that is left out.
+      labels: of all files, by their names.
+      warnings: lines about labels and patterns that are of no file.
+    """
+
+    clips: Clips
+    rows: np.ndarray
+    skipped: dict[str, str]
+    labels: labels.Table
+    warnings: tuple[str, ...]
+
+
+def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
+    """The clips in what was scanned, with their labels.
+
+    Of files that hold the same sound the first by name is used, so that nothing is in two splits;
+    all of them with ``settings.copies``.
 
     Args:
       scanned: all that is to be used.
-      root: named in messages.
+      root: of the corpus.
       settings: see there.
-      table: of labels.
-
-    Returns:
-      The clips, the row of each in ``scanned``, and the files left out with the reasons.
 
     Raises:
-      UserError: none can be used, or not split as wished, or no label is one of theirs.
+      UserError: none can be used, or not split as wished; or a table of labels cannot be read, says
+        two things of one file, or nothing of any.
     """
-    skipped, same = scanned.skipped(), duplicates(scanned)
+    skipped = scanned.skipped()
+    same = {} if settings.copies else duplicates(scanned)
     skipped |= {
         scanned.names[row]: f"the same sound as {scanned.names[first]}"
         for row, first in same.items()
@@ -165,12 +194,13 @@ def clips_of(
     files = scanned.names if usable.all() else scanned.names.take(rows)
     split, folders = _split(files, root, settings)
     columns = {"folder": folders} if (folders.values >= 0).any() else {}
+    table = labels.match(
+        labels.load(labels.find(root, settings.labels)),
+        scanned.audio_names(),
+        root,
+        lambda path: matches(path, settings.include),
+    )
     columns |= table.columns(files)
-    if table.rows and "*" in settings.include and not any(file in table.rows for file in files):
-        raise UserError(
-            f"none of the {len(table.rows)} paths in the labels is that of a file below {root}: the"
-            f" first is {next(iter(table.rows))}, where a file is called {files[0]}"
-        )
     channel = np.full(len(rows), -1)
     if settings.channels == "each":
         place, channel = _each_channel(scanned.facts["channels"][rows].astype(np.int64))
@@ -191,7 +221,14 @@ def clips_of(
         split=split,
         labels=columns,
     )
-    return clips, rows, skipped
+    warnings = (*table.warnings, *_without_files(settings.include, scanned.names))
+    return Selection(clips, rows, skipped, table, warnings)
+
+
+def _without_files(include: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    for pattern in include:
+        if pattern != "*" and not any(matches(name, (pattern,)) for name in names):
+            yield f"data.include: no file matches {pattern!r}"
 
 
 def _each_channel(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,10 +239,17 @@ def _each_channel(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return place, channel
 
 
+def top_folder(file: str) -> str:
+    """What is in one split where that goes by folder; a file beside the folders is by itself."""
+    return nfc(file.partition("/")[0])
+
+
 def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.ndarray, Column]:
     """The split of each file, and its top-level folder."""
     names = [name.partition("/") for name in files]
-    folders = Column.of([folder if slash else "" for folder, slash, _ in names], numbers=False)
+    folders = Column.of(
+        [value(folder) if slash else "" for folder, slash, _ in names], numbers=False
+    )
     fractions = (settings.validation_fraction, settings.test_fraction, settings.split_seed)
     if settings.split_by == "file":
         return split_units(files, *fractions), folders
@@ -214,10 +258,7 @@ def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.n
             f"data.split_by='folder' needs audio in sub-folders, and {root} has none;"
             " use data.split_by='file'"
         )
-    # A file beside the folders is a unit of its own.
-    units = [
-        folder if slash else name for name, (folder, slash, _) in zip(files, names, strict=True)
-    ]
+    units = [top_folder(name) for name in files]
     different = sorted(set(units))
     split = dict(zip(different, split_units(different, *fractions).tolist(), strict=True))
     return np.asarray([split[unit] for unit in units], np.uint8), folders

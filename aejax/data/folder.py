@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from aejax.data import audio_file, labels
+from aejax.data import audio_file
 from aejax.data import scan as scans
-from aejax.data.corpus import Settings, clips_of
+from aejax.data.corpus import Settings, select
 from aejax.data.scan import Scan
 
 
@@ -27,6 +27,7 @@ class FolderCorpus:
 
     Attributes:
       rows: the row of each clip in ``scanned``.
+      labels: of all files.
     """
 
     def __init__(self, root: Path, scanned: Scan, settings: Settings):
@@ -36,8 +37,9 @@ class FolderCorpus:
         self.settings = settings
         self.sample_rate = settings.sample_rate
         self.channel_shape = settings.channel_shape
-        table = labels.load(labels.find(root, settings.labels))
-        self.clips, self.rows, self.skipped = clips_of(scanned, root, settings, table)
+        self.split_by = settings.split_by
+        selection = select(scanned, root, settings)
+        self.clips, self.rows, self.skipped, self.labels, self.warnings = selection
         decoded = 4 * self.clips.samples * int(np.prod(self.channel_shape))
         order = np.argsort(decoded, kind="stable")
         self._kept = np.zeros(len(order), bool)

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
-from aejax.data import audio_file, labels, table
+from aejax.data import audio_file, table
 from aejax.data import scan as scans
 from aejax.data.audio_file import UnusableAudio
-from aejax.data.corpus import Settings, clips_of
+from aejax.data.corpus import Settings, select
 from aejax.data.record import CHUNK, decode
 from aejax.errors import UserError
 
@@ -79,8 +79,8 @@ class PackedCorpus:
                 raise UserError(f"nothing in {root} matches data.include={settings.include}")
             everything = everything.take(chosen)
         self.scanned = everything
-        given = labels.load(labels.find(root, settings.labels))
-        self.clips, rows, self.skipped = clips_of(self.scanned, root, settings, given)
+        self.split_by = settings.split_by
+        self.clips, rows, self.skipped, _, self.warnings = select(self.scanned, root, settings)
         self._rows = chosen[rows]
         self._readers: dict[int, Any] = {}
         self._lock = threading.Lock()

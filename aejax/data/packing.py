@@ -97,9 +97,8 @@ def _pack(
         places[row], problems[row] = places[first], problems[first]
     scanned = dataclasses.replace(source.scanned, problems=Strings.of(problems))
     table.save_arrays(out / "index.npz", scans.as_arrays(scanned) | {"places": places})
-    given = labels.load(labels.find(source.root, source.settings.labels))
-    if given.rows:
-        labels.save(out / "labels.csv", given)
+    if source.labels.rows:
+        labels.save(out / "labels.csv", source.labels)
     shards = [{key: done[key] for key in ("name", "bytes", "sha256")} for done in finished]
     _write_json(out / "pack.json", how | {"shards": shards})
     for path in out.glob("shard-*"):  # notes, and shards of an attempt whose files have changed

@@ -13,6 +13,7 @@ import numpy as np
 
 from aejax.data import audio_file, table
 from aejax.data.examination import Examination, examine
+from aejax.data.names import canonical
 from aejax.data.table import Strings
 from aejax.data.threads import in_order
 from aejax.errors import UserError
@@ -55,6 +56,12 @@ class Scan:
     def take(self, rows: np.ndarray) -> "Scan":
         """Those rows alone."""
         return Scan(self.names.take(rows), self.facts[rows], self.problems.take(rows), self.formats)
+
+    def audio_names(self) -> Iterator[str]:
+        """Of the files that are audio, or called as audio is."""
+        for name, problem in zip(self.names, self.problems, strict=True):
+            if problem != NO_AUDIO:
+                yield name
 
     def skipped(self) -> dict[str, str]:
         """The reason by name, for each audio file that cannot be used."""
@@ -111,8 +118,13 @@ def scan(
 
 
 def matches(name: str, include: Sequence[str]) -> bool:
-    """Whether a path matches any of the patterns."""
-    return any(pattern == "*" or fnmatch.fnmatchcase(name, pattern) for pattern in include)
+    """Whether a path matches any of the patterns, as they are or in their canonical spelling."""
+    return any(
+        pattern == "*"
+        or fnmatch.fnmatchcase(name, pattern)
+        or fnmatch.fnmatchcase(canonical(name), canonical(pattern))
+        for pattern in include
+    )
 
 
 def _walk(root: Path) -> Iterator[tuple[str, int, int]]:

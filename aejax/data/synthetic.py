@@ -145,6 +145,8 @@ class SyntheticCorpus:
     def __init__(self, *, clips: int, seconds: float, seed: int, settings: Settings):
         self.title = f"built-in ({', '.join(FAMILIES)}; seed {seed})"
         self.skipped: dict[str, str] = {}
+        self.warnings: tuple[str, ...] = ()
+        self.split_by = "file"
         self.sample_rate = settings.sample_rate
         self.channel_shape = settings.channel_shape
         self._seed = seed
