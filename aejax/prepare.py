@@ -12,15 +12,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from aejax import representation as representations
-from aejax.bars import progress, warn
+from aejax.bars import note, progress, warn
 from aejax.data import corpus as corpora
 from aejax.data import loader, packed
 from aejax.data import scan as scans
 from aejax.data.folder import FolderCorpus, open_folder
-from aejax.data.preflight import preflight, summary
+from aejax.data.preflight import preflight, remarks, summary
 from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
-from aejax.errors import UserError
+from aejax.errors import UserError, plain
 from aejax.representation import Representation
 from aejax.training import augmentation, losses, measuring
 from aejax.training.augmentation import Augmentation
@@ -177,7 +177,10 @@ def prepare(
         print(summary(found))
         if noise is not None:
             minutes = float(noise.clips.seconds().sum()) / 60
-            print(f"noise: {noise.title}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+            print(f"noise: {plain(noise.title)}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+            about_noise = preflight(noise)
+            for line in (*remarks(about_noise), *about_noise.thin):
+                print(f"  {line}")
     workdir.create()
     workdir.write_text("corpus.json", json.dumps(found.as_json(), indent=1) + "\n")
     for name, kept in zip(_SCANS, (corpus, noise), strict=True):
@@ -253,7 +256,7 @@ def _corpus(
 ) -> corpora.Corpus:
     """The folder, the pack, or the built-in corpus; that which the run began with."""
     if config.data.path:
-        corpus = open_corpus(Path(config.data.path), settings, known=earlier)
+        corpus = _open(Path(config.data.path), settings, earlier)
         return _as_it_was(corpus, earlier, settings, workdir)
     synthetic = config.data.synthetic
     return SyntheticCorpus(
@@ -267,7 +270,15 @@ def _corpus(
 def open_corpus(
     root: Path, settings: corpora.Settings, *, known: Scan | None = None
 ) -> corpora.Corpus:
-    """A folder of audio, or a pack, with a progress bar where that takes long."""
+    """A folder of audio, or a pack, with a progress bar where that takes long; what is left out of
+    it, and why, is said on standard error."""
+    corpus = _open(root, settings, known)
+    for line in remarks(preflight(corpus)):
+        note(line)
+    return corpus
+
+
+def _open(root: Path, settings: corpora.Settings, known: Scan | None) -> corpora.Corpus:
     root = root.expanduser()
     if packed.is_pack(root):
         return packed.PackedCorpus(root, settings)
@@ -316,12 +327,13 @@ def hearing(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] |
     return functools.partial(measuring.heard_in_tests, amount=amount)
 
 
-def open_noise(config: ConfigDict, earlier: Scan | None = None) -> corpora.Corpus | None:
-    """The corpus of noise, if there is one: all of it for training; or, where it is to be taken
-    away, by file, in the same shares as the corpus, so that it is measured on other noise."""
+def open_noise(config: ConfigDict) -> corpora.Corpus | None:
+    """The corpus of noise, if there is one, as `open_corpus` does: all of it for training; or,
+    where it is to be taken away, by file, in the same shares as the corpus, so that it is measured
+    on other noise."""
     if config.augment.noise != "folder":
         return None
-    return open_corpus(Path(config.augment.noise_path), _noise_settings(config), known=earlier)
+    return open_corpus(Path(config.augment.noise_path), _noise_settings(config))
 
 
 def _noise_settings(config: ConfigDict) -> corpora.Settings:
@@ -338,10 +350,11 @@ def _noise_settings(config: ConfigDict) -> corpora.Settings:
 
 
 def _noise(config: ConfigDict, earlier: Scan | None, workdir: Workdir) -> corpora.Corpus | None:
-    noise = open_noise(config, earlier)
-    if noise is None:
+    if config.augment.noise != "folder":
         return None
-    noise = _as_it_was(noise, earlier, _noise_settings(config), workdir)
+    settings = _noise_settings(config)
+    noise = _open(Path(config.augment.noise_path), settings, earlier)
+    noise = _as_it_was(noise, earlier, settings, workdir)
     if denoises(config):
         try:
             corpora.check_splits(noise, 0)

@@ -1,12 +1,13 @@
 """Preflight: what a corpus holds and what is wrong with it, before anything is trained on it."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from aejax.data.corpus import Corpus
+from aejax.data.corpus import Corpus, top_folder
 from aejax.data.scan import NO_AUDIO, Scan
 from aejax.data.table import SPLITS, Clips, Column
 from aejax.errors import plain
@@ -15,6 +16,8 @@ from aejax.errors import plain
 # of its samples is, and anti-phase if the mean of its channels has less than this fraction (-20 dB)
 # of their power.
 SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
+# A split of fewer files or folders, or of less sound, is too small to go by.
+FEW_UNITS, LITTLE_SECONDS = 5, 60
 
 _DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
 _LEVELS = (-np.inf, -70, -60, -50, -40, -30, -25, -20, -15, -10, -5, np.inf)  # dB re full scale
@@ -47,6 +50,8 @@ class Preflight:
       noticed: what is used all the same, by kind: silent, clipped, anti-phase.
       other_files: how many are no audio.
       labels: how many different values each has, and how many clips have none.
+      warnings: labels and patterns that are of no file.
+      thin: splits of few files or folders, or of little sound.
     """
 
     title: str
@@ -63,6 +68,8 @@ class Preflight:
     noticed: Mapping[str, Mapping[str, str]]
     other_files: int
     labels: Mapping[str, tuple[int, int]]
+    warnings: Sequence[str]
+    thin: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
         """For ``json.dumps``: an open end of a histogram is None."""
@@ -99,7 +106,29 @@ def preflight(corpus: Corpus) -> Preflight:
         noticed={} if scanned is None else _noticed(corpus, scanned),
         other_files=0 if scanned is None else _others(scanned),
         labels={name: _values(column) for name, column in clips.labels.items()},
+        warnings=list(map(plain, corpus.warnings)),
+        thin=list(_thin(corpus)),
     )
+
+
+def _thin(corpus: Corpus) -> Iterator[str]:
+    """The splits on which what is measured says little of anything else."""
+    clips, what = corpus.clips, corpus.split_by
+    rows = {split: clips.of_split(split) for split in SPLITS}
+    if sum(map(bool, map(len, rows.values()))) < 2:  # nothing is split off
+        return
+    for split, own in rows.items():
+        if what == "folder":
+            units = len({top_folder(clips.files[row]) for row in own.tolist()})
+        else:
+            units = int(np.count_nonzero(clips.channel[own] <= 0))
+        seconds = float((clips.frames[own] / clips.sample_rate[own]).sum())
+        if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
+            plural = "s" * (units != 1)
+            yield (
+                f"{split} has {units} {what}{plural}, {_long(seconds)}: little can be said by fewer"
+                f" than {FEW_UNITS} {what}s or {LITTLE_SECONDS} seconds"
+            )
 
 
 def _split(clips: Clips, split: str) -> dict[str, Any]:
@@ -186,10 +215,18 @@ def summary(found: Preflight, most: int = 10) -> str:
         f"  {split:<10} {int(part['clips']):>6} clips, {_long(part['seconds'])}"
         for split, part in found.splits.items()
     ]
-    lines += _listed(found.left_out, "left out", most) + _listed(
-        found.noticed, "used, but noticed", 3
-    )
-    return "\n".join(lines)
+    lines += remarks(found, most) + _listed(found.noticed, "used, but noticed", 3)
+    return "\n".join([*lines, *(f"  {line}" for line in found.thin)])
+
+
+def remarks(found: Preflight, most: int = 10) -> list[str]:
+    """Files that are left out, with the reasons, and labels and patterns that are of no file: what
+    is said wherever a corpus is opened. No lines where there is nothing of the kind."""
+    lines = _listed(found.left_out, "left out", most)
+    if any(len(names) > most for names in found.left_out.values()):
+        folder = found.title.removesuffix(" (packed)")
+        lines.append(f"    all of them: aejax inspect {plain(shlex.quote(folder))}")
+    return lines + [f"  {line}" for line in found.warnings]
 
 
 def report(found: Preflight, most: int = 20) -> str:
@@ -223,7 +260,9 @@ def report(found: Preflight, most: int = 20) -> str:
             lines[-1] += f"  ({plain(', '.join(part['folders'][:6]))}{more})"
     if not all(part["clips"] for part in found.splits.values()):
         lines.append("    too few to train on: each split needs one at least")
+    lines += [f"    {line}" for line in found.thin]
     lines += ["", *_listed(found.left_out, "left out", most)] if found.left_out else []
+    lines += ["", *(f"  {line}" for line in found.warnings)] if found.warnings else []
     lines += ["", *_listed(found.noticed, "used, but noticed", most)] if found.noticed else []
     if found.other_files:
         lines += ["", f"  {found.other_files} other files, no audio"]

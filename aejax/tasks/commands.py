@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from aejax.errors import UserError
+from aejax.errors import UserError, plain
 
 Task = Callable[[Path, Path], str]
 _IN = "an audio file, a folder of them, or - for standard input"
@@ -248,11 +248,11 @@ def _encode(options: argparse.Namespace) -> None:
     from aejax.prepare import open_corpus, settings_of
     from aejax.tasks import latents, places
 
-    if options.out.suffix not in latents.WRITERS:
-        raise UserError(f"{options.out} must end in {' or '.join(latents.WRITERS)}")
+    latents.check(options.out)
     places.check_free([], options.out, force=options.force)
     model = _load(options)
-    corpus = open_corpus(options.folder, settings_of(model.config, all_of_it=True))
+    settings = dataclasses.replace(settings_of(model.config, all_of_it=True), copies=True)
+    corpus = open_corpus(options.folder, settings)
     latents.write(options.out, latents.table(model, corpus))
 
 
@@ -264,17 +264,20 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from aejax.data.preflight import preflight
     from aejax.reporting.table import results_table
     from aejax.tasks import evaluate
 
     model = _load(options)
-    corpus, found = evaluate.evaluate(model, options.run, options.folder)
+    corpus, found, lost = evaluate.evaluate(model, options.run, options.folder)
     rows = [dataclasses.asdict(row) for row in found]
     if options.json:
-        print(json.dumps({"clips": len(corpus.clips), "rows": rows}, indent=1))
+        about = preflight(corpus)
+        left_out = {"left_out": about.left_out, "warnings": [*about.warnings, *lost]}
+        print(json.dumps({"clips": len(corpus.clips), **left_out, "rows": rows}, indent=1))
         return
     minutes = float(corpus.clips.seconds().sum()) / 60
-    print(f"{corpus.title}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
+    print(f"{plain(corpus.title)}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
     print(results_table(rows, model.representation.unit))
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from aejax.bars import bar
+from aejax.bars import bar, warn
 from aejax.data.corpus import Corpus
-from aejax.data.loader import Batches, TestNoise
+from aejax.data.loader import Batches, TestNoise, Workers
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
 from aejax.experiment import PCA_ROW, model_codec, nothing_row
 from aejax.prepare import (
@@ -25,7 +25,7 @@ from aejax.training.devices import Devices
 _ALL = "train"  # the split that a corpus is in where the others have no share
 
 
-def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list[Row]]:
+def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list[Row], list[str]]:
     """Every clip of a folder or a pack through the model, and through its run's PCA.
 
     Args:
@@ -34,7 +34,8 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
       folder: of audio; nothing of it is split off.
 
     Returns:
-      The corpus, and the rows of the results table.
+      The corpus, the rows of the results table, and a line for each clip that could not be read
+      any more, which is said on standard error too.
 
     Raises:
       UserError: there is no audio, or no PCA.
@@ -54,12 +55,20 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     )
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling
     excerpt = model.representation.samples(frames)
+    lost: list[str] = []
+
+    def report(message: str) -> None:
+        if message not in lost:
+            lost.append(message)
+            warn(message)
+
     batches = Batches(
         corpus,
         _ALL,
         excerpt=excerpt,
         batch_size=config.train.batch_size,
         noise=None if noise is None else TestNoise(noise, "test", excerpt),
+        workers=Workers(report=report),
     )
     codecs = [
         Codec(nothing_row(config), identity, identity, None, None),
@@ -70,4 +79,4 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     for codec in codecs:
         measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
         rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
-    return corpus, with_gains(rows, [PCA_ROW])
+    return corpus, with_gains(rows, [PCA_ROW]), lost

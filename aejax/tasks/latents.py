@@ -1,15 +1,17 @@
 """Latents of a folder of audio as a table, for an analysis of one's own."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aejax.bars import bar
+from aejax.bars import bar, warn
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Corpus
 from aejax.data.loader import why_lost
+from aejax.data.names import visible
 from aejax.errors import UserError
 from aejax.runtime import files
 from aejax.trained import TrainedModel
@@ -17,6 +19,8 @@ from aejax.trained import TrainedModel
 
 def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
     """Latents of all clips, a row for each latent frame.
+
+    A clip that cannot be read any more is left out, and named on standard error.
 
     Args:
       model: trained.
@@ -27,7 +31,7 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
       ``label.<name>``, a text; and ``latents``, float32 ``[rows, latent_dim]``.
 
     Raises:
-      UserError: a clip cannot be read any more.
+      UserError: no clip can be read any more.
     """
     clips = corpus.clips
     names: list[str] = []
@@ -42,9 +46,12 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
         try:
             rows.append(model.encode_stream(read, clip.samples)[0])
         except UnusableAudio:
-            raise UserError(why_lost(corpus, index)) from None
+            warn(why_lost(corpus, index))
+            continue
         names.append(clip.name)
         labels.append(clip.labels)
+    if not rows:
+        raise UserError(f"no clip of {corpus.title} can be read any more; put the audio back")
     count = [len(each) for each in rows]
     known = list(dict.fromkeys(name for each in labels for name in each))
     texts = {name: [str(each.get(name, "")) for each in labels] for name in known}
@@ -63,17 +70,18 @@ def _npz(path: Path, columns: dict[str, np.ndarray]) -> None:
 
 
 def _parquet(path: Path, columns: dict[str, np.ndarray]) -> None:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(
-            f"{path.name} needs pyarrow: pip install 'aejax[parquet]', or give a .npz"
-        ) from None
+    import pyarrow
+    import pyarrow.parquet
+
     latents = columns.pop("latents")
     width = len(str(latents.shape[1] - 1))
     each = {f"latent.{place:0{width}d}": column for place, column in enumerate(latents.T)}
-    named = {name: pyarrow.array(column) for name, column in (columns | each).items()}
+    texts = {
+        name: pyarrow.array(map(visible, column.tolist()), pyarrow.string())
+        for name, column in columns.items()
+        if column.dtype.kind == "U"
+    }
+    named = {name: texts.get(name, column) for name, column in (columns | each).items()}
     pyarrow.parquet.write_table(pyarrow.table(named), path)
 
 
@@ -83,11 +91,25 @@ WRITERS: dict[str, Callable[[Path, dict[str, np.ndarray]], None]] = {
 }
 
 
-def write(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """Writes a table by its suffix, whole or not at all; in Parquet each latent is a column.
+def check(path: Path) -> None:
+    """Refuses what `write` could not write, before there is anything to write.
 
     Raises:
       UserError: the suffix is none of `WRITERS`, or pyarrow is missing.
     """
+    if path.suffix not in WRITERS:
+        raise UserError(f"{path} must end in {' or '.join(WRITERS)}")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise UserError(f"{path.name} needs pyarrow: pip install 'aejax[parquet]', or give a .npz")
+
+
+def write(path: Path, columns: dict[str, np.ndarray]) -> None:
+    """Writes a table by its suffix, whole or not at all; in Parquet each latent is a column, and
+    bytes of a name that are not UTF-8 are visible escapes.
+
+    Raises:
+      UserError: see `check`.
+    """
+    check(path)
     with files.replacing(path) as beside:
         WRITERS[path.suffix](beside, dict(columns))
