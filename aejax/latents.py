@@ -11,6 +11,7 @@ from aejax import coding
 from aejax.bars import bar
 from aejax.coding import Statistics
 from aejax.data.audio_file import UnusableAudio
+from aejax.data.loader import why_lost
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import Codec, analyse, apply, latents_of
 from aejax.evaluation.probes import ClipMeans
@@ -126,6 +127,7 @@ def _excerpts(
             try:
                 audio[row] = corpus.read(chosen[place], start, excerpt)
             except UnusableAudio:
+                experiment.warn_once(why_lost(corpus, chosen[place]))
                 continue
             lengths[row], clips[row] = length, place
         yield audio, lengths, clips
@@ -137,6 +139,7 @@ def _snippet(experiment: Experiment, clip: int) -> bytes:
     try:
         audio = experiment.corpus.read(clip, 0, length)
     except UnusableAudio:
+        experiment.warn_once(why_lost(experiment.corpus, clip))
         audio = np.zeros(length, np.float32)
     mono = audio.reshape(length, -1).mean(1)
     return sound.encode(sound.equally_loud([mono], rate)[0], rate)

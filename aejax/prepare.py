@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from aejax import representation as representations
 from aejax.bars import note, progress, warn
 from aejax.data import corpus as corpora
-from aejax.data import loader, packed
+from aejax.data import loader, names, packed
 from aejax.data import scan as scans
 from aejax.data.folder import FolderCorpus, open_folder
 from aejax.data.preflight import preflight, remarks, summary
@@ -215,7 +215,7 @@ def _speakers(
     if not label:
         return (), None
     columns = corpus.clips.labels
-    column = columns.get(label)
+    column = columns.get(names.value(label))
     if column is None or column.categories is None:
         known = ", ".join(name for name, each in columns.items() if each.categories is not None)
         raise UserError(

@@ -25,7 +25,7 @@ import soxr
 
 from aejax import config as config_module
 from aejax import representation as representations
-from aejax.data import audio_file
+from aejax.data import audio_file, names
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesise
 from aejax.models import autoencoder
@@ -308,13 +308,14 @@ class TrainedModel:
         """Of a speaker, as the decoder knows it."""
         if speaker is None:
             return None
-        if speaker not in self.speakers:
+        number = names.index(speaker, self.speakers)
+        if number is None:
             raise ValueError(
                 f"the model knows no speaker {speaker!r}; it knows {', '.join(self.speakers)}"
                 if self.speakers
                 else "the model was not trained to tell speakers apart (model.speaker_label)"
             )
-        return 1 + self.speakers.index(speaker)
+        return 1 + number
 
     def _decoded(self, latents: np.ndarray, window: slice, number: int | None = None) -> jax.Array:
         """Features of the latent frames in a window; past the last of them there is silence."""

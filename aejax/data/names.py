@@ -6,6 +6,7 @@ Windows separates folders by backslashes, and spreadsheets add blanks.
 
 import posixpath
 import unicodedata
+from collections.abc import Sequence
 
 
 def nfc(text: str) -> str:
@@ -21,6 +22,14 @@ def canonical(path: str) -> str:
 def value(text: str) -> str:
     """A label's value in NFC that UTF-8 can express, with single blanks inside and none around."""
     return visible(nfc(" ".join(text.split())))
+
+
+def index(text: str, known: Sequence[str]) -> int | None:
+    """Where in ``known`` the text is, or else that which differs from it in spelling alone."""
+    if text in known:
+        return known.index(text)
+    alike = [place for place, each in enumerate(known) if value(each) == value(text)]
+    return alike[0] if len(alike) == 1 else None
 
 
 def visible(text: str) -> str:

@@ -1,11 +1,12 @@
 """Which rows of which runs make one line of the rate-distortion curve."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aejax.reporting.run_files import PCA, Run
+from aejax.reporting.run_files import PCA, Run, folder_names
 
 PCA_CONTEXT = "pca_context"
 CEILING = "representation only"
@@ -26,6 +27,7 @@ _READING = tuple(
 )
 
 Key = tuple[tuple[str, str], ...]
+Rows = list[tuple[int, Mapping[str, Any]]]  # by the index of their run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Point:
     """Rows that differ by their seeds alone.
 
     Attributes:
-      runs: indices of the runs they are from, the lowest seed first.
+      runs: indices of the runs they are from, the lowest seed first. What is not of a model (PCA,
+        the ceiling) may be from several runs of one seed, where it is the same.
       rows: of the results tables, as many.
     """
 
@@ -64,15 +67,24 @@ def lines(runs: Sequence[Run]) -> list[Line]:
     Rows of models are on one line if their configs differ by name, seeds, what makes the rate, and
     ``evaluate`` alone; averaged and refined rows have lines of their own, and so have the cuts of
     each model. Rows of PCA are on one line if their corpora and representations do.
+
+    What would be two results of one seed on one point, as of two versions of the code, is on lines
+    of their own instead, which have the names of the runs' folders.
     """
     corpora = corpus_labels(runs)
-    found: dict[Any, dict[Any, list[tuple[int, Mapping[str, Any]]]]] = {}
+    folders = folder_names([run.path for run in runs])
+    found: dict[Any, dict[Any, Rows]] = {}
     for index, run in enumerate(runs):
         for row in run.rows:
             kind, variant = kind_of(row["name"], run.name)
             line, point = _keys(run, kind, variant, row)
             found.setdefault((kind, variant, line), {}).setdefault(point, []).append((index, row))
     order = {"model": 0, PCA: 1, PCA_CONTEXT: 2, "ceiling": 3}
+    found = {
+        (*key, source): part
+        for key, points in found.items()
+        for source, part in _apart(runs, key[0], points, folders).items()
+    }
     keys = sorted(found, key=lambda key: order[key[0]])
     members = [sorted({i for rows in found[key].values() for i, _ in rows}) for key in keys]
     labels = _line_labels(runs, keys, members)
@@ -80,6 +92,42 @@ def lines(runs: Sequence[Run]) -> list[Line]:
         Line(label, key[0], corpora[inside[0]], _points(runs, found[key].values()))
         for key, inside, label in zip(keys, members, labels, strict=True)
     ]
+
+
+def _apart(
+    runs: Sequence[Run], kind: str, points: Mapping[Any, Rows], folders: Sequence[str]
+) -> dict[str, dict[Any, Rows]]:
+    """The points of a line by the folder they are from, ``""`` where all make one line: by the
+    runs' common folders (sweeps), if that tells results of one seed apart, or by each run's."""
+    above = folder_names([run.path.parent for run in runs])
+    parts: dict[str, dict[Any, Rows]] = {}
+    for source in ([""] * len(runs), above, folders):
+        parts = {}
+        for point, rows in points.items():
+            for index, row in rows:
+                parts.setdefault(source[index], {}).setdefault(point, []).append((index, row))
+        if not any(_clash(runs, kind, rows) for part in parts.values() for rows in part.values()):
+            break
+    return parts
+
+
+def _clash(runs: Sequence[Run], kind: str, rows: Rows) -> bool:
+    """Whether two results are of one seed; other than a model's may be, where they are equal."""
+    first: dict[tuple[int, ...], Mapping[str, Any]] = {}
+    for index, row in rows:
+        other = first.setdefault(runs[index].seeds, row)
+        if other is not row and (kind == "model" or not _equal(row, other)):
+            return True
+    return False
+
+
+def _equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    pairs = [(row.get(key), other.get(key)) for key in _MEASURED]
+    return all(
+        a == b
+        or (a is not None and b is not None and math.isclose(a, b, rel_tol=1e-3, abs_tol=1e-3))
+        for a, b in pairs
+    )
 
 
 def kind_of(row: str, name: str) -> tuple[str, str]:
@@ -102,10 +150,10 @@ def _keys(run: Run, kind: str, variant: str, row: Mapping[str, Any]) -> tuple[Ke
     if kind == PCA_CONTEXT:  # what its decoder sees goes by the model
         rooms = _some(run, "data", "representation", "model")
         return tuple(pair for pair in rooms if pair[0] not in _RATES), rate
-    whole = _without(run, _SEEDS)
+    whole = _without(run, _SEEDS) + _version(run)
     if variant == "cut":
         return whole, row["name"].rpartition(", ")[2]
-    return _without(run, _SEEDS + _RATES), whole
+    return _without(run, _SEEDS + _RATES) + _version(run), whole
 
 
 def _without(run: Run, left_out: Sequence[str]) -> Key:
@@ -114,6 +162,12 @@ def _without(run: Run, left_out: Sequence[str]) -> Key:
         for key, value in sorted(run.config.items())
         if key not in left_out and not key.startswith("evaluate.")
     )
+
+
+def _version(run: Run) -> Key:
+    """Of aejax, where a run says it."""
+    version = (run.results.get("versions") or {}).get("aejax")
+    return (("aejax", repr(version)),) if version is not None else ()
 
 
 def _some(run: Run, *rooms: str) -> Key:
@@ -143,9 +197,9 @@ def _line_labels(
 ) -> list[str]:
     corpora = corpus_labels(runs)
     several = len(set(corpora)) > 1
-    contexts = sum(kind == PCA_CONTEXT for kind, _, _ in keys)
+    contexts = len({key[2] for key in keys if key[0] == PCA_CONTEXT})
     labels = []
-    for (kind, variant, _), inside in zip(keys, members, strict=True):
+    for (kind, variant, _, source), inside in zip(keys, members, strict=True):
         words = {"model": common_name([runs[i].name for i in inside]), PCA: "PCA"}
         denoises = runs[inside[0]].config.get("augment.target") == "clean"
         words |= {"ceiling": NOISY if denoises else CEILING}
@@ -157,6 +211,7 @@ def _line_labels(
             label += f", cut short from {runs[inside[0]].config.get('model.latent_dim')} latents"
         elif variant:
             label += f", {variant}"
+        label += f" ({source})" if source else ""
         labels.append(label + (f" · {corpora[inside[0]]}" if several else ""))
     return distinct(labels, [dict(key[2]) for key in keys])
 
@@ -221,13 +276,15 @@ _MEASURED = (
 def point_json(runs: Sequence[Run], point: Point, name: Callable[[int], str]) -> dict[str, Any]:
     """A point as the page has it: for each measure and rate, the mean and the extremes."""
     found: dict[str, Any] = {}
+    by_seeds: dict[tuple[int, ...], Mapping[str, Any]] = {}
+    for index, row in zip(point.runs, point.rows, strict=True):
+        by_seeds.setdefault(runs[index].seeds, row)
     for key in _MEASURED:
-        values = [float(row[key]) for row in point.rows if row.get(key) is not None]
+        values = [float(row[key]) for row in by_seeds.values() if row.get(key) is not None]
         if values:
             found[key] = [sum(values) / len(values), min(values), max(values)]
-    seeds = len({runs[i].seeds for i in point.runs})
     return (
         found
         | {"row": point.rows[0]["name"], "runs": [name(i) for i in point.runs]}
-        | {"seeds": seeds}
+        | {"seeds": len(by_seeds)}
     )

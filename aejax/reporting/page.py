@@ -14,7 +14,7 @@ from markupsafe import Markup
 from aejax.reporting import curve, details, listen, pictures, sound
 from aejax.reporting.examples import read_examples
 from aejax.reporting.listen import HeardClip
-from aejax.reporting.run_files import Run, read_run
+from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
 from aejax.runtime import files
 
@@ -122,15 +122,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
     name if it is alone."""
     if len(runs) == 1:
         return [runs[0].name]
-    paths = [run.path.resolve() for run in runs]
-    for depth in (1, 2, 3):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    else:
-        names = list(map(str, paths))
-    # As everything else that is shown: without what UTF-8 does not have.
-    return [name.encode("utf-8", "backslashreplace").decode() for name in names]
+    return folder_names([run.path for run in runs])
 
 
 def _title(runs: Sequence[Run]) -> str:

@@ -90,6 +90,20 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return list(found.values()), unfinished
 
 
+def folder_names(paths: Sequence[Path]) -> list[str]:
+    """The names of folders, with as much of their paths before them as tells them apart."""
+    resolved = [path.resolve() for path in paths]
+    different = len(set(resolved))
+    for depth in (1, 2, 3):
+        names = ["/".join(path.parts[-depth:]) for path in resolved]
+        if len(set(names)) == different:
+            break
+    else:
+        names = list(map(str, resolved))
+    # As everything else that is shown: without what UTF-8 does not have.
+    return [name.encode("utf-8", "backslashreplace").decode() for name in names]
+
+
 def _members(sweep: Path) -> list[Path]:
     about = _json(sweep / "sweep.json")
     members = about.get("members")

@@ -169,16 +169,19 @@ def _denoise(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from aejax.data import names
     from aejax.tasks import convert
 
     def task_of(model: Any) -> Task:
-        if options.to not in model.speakers:
+        number = names.index(options.to, model.speakers)
+        if number is None:
             known = ", ".join(model.speakers)
             raise UserError(
                 f"the run in {options.run} knows no speaker {options.to}; "
                 + (f"it knows {known}" if known else "it was not trained with model.speaker_label")
             )
-        return lambda source, target: convert.convert(model, source, target, options.to)
+        speaker = model.speakers[number]
+        return lambda source, target: convert.convert(model, source, target, speaker)
 
     _each(options, task_of, rename=lambda name: name, piped=".wav")
 

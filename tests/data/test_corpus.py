@@ -7,7 +7,7 @@ import soundfile
 
 from aejax.data import corpus as corpora
 from aejax.data.audio_file import UnusableAudio
-from aejax.data.preflight import preflight, summary
+from aejax.data.preflight import preflight, report, summary
 from aejax.data.table import SPLITS
 from aejax.errors import UserError
 
@@ -118,6 +118,33 @@ def test_bad_files_are_left_out_by_name_and_reason(audio_folder, open_folder):
     text = summary(preflight(corpus))
     assert "3 files left out: 1 empty, 1 truncated, 1 unreadable" in text
     assert "odd name\\n.flac" in text
+
+
+@pytest.mark.parametrize(
+    ("by", "folders", "seconds"),
+    [("folder", 4, 40), ("folder", 60, 20), ("folder", 60, 2)] + [("file", 6, 200)],
+)
+def test_a_split_of_few_units_or_little_sound_is_named(tmp_path, open_folder, by, folders, seconds):
+    rng = np.random.default_rng(0)
+    for number in range(folders):
+        (tmp_path / f"s{number}").mkdir()
+        audio = rng.uniform(-0.5, 0.5, 1000 * seconds)
+        soundfile.write(tmp_path / f"s{number}" / "a.flac", audio, 1000)
+    corpus = open_folder(tmp_path, split_by=by, sample_rate=1000, test_fraction=0.15)
+    units = collections.Counter(clip.split for clip in corpus.clips)
+    few = {split: count for split, count in units.items() if count < 5 or count * seconds < 60}
+    assert bool(few) == (folders * seconds != 1200)
+    found = preflight(corpus)
+    assert {line.split()[0]: int(line.split()[2]) for line in found.thin} == few
+    for line in found.thin:
+        assert line in summary(found)
+        assert line in report(found)
+        assert f"fewer than 5 {by}s or 60 seconds" in line
+
+
+def test_what_is_not_split_is_not_thin(audio_folder, open_folder):
+    corpus = open_folder(audio_folder, validation_fraction=0.0, test_fraction=0.0)
+    assert not preflight(corpus).thin
 
 
 def test_the_same_sound_is_used_once(audio_folder, open_folder):

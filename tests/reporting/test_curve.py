@@ -61,6 +61,67 @@ def test_what_makes_the_rate_of_a_quantiser_is_no_other_line(lines_of, bottlenec
     assert models(found) == {"model": 2}
 
 
+def test_two_results_of_one_seed_are_two_lines_with_the_names_of_their_folders(tmp_path):
+    """Whatever made them: two versions of the code, or two machines."""
+    runs = [
+        run_files.read_run(make_run(tmp_path / folder, {"seed": seed}), most_clips=5)
+        for folder, seed in (("old", 0), ("new", 0), ("other", 1))
+    ]
+    runs[1].rows[1]["feature_rmse"] += 1.0  # PCA
+    runs[1].rows[3]["feature_rmse"] += 13.0
+    found = curve.lines(runs)
+    assert models(found) == {"model (old)": 1, "model (new)": 1, "model (other)": 1}
+    for line in found:
+        for point in line.points:
+            shown = curve.point_json(runs, point, str)
+            assert shown["seeds"] == len({runs[i].seeds for i in point.runs})
+            if line.kind == "model":
+                assert shown["feature_rmse"][1] == shown["feature_rmse"][2]
+    pca = [line.label for line in found if line.kind == "pca"]
+    assert pca == ["PCA (old)", "PCA (new)", "PCA (other)"]
+    assert sum(line.kind == "ceiling" for line in found) == 1
+
+
+def test_two_sweeps_of_one_config_are_a_line_each(tmp_path):
+    runs = [
+        run_files.read_run(
+            make_run(tmp_path / sweep / f"{dim}_{seed}", {"model.latent_dim": dim, "seed": seed}),
+            most_clips=5,
+        )
+        for sweep in ("before", "after")
+        for dim in (4, 8)
+        for seed in (0, 1)
+    ]
+    found = curve.lines(runs)
+    assert models(found) == {"model (before)": 2, "model (after)": 2}
+    for line in found:
+        assert {curve.point_json(runs, point, str)["seeds"] for point in line.points} == {2}
+        assert line.kind == "model" or "before" not in line.label  # PCA is the same in both
+
+
+def test_a_mean_counts_each_seed_once(tmp_path):
+    """PCA of two encoders at one seed, and of one at another."""
+    changes = [{"model.encoder": "conv"}, {"model.encoder": "lstm"}, {"seed": 1}]
+    runs = [
+        run_files.read_run(make_run(tmp_path / str(i), each), most_clips=5)
+        for i, each in enumerate(changes)
+    ]
+    (line,) = (line for line in curve.lines(runs) if line.kind == "pca")
+    (point,) = line.points
+    mean, low, high = curve.point_json(runs, point, str)["feature_rmse"]
+    assert mean == pytest.approx((low + high) / 2)
+
+
+def test_another_version_of_aejax_is_another_line(tmp_path):
+    runs = [
+        run_files.read_run(make_run(tmp_path / str(seed), {"seed": seed}), most_clips=5)
+        for seed in (0, 1)
+    ]
+    for run, version in zip(runs, ("0.1.0", "0.2.0"), strict=True):
+        run.results["versions"]["aejax"] = version
+    assert models(curve.lines(runs)) == {"model (aejax='0.1.0')": 1, "model (aejax='0.2.0')": 1}
+
+
 def test_any_other_key_is_another_line_and_named(lines_of):
     found = lines_of({"train.steps": 100}, {"train.steps": 200}, {"train.steps": 200, "seed": 3})
     assert models(found) == {"model (train.steps=100)": 1, "model (train.steps=200)": 1}

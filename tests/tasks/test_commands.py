@@ -202,7 +202,7 @@ def test_a_denoiser_is_measured_with_noise(audio_folder, tmp_path, capsys):
 
 
 def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
-    model = model_of(speakers=("ann", "bob"), **{"model.speaker_label": "folder"})
+    model = model_of(speakers=("Ann é", "bob"), **{"model.speaker_label": "folder"})
     voices = write_run(tmp_path / "voices", model)
     source = noise(tmp_path / "in.flac", 9001, 22_050)
     for suffix in (".flac", ".wav", ".ogg", ".mp3"):
@@ -212,13 +212,16 @@ def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
             assert "synthetic" in file.comment
             assert "bob" in file.comment
     assert soundfile.info(tmp_path / "out.wav").frames == 9001
-    assert main(["convert", str(voices), str(source), str(tmp_path / "ann.wav"), "--to=ann"]) == 0
+    assert (
+        main(["convert", str(voices), str(source), str(tmp_path / "ann.wav"), "--to=Ann  e\u0301"])
+        == 0
+    )
     bob, ann = (soundfile.read(tmp_path / name)[0] for name in ("out.wav", "ann.wav"))
     assert np.abs(bob - ann).max() > 1e-3
     for name, arguments, why in (
-        ("no.wav", [str(voices), "--to=eve"], "knows no speaker eve; it knows ann, bob"),
-        ("no.wav", [str(run), "--to=ann"], "was not trained with model.speaker_label"),
-        ("no.au", [str(voices), "--to=ann"], "no room for a note"),
+        ("no.wav", [str(voices), "--to=eve"], "knows no speaker eve; it knows Ann é, bob"),
+        ("no.wav", [str(run), "--to=bob"], "was not trained with model.speaker_label"),
+        ("no.au", [str(voices), "--to=bob"], "no room for a note"),
     ):
         given = [arguments[0], str(source), str(tmp_path / name), *arguments[1:]]
         assert main(["convert", *given]) == 1
