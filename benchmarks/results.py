@@ -1,128 +1,44 @@
 """The tables and pictures of docs/results.md, measured anew.
 
-    python benchmarks/results.py AUDIO RUNS                      # all of it, which takes hours
+    python benchmarks/results.py AUDIO RUNS                      # all of it, which takes a day
     python benchmarks/results.py AUDIO RUNS --sections lead bits
+    python benchmarks/results.py AUDIO RUNS --choose speech train.weight_decay=1.0
 
-Runs experiments, one after the other, into folders below RUNS, and writes what they gave between
-the marks of each section in docs/results.md, with the command of each run. Runs that are finished
-are not run again unless their keys have changed, so it can be stopped and started; one that was cut
-off is begun anew, so that its minutes are whole. AUDIO must have ``speech/fsdd_*``,
+The last prints validation errors on the splits on which settings are chosen, and nothing of a test.
+The others run experiments on another split, with three training seeds, one after the other, into
+folders below RUNS, and write what they gave between the marks of each section in docs/results.md,
+with the command of each run. Each look at test clips is noted in RUNS/looks.jsonl, and a row whose
+settings have changed since its first look is refused (`looks`). Runs that are finished are not run
+again unless their keys have changed, so it can be stopped and started; one that was cut off is
+begun anew, so that its minutes are whole. AUDIO must have ``speech/fsdd_*``,
 ``speech/librispeech_*``, ``speech/vctk_*``, ``music/*`` and ``noise/*`` (Free Spoken Digit Dataset,
 LibriSpeech, VCTK; instruments; ESC-10 and field recordings).
 """
 
 import argparse
-import dataclasses
-import json
-import os
+import math
 import pathlib
 import re
 import runpy
-import shlex
-import shutil
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-REPOSITORY = pathlib.Path(__file__).parents[1]
+from looks import CHOSEN_ON, PUBLISHED_ON
+from runs import REPOSITORY, SEEDS, Measured, Run, Runner
+
 PAGE = REPOSITORY / "docs" / "results.md"
 
 SPLIT = ["data.split_by=folder", "data.validation_fraction=0.05", "data.test_fraction=0.2"]
-SPEECH = ["data.path=AUDIO/speech", "data.include=('librispeech_*','vctk_*')", *SPLIT]
+# What each experiment of a corpus is run on.
 CORPORA = {
-    "speech": [*SPEECH, "train.weight_decay=2.0"],
-    "fsdd": ["data.path=AUDIO/speech", "data.include=('fsdd_*',)", *SPLIT]
-    + ["data.sample_rate=8000", "representation.n_fft=512", "representation.hop_length=128"]
-    # Two speakers are left to train on: far-off pitches cost more than they teach, and another
-    # voice comes by another microphone.
-    + ["representation.n_mels=64", "augment.speed=(0.85,1.18)", "augment.eq_db=6"]
-    + ["model.dropout=0.2"],
-    "music": ["data.path=AUDIO/music", *SPLIT, "train.weight_decay=2.0"],
-    # Four minutes of CPU time; what more of them would give was not measured.
-    "noise": ["data.path=AUDIO/noise", *SPLIT, "train.weight_decay=2.0", "train.steps=2600"],
+    "speech": ["data.path=AUDIO/speech", "data.include=('librispeech_*','vctk_*')"],
+    "digits": ["data.path=AUDIO/speech", "data.include=('fsdd_*',)"],
+    "music": ["data.path=AUDIO/music"],
+    "noise": ["data.path=AUDIO/noise"],
 }
+SPEECH = [*CORPORA["speech"], *SPLIT]
 SIZES = (8, 16, 32, 64)
-SEEDS = (0, 1, 2)
-SEEDS_AT = 16
-# Of four speakers, 0 and 1 draw the same one for the test.
-SPLIT_SEEDS = {"fsdd": (0, 2, 8)}
-# Within ten minutes of CPU time. Most of the network is the decoder, by which latents are refined.
-LONG = ["train.steps=6500", "train.validate_every=1300"]
-LONG += ["model.width=256", "model.depth=2", "model.decoder_width=448", "model.decoder_depth=5"]
-REFINED = ["evaluate.refine_steps=50"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """An experiment with other values for some keys."""
-
-    name: str
-    experiment: str
-    keys: tuple[str, ...]
-
-    def arguments(self, workdir: str | pathlib.Path) -> list[str]:
-        start = ["-m", "aejax.main", f"--config=experiments/{self.experiment}.py"]
-        return start + [f"--workdir={workdir}"] + [f"--config.{key}" for key in self.keys]
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What a run gave and took; ``tested``: folders of the test; ``memory_mb``: of the step."""
-
-    rows: dict[str, dict[str, Any]]
-    tested: tuple[str, ...]
-    cpu_minutes: float
-    memory_mb: float
-    step_ms: float
-    parameters: int
-
-
-class Runner:
-    """Runs what was not run yet, and remembers the commands."""
-
-    def __init__(self, audio: pathlib.Path, runs: pathlib.Path) -> None:
-        self.audio, self.runs = audio, runs
-        self.commands: list[str] = []
-
-    def __call__(self, run: Run) -> Measured:
-        self.commands.append(shlex.join(["python", *run.arguments(f"runs/{run.name}")]))
-        workdir = self.runs / run.name
-        record = self.runs / f"{run.name}.json"
-        asked = [run.experiment, dict(key.split("=", 1) for key in run.keys)]
-        known = json.loads(record.read_text()) if record.exists() else {}
-        if known.get("asked") != asked:
-            shutil.rmtree(workdir, ignore_errors=True)
-            print(run.name, flush=True)
-            known = {"asked": asked, "cost": self._measure(run, workdir)}
-            record.write_text(json.dumps(known))
-        results = json.loads((workdir / "results.json").read_text())
-        rows = {row["name"]: row for row in results["rows"]}
-        splits = json.loads((workdir / "corpus.json").read_text())["splits"]
-        return Measured(rows, tuple(splits["test"].get("folders", ())), **known["cost"])
-
-    def _measure(self, run: Run, workdir: pathlib.Path) -> dict[str, float]:
-        self.runs.mkdir(parents=True, exist_ok=True)
-        arguments = [x.replace("AUDIO/", f"{self.audio}/") for x in run.arguments(workdir)]
-        with (self.runs / f"{run.name}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, *arguments], cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT
-            )
-            _, status, usage = os.wait4(process.pid, 0)
-        output = (self.runs / f"{run.name}.log").read_text()
-        if status:
-            raise SystemExit(f"{run.name} failed:\n{output[-2000:]}")
-        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").open()]
-        rates = [x["time/steps_per_second"] for x in lines if "time/steps_per_second" in x]
-        found = re.search(r"([\d,]+) parameters, ([\d,]+) MB", output)
-        assert found, f"{run.name} does not say what its step takes"
-        return {
-            "cpu_minutes": (usage.ru_utime + usage.ru_stime) / 60,
-            "memory_mb": int(found[2].replace(",", "")),
-            "step_ms": 1e3 / statistics.median(rates),
-            "parameters": int(found[1].replace(",", "")),
-        }
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -131,46 +47,49 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def gain_of(measured: Measured, name: str) -> float:
-    return measured.rows[name]["gain_over_pca_db"]
+PROTOCOL = (
+    f"Settings are chosen on validation clips of the splits {', '.join(map(str, CHOSEN_ON))}"
+    f" (`data.split_seed`); these are test clips of split {PUBLISHED_ON}, looked at with settings"
+    f" that have not changed since. Means of {len(SEEDS)} training seeds, ± half of their range."
+)
+
+
+def choose(run: Runner, experiment: str, keys: tuple[str, ...]) -> str:
+    """Errors on validation clips, of the splits on which settings are chosen."""
+    name = f"choose_{experiment}" + "".join(
+        f"_{re.sub(r'[^A-Za-z0-9.]+', '-', key)}" for key in keys
+    )
+    asked = Run(name[:80], experiment, (*CORPORA.get(experiment, ()), *keys))
+    rows, gains = [], []
+    for split in CHOSEN_ON:
+        variant = asked.variant(f"split{split}", f"data.split_seed={split}")
+        run.finish(variant)
+        model, pca = run.validation(variant)
+        gains.append(20 * math.log10(pca / model))
+        rows.append([f"{split}", f"{model:.3f}", f"{pca:.3f}", f"{gains[-1]:+.2f}"])
+    rows.append(["mean", "", "", f"**{statistics.mean(gains):+.2f}**"])
+    return table(["split", "validation RMSE", "PCA's", "gain (dB)"], rows)
 
 
 def lead(run: Runner) -> str:
     """Gain over PCA on four corpora."""
-    grid, spread = [], []
+    gain, grid, tested = "gain_over_pca_db", [], []
     for corpus, keys in CORPORA.items():
-        splits = SPLIT_SEEDS.get(corpus, SEEDS)
         found = {
-            (size, seed): run(
-                Run(
-                    f"{corpus}_{size}" + (f"_seed{seed}" if seed else ""),
-                    "mel_conv",
-                    (*LONG, *keys, *REFINED, f"model.latent_dim={size}")
-                    + ((f"seed={seed}", f"data.split_seed={splits[seed]}") if seed else ()),
-                )
-            )
+            size: run(Run(f"{corpus}_{size}", corpus, (*keys, f"model.latent_dim={size}")))
             for size in SIZES
-            for seed in (SEEDS if size == SEEDS_AT else (0,))
         }
-        minutes = [x.cpu_minutes for x in found.values()]
-        for name in ("mel_conv, refined", "mel_conv", "pca_context, refined", "pca_context"):
-            gains = [gain_of(found[size, 0], name) for size in SIZES]
-            mean = statistics.mean(gains)
-            linear = name.startswith("pca")
-            cost = "" if linear else f"{min(minutes):.1f} to {max(minutes):.1f}"
-            grid.append([corpus, name, *(f"{x:+.2f}" for x in gains), f"**{mean:+.2f}**", cost])
-        seeds = [gain_of(found[SEEDS_AT, seed], "mel_conv, refined") for seed in SEEDS]
-        spread.append([corpus, *(f"{x:+.2f}" for x in seeds), f"{max(seeds) - min(seeds):.2f}"])
-        tested = [", ".join(found[SEEDS_AT, seed].tested) for seed in SEEDS]
-        spread.append(["tested on", *tested, ""])
+        minutes = [once.cpu_minutes for each in found.values() for once in each.seeds]
+        for name in (f"{corpus}, refined", corpus, "pca_context, refined", "pca_context"):
+            mean = statistics.mean(found[size].mean(name, gain) for size in SIZES)
+            cost = "" if name.startswith("pca") else f"{min(minutes):.1f} to {max(minutes):.1f}"
+            cells = [found[size].said(name, gain, "+.2f") for size in SIZES]
+            grid.append([corpus, name, *cells, f"**{mean:+.2f}**", cost])
+        tested.append(f"- {corpus}: {', '.join(found[SIZES[0]].seeds[0].tested)}")
     head = ["corpus", "gain over PCA (dB) of", *(f"{size} latents" for size in SIZES), "mean"]
-    text = "Speakers, instruments or classes of the test are unseen in training. Seed 0; a block is"
-    text += " 8 frames of 16 ms.\n\n" + table([*head, "CPU-minutes a run"], grid)
-    text += "\n\nThe settings were chosen in trial runs on these same corpora, with the gains of"
-    text += " the test in view too; no split was held back."
-    text += f"\n\nThree seeds at {SEEDS_AT} latents, refined; another seed draws other speakers,"
-    text += " instruments or classes for the test, too:\n\n"
-    return text + table(["corpus", *(f"seed {seed}" for seed in SEEDS), "spread (dB)"], spread)
+    text = "Speakers, instruments or classes of the test are not in the training data. A block is"
+    text += f" 8 frames of 16 ms. {PROTOCOL}\n\n" + table([*head, "CPU-minutes a run"], grid)
+    return text + "\n\nTested on\n\n" + "\n".join(tested)
 
 
 def sweep_of(experiment: str) -> dict[str, tuple[str, ...]]:
@@ -203,21 +122,19 @@ def roche(run: Runner) -> str:
         for name in [f"roche2018_{kind}_{size}"]
     }
     rows = [
-        ["pca"] + [f"{found['shallow', size].rows['pca']['feature_rmse']:.2f}" for size in sizes]
+        ["pca"] + [f"{found['shallow', size].mean('pca', 'feature_rmse'):.2f}" for size in sizes]
     ]
     for kind in kinds:
-        errors = [
-            found[kind, size].rows[f"roche2018_{kind}_{size}"]["feature_rmse"] for size in sizes
-        ]
-        rows.append([kind, *(f"{x:.2f}" for x in errors)])
-    text = "On the built-in corpus, clips unseen in training; seed 0; a latent vector for each"
-    text += " frame of 32 ms.\n\n"
+        names = [(size, f"roche2018_{kind}_{size}") for size in sizes]
+        rows.append([kind, *(found[kind, size].said(name, "feature_rmse") for size, name in names)])
+    text = "On the built-in corpus, clips that are not in the training data; a latent vector for"
+    text += f" each frame of 32 ms. {PROTOCOL}\n\n"
     text += table(["RMSE (dB)", *(f"{size} latents" for size in sizes)], rows)
     others = []
     for number, (label, (member, more)) in enumerate(WHY.items()):
         name = f"roche2018_{member}"
-        row = run(Run(f"{name}_why{number}", "roche2018", (*members[name], *more))).rows[name]
-        others.append([label, f"{row['feature_rmse']:.2f}"])
+        why = run(Run(f"{name}_why{number}", "roche2018", (*members[name], *more)))
+        others.append([label, why.said(name, "feature_rmse")])
     return text + "\n\n" + table(["", "RMSE (dB)"], others)
 
 
@@ -230,7 +147,8 @@ def representations(run: Runner) -> str:
         found = run(Run(name, "representations", (*keys, *SPEECH)))
         rows.append(_heavy(kind, values[kind.split("_")[0]], found, name))
     head = ["", "values/s", "parameters", "step (ms)", "memory of a step (MB)", "CPU-minutes"]
-    text = "On speech, speakers unseen in training; seed 0; 250 latent floats a second each.\n\n"
+    text = "On speech, speakers that are not in the training data; 250 latent floats a second each."
+    text += f" {PROTOCOL}\n\n"
     text += table([*head, "log-mel RMSE (dB)", "SI-SDR (dB)"], rows)
     rows = []
     for name, steps in (("wave_lstm", 16000), ("mel_lstm", 62.5)):
@@ -249,17 +167,15 @@ LSTM = {
 
 
 def _heavy(label: str, values: float, found: Measured, name: str) -> list[str]:
-    row = found.rows[name]
-    si_sdr = "" if row["si_sdr_db"] is None else f"{row['si_sdr_db']:.1f}"
     return [
         label,
         f"{values:,.0f}",
-        f"{found.parameters:,}",
-        f"{found.step_ms:.0f}",
-        f"{found.memory_mb:,.0f}",
-        f"{found.cpu_minutes:.1f}",
-        f"{row['audio_log_mel_rmse_db']:.2f}",
-        si_sdr,
+        f"{found.cost('parameters'):,.0f}",
+        f"{found.cost('step_ms'):.0f}",
+        f"{found.cost('memory_mb'):,.0f}",
+        f"{found.cost('cpu_minutes'):.1f}",
+        found.said(name, "audio_log_mel_rmse_db"),
+        found.said(name, "si_sdr_db", ".1f"),
     ]
 
 
@@ -273,19 +189,17 @@ def ordered(run: Runner) -> str:
     rows = []
     curves: dict[str, dict[int, float]] = {"PCA": {}, "one ordered model, cut": {}, "separate": {}}
     for size in CUTS:
-        whole = size == CUTS[-1]
-        pca = one.rows["pca" if whole else f"pca, {size} latents"]["feature_rmse"]
-        cut = one.rows[name if whole else f"{name}, {size} latents"]["feature_rmse"]
-        keys = (*SPEECH, f"model.latent_dim={size}")
-        alone = run(Run(f"separate_{size}", "mel_conv", keys)).rows["mel_conv"]["feature_rmse"]
-        for curve, value in zip(curves.values(), (pca, cut, alone), strict=True):
-            curve[size] = value
-        rows.append([f"{size}", f"{pca:.2f}", f"{cut:.2f}", f"{alone:.2f}"])
+        cut = "" if size == CUTS[-1] else f", {size} latents"
+        alone = run(Run(f"separate_{size}", "mel_conv", (*SPEECH, f"model.latent_dim={size}")))
+        cells = [(one, f"pca{cut}"), (one, f"{name}{cut}"), (alone, "mel_conv")]
+        for curve, (measured, row) in zip(curves.values(), cells, strict=True):
+            curve[size] = measured.mean(row, "feature_rmse")
+        rows.append([f"{size}", *(measured.said(row, "feature_rmse") for measured, row in cells)])
     draw("ordered.png", curves, "latents per block of 8 frames", "log-mel RMSE (dB)")
     head = ["latents", "PCA", "ordered, cut", "trained for that size"]
-    text = "On speech, speakers unseen in training; seed 0; RMSE of features in dB. Every model has"
-    text += " the network and the 1000 steps of the default. The ordered one has another objective:"
-    text += " the mean error over all sizes.\n\n"
+    text = "On speech, speakers that are not in the training data; RMSE of features in dB. Every"
+    text += " model has the network and the 1000 steps of the default. The ordered one has another"
+    text += f" objective: the mean error over all sizes. {PROTOCOL}\n\n"
     return text + table(head, rows) + "\n\n![RMSE by number of latents](ordered.png)"
 
 
@@ -293,25 +207,35 @@ def bits(run: Runner) -> str:
     """Error by bit rate, of FSQ and of residual vector quantisation."""
     rows = []
     curves: dict[str, dict[float, float]] = {"mel_fsq": {}, "mel_rvq": {}}
-    found: list[tuple[str, dict[str, Any]]] = []
+    found: list[tuple[str, Measured, str]] = []
     for name, keys in sweep_of("mel_fsq").items():
-        found.append(("mel_fsq", run(Run(name, "mel_fsq", (*keys, *SPEECH))).rows[name]))
+        found.append(("mel_fsq", run(Run(name, "mel_fsq", (*keys, *SPEECH))), name))
     rvq = run(Run("mel_rvq_speech", "mel_rvq", tuple(SPEECH)))
-    found += [("mel_rvq", row) for name, row in rvq.rows.items() if name.startswith("mel_rvq")]
-    for kind, row in sorted(found, key=lambda x: (x[0], x[1]["bits_per_second"])):
-        curves[kind][row["bits_per_second"] / 1000] = row["audio_log_mel_rmse_db"]
+    cuts = [name for name in rvq.seeds[0].rows if name.startswith("mel_rvq")]
+    found += [("mel_rvq", rvq, name) for name in cuts]
+    for kind, measured, name in sorted(found, key=lambda x: (x[0], _bits(x))):
+        bits_per_second = _bits((kind, measured, name))
+        curves[kind][bits_per_second / 1000] = measured.mean(name, "audio_log_mel_rmse_db")
         rows.append(
-            [row["name"], f"{row['bits_per_second']:,.0f}"]
-            + [f"{row['feature_rmse']:.2f}", f"{row['audio_log_mel_rmse_db']:.2f}"]
-            + [f"{row['codebook_utilisation']:.2f}", f"{row['perplexity']:.1f}"]
-            + [f"{row['bitrate_efficiency']:.2f}"]
+            [name, f"{bits_per_second:,.0f}"]
+            + [measured.said(name, "feature_rmse"), measured.said(name, "audio_log_mel_rmse_db")]
+            + [
+                measured.said(name, "codebook_utilisation"),
+                measured.said(name, "perplexity", ".1f"),
+            ]
+            + [measured.said(name, "bitrate_efficiency")]
         )
     draw("bits.png", curves, "kbit/s", "log-mel RMSE of the audio (dB)")
     head = ["", "bit/s", "features, RMSE (dB)", "audio, log-mel RMSE (dB)", "codes used"]
-    text = "On speech, speakers unseen in training; seed 0. The lines of mel_rvq are one model, cut"
-    text += " after so many codebooks.\n\n"
+    text = "On speech, speakers that are not in the training data. The lines of mel_rvq are one"
+    text += f" model, cut after so many codebooks. {PROTOCOL}\n\n"
     text += table([*head, "perplexity", "entropy / capacity"], rows)
     return text + "\n\n![Error by bit rate](bits.png)"
+
+
+def _bits(found: tuple[str, Measured, str]) -> float:
+    _, measured, name = found
+    return measured.mean(name, "bits_per_second")
 
 
 def draw(name: str, curves: dict[str, dict[Any, float]], across: str, up: str) -> None:
@@ -365,7 +289,14 @@ def main() -> None:
     parser.add_argument("audio", type=pathlib.Path)
     parser.add_argument("runs", type=pathlib.Path)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    about = "an experiment, and keys with other values: errors on validation clips alone"
+    parser.add_argument("--choose", nargs="+", metavar="NAME", help=about)
     options = parser.parse_args()
+    if options.choose:
+        experiment, *keys = options.choose
+        runner = Runner(options.audio.resolve(), options.runs.resolve())
+        print(choose(runner, experiment, tuple(keys)))
+        return
     for section in options.sections:
         runner = Runner(options.audio.resolve(), options.runs.resolve())
         text = SECTIONS[section](runner)

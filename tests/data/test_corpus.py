@@ -130,10 +130,12 @@ def test_a_split_of_few_units_or_little_sound_is_named(tmp_path, open_folder, by
         (tmp_path / f"s{number}").mkdir()
         audio = rng.uniform(-0.5, 0.5, 1000 * seconds)
         soundfile.write(tmp_path / f"s{number}" / "a.flac", audio, 1000)
-    corpus = open_folder(tmp_path, split_by=by, sample_rate=1000, test_fraction=0.15)
+    corpus = open_folder(
+        tmp_path, split_by=by, sample_rate=1000, validation_fraction=0.3, test_fraction=0.3
+    )
     units = collections.Counter(clip.split for clip in corpus.clips)
     few = {split: count for split, count in units.items() if count < 5 or count * seconds < 60}
-    assert bool(few) == (folders * seconds != 1200)
+    assert bool(few) == (folders != 60 or seconds == 2)
     found = preflight(corpus)
     assert {line.split()[0]: int(line.split()[2]) for line in found.thin} == few
     for line in found.thin:
