@@ -1,0 +1,38 @@
+"""What the README says of results that are the same bit for bit, and on which machines."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+
+COMMAND = [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
+SMALL = {"train.steps": 6, "train.validate_every": 3, "train.batch_size": 8, "model.width": 32}
+SMALL |= {"data.synthetic.clips": 40, "data.synthetic.seconds": 1.0, "evaluate.listen_clips": 1}
+
+
+@pytest.mark.slow  # four runs of their own processes
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
+    reason="takes two cores, and a system that can withhold one",
+)
+def test_results_go_by_the_number_of_cores_alone_and_by_nproc_instead(tmp_path):
+    first, second, *_ = sorted(os.sched_getaffinity(0))
+
+    def run(name, cores, **environment):
+        arguments = [f"--config.{key}={value}" for key, value in SMALL.items()]
+        subprocess.run(
+            [*COMMAND, f"--workdir={tmp_path / name}", *arguments],
+            check=True,
+            capture_output=True,
+            cwd=REPOSITORY,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        return json.loads((tmp_path / name / "results.json").read_text())["rows"]
+
+    assert run("one core", {first}) == run("another", {second})
+    two = run("two cores", {first, second}, NPROC="2")
+    assert run("two, shared by one", {first}, NPROC="2") == two
