@@ -12,7 +12,7 @@ from aejax.data import labels
 from aejax.data.audio_file import resampled_length
 from aejax.data.names import nfc, value
 from aejax.data.scan import Scan, matches
-from aejax.data.table import SPLITS, Clips, Column
+from aejax.data.table import SPLITS, Clips, Column, Strings
 from aejax.errors import UserError
 
 
@@ -194,8 +194,9 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
     files = scanned.names if usable.all() else scanned.names.take(rows)
     split, folders = _split(files, root, settings)
     columns = {"folder": folders} if (folders.values >= 0).any() else {}
+    path = labels.find(root, settings.labels)
     table = labels.match(
-        labels.load(labels.find(root, settings.labels)),
+        labels.load(path),
         scanned.audio_names(),
         root,
         lambda path: matches(path, settings.include),
@@ -221,14 +222,31 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
         split=split,
         labels=columns,
     )
-    warnings = (*table.warnings, *_without_files(settings.include, scanned.names))
-    return Selection(clips, rows, skipped, table, warnings)
+    warnings = [*table.warnings, *_without_files(settings.include, scanned.names)]
+    if not settings.labels:
+        warnings += _unread_tables(scanned.names, path)
+    return Selection(clips, rows, skipped, table, tuple(warnings))
 
 
 def _without_files(include: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     for pattern in include:
         if pattern != "*" and not any(matches(name, (pattern,)) for name in names):
             yield f"data.include: no file matches {pattern!r}"
+
+
+def _unread_tables(names: Strings, read: Path | None) -> Iterator[str]:
+    if b"labels." not in names.block.tobytes().lower():
+        return
+    own = read.name if read is not None else ""
+    others = [
+        name for name in names if name.rpartition("/")[2].lower() in labels.NAMES and name != own
+    ]
+    if others:
+        which = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
+        yield (
+            f"tables of labels that are not read: {which}; only {own or 'labels.csv'} in the"
+            " corpus's own folder is"
+        )
 
 
 def _each_channel(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

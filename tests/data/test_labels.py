@@ -222,6 +222,14 @@ def test_a_label_that_is_not_utf8_is_read_and_named(corpus_of):
     assert "not UTF-8 (row 2, Zo\\udceb); save them as UTF-8" in corpus.warnings[0]
 
 
+def test_tables_that_are_not_read_are_named(corpus_of, tmp_path):
+    (tmp_path / "root" / "s").mkdir(parents=True)
+    for name in ("labels.tsv", "s/Labels.CSV"):
+        (tmp_path / "root" / name).write_text("path\twho\n")
+    (warning,) = corpus_of(["a.wav"], "path,who\na.wav,x\n").warnings
+    assert "not read: labels.tsv, s/Labels.CSV; only labels.csv in the corpus's own" in warning
+
+
 def test_a_column_without_a_heading_is_named(corpus_of):
     corpus = corpus_of(["a.wav"], ",path,who\n0,a.wav,x\n")
     assert labels_of(corpus) == {"a.wav": "x"}
