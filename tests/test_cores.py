@@ -10,7 +10,12 @@ from conftest import REPOSITORY
 
 COMMAND = [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
 SMALL = {"train.steps": 6, "train.validate_every": 3, "train.batch_size": 8, "model.width": 32}
-SMALL |= {"data.synthetic.clips": 40, "data.synthetic.seconds": 1.0, "evaluate.listen_clips": 1}
+SMALL |= {
+    "data.synthetic.clips": 40,
+    "data.synthetic.seconds": 1.0,
+    "data.excerpt_seconds": 0.5,
+    "evaluate.listen_clips": 1,
+}
 
 
 @pytest.mark.slow  # four runs of their own processes

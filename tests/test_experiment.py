@@ -100,7 +100,7 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     names = {file.name for file in (tmp_path / "run" / "audio").iterdir()}
     assert len(names) == 2 * 4
     audio, rate = soundfile.read(next((tmp_path / "run" / "audio").glob(f"*{path.stem}.wav")))
-    assert rate == 16000
+    assert rate == config.data.sample_rate
     assert np.abs(audio).max() > 0
     assert path.stem in (tmp_path / "run" / "report.html").read_text()
     assert list((tmp_path / "run").glob("events.*"))

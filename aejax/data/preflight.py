@@ -126,8 +126,8 @@ def _thin(corpus: Corpus) -> Iterator[str]:
         if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
             plural = "s" * (units != 1)
             yield (
-                f"{split} has {units} {what}{plural}, {_long(seconds)}: little can be said by fewer"
-                f" than {FEW_UNITS} {what}s or {LITTLE_SECONDS} seconds"
+                f"{split} has {units} {what}{plural}, {_long(seconds)}: too little to go by; it"
+                f" takes {FEW_UNITS} {what}s and {LITTLE_SECONDS} seconds at least"
             )
 
 
