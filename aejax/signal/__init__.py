@@ -2,8 +2,10 @@
 
 Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., frames, bins]``. Any
 number of leading dimensions goes through. What is array is traced, what is setting is static.
+Arguments are checked: see `aejax.signal.arguments.checked`.
 """
 
+from aejax.signal.arguments import checked
 from aejax.signal.distances import (
     a_weighted_spectral_distance,
     auraloss_multi_resolution_stft,
@@ -87,3 +89,5 @@ __all__ = [
     "waveform_l1",
     "window",
 ]
+
+globals().update({name: checked(globals()[name]) for name in __all__})

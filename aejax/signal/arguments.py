@@ -1,6 +1,9 @@
 """What the transforms ask of their arguments, checked when they are traced."""
 
+import functools
 import inspect
+import types
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -10,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 Function = TypeVar("Function", bound=Callable)
+
+MOST_SAMPLES = 2**24  # of a window; 128 MB in float64
 
 
 def compiled(*arrays: str) -> Callable[[Function], Function]:
@@ -30,6 +35,126 @@ def compiled(*arrays: str) -> Callable[[Function], Function]:
     return decorate
 
 
+def checked(function: Function) -> Function:
+    """The function, its arguments brought to the types of its annotations.
+
+    Numbers of NumPy, arrays without dimensions and whole numbers among the floats become Python's
+    ``int`` or ``float``, lists become tuples. Everything else that is not as annotated is a
+    ValueError that names the argument.
+    """
+    signature = inspect.signature(function)
+    kinds = {
+        name: _kinds(parameter.annotation) for name, parameter in signature.parameters.items()
+    }
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        for name, value in bound.arguments.items():
+            bound.arguments[name] = _plain(name, value, kinds[name])
+        return function(*bound.args, **bound.kwargs)
+
+    return typing.cast(Function, call)
+
+
+def _kinds(annotation: Any) -> tuple:
+    """The members of a union; of anything else, itself."""
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if is_union else (annotation,)
+
+
+def _plain(name: str, value: Any, kinds: tuple) -> Any:
+    if (value is None and type(None) in kinds) or is_open(value):
+        return value
+    takes_arrays = any(kind is jax.Array or hasattr(kind, "array_type") for kind in kinds)
+    takes_numbers = int in kinds or float in kinds
+    if np.ndarray in kinds and isinstance(value, list | tuple):
+        value = _as_array(name, value)
+    if takes_arrays and _is_numeric_array(value) and not (takes_numbers and _is_scalar(value)):
+        return value
+    if takes_numbers:
+        return plain_number(name, value, is_whole=float not in kinds)
+    if bool in kinds and not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {_shown(value)}")
+    if takes_arrays:
+        raise ValueError(f"{name} must be an array of numbers, got {_shown(value)}")
+    items = next((typing.get_args(k) for k in kinds if typing.get_origin(k) is tuple), ())
+    if items[-1:] == (...,):
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a tuple of numbers, got {_shown(value)}")
+        return tuple(plain_number(f"each of {name}", x, is_whole=items[0] is int) for x in value)
+    if isinstance(value, list) and items:
+        value = tuple(value)
+    try:
+        hash(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a setting, got {_shown(value)}") from None
+    return value
+
+
+def _as_array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, np.float64)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} must be numbers, got {_shown(values)}") from None
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether it is a number of NumPy, and not an array that may be traced."""
+    return isinstance(value, np.generic | np.ndarray) and value.ndim == 0
+
+
+def _is_numeric_array(value: Any) -> bool:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.dtype.kind in "biufcV"  # V: bfloat16 and its like
+    return isinstance(value, jax.Array)
+
+
+def plain_number(name: str, value: Any, *, is_whole: bool = False) -> int | float:
+    """A number, or an array without dimensions, as Python's ``int`` or ``float``.
+
+    Args:
+      name: of the argument, for the message.
+      value: anything.
+      is_whole: whether only whole numbers will do; 44100.0 is one.
+
+    Raises:
+      ValueError: it is no number, NaN, or not whole.
+    """
+    wanted = f"{name} must be a {'whole ' * is_whole}number"
+    number = value
+    if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0:
+        try:
+            number = value.item()
+        except jax.errors.ConcretizationTypeError:
+            raise ValueError(f"{wanted} that is known when this is compiled") from None
+    if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
+        raise ValueError(f"{wanted}, got {_shown(value)}")
+    if not is_whole:
+        return number
+    if isinstance(number, float) and not (number.is_integer() and abs(number) < 2**53):
+        raise ValueError(f"{wanted}, got {_shown(value)}")
+    return int(number)
+
+
+def whole_number(name: str, value: Any, *, least: int, most: int) -> int:
+    """A whole number of any type in a range, as ``int``.
+
+    Raises:
+      ValueError: it is not that.
+    """
+    number = plain_number(name, value, is_whole=True)
+    if not least <= number <= most:
+        raise ValueError(f"{name} must be {least:,} to {most:,}, got {_shown(value)}")
+    return int(number)
+
+
+def _shown(value: Any) -> str:
+    """In a line of bounded length."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:40]}..."
+
+
 def is_open(size: Any) -> bool:
     """Whether a size is a symbol, as in a function that is exported for arrays of any size."""
     return jax.export.is_symbolic_dim(size)
@@ -43,7 +168,7 @@ def check_integer(name: str, value: int, *, least: int = 1, most: int | None = N
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
         rule = f"at least {least}" if most is None else f"{least} to {most}"
-        raise ValueError(f"{name} must be a whole number, {rule}; got {value!r}")
+        raise ValueError(f"{name} must be a whole number, {rule}; got {_shown(value)}")
 
 
 def check_real(name: str, x: jax.Array, *, ndim: int = 1) -> None:
@@ -84,14 +209,14 @@ def check_level(name: str, value: float) -> None:
     least, most = float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max)
     if not isinstance(value, int | float | np.number) or not least <= value <= most:
         raise ValueError(
-            f"{name} must be above 0 and finite ({least:.2g} to {most:.2g}), got {value!r}"
+            f"{name} must be above 0 and finite ({least:.2g} to {most:.2g}), got {_shown(value)}"
         )
 
 
 def check_choice(name: str, value: object, choices: tuple) -> None:
     """Raises ValueError unless ``value`` is one of ``choices``."""
     if value not in choices:
-        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(map(repr, choices))}")
+        raise ValueError(f"unknown {name} {_shown(value)}; known: {', '.join(map(repr, choices))}")
 
 
 def frame_sizes(n_fft: int, hop_length: int | None, win_length: int | None) -> tuple[int, int]:
@@ -101,7 +226,7 @@ def frame_sizes(n_fft: int, hop_length: int | None, win_length: int | None) -> t
       ValueError: a size is not a whole number above 0, the window is longer than the transform,
         or the hop is longer than the window, which would leave samples that no frame sees.
     """
-    check_integer("n_fft", n_fft)
+    check_integer("n_fft", n_fft, most=MOST_SAMPLES)
     win_length = n_fft if win_length is None else win_length
     check_integer("win_length", win_length, most=n_fft)
     hop_length = max(1, win_length // 4) if hop_length is None else hop_length

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aejax.signal.arguments import (
+    MOST_SAMPLES,
     check_choice,
     check_integer,
     check_level,
@@ -35,6 +36,8 @@ _HTK_HZ = 700.0
 
 # Filters that are applied by one matrix product.
 GROUP = 16
+# Numbers in a filterbank, twice: 512 MB in float64.
+MOST_WEIGHTS = 2**27
 # Share of the sample rate; a filterbank over less would ask for transforms of millions of samples.
 NARROWEST = 1e-3
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
@@ -103,8 +106,8 @@ def mel_filterbank(
         then the message names the smallest longer ``n_fft`` that fills all of them.
     """
     check_level("sample_rate", sample_rate)
-    check_integer("n_fft", n_fft)
-    check_integer("n_mels", n_mels, most=10_000)
+    check_integer("n_fft", n_fft, most=MOST_SAMPLES)
+    check_integer("n_mels", n_mels, most=min(10_000, max(1, MOST_WEIGHTS // n_fft)))
     check_choice("norm", norm, ("slaney", None))
     fmax = sample_rate / 2 if fmax is None else fmax
     if not 0 <= fmin < fmax <= sample_rate / 2:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from aejax.signal.arguments import check_choice, check_integer, check_real, compiled
 from aejax.signal.framing import expand, map_frames
 from aejax.signal.mel import Scale, matmul, mel_filterbank
+from aejax.signal.phase import MOST_ITERATIONS
 
 Solver = Callable[[jax.Array], jax.Array]
 
@@ -52,7 +53,7 @@ def mel_to_linear(
     check_real("mel", mel, ndim=2)
     check_integer("frames", mel.shape[-2])
     check_choice("method", method, tuple(METHODS))
-    check_integer("num_iterations", num_iterations)
+    check_integer("num_iterations", num_iterations, most=MOST_ITERATIONS)
     filters = mel_filterbank(
         sample_rate=sample_rate,
         n_fft=n_fft,

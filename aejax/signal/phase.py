@@ -11,6 +11,8 @@ from aejax.signal.stft import PadMode, inverse, power, stft_then
 from aejax.signal.stft import magnitude as absolute
 from aejax.signal.windows import Window
 
+MOST_ITERATIONS = 10_000  # nothing changes long before
+
 
 @compiled("phase", "key")
 def griffin_lim(
@@ -60,7 +62,7 @@ def griffin_lim(
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     check_real("magnitude", magnitude, ndim=2)
     check_spectrum(magnitude, n_fft)
-    check_integer("num_iterations", num_iterations, least=0)
+    check_integer("num_iterations", num_iterations, least=0, most=MOST_ITERATIONS)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
     sizes: dict[str, Any] = {
@@ -113,6 +115,8 @@ def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | 
     if phase is not None and phase.shape != magnitude.shape:
         raise ValueError(f"phase has shape {phase.shape}, the magnitude {magnitude.shape}")
     if key is not None:
+        if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype != jnp.uint32:
+            raise ValueError(f"key must be what jax.random.key makes, got {key.dtype}")
         phase = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
     if phase is None:
         return jax.lax.complex(magnitude, jnp.zeros_like(magnitude))

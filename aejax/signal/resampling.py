@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from aejax.signal.arguments import check_integer, check_signal, compiled
+from aejax.signal.arguments import check_integer, check_real, check_signal, compiled
 from aejax.signal.framing import fit_length, map_frames
 from aejax.signal.mel import matmul
 from aejax.signal.windows import MOST_BETA
@@ -122,6 +122,9 @@ def play_at_speed(
       ValueError: an argument is not as said.
     """
     check_signal(x)
+    check_real("speed", speed, ndim=0)
+    if not jnp.issubdtype(offset.dtype, jnp.integer):
+        raise ValueError(f"offset must be whole numbers, got {offset.dtype}")
     check_integer("length", length, most=2**24)
     check_integer("num_taps", num_taps)
     if num_taps % 2:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from aejax.signal.arguments import check_integer
+from aejax.signal.arguments import MOST_SAMPLES, check_integer
 
 # A name, or a name and its parameter, as scipy.signal.get_window takes them.
 Window = str | tuple[str, float]
@@ -78,6 +78,7 @@ def window(
         window does not fit in ``n_fft``, a "kbd" window has an odd length, or all of it is zero.
     """
     n_fft = win_length if n_fft is None else n_fft
+    check_integer("n_fft", n_fft, most=MOST_SAMPLES)
     check_integer("win_length", win_length, most=n_fft)
     make = _maker(name)
     if name[0] == "kbd" and win_length % 2:

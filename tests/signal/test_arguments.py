@@ -1,7 +1,10 @@
 """Bad input is refused when it is traced, by name, value and rule."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from aejax import signal
@@ -13,8 +16,8 @@ S = jnp.zeros((5, 33), jnp.complex64)
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
-        ({"n_fft": 0}, "n_fft must be a whole number, at least 1; got 0"),
-        ({"n_fft": 64.0}, "n_fft must be a whole number.* got 64.0"),
+        ({"n_fft": 0}, "n_fft must be a whole number, 1 to 16777216; got 0"),
+        ({"n_fft": 64.5}, "n_fft must be a whole number.* got 64.5"),
         ({"n_fft": True}, "n_fft must be a whole number.* got True"),
         ({"win_length": 0}, "win_length must be .* got 0"),
         ({"win_length": 65}, "win_length must be a whole number, 1 to 64; got 65"),
@@ -107,3 +110,111 @@ WHOLE = jnp.arange(8).reshape(2, 4)
 def test_what_would_give_wrong_numbers_is_refused(call, rule):
     with pytest.raises(ValueError, match=rule):
         call()
+
+
+# Arguments that are right, of every public function.
+MEL = {"sample_rate": 8000, "n_fft": 64, "n_mels": 8}
+RIGHT = {
+    "a_weighted_spectral_distance": ((X, X), {"sample_rate": 8000, "n_fft": 64}),
+    "a_weighting": ((1000.0,), {}),
+    "amplitude_to_db": ((X,), {"top_db": 60.0}),
+    "auraloss_multi_resolution_stft": ((jnp.zeros(2000), jnp.zeros(2000)), {}),
+    "dac_mel": ((jnp.zeros(2000), jnp.zeros(2000)), {"sample_rate": 8000}),
+    "db_to_amplitude": ((X,), {}),
+    "db_to_power": ((X,), {}),
+    "frame": ((X,), {"frame_length": 64, "hop_length": 16}),
+    "griffin_lim": ((abs(S),), {"n_fft": 64, "num_iterations": 2, "length": 60}),
+    "hz_to_mel": ((1000.0,), {}),
+    "imdct": ((jnp.zeros((5, 32)),), {}),
+    "istft": ((S,), {"n_fft": 64, "length": 60}),
+    "k_weighting": ((1000.0,), {}),
+    "magnitude": ((S,), {}),
+    "mdct": ((X,), {"win_length": 64}),
+    "mel_cepstrum": ((jnp.zeros((5, 8)),), {"n_mfcc": 4}),
+    "mel_filterbank": ((), MEL),
+    "mel_spectrogram": ((X,), MEL),
+    "mel_to_hz": ((10.0,), {}),
+    "mel_to_linear": ((jnp.zeros((5, 8)),), {"sample_rate": 8000, "n_fft": 64}),
+    "mfcc": ((X,), MEL | {"n_mfcc": 4}),
+    "mu_compress": ((X,), {}),
+    "mu_dequantize": ((jnp.zeros(4, jnp.int32),), {}),
+    "mu_expand": ((X,), {}),
+    "mu_quantize": ((X,), {}),
+    "multi_resolution_stft": ((X, X), {"n_ffts": (64, 128)}),
+    "multi_scale_mel": ((X, X), {"sample_rate": 8000, "n_ffts": (64,), "n_mels": (8,)}),
+    "natural_log": ((X,), {}),
+    "overlap_add": ((jnp.zeros((5, 64)),), {"hop_length": 16}),
+    "pcen": ((jnp.zeros((5, 8)),), {"sample_rate": 8000, "hop_length": 16}),
+    "play_at_speed": ((X, jnp.ones(()), jnp.zeros((), jnp.int32)), {"length": 10, "num_taps": 2}),
+    "power": ((S,), {}),
+    "power_to_db": ((X,), {"top_db": 60.0}),
+    "resample": ((X,), {"orig_sr": 10, "target_sr": 9, "num_zeros": 2}),
+    "si_sdr": ((X, X), {}),
+    "spectrogram": ((X,), {"n_fft": 64, "hop_length": 16, "win_length": 32}),
+    "stft": ((X,), {"n_fft": 64, "hop_length": 16, "win_length": 32}),
+    "waveform_l1": ((X, X), {}),
+    "window": (("hann", 32), {"n_fft": 64}),
+}
+NONSENSE = [
+    float("nan"),
+    np.float32("nan"),
+    "much",
+    object(),
+    {"a": 1},
+    [[1, 2], [3]],
+    np.array(["a"]),
+    np.array([None]),
+    -1e300,
+    b"x",
+]
+# What has no bounds of its own, and is a number or a text.
+NO_NUMBER_IS_TOO_LOW = {"hz", "mel", "min_db"}
+CALLED = {"name": "window|name"}
+
+
+def is_array(value):
+    return isinstance(value, jax.Array)
+
+
+def arguments_of(name):
+    args, kwargs = RIGHT[name]
+    parameters = inspect.signature(getattr(signal, name)).parameters
+    return dict(zip(parameters, args, strict=False)) | kwargs
+
+
+def call(name, arguments):
+    """By position where it has to be."""
+    function = getattr(signal, name)
+    bound = inspect.signature(function).bind(**arguments)
+    return function(*bound.args, **bound.kwargs)
+
+
+@pytest.mark.parametrize("name", signal.__all__)
+@pytest.mark.usefixtures("unchecked_types")
+def test_nonsense_is_a_value_error_that_names_the_argument(name):
+    right = arguments_of(name)
+    for parameter in inspect.signature(getattr(signal, name)).parameters:
+        for value in NONSENSE:
+            number = isinstance(value, float | np.generic)
+            if number and (parameter in NO_NUMBER_IS_TOO_LOW or is_array(right.get(parameter))):
+                continue
+            with pytest.raises(ValueError, match=CALLED.get(parameter, parameter)) as raised:
+                call(name, right | {parameter: value})
+            assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("name", signal.__all__)
+@pytest.mark.usefixtures("unchecked_types")
+def test_whole_numbers_of_any_type_are_the_same_number(name):
+    right = arguments_of(name)
+    numbers = {key for key, value in right.items() if isinstance(value, int)}
+    if numbers:
+        expected = jax.eval_shape(lambda: call(name, right))
+        for kind in (float, np.int32, np.float64, np.array, jnp.asarray):
+            same = right | {key: kind(right[key]) for key in numbers}
+            assert jax.eval_shape(lambda arguments=same: call(name, arguments)) == expected
+
+
+def test_settings_that_are_traced_are_refused_by_name():
+    with pytest.raises(ValueError, match="n_fft must be a whole number that is known"):
+        jax.jit(lambda n: signal.stft(X, n_fft=n))(64)

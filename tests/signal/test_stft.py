@@ -129,7 +129,8 @@ def test_spectrogram_is_magnitude_and_power():
 
 
 def test_nothing_is_gathered():
-    program = signal.stft.lower(jnp.zeros((4, 16000)), n_fft=1024, hop_length=256).compile()
+    stft = jax.jit(lambda x: signal.stft(x, n_fft=1024, hop_length=256))
+    program = stft.lower(jnp.zeros((4, 16000))).compile()
     assert " gather(" not in program.as_text()
 
 
@@ -153,5 +154,6 @@ def test_an_hour_takes_less_than_a_gigabyte(transform):
 
 def test_an_hour_comes_back_in_less_than_a_gigabyte():
     spectrum = jax.ShapeDtypeStruct((225001, 513), jnp.complex64)
-    program = signal.istft.lower(spectrum, n_fft=1024, hop_length=256).compile()
+    istft = jax.jit(lambda s: signal.istft(s, n_fft=1024, hop_length=256))
+    program = istft.lower(spectrum).compile()
     assert program.memory_analysis().temp_size_in_bytes < 1e9
