@@ -12,82 +12,37 @@ half an excerpt before what it is asked for; attention sees at least a quarter o
 import dataclasses
 import functools
 import json
-import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
 
+from aejax import audio_arguments, silence
 from aejax import config as config_module
 from aejax import representation as representations
 from aejax.data import audio_file, names
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesise
 from aejax.models import autoencoder
-from aejax.models.blocks import Reach
 from aejax.prepare import SPEAKERS, denoises, excerpt_blocks
 from aejax.representation import Multichannel, Representation
+from aejax.signal.arguments import whole_number
+from aejax.signal.phase import MOST_ITERATIONS
 from aejax.training import checkpoint, losses
 from aejax.training.devices import Devices
 from aejax.training.loop import abstract_snapshot
+from aejax.windows import Windows, windows
 
 # Samples of content in a window at most, unless a frame is longer; memory goes with it.
 _MOST_SAMPLES = 2**18
 
 # Gives samples ``[rows, count, *channels]`` from one on, with silence past the end.
 Read = Callable[[int, int], np.ndarray]
-
-
-class Windows(NamedTuple):
-    """How a sound of any length is cut up, in latent frames.
-
-    Attributes:
-      before, after: of context, at least.
-      content: the most that is kept of one window.
-      fixed: whether every window has that much content; shorter sounds have shorter ones otherwise.
-    """
-
-    before: int
-    content: int
-    after: int
-    fixed: bool
-
-    def over(self, total: int) -> Iterator[tuple[slice, slice]]:
-        """For each window, where it lies, and what is kept of it; there may be more than
-        ``total``, at the end."""
-        content = self.content
-        if not self.fixed:  # Not each length by itself: every size is compiled.
-            content = min(content, 2 ** math.ceil(math.log2(max(total, 1))))
-        size = self.before + content + self.after
-        for start in range(0, total, content):
-            begin = max(0, start - self.before)
-            yield slice(begin, begin + size), slice(start, min(start + content, total))
-
-
-def windows(reach: Reach, edge: int, excerpt: int, most: int) -> Windows:
-    """Windows for what reaches so far.
-
-    Args:
-      reach: of a network, in latent frames.
-      edge: latent frames at either end that hear a cut, apart from the network.
-      excerpt: latent frames of a training excerpt.
-      most: latent frames of content.
-    """
-    endless = [math.isinf(steps) for steps in reach]
-    given = excerpt // 2 // max(sum(endless), 1)
-    before, after = (
-        (given if forever else int(steps)) + edge
-        for forever, steps in zip(endless, reach, strict=True)
-    )
-    if not any(endless):
-        return Windows(before, most, after, fixed=False)
-    content = max(1, min(most, excerpt - sum(endless) * given))
-    return Windows(before, content, after, fixed=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -138,8 +93,7 @@ class TrainedModel:
         Raises:
           ValueError: it does not search for one, or does not go any number of rounds.
         """
-        if iterations < 1:
-            raise ValueError(f"there are {iterations} rounds; at least 1 is needed")
+        iterations = whole_number("iterations", iterations, least=1, most=MOST_ITERATIONS)
         own = self.representation
         inner = own.inner if isinstance(own, Multichannel) else own
         if not hasattr(inner, "griffin_lim_iterations"):
@@ -156,6 +110,7 @@ class TrainedModel:
 
     def latent_frames(self, samples: int) -> int:
         """Of a sound of that many samples at `sample_rate`."""
+        samples = whole_number("samples", samples, least=0, most=2**62)
         frames = self.representation.frames(max(samples, 1))
         return -(-frames // self.config.model.downsampling)
 
@@ -173,10 +128,14 @@ class TrainedModel:
         Raises:
           ValueError: ``audio`` is not as said.
         """
-        rows, one = self._rows(audio)
-        rows = _resampled(rows, self._rate(sample_rate), self.sample_rate)
-        latents = self.encode_stream(lambda start, count: _cut(rows, start, count), rows.shape[1])
-        return latents[0] if one else latents
+        rate = audio_arguments.rate(sample_rate, self.sample_rate)
+        rows, is_batch = audio_arguments.rows(audio, self.channels)
+        latents = by_row(lambda row: self._encoded_row(row, rate), rows)
+        return latents if is_batch else latents[0]
+
+    def _encoded_row(self, row: np.ndarray, rate: int) -> np.ndarray:
+        audio = _resampled(row, rate, self.sample_rate)
+        return self.encode_stream(lambda start, count: _cut(audio, start, count), audio.shape[1])
 
     def decode(self, latents: np.ndarray, speaker: str | None = None) -> np.ndarray:
         """Latents to audio at `sample_rate`.
@@ -192,34 +151,40 @@ class TrainedModel:
         Raises:
           ValueError: ``latents`` are not as said, or nobody is called so.
         """
-        latents = np.asarray(latents)
-        dim = self.config.model.latent_dim
-        if latents.ndim not in (2, 3) or latents.shape[-1] != dim or not latents.shape[-2]:
-            raise ValueError(
-                f"latents must be [latent_frames, {dim}] or [batch, latent_frames, {dim}], not"
-                f" {list(latents.shape)}"
-            )
-        rows = latents.reshape(-1, *latents.shape[-2:]).astype(np.float32)
-        audio = np.concatenate(list(self.decode_stream(rows, speaker)), axis=1)
-        return audio[0] if latents.ndim == 2 else audio
+        rows, is_batch = audio_arguments.latents(latents, self.config.model.latent_dim)
+        audio = by_row(lambda row: self._decoded_row(row, speaker), rows)
+        return audio if is_batch else audio[0]
+
+    def _decoded_row(self, row: np.ndarray, speaker: str | None) -> np.ndarray:
+        return np.concatenate(list(self.decode_stream(row, speaker)), axis=1)
 
     def reconstruct(
         self, audio: np.ndarray, sample_rate: int | None = None, *, speaker: str | None = None
     ) -> np.ndarray:
         """Audio as it comes back: as long, and at the same rate, as it is given; see `encode`, and
         for ``speaker`` `decode`."""
-        rows, one = self._rows(audio)
-        rate = self._rate(sample_rate)
-        back = self.decode(self.encode(rows, rate), speaker)
-        back = _cut(_resampled(back, self.sample_rate, rate), 0, rows.shape[1])
-        return back[0] if one else back
+        return self._there_and_back(
+            audio,
+            sample_rate,
+            lambda row: self._decoded_row(self._encoded_row(row, self.sample_rate), speaker),
+        )
 
-    def _rate(self, sample_rate: int | None) -> int:
-        if sample_rate is None:
-            return self.sample_rate
-        if sample_rate <= 0:
-            raise ValueError(f"sample_rate={sample_rate} must be above 0")
-        return sample_rate
+    def _there_and_back(
+        self,
+        audio: np.ndarray,
+        sample_rate: int | None,
+        function: Callable[[np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """A function of one row of audio at the model's rate, of all rows at their own."""
+        rate = audio_arguments.rate(sample_rate, self.sample_rate)
+        rows, is_batch = audio_arguments.rows(audio, self.channels)
+
+        def of_row(row: np.ndarray) -> np.ndarray:
+            back = function(_resampled(row, rate, self.sample_rate))
+            return _cut(_resampled(back, self.sample_rate, rate), 0, row.shape[1])
+
+        back = by_row(of_row, rows)
+        return back if is_batch else back[0]
 
     def encode_stream(
         self, read: Read, samples: int, *, function: Any = autoencoder.encode
@@ -232,13 +197,23 @@ class TrainedModel:
           function: `autoencoder.encode` or, for integers, `autoencoder.codes`.
 
         Returns:
-          float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last.
+          float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last. Latent
+          frames that depend on digital silence alone are `silence`, or -1 where they are codes.
         """
-        found = [
-            self._encoded(read, window, function)[:, _within(kept, window)]
-            for window, kept in self._encoding.over(self.latent_frames(samples))
-        ]
-        return np.concatenate(found, axis=1)
+        is_codes = function is autoencoder.codes
+        mark = np.int32(-1) if is_codes else self.silence
+        windows, parts = self._encoding, []
+        for window, kept in windows.over(self.latent_frames(samples)):
+            audio, count = self._read(read, window), window.stop - window.start
+            latents = by_row(lambda row: self._encoded(row, function), audio)
+            silent = silence.frames(audio, count, self.block, windows.before, windows.after)
+            marked = np.where(silent[..., None], mark, latents)
+            parts.append(marked[:, _within(kept, window)])
+        return np.concatenate(parts, axis=1)
+
+    def is_silent(self, latents: np.ndarray) -> np.ndarray:
+        """Which latent frames ``[rows, latent_frames, latent_dim]`` are `silence`."""
+        return np.asarray((latents == self.silence).all(axis=-1))
 
     def decode_stream(
         self, latents: np.ndarray, speaker: str | None = None
@@ -249,11 +224,10 @@ class TrainedModel:
           latents: ``[rows, latent_frames, latent_dim]``.
           speaker: in whose voice.
         """
-        number = self._number(speaker)
+        number, silent = self._number(speaker), self.is_silent(latents)
         for window, kept in self._decoding.over(latents.shape[1]):
-            features = self._decoded(latents, window, number)
-            audio = np.asarray(synthesise(features, representation=self.representation))
-            yield self._kept(audio, window, kept)
+            audio = by_row(lambda row, at=window: self._synthesised(row, at, number), latents)
+            yield self._kept(audio, window, kept, silent)
 
     def denoise(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
         """Audio without its noise, of a model that was trained to take it away: as long, and at the
@@ -267,17 +241,14 @@ class TrainedModel:
                 f"{self.config.name} did not learn to take noise away; experiments/mel_denoise.py"
                 " does"
             )
-        rows, one = self._rows(audio)
-        rate = self._rate(sample_rate)
-        heard = _resampled(rows, rate, self.sample_rate)
+        return self._there_and_back(audio, sample_rate, self._denoised_row)
 
+    def _denoised_row(self, row: np.ndarray) -> np.ndarray:
         def read(start: int, count: int) -> np.ndarray:
-            return _cut(heard, start, count)
+            return _cut(row, start, count)
 
-        latents = self.encode_stream(read, heard.shape[1])
-        clean = np.concatenate(list(self.mask_stream(latents, read)), axis=1)
-        back = _cut(_resampled(clean, self.sample_rate, rate), 0, rows.shape[1])
-        return back[0] if one else back
+        latents = self.encode_stream(read, row.shape[1])
+        return np.concatenate(list(self.mask_stream(latents, read)), axis=1)
 
     def mask_stream(self, latents: np.ndarray, read: Read) -> Iterator[np.ndarray]:
         """What of audio is in latents, stretch by stretch, as `decode_stream` gives it: see
@@ -287,22 +258,31 @@ class TrainedModel:
           latents: ``[rows, latent_frames, latent_dim]``.
           read: gives the audio ``[rows, count, *channels]``.
         """
+        silent = self.is_silent(latents)
         for window, kept in self._masking.over(latents.shape[1]):
-            features = self._decoded(latents, window)
-            audio = jnp.asarray(self._read(read, window))
-            yield self._kept(
-                np.asarray(in_sound(audio, features, self.representation)), window, kept
+            audio = by_row(
+                lambda row, of_row, at=window: self._masked(row, of_row, at),
+                self._read(read, window),
+                latents,
             )
+            yield self._kept(audio, window, kept, silent)
 
     def _read(self, read: Read, window: slice) -> np.ndarray:
         """The audio of the latent frames in a window."""
         frames = (window.stop - window.start) * self.config.model.downsampling
         return read(window.start * self.block, self.representation.samples(frames))
 
-    def _encoded(self, read: Read, window: slice, function: Any = autoencoder.encode) -> np.ndarray:
-        audio = jnp.asarray(self._read(read, window))
-        features = analyse(audio, representation=self.representation)
+    def _encoded(self, audio: np.ndarray, function: Any = autoencoder.encode) -> np.ndarray:
+        features = analyse(jnp.asarray(audio), representation=self.representation)
         return np.asarray(apply(self.variables, features, function=bound(function, self.model)))
+
+    def _synthesised(self, latents: np.ndarray, window: slice, number: int | None) -> np.ndarray:
+        features = self._decoded(latents, window, number)
+        return np.asarray(synthesise(features, representation=self.representation))
+
+    def _masked(self, audio: np.ndarray, latents: np.ndarray, window: slice) -> np.ndarray:
+        features = self._decoded(latents, window)
+        return np.asarray(in_sound(jnp.asarray(audio), features, self.representation))
 
     def _number(self, speaker: str | None) -> int | None:
         """Of a speaker, as the decoder knows it."""
@@ -321,17 +301,21 @@ class TrainedModel:
         """Features of the latent frames in a window; past the last of them there is silence."""
         given = latents[:, window]
         missing = window.stop - window.start - given.shape[1]
-        silence = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
-        filled = jnp.asarray(np.concatenate([given, silence], axis=1))
+        behind = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
+        filled = jnp.asarray(np.concatenate([given, behind], axis=1))
         if number is None:
             return apply(self.variables, filled, function=bound(autoencoder.decode, self.model))
         speaker = jnp.full(len(latents), number, jnp.int32)
         decode_as = bound(autoencoder.decode_as, self.model)
         return apply(self.variables, filled, speaker, function=decode_as)
 
-    def _kept(self, audio: np.ndarray, window: slice, kept: slice) -> np.ndarray:
+    def _kept(
+        self, audio: np.ndarray, window: slice, kept: slice, silent: np.ndarray
+    ) -> np.ndarray:
+        """What is kept of a window, digitally silent where all latent frames ``silent`` are."""
         inside = _within(kept, window)
-        return audio[:, inside.start * self.block : inside.stop * self.block]
+        audio = audio[:, inside.start * self.block : inside.stop * self.block]
+        return silence.gated(audio, silent, kept, self.sample_rate)
 
     @functools.cached_property
     def _excerpt(self) -> int:
@@ -384,32 +368,30 @@ class TrainedModel:
 
     @functools.cached_property
     def silence(self) -> np.ndarray:
-        """The latent frame ``[latent_dim]`` of silence that follows silence."""
+        """The latent frame ``[latent_dim]`` of digital silence.
+
+        It is what silence that follows silence is encoded to, but the next larger float32: so no
+        sound has it, and `decode` knows that where it is there was nothing at all.
+        """
         channels = (self.channels,) if self.channels > 1 else ()
         (window, _), *_ = self._encoding.over(1)
 
         def read(_: int, count: int) -> np.ndarray:
             return np.zeros((1, count, *channels), np.float32)
 
-        return self._encoded(read, window)[0, self._encoding.before]
+        own = self._encoded(self._read(read, window))[0, self._encoding.before]
+        return np.nextafter(own, np.float32(np.inf))
 
-    def _rows(self, audio: np.ndarray) -> tuple[np.ndarray, bool]:
-        """As float32 with an axis of rows, and whether there was none."""
-        audio = np.asarray(audio)
-        shape = "[samples]" if self.channels == 1 else "[samples, 2]"
-        own = 1 if self.channels == 1 else 2
-        good = audio.ndim in (own, own + 1) and audio.size > 0
-        if not good or (own == 2 and audio.shape[-1] != 2):
-            raise ValueError(
-                f"audio must be {shape}, or that with an axis of a batch before, and have a sample"
-                f" at least; it is {list(audio.shape)}"
-            )
-        if not np.issubdtype(audio.dtype, np.floating):
-            raise ValueError(f"audio must be of floats, full scale at 1; it is of {audio.dtype}")
-        if not np.isfinite(audio).all():
-            raise ValueError("audio has samples that are not finite")
-        one = audio.ndim == own
-        return (audio[None] if one else audio).astype(np.float32), one
+
+def by_row(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """A function of arrays with one row, of each row by itself.
+
+    So memory does not grow with the number of rows, and a row is the same to the last bit whatever
+    is beside it: sums are in another order for another batch size, and a search for a phase
+    (Griffin-Lim) makes differences of 0.1 of those in the seventh digit.
+    """
+    rows = [function(*(x[i : i + 1] for x in arrays)) for i in range(len(arrays[0]))]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 def _within(kept: slice, window: slice) -> slice:

@@ -9,8 +9,8 @@ import numpy as np
 from aejax.data.audio_file import AudioFile, NotAudio, UnusableAudio, read_blocks, walked
 from aejax.data.containers import Link, contradiction, mpeg_link
 
-_LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000  # Hz
-_LOUDEST = 1e6  # in units of full scale; beyond that the power of a spectrum overflows float32
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # Hz
+LOUDEST = 1e6  # in units of full scale; beyond that the power of a spectrum overflows float32
 # Two equal neighbours at least this loud are taken for one clipped peak.
 _FULL_SCALE = 32767 / 32768
 # No more frames than this fit in a byte. Silence is what a codec makes smallest: FLAC takes some 12
@@ -63,7 +63,7 @@ def examine(path: Path) -> Examination:
         NaN, infinity, samples or a sample rate beyond all reason.
     """
     with walked(path) as (file, source, links):
-        if not _LOWEST_RATE <= file.samplerate <= _HIGHEST_RATE:
+        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
             raise UnusableAudio(f"a sample rate of {file.samplerate} Hz")
         _refuse_lookalikes(file, links)
         found = _measure(file, _most_frames(file, source.size))
@@ -122,7 +122,7 @@ def _measure(file: AudioFile, most: int) -> Examination:
         loudest = max(highest, -lowest)
         if not np.isfinite(loudest):
             raise UnusableAudio("non-finite samples (NaN or infinity)")
-        if loudest > _LOUDEST:
+        if loudest > LOUDEST:
             raise UnusableAudio(f"samples up to {loudest:.0e}, full scale being 1")
         frames += len(block)
         if frames > most:  # some decoders go on for as long as they are told to

@@ -43,9 +43,7 @@ def checked(function: Function) -> Function:
     ValueError that names the argument.
     """
     signature = inspect.signature(function)
-    kinds = {
-        name: _kinds(parameter.annotation) for name, parameter in signature.parameters.items()
-    }
+    kinds = {name: _kinds(parameter.annotation) for name, parameter in signature.parameters.items()}
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

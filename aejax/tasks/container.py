@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 from aejax.data.audio_file import NotAudio, UnusableAudio
+from aejax.data.examination import HIGHEST_RATE, LOWEST_RATE
 from aejax.errors import UserError
 
 SUFFIX = ".aej"
@@ -17,7 +18,6 @@ _MAGIC, _VERSION = b"AEJ\x00", 2
 _HEADER = struct.Struct("<4sBB16sIHHQdI")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 30
-_LOWEST_RATE, _HIGHEST_RATE = 1000, 1_000_000
 _MOST_CHANNELS = 1024
 
 
@@ -103,7 +103,7 @@ def unpack(data: bytes) -> Compressed:
     name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
     payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
     found = Compressed(name, model, rate, channels, samples, codebooks, scale, payload)
-    if not _LOWEST_RATE <= found.sample_rate <= _HIGHEST_RATE:
+    if not LOWEST_RATE <= found.sample_rate <= HIGHEST_RATE:
         raise UnusableAudio(f"damaged: a sample rate of {found.sample_rate} Hz")
     if not 1 <= found.channels <= _MOST_CHANNELS:
         raise UnusableAudio(f"damaged: {found.channels} channels")
