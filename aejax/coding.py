@@ -5,9 +5,10 @@ coded by a Laplace distribution whose width follows what was left lately. Encode
 the same way through the same numbers, frame by frame.
 """
 
+import contextlib
 import dataclasses
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -22,6 +23,11 @@ _MOST = 2**13 - 1
 # After so many latent frames comes a byte that has to be right. It also bounds what a few bytes can
 # claim to stand for.
 CHECKED = 8
+# How likely it is that digital silence begins, or ends, with a latent frame.
+_CHANGES = 1 / 256
+# Statistics are smaller than this, and where they are above 0, larger than its inverse: what is
+# computed of them is finite.
+_MOST_STATISTIC = 1e9
 # How much of the width of the distribution is of training, of this latent lately, of all latents
 # just now; and how fast the latter two forget.
 _SHARES = (0.1, 0.4, 0.5)
@@ -139,8 +145,10 @@ def load(path: Path, name: str, latent_dim: int) -> Statistics:
     for key, shape in shapes.items():
         array = found[key]
         positive = key in ("spread", "steps")
-        good = array.shape == shape and array.dtype == np.float64 and np.isfinite(array).all()
-        if not good or (positive and array.min() <= 0):
+        good = array.shape == shape and array.dtype == np.float64
+        if good:
+            good = bool((np.abs(array) <= _MOST_STATISTIC).all())  # False for NaN
+        if not good or (positive and array.min() < 1 / _MOST_STATISTIC):
             raise UserError(f"{path} is damaged ({key})")
     return Statistics(**found)
 
@@ -230,25 +238,51 @@ def dequantise(integers: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return (integers * steps).astype(np.float32)
 
 
-def encode(integers: np.ndarray, model: Callable[[], FrameModel]) -> bytes:
-    """Integers ``[rows, latent_frames, width]`` to bytes, by a new model for each row."""
+def encode(
+    integers: np.ndarray, model: Callable[[], FrameModel], silent: np.ndarray | None = None
+) -> bytes:
+    """Bytes of integers, by a new model for each row.
+
+    Args:
+      integers: ``[rows, latent_frames, width]``.
+      model: makes a model of what comes.
+      silent: bool ``[rows, latent_frames]``, frames whose integers are left out; None for none.
+    """
     stream = _constriction().stream
     encoder, byte = stream.queue.RangeEncoder(), stream.model.Uniform(256)
-    for row in integers:
-        frame = model()
+    changes = stream.model.Bernoulli(_CHANGES, perfect=False)
+    for number, row in enumerate(integers):
+        frame, was_silent = model(), False
         family = frame.family(stream.model)
-        for place, found in enumerate(row):
-            encoder.encode(found, family, *frame.parameters())
-            frame.step(found)
-            if _checked(place, len(row)):
-                encoder.encode(_check(found), byte)
+        for index, values in enumerate(row):
+            is_silent = silent is not None and bool(silent[number, index])
+            if silent is not None:
+                encoder.encode(np.asarray([is_silent != was_silent], np.int32), changes)
+                was_silent = is_silent
+            if not is_silent:
+                encoder.encode(values, family, *frame.parameters())
+                frame.step(values)
+            if _checked(index, len(row)):
+                encoder.encode(_check(values * (not is_silent)), byte)
     return encoder.get_compressed().astype("<u4").tobytes()
 
 
 def decode(
-    payload: bytes, rows: int, frames: int, width: int, model: Callable[[], FrameModel]
-) -> np.ndarray:
-    """Inverse of `encode`.
+    payload: bytes,
+    rows: int,
+    frames: int,
+    width: int,
+    model: Callable[[], FrameModel],
+    *,
+    has_silence: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The integers that `encode` was given, 0 in silent frames; and which these are.
+
+    Args:
+      payload: of `encode`.
+      rows, frames, width: shape of the integers.
+      model: as for `encode`.
+      has_silence: whether `encode` was told which frames are silent.
 
     Raises:
       DamagedCode: it is not what was encoded by that model.
@@ -256,28 +290,45 @@ def decode(
     if rows * (frames // CHECKED) > len(payload) + 8 or len(payload) % 4:
         raise DamagedCode("it is too short for what it is to stand for")
     stream = _constriction().stream
-    integers, byte = np.zeros((rows, frames, width), np.int32), stream.model.Uniform(256)
-    try:
+    integers, silent = np.zeros((rows, frames, width), np.int32), np.zeros((rows, frames), bool)
+    byte, changes = stream.model.Uniform(256), stream.model.Bernoulli(_CHANGES, perfect=False)
+    with _damage():
         decoder = stream.queue.RangeDecoder(np.frombuffer(payload, "<u4").astype(np.uint32))
-        for row in integers:
+        for row, is_silent in zip(integers, silent, strict=True):
             frame = model()
             family = frame.family(stream.model)
-            for place in range(frames):
-                row[place] = decoder.decode(family, *frame.parameters())
-                frame.step(row[place])
-                if _checked(place, frames) and decoder.decode(byte) != _check(row[place])[0]:
+            for index in range(frames):
+                if has_silence:
+                    was_silent = index > 0 and is_silent[index - 1]
+                    is_silent[index] = bool(decoder.decode(changes)) != was_silent
+                if not is_silent[index]:
+                    row[index] = decoder.decode(family, *frame.parameters())
+                    frame.step(row[index])
+                if _checked(index, frames) and decoder.decode(byte) != _check(row[index])[0]:
                     raise DamagedCode("it does not decode to what was coded")
-    except (AssertionError, ValueError, OverflowError) as error:  # constriction's, at nonsense
-        raise DamagedCode(f"it does not decode ({error})") from None
-    return integers
+    return integers, silent
 
 
-def _checked(place: int, frames: int) -> bool:
-    return place % CHECKED == CHECKED - 1 or place == frames - 1
+@contextlib.contextmanager
+def _damage() -> Iterator[None]:
+    """What constriction raises at nonsense, as `DamagedCode`; its panics too, which are no
+    `Exception`."""
+    try:
+        yield
+    except BaseException as error:
+        known = isinstance(error, AssertionError | ValueError | OverflowError)
+        if not known and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:100]
+        raise DamagedCode(f"it does not decode ({reason})") from None
 
 
-def _check(found: np.ndarray) -> np.ndarray:
-    return np.asarray([int(found.sum()) & 255], np.int32)
+def _checked(index: int, frames: int) -> bool:
+    return index % CHECKED == CHECKED - 1 or index == frames - 1
+
+
+def _check(values: np.ndarray) -> np.ndarray:
+    return np.asarray([int(values.sum()) & 255], np.int32)
 
 
 def _constriction() -> Any:

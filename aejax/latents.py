@@ -150,7 +150,8 @@ _MOST_FITTED, _MEASURED = 1000, 4
 
 
 def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) -> Statistics:
-    """What a codec's latents are like on the training split, by which they can be coded.
+    """What a codec's latents are like on the training split, by which they can be coded: on excerpts
+    spread over all of it.
 
     Args:
       experiment: of the run.
@@ -160,7 +161,7 @@ def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) 
     """
     sequences: list[np.ndarray] = []
     first: jax.Array | None = None
-    for batch in experiment.batches("train"):
+    for batch in experiment.batches("train", most=_MOST_FITTED):
         placed = experiment.devices.place(batch)
         features = analyse(placed["audio"], representation=experiment.representation)
         whole = apply(codec.variables, features, function=codec.encode)
@@ -172,8 +173,6 @@ def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) 
         count = np.asarray(mask)[:, :: experiment.downsampling].sum(1)
         own = np.asarray(whole[..., : codec.latent_dim]) + np.float32(shift)
         sequences += [row[:kept] for row, kept in zip(own, count, strict=True) if kept]
-        if len(sequences) >= _MOST_FITTED:
-            break
     if first is None:
         raise UserError("no clip of the training split can be read any more; put the audio back")
     if codec.codebook_sizes:

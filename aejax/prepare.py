@@ -118,8 +118,9 @@ class Experiment:
             self._warned.add(message)
             warn(message)
 
-    def batches(self, split: str) -> loader.Batches:
-        """All of a split, in order; with noise, where it is to be taken away."""
+    def batches(self, split: str, most: int | None = None) -> loader.Batches:
+        """All of a split, in order, or so many windows of it; with noise, where it is to be taken
+        away."""
         return loader.Batches(
             self.corpus,
             split,
@@ -127,6 +128,7 @@ class Experiment:
             batch_size=self.config.train.batch_size,
             noise=self.test_noise(split, self.excerpt),
             workers=self.workers,
+            most=most,
         )
 
 

@@ -156,7 +156,10 @@ class TrainedModel:
         return audio if is_batch else audio[0]
 
     def _decoded_row(self, row: np.ndarray, speaker: str | None) -> np.ndarray:
-        return np.concatenate(list(self.decode_stream(row, speaker)), axis=1)
+        audio = np.concatenate(list(self.decode_stream(row, speaker)), axis=1)
+        if not np.isfinite(audio).all():
+            raise ValueError("latents are so large that they decode to audio that is not finite")
+        return audio
 
     def reconstruct(
         self, audio: np.ndarray, sample_rate: int | None = None, *, speaker: str | None = None

@@ -41,7 +41,7 @@ def test_what_was_coded_comes_back(statistics, scale, frames):
         return Predictor(statistics, scale)
 
     payload = encode(integers, model)
-    np.testing.assert_array_equal(decode(payload, 2, frames, DIM, model), integers)
+    np.testing.assert_array_equal(decode(payload, 2, frames, DIM, model)[0], integers)
     back = coding.dequantise(integers, statistics.steps * scale)
     assert np.abs(back - latents).max() <= (statistics.steps * scale).max() / 2 + 1e-6
 
@@ -62,7 +62,7 @@ def test_entries_take_as_many_bits_as_they_are_rare():
     integers = np.stack([rng.choice(16, size=3000, p=each) for each in share], axis=1)[None]
     payload = encode(integers.astype(np.int32), lambda: Entries(share))
     np.testing.assert_array_equal(
-        decode(payload, 1, 3000, 3, lambda: Entries(share)), integers.astype(np.int32)
+        decode(payload, 1, 3000, 3, lambda: Entries(share))[0], integers.astype(np.int32)
     )
     entropy = -(share * np.log2(share + 1e-30)).sum()
     assert len(payload) * 8 / 3000 < 1.1 * entropy + 8 / CHECKED
@@ -72,7 +72,7 @@ def test_an_entry_that_was_never_used_can_be_coded():
     share = np.asarray([[1.0, 0.0]])
     integers = np.ones((1, 9, 1), np.int32)
     payload = encode(integers, lambda: Entries(share))
-    np.testing.assert_array_equal(decode(payload, 1, 9, 1, lambda: Entries(share)), integers)
+    np.testing.assert_array_equal(decode(payload, 1, 9, 1, lambda: Entries(share))[0], integers)
 
 
 def test_what_is_too_large_is_cut(statistics):
@@ -80,8 +80,33 @@ def test_what_is_too_large_is_cut(statistics):
     integers = coding.quantise(huge, statistics.steps)
     payload = encode(integers, lambda: Predictor(statistics, 1.0))
     np.testing.assert_array_equal(
-        decode(payload, 1, 4, DIM, lambda: Predictor(statistics, 1.0)), integers
+        decode(payload, 1, 4, DIM, lambda: Predictor(statistics, 1.0))[0], integers
     )
+
+
+@pytest.mark.parametrize("frames", [1, CHECKED, 100])
+def test_silent_frames_come_back_and_take_next_to_nothing(statistics, frames):
+    integers = coding.quantise(np.stack([walk(frames, seed) for seed in (1, 2)]), statistics.steps)
+
+    def model():
+        return Predictor(statistics, 1.0)
+
+    rng = np.random.default_rng(0)
+    for silent in (rng.random((2, frames)) < 0.5, np.ones((2, frames), bool)):
+        payload = encode(integers, model, silent)
+        back, marks = decode(payload, 2, frames, DIM, model, has_silence=True)
+        np.testing.assert_array_equal(marks, silent)
+        np.testing.assert_array_equal(back, np.where(silent[..., None], 0, integers))
+    assert len(payload) <= 2 * (frames / CHECKED + 1 + frames / 1000) + 8
+
+
+def test_a_panic_of_the_coder_is_damage(statistics):
+    class Mad(Predictor):
+        def parameters(self):
+            return np.full(DIM, np.nan), np.full(DIM, np.nan)
+
+    with pytest.raises(DamagedCode, match="does not decode"):
+        decode(bytes(400), 1, 16, DIM, lambda: Mad(statistics, 1.0))
 
 
 def test_damage_is_noticed(statistics):
@@ -97,7 +122,7 @@ def test_damage_is_noticed(statistics):
         damaged = bytearray(payload)
         damaged[int(rng.integers(len(payload)))] ^= 1 << int(rng.integers(8))
         try:
-            found = decode(bytes(damaged), 1, frames, DIM, model)
+            found = decode(bytes(damaged), 1, frames, DIM, model)[0]
         except DamagedCode:
             continue
         unnoticed += not np.array_equal(found, integers)
@@ -130,7 +155,7 @@ def test_files(statistics, tmp_path):
         coding.load(tmp_path / "nowhere", "model", DIM)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0, 1e-300, 1e300])
 def test_nonsense_in_files_is_refused(statistics, tmp_path, value):
     import dataclasses
 

@@ -86,6 +86,15 @@ class Windows(Sequence[Window]):
         return Window(int(self._clips[place]), (int(index) - before) * self._excerpt)
 
 
+def spread(items: Sequence[Any], most: int) -> Sequence[Any]:
+    """``most`` of the items in a random order that is always the same: one of each of as many equal
+    stretches; all of them, as they are, if there are no more."""
+    if len(items) <= most:
+        return items
+    rng, ends = np.random.default_rng(0), np.linspace(0, len(items), most + 1).astype(int)
+    return [items[int(i)] for i in rng.permutation(rng.integers(ends[:-1], ends[1:]))]
+
+
 class Drawing(NamedTuple):
     """How a random excerpt is drawn: see ``config.data``.
 
@@ -238,6 +247,7 @@ class Batches:
       batch_size: rows.
       noise: of each row.
       workers: who read.
+      most: windows, spread over the whole split and in a random order; None for all.
     """
 
     def __init__(
@@ -249,9 +259,12 @@ class Batches:
         batch_size: int,
         noise: "TestNoise | None" = None,
         workers: Workers = THREADS,
+        most: int | None = None,
     ):
         self._corpus, self._batch_size, self._workers = corpus, batch_size, workers
-        self._windows = Windows(corpus, split, excerpt, multiple=batch_size)
+        self._windows: Sequence[Window] = Windows(corpus, split, excerpt, multiple=batch_size)
+        if most is not None:
+            self._windows = spread(self._windows, -(-most // batch_size) * batch_size)
         self._read = _Read(corpus, excerpt, noise)
         self._lost = {"lost": corpus} | ({} if noise is None else {"noise_lost": noise.corpus})
 

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +21,15 @@ from aejax.errors import UserError
 from aejax.evaluation.evaluate import apply, bound
 from aejax.models import autoencoder
 from aejax.runtime import files
+from aejax.signal.arguments import plain_number
 from aejax.tasks import container, reconstruct
 from aejax.tasks.container import Compressed
 from aejax.trained import TrainedModel
 
-# A search for the steps that give a rate looks at so many latent frames, so many times.
-_LOOKED_AT, _ROUNDS = 4000, 14
+# A search for the steps that give a rate ends after so many rounds, or at this share of it.
+_ROUNDS, _NEAR = 14, 0.98
 _FINEST, _COARSEST = 2.0**-7, 2.0**7
+_DEFAULT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,6 +47,17 @@ class Codec:
     statistics: coding.Statistics | None
     shift: float = 0.0
     fixed: float | None = None
+
+    @property
+    def codebooks(self) -> int:
+        """Of the model; 0 where latents are real numbers or levels."""
+        return len(self.model.model.bottleneck.codebook_sizes) if self.statistics is None else 0
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """The finest and the coarsest steps that it can have."""
+        only = 1.0 if self.statistics is None else self.fixed
+        return (_FINEST, _COARSEST) if only is None else (only, only)
 
     @functools.cached_property
     def identity(self) -> bytes:
@@ -100,84 +113,136 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
     Raises:
       UnusableAudio, UserError: the file cannot be read, or the model has no such rate.
     """
+    if kbps is not None and not plain_number("kbps", kbps) > 0:
+        raise ValueError(f"kbps must be above 0, got {kbps!r}")
     model = codec.model
     sound = reconstruct.like(source, "-.wav")
     samples = reconstruct.samples_of(sound, model.sample_rate)
-    seconds = samples / model.sample_rate
+    # What is shorter than a latent frame counts as one.
+    seconds = max(samples, model.block) / model.sample_rate
+    coded = _coder(codec, source, sound, samples)
     if codec.statistics is None:
-        scale, integers = 1.0, _entries(codec, source, sound, samples, kbps)
-        codebooks = integers.shape[2]
+        choices = [Choice(1.0, used) for used in range(codec.codebooks, 0, -1)]
+        choice, payload = _finest_of(choices, coded, kbps, seconds, model.config.name)
+    elif codec.fixed is not None or kbps is None:
+        if kbps is not None:
+            raise UserError(
+                f"{model.config.name} was trained for levels of its own; leave out --kbps"
+            )
+        choice = Choice(codec.fixed or _DEFAULT, 0)
+        payload = coded(choice)
     else:
-        latents = reconstruct.encode(model, source, sound.channels, samples) + codec.shift
-        scale = _scale(codec, latents, kbps)
-        integers, codebooks = coding.quantise(latents, codec.statistics.steps * scale), 0
-    payload = coding.encode(integers, codec.frame_model(scale, codebooks))
+        choice, payload = _finest(coded, kbps, seconds, model.config.name)
     data = Compressed(
         model.config.name,
         codec.identity,
         sound.sample_rate,
         sound.channels,
         sound.samples,
-        codebooks,
-        scale,
-        payload,
+        choice.codebooks,
+        choice.scale,
+        payload.data,
+        payload.has_silence,
     ).pack()
     with files.replacing(target) as beside:
         beside.write_bytes(data)
     pcm = 2 * sound.samples * sound.channels
     return (
-        f"{len(data):,} bytes, {len(data) * 8e-3 / seconds:.2f} kbit/s,"
+        f"{len(data):,} bytes, {len(data) * 8e-3 / (samples / model.sample_rate):.2f} kbit/s,"
         f" 1/{pcm / len(data):.0f} of 16-bit PCM"
     )
 
 
-def _entries(
-    codec: Codec, source: Path, sound: Sound, samples: int, kbps: float | None
-) -> np.ndarray:
-    """Entries of as many codebooks as the rate has room for."""
+class Choice(NamedTuple):
+    """How finely latents are coded: the size of the steps, and how many codebooks are used."""
+
+    scale: float
+    codebooks: int
+
+
+class Payload(NamedTuple):
+    """Coded latents, and whether they say which latent frames are digital silence."""
+
+    data: bytes
+    has_silence: bool
+
+
+Coder = Callable[[Choice], Payload]
+
+
+def _coder(codec: Codec, source: Path, sound: Sound, samples: int) -> Coder:
+    """Codes the whole sound as finely as it is told."""
     model = codec.model
-    found = reconstruct.encode(
-        model, source, sound.channels, samples, function=autoencoder.codes
-    ).astype(np.int32)
-    if kbps is None:
-        return found
-    looked_at = found[:, :_LOOKED_AT]
-    for used in range(found.shape[2], 0, -1):
-        if _rate(codec, looked_at[..., :used], 1.0, used) <= kbps:
-            return found[..., :used]
-    raise UserError(f"one codebook of {model.config.name} alone takes more than {kbps:g} kbit/s")
+    function = autoencoder.codes if codec.statistics is None else autoencoder.encode
+    latents = reconstruct.encode(model, source, sound.channels, samples, function=function)
+    if codec.statistics is None:
+        silent = (latents < 0).all(axis=-1)
+    else:
+        silent, latents = model.is_silent(latents), latents + np.float32(codec.shift)
+    marks = silent if silent.any() else None
+
+    def coded(choice: Choice) -> Payload:
+        if codec.statistics is None:
+            integers = latents[..., : choice.codebooks].astype(np.int32)
+        else:
+            integers = coding.quantise(latents, codec.statistics.steps * choice.scale)
+        frames = codec.frame_model(choice.scale, choice.codebooks)
+        return Payload(coding.encode(integers, frames, marks), marks is not None)
+
+    return coded
 
 
-def _scale(codec: Codec, latents: np.ndarray, kbps: float | None) -> float:
-    """The finest steps whose rate is not above the one that is wanted."""
-    assert codec.statistics is not None
-    if codec.fixed is not None:
-        if kbps is not None:
-            raise UserError(
-                f"{codec.model.config.name} was trained for levels of its own; leave out --kbps"
-            )
-        return codec.fixed
-    if kbps is None:
-        return 0.1
-    steps, looked_at = codec.statistics.steps, latents[:, :_LOOKED_AT]
+def _finest_of(
+    choices: Sequence[Choice], coded: Coder, kbps: float | None, seconds: float, name: str
+) -> tuple[Choice, Payload]:
+    """The first of the choices, which become coarser, whose rate is not above the one wanted."""
+    for choice in choices:
+        payload = coded(choice)
+        if kbps is None or _kbps(payload, seconds) <= kbps:
+            return choice, payload
+    raise _too_low(name, kbps, payload, seconds)
 
-    def rate(scale: float) -> float:
-        return _rate(codec, coding.quantise(looked_at, steps * scale), scale, 0)
 
-    low, high = np.log2(_FINEST), np.log2(_COARSEST)
-    if rate(_COARSEST) > kbps:
-        raise UserError(f"{codec.model.config.name} cannot do with {kbps:g} kbit/s")
+def _finest(coded: Coder, kbps: float, seconds: float, name: str) -> tuple[Choice, Payload]:
+    """The finest steps whose rate, of the whole sound, is not above the one wanted.
+
+    The rate falls by nearly the same for every doubling of the steps, so the next guess lies on the
+    line between the nearest two.
+    """
+    coarse, fine = np.log2(_COARSEST), np.log2(_FINEST)
+    best = Choice(_COARSEST, 0), coded(Choice(_COARSEST, 0))
+    low = _kbps(best[1], seconds)
+    if low > kbps:
+        raise _too_low(name, kbps, best[1], seconds)
+    finest = Choice(_FINEST, 0)
+    payload = coded(finest)
+    high = _kbps(payload, seconds)
+    if high <= kbps:
+        return finest, payload
     for _ in range(_ROUNDS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if rate(2.0**middle) <= kbps else (middle, high)
-    return float(2.0**high)
+        if low >= _NEAR * kbps:
+            break
+        share = np.clip((kbps - low) / (high - low), 0.1, 0.9)
+        guess = Choice(float(2.0 ** (coarse + share * (fine - coarse))), 0)
+        payload = coded(guess)
+        rate = _kbps(payload, seconds)
+        if rate <= kbps:
+            best, coarse, low = (guess, payload), np.log2(guess.scale), rate
+        else:
+            fine, high = np.log2(guess.scale), rate
+    return best
 
 
-def _rate(codec: Codec, integers: np.ndarray, scale: float, codebooks: int) -> float:
-    """kbit/s of all channels."""
-    payload = coding.encode(integers, codec.frame_model(scale, codebooks))
-    seconds = integers.shape[1] * codec.model.block / codec.model.sample_rate
-    return len(payload) * 8e-3 / seconds
+def _kbps(payload: Payload, seconds: float) -> float:
+    """Of all channels."""
+    return len(payload.data) * 8e-3 / seconds
+
+
+def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) -> UserError:
+    lowest = np.ceil(100 * _kbps(payload, seconds)) / 100
+    return UserError(
+        f"{name} cannot do with {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
+    )
 
 
 def decompress(codec: Codec, source: Path, target: Path) -> str:
@@ -188,14 +253,15 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
       UserError: it was made by another model, or the sound cannot be written.
     """
     found, model = container.read(source), codec.model
-    known = 0 if codec.statistics is not None else len(model.model.bottleneck.codebook_sizes)
+    known = codec.codebooks
     if found.model != codec.identity:
         ours = model.config.name
         raise UserError(
             f"{source} was made by another model: it needs that of a run called {found.name!r}"
             f" ({found.model.hex()}), and this is one called {ours!r} ({codec.identity.hex()})"
         )
-    if not bool(known) <= found.codebooks <= known or found.scale != (codec.fixed or found.scale):
+    finest, coarsest = codec.scales
+    if not bool(known) <= found.codebooks <= known or not finest <= found.scale <= coarsest:
         raise UnusableAudio(f"damaged: {found.codebooks} codebooks, steps of {found.scale:g}")
     wanted = (found.samples, found.sample_rate, found.channels, streams.format_of(target.name))
     sound = streams.checked(target.name, Sound(*wanted))
@@ -203,16 +269,17 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     frames = model.latent_frames(reconstruct.samples_of(sound, model.sample_rate))
     width = found.codebooks or model.config.model.latent_dim
     try:
-        integers = coding.decode(
+        integers, silent = coding.decode(
             found.payload,
             rows,
             frames,
             width,
             codec.frame_model(found.scale, found.codebooks),
+            has_silence=found.has_silence,
         )
     except coding.DamagedCode as error:
         raise UnusableAudio(f"damaged: {error}") from None
-    latents = _latents(codec, integers, found.scale)
+    latents = np.where(silent[..., None], model.silence, _latents(codec, integers, found.scale))
     return reconstruct.write(
         reconstruct.decoded(model, latents, sound.channels), model, sound, target
     )

@@ -13,7 +13,8 @@ from aejax.data.examination import HIGHEST_RATE, LOWEST_RATE
 from aejax.errors import UserError
 
 SUFFIX = ".aej"
-_MAGIC, _VERSION = b"AEJ\x00", 2
+_MAGIC = b"AEJ\x00"
+_PLAIN, _WITH_SILENCE = _VERSIONS = 2, 3
 # Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, payload.
 _HEADER = struct.Struct("<4sBB16sIHHQdI")
 _CHECKSUM = struct.Struct("<I")
@@ -34,6 +35,7 @@ class Compressed:
       codebooks: that were used; 0 where latents are no entries of codebooks.
       scale: of the steps that latents were rounded to.
       payload: latents.
+      has_silence: whether the payload says which latent frames are digital silence.
     """
 
     name: str
@@ -44,13 +46,14 @@ class Compressed:
     codebooks: int
     scale: float
     payload: bytes
+    has_silence: bool = False
 
     def pack(self) -> bytes:
         """As a file has it."""
         name = self.name.encode("ascii")
         header = _HEADER.pack(
             _MAGIC,
-            _VERSION,
+            _WITH_SILENCE if self.has_silence else _PLAIN,
             len(name),
             self.model,
             self.sample_rate,
@@ -91,8 +94,9 @@ def unpack(data: bytes) -> Compressed:
     _, version, name_size, model, rate, channels, codebooks, samples, scale, payload_size = (
         _HEADER.unpack_from(data)
     )
-    if version != _VERSION:
-        raise UnusableAudio(f"version {version} of the format; this aejax reads {_VERSION}")
+    if version not in _VERSIONS:
+        known = " and ".join(map(str, _VERSIONS))
+        raise UnusableAudio(f"version {version} of the format; this aejax reads {known}")
     size = _HEADER.size + name_size + payload_size + _CHECKSUM.size
     if len(data) != size:
         word = "truncated" if len(data) < size else "too long"
@@ -102,7 +106,8 @@ def unpack(data: bytes) -> Compressed:
         raise UnusableAudio("damaged: its checksum is another")
     name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
     payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
-    found = Compressed(name, model, rate, channels, samples, codebooks, scale, payload)
+    has_silence = version == _WITH_SILENCE
+    found = Compressed(name, model, rate, channels, samples, codebooks, scale, payload, has_silence)
     if not LOWEST_RATE <= found.sample_rate <= HIGHEST_RATE:
         raise UnusableAudio(f"damaged: a sample rate of {found.sample_rate} Hz")
     if not 1 <= found.channels <= _MOST_CHANNELS:

@@ -25,11 +25,16 @@ What is here was exported from a run of aejax, and needs none of it.
     weights = load_file("weights.safetensors")
     encoder = jax.export.deserialize(bytearray(open("encoder.stablehlo", "rb").read()))
     decoder = jax.export.deserialize(bytearray(open("decoder.stablehlo", "rb").read()))
-    latents = encoder.call(weights, audio)   # [batch, {block} t] to [batch, t + {extra}, {dim}]
-    audio = decoder.call(weights, latents)   # [batch, t, {dim}] to [batch, {block} t]
+    samples = audio.shape[1]                 # of float32 [batch, samples], any number of them
+    blocks = max({least}, -(-samples // {block}))
+    whole = np.pad(audio, [(0, 0), (0, {block} * blocks - samples){channels}])
+    latents = encoder.call(weights, whole)   # [batch, {block} t] to [batch, t + {extra}, {dim}]
+    back = decoder.call(weights, latents)    # [batch, t, {dim}] to [batch, {block} t]
+    back = back[:, :samples]
 
-All are float32, audio at {rate} Hz with full scale at 1, and a model of stereo has an axis of two
-channels behind. Any batch, and any t from {least} on; on {platforms}. jax, safetensors and
+The encoder takes whole blocks of {block} samples, {least} or more: silence behind the sound fills the
+last, and is cut off again, as above. Audio is at {rate} Hz with full scale at 1; of a model of
+stereo it has an axis of two channels behind. Any batch; on {platforms}. jax, safetensors and
 flatbuffers are all that this takes. config.json is the config of the run.
 """
 
@@ -46,7 +51,7 @@ def export(model: TrainedModel, out: Path) -> None:
     """
     try:
         import flatbuffers  # noqa: F401  jax.export writes with it
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
     except ImportError:
         raise UserError("this needs the extra 'export': pip install 'aejax[export]'") from None
     weights, restore = _flat(model.variables)
@@ -58,24 +63,25 @@ def export(model: TrainedModel, out: Path) -> None:
         "encoder": (encode, (batch, model.block * count, *channels)),
         "decoder": (decode, (batch, count, dim)),
     }
+    facts = {
+        "block": model.block,
+        "dim": dim,
+        "rate": model.sample_rate,
+        "least": LEAST,
+        "extra": _extra(model),
+        "channels": ", (0, 0)" if channels else "",
+        "platforms": " and ".join(PLATFORMS),
+    }
     with files.replacing_folder(out) as beside:
         for name, (function, shape) in shapes.items():
-            given = jax.ShapeDtypeStruct(shape, jnp.float32)
-            kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
-            exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(kept, given)
+            argument = jax.ShapeDtypeStruct(shape, jnp.float32)
+            like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
+            exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(like, argument)
             (beside / f"{name}.stablehlo").write_bytes(exported.serialize())
-        save_file(weights, beside / "weights.safetensors")
+        # Not by save_file, whose files only their owner may read.
+        (beside / "weights.safetensors").write_bytes(save(weights))
         (beside / "config.json").write_text(to_json(model.config))
-        facts = {
-            "block": model.block,
-            "dim": dim,
-            "rate": model.sample_rate,
-            "least": LEAST,
-            "extra": _extra(model),
-        }
-        (beside / "README.txt").write_text(
-            README.format(**facts, platforms=" and ".join(PLATFORMS))
-        )
+        (beside / "README.txt").write_text(README.format(**facts))
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:

@@ -66,7 +66,13 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     for source, sound in zip(sources, sounds, strict=True):
         latents = reconstruct.encode(model, source, sound.channels, longest)
         corners.append(np.broadcast_to(latents, (rows, *latents.shape[1:])))
-    mixed = [np.tensordot(each, np.stack(corners), 1) for each in weights(steps, len(corners))]
+    ends = np.stack(corners)
+    # Silence in all of them is silence between them.
+    silent = model.is_silent(ends).all(axis=0)[..., None]
+    mixed = [
+        np.where(silent, model.silence, np.tensordot(each, ends, 1))
+        for each in weights(steps, len(corners))
+    ]
     if not apart:
         stretches = (
             streams.exactly(reconstruct.decoded(model, latents, channels), longest, channels)

@@ -90,8 +90,14 @@ def decoded(model: TrainedModel, latents: np.ndarray, channels: int) -> Iterator
 def in_channels(
     model: TrainedModel, stretches: Iterable[np.ndarray], channels: int
 ) -> Iterator[np.ndarray]:
-    """Audio as a model puts it out, as ``[samples, channels]``."""
+    """Audio as a model puts it out, as ``[samples, channels]``.
+
+    Raises:
+      UserError: it is not finite.
+    """
     for audio in stretches:
+        if not np.isfinite(audio).all():
+            raise UserError("the model makes of it audio that is not finite; nothing is written")
         if model.channels == 1:
             yield audio.T
         else:

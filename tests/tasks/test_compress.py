@@ -72,20 +72,82 @@ def test_there_and_back(tmp_path, capsys, bottleneck):
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
+def kbps_of(path):
+    """Of the latents in a file."""
+    small = container.read(path)
+    return len(small.payload) * 8e-3 / (small.samples / small.sample_rate)
+
+
 def test_finer_steps_come_nearer(run, tmp_path):
     source = noise(tmp_path / "in.wav")
     model = aejax.load(run)
     codec = compress.load(model, run)
     whole = model.reconstruct(soundfile.read(source, dtype="float32")[0])
     errors = []
-    for kbps in (0.1, 0.3, 1.0):
+    for kbps in (0.2, 0.4, 1.0):
         small, back = tmp_path / f"{kbps}.aej", tmp_path / f"{kbps}.wav"
         compress.compress(codec, source, small, kbps)
-        assert len(container.read(small).payload) * 8e-3 / (30_000 / 16_000) <= 1.05 * kbps + 0.02
+        assert 0.75 * kbps < kbps_of(small) <= kbps
         compress.decompress(codec, small, back)
         found = soundfile.read(back, dtype="float32")[0]
         errors.append(np.square(found - whole).mean())
     assert errors[0] > errors[1] > errors[2]
+
+
+LOUD, QUIET = 0.3, 1e-4
+PARTS = {
+    "silence, then sound": (0.0, LOUD),
+    "sound, then silence": (LOUD, 0.0),
+    "quiet, then loud": (QUIET, LOUD),
+    "loud, then quiet": (LOUD, QUIET),
+    "short": (LOUD,),
+}
+
+
+@pytest.mark.parametrize("bottleneck", ["none", "rvq"])
+@pytest.mark.parametrize("parts", PARTS)
+def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck, parts):
+    run = run_of(tmp_path / "run", bottleneck)
+    codec = compress.load(aejax.load(run), run)
+    levels = PARTS[parts]
+    each = 20_000 if len(levels) > 1 else 700
+    sound = np.concatenate([level * RNG.standard_normal(each) for level in levels])
+    source, small = tmp_path / "in.wav", tmp_path / "in.aej"
+    soundfile.write(source, sound, 16_000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"the lowest for this sound is [0-9.]+$") as raised:
+        compress.compress(codec, source, small, 1e-3)
+    lowest = float(str(raised.value).rpartition(" ")[2])
+    for kbps in (lowest, 1.5 * lowest, 3 * lowest):
+        compress.compress(codec, source, small, kbps)
+        assert (
+            len(container.read(small).payload) * 8e-3
+            <= kbps * max(len(sound), codec.model.block) / 16_000
+        )
+
+
+def test_rates_that_are_none_are_refused(run, tmp_path):
+    codec, source = compress.load(aejax.load(run), run), noise(tmp_path / "in.wav")
+    for kbps in (0, -1.0, float("nan"), True):
+        with pytest.raises(ValueError, match="kbps must be"):
+            compress.compress(codec, source, tmp_path / "out.aej", kbps)
+
+
+@pytest.mark.parametrize("bottleneck", ["none", "fsq", "rvq"])
+def test_silence_comes_back_as_silence(tmp_path, bottleneck):
+    run = run_of(tmp_path / "run", bottleneck)
+    codec = compress.load(aejax.load(run), run)
+    source, small, back = (tmp_path / name for name in ("in.wav", "in.aej", "back.wav"))
+    sound = np.zeros((40_000, 2))
+    sound[:5000, 0] = sound[35_000:, 0] = 0.1 * RNG.standard_normal(5000)
+    soundfile.write(source, sound, 16_000, subtype="FLOAT")
+    compress.compress(codec, source, small, None)
+    assert container.read(small).has_silence
+    compress.decompress(codec, small, back)
+    found, _ = soundfile.read(back)
+    assert not found[:, 1].any()
+    assert not found[15_000:25_000, 0].any()
+    assert found[:5000, 0].any()
+    assert found[35_000:, 0].any()
 
 
 def test_fewer_codebooks_at_lower_rates(tmp_path):
@@ -125,7 +187,7 @@ def test_another_model_refuses_and_says_which_it_needs(run, tmp_path, capsys):
     [
         ("none", 1e-4, "cannot do with"),
         ("fsq", 1, "leave out --kbps"),
-        ("rvq", 1e-3, "alone takes"),
+        ("rvq", 1e-3, "the lowest for this sound is"),
     ],
 )
 def test_rates_that_there_are_not(tmp_path, capsys, bottleneck, kbps, why):
@@ -224,6 +286,10 @@ def changed(data, **fields):
         (lambda data: changed(data, channels=1024), "damaged"),
         (lambda data: changed(data, scale=float("nan")), "steps of nan"),
         (lambda data: changed(data, scale=-1.0), "steps of -1"),
+        (lambda data: changed(data, scale=1e-308), "steps of 1e-308"),
+        (lambda data: changed(data, scale=1e308), "steps of 1e\\+308"),
+        (lambda data: changed(data, scale=1000.0), "steps of 1000"),
+        (lambda data: changed(data, has_silence=True), "damaged|does not decode"),
         (lambda data: changed(data, codebooks=3), "3 codebooks"),
         (lambda data: changed(data, payload=b""), "does not decode"),
         (lambda data: changed(data, scale=0.2), "does not decode"),
