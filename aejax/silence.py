@@ -7,21 +7,21 @@ _FAINTEST = 2.0**-24
 _FADE_SECONDS = 0.005
 
 
-def frames(audio: np.ndarray, count: int, block: int, before: int, after: int) -> np.ndarray:
-    """Which latent frames depend on digital silence alone, bool ``[rows, latent_frames]``.
+def frames(audio: np.ndarray, count: int, block: int, overlap: int) -> np.ndarray:
+    """Which latent frames are of digital silence, bool ``[rows, latent_frames]``.
 
     Args:
       audio: ``[rows, samples, *channels]``, silent from its end on.
       count: latent frames.
       block: samples that each stands for.
-      before, after: latent frames of audio that each depends on.
+      overlap: blocks on either side that have to be silent too.
     """
     peak = np.abs(audio).reshape(*audio.shape[:2], -1).max(axis=2)[:, : count * block]
     peak = np.pad(peak, ((0, 0), (0, count * block - peak.shape[1])))
     is_loud = peak.reshape(len(audio), count, block).max(axis=2) > _FAINTEST
     loud = np.pad(np.cumsum(is_loud, axis=1), ((0, 0), (1, 0)))  # among the first 0, 1, ... frames
     at = np.arange(count)
-    first, last = np.maximum(at - before, 0), np.minimum(at + after + 1, count)
+    first, last = np.maximum(at - overlap, 0), np.minimum(at + overlap + 1, count)
     return loud[:, last] == loud[:, first]
 
 

@@ -201,7 +201,7 @@ class TrainedModel:
 
         Returns:
           float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last. Latent
-          frames that depend on digital silence alone are `silence`, or -1 where they are codes.
+          frames of digital silence are `silence`, or -1 where they are codes.
         """
         is_codes = function is autoencoder.codes
         mark = np.int32(-1) if is_codes else self.silence
@@ -209,7 +209,7 @@ class TrainedModel:
         for window, kept in windows.over(self.latent_frames(samples)):
             audio, count = self._read(read, window), window.stop - window.start
             latents = by_row(lambda row: self._encoded(row, function), audio)
-            silent = silence.frames(audio, count, self.block, windows.before, windows.after)
+            silent = silence.frames(audio, count, self.block, self._overlap)
             marked = np.where(silent[..., None], mark, latents)
             parts.append(marked[:, _within(kept, window)])
         return np.concatenate(parts, axis=1)
@@ -327,6 +327,11 @@ class TrainedModel:
 
     def _blocks(self, frames: int) -> int:
         return -(-frames // self.config.model.downsampling)
+
+    @property
+    def _overlap(self) -> int:
+        """Blocks beside its own that a latent frame has a part in."""
+        return max(1, self._blocks(self.representation.reach))
 
     @functools.cached_property
     def _encoding(self) -> Windows:

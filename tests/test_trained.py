@@ -14,7 +14,7 @@ from trained_runs import model_of
 
 import aejax
 from aejax import config as config_module
-from aejax import experiment
+from aejax import experiment, silence
 from aejax.errors import UserError
 from aejax.models import autoencoder
 from aejax.windows import Windows, windows
@@ -194,16 +194,12 @@ def test_samples_by_channels_is_refused_with_the_way_out(shape):
 
 
 def with_gap(model, *shape):
-    """Noise, long silence, noise; where the gap begins and ends, and what hears its ends."""
-    encoding = model._encoding
-    edge = (encoding.before + encoding.after + 2) * model.block
-    sound = audio(2 * edge + 6 * model.block, *shape)
-    start, end = model.block + 100, model.block + 100 + edge + 3 * model.block
+    """Noise, silence, noise; and a stretch of the silence that is blocks away from both."""
+    block, apart = model.block, (model._overlap + 1) * model.block
+    start, end = 2 * block + 100, 2 * block + 100 + 2 * apart + 2 * block
+    sound = audio(end + 2 * block, *shape)
     sound[:, start:end] = 0
-    inside = slice(
-        start + (encoding.before + 1) * model.block, end - (encoding.after + 1) * model.block
-    )
-    return sound, inside
+    return sound, slice(start + apart, end - apart)
 
 
 SILENT = [*FINITE, ("mel", "lstm"), ("mel", "transformer")]
@@ -221,9 +217,7 @@ def test_silence_comes_back_as_silence(representation, encoder):
     back = model.reconstruct(sound)
     assert not back[0, inside].any()
     assert np.abs(back[1, inside]).max() > 1e-3
-    # What is next to it is as it was, but for fades, which are no steps.
-    loud = np.abs(sound[0]) > 0
-    assert np.abs(back[0][loud]).max() > 1e-3
+    assert np.abs(back[0][sound[0] != 0]).max() > 1e-3
 
 
 def test_silence_is_silence_at_other_rates_and_after_noise_was_taken_away():
@@ -233,7 +227,20 @@ def test_silence_is_silence_at_other_rates_and_after_noise_was_taken_away():
         assert not function(np.zeros(9000, np.float32), 44_100).any()
         assert not function(sound)[0, inside].any()
     back = model.reconstruct(np.repeat(sound, 2, axis=1), 32_000)
-    assert np.abs(back[0, 2 * inside.start : 2 * inside.stop]).max() < 1e-6
+    middle = inside.start + inside.stop
+    assert np.abs(back[0, middle - model.block : middle + model.block]).max() < 1e-6
+
+
+def test_decoded_audio_fades_into_silence_and_back():
+    audio_, silent = np.ones((1, 4000, 2), np.float32), np.asarray([[False, True, True, False]])
+    gated = silence.gated(audio_, silent, slice(0, 4), 16_000)
+    for part in (slice(0, 2), slice(1, 4)):  # as stretches
+        samples = slice(1000 * part.start, 1000 * part.stop)
+        again = silence.gated(audio_[:, samples], silent, part, 16_000)
+        np.testing.assert_array_equal(again, gated[:, samples])
+    assert gated[0, 999, 0] == gated[0, 1000, 0] == gated[0, 2999, 0] == gated[0, 3000, 1] == 1
+    assert not gated[0, 1080:2920].any()
+    assert np.abs(np.diff(gated[0], axis=0)).max() < 0.03
 
 
 def test_faint_sound_is_no_silence():
@@ -253,7 +260,7 @@ def test_rates_that_are_none_are_refused(rate):
         with pytest.raises(ValueError, match="sample_rate must be"):
             call(audio(2000), rate)
     with pytest.raises(ValueError, match="iterations must be"):
-        model.with_iterations(rate)
+        model.with_iterations(rate if rate != 999 else 10_001)
     with pytest.raises(ValueError, match="samples must be"):
         model.latent_frames(rate if rate not in (0, 999, 1e9) else -1)
 

@@ -32,8 +32,8 @@ What is here was exported from a run of aejax, and needs none of it.
     back = decoder.call(weights, latents)    # [batch, t, {dim}] to [batch, {block} t]
     back = back[:, :samples]
 
-The encoder takes whole blocks of {block} samples, {least} or more: silence behind the sound fills the
-last, and is cut off again, as above. Audio is at {rate} Hz with full scale at 1; of a model of
+The encoder takes whole blocks of {block} samples, {least} or more: silence behind the sound fills
+the last, and is cut off again, as above. Audio is at {rate} Hz with full scale at 1; of a model of
 stereo it has an axis of two channels behind. Any batch; on {platforms}. jax, safetensors and
 flatbuffers are all that this takes. config.json is the config of the run.
 """

@@ -18,7 +18,8 @@ import re, sys
 sys.modules["aejax"] = None  # not to be found
 import numpy as np
 
-code = re.sub("^    ", "", "".join(re.findall("^    .*\\n", open("README.txt").read(), re.M)), flags=re.M)
+lines = re.findall("^    (.*)", open("README.txt").read(), re.M)
+code = "\\n".join(lines)
 given, found = np.load("given.npz"), {}
 for name in given:
     names = {"audio": given[name]}
