@@ -110,7 +110,7 @@ class TrainedModel:
 
     def latent_frames(self, samples: int) -> int:
         """Of a sound of that many samples at `sample_rate`."""
-        samples = whole_number("samples", samples, least=0, most=2**62)
+        samples = whole_number("samples", samples, least=0, most=2**80)
         frames = self.representation.frames(max(samples, 1))
         return -(-frames // self.config.model.downsampling)
 
