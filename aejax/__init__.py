@@ -16,6 +16,8 @@ if typing.TYPE_CHECKING:
 
 def load(path: "str | os.PathLike[str]") -> "TrainedModel":
     """The model of a finished run: see `aejax.trained.load`."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be that of a run's directory, got {type(path).__name__}")
     from aejax import trained  # its parts can be used without all that it needs
 
     return trained.load(path)

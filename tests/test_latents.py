@@ -1,9 +1,16 @@
-"""What each latent explains by itself."""
+"""What each latent explains by itself, and what is learnt of latents to code them."""
 
+import types
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aejax import latents
+from aejax.data.loader import spread
+from aejax.evaluation.evaluate import Codec, identity
 from aejax.latents import Explained
+from aejax.representation import Waveform
 
 RNG = np.random.default_rng(0)
 
@@ -24,3 +31,26 @@ def test_what_is_constant_or_unrelated_explains_nothing():
     explained = Explained()
     explained.add(np.stack([np.ones(5000), RNG.standard_normal(5000), 3 * x[:, 0]], axis=1), x)
     np.testing.assert_allclose(explained.fractions(), [0, 0, 1 / 3], atol=0.02)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_coding_statistics_are_of_the_whole_split(monkeypatch):
+    """Of a split that is soft in its first tenth."""
+    monkeypatch.setattr(latents, "_MOST_FITTED", 40)
+    levels = np.where(np.arange(4000) < 400, 0.01, 1.0)
+
+    def batches(split, most):
+        assert split == "train"
+        for rows in np.split(np.asarray(spread(levels, most)), most // 4):
+            audio = rows[:, None] * RNG.laplace(size=(4, 64))
+            yield {"audio": jnp.asarray(audio, jnp.float32), "length": jnp.full(4, 64, jnp.int32)}
+
+    experiment = types.SimpleNamespace(
+        batches=batches,
+        devices=types.SimpleNamespace(place=lambda batch: batch),
+        representation=Waveform(8000, 8),
+        downsampling=1,
+    )
+    codec = Codec("identity", identity, identity, None, None)
+    found = latents.coding_statistics(experiment, codec)
+    assert 0.6 < found.spread.mean() < 1.2

@@ -419,6 +419,13 @@ def test_checkpoints_of_another_shape_are_refused(finished, tmp_path):
         aejax.load(copy)
 
 
+@pytest.mark.parametrize("path", [None, 3, b"runs", ["runs"], float("nan")])
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(ValueError, match="path must be"):
+        aejax.load(path)
+
+
 def test_no_run_at_all(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         aejax.load(tmp_path / "nowhere")

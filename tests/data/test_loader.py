@@ -289,6 +289,19 @@ def test_what_vanishes_does_not_count_in_evaluation(audio_folder, open_folder):
     assert len(said) == 1
 
 
+def test_so_many_windows_are_spread_over_all_of_a_split(corpus):
+    def windows(**options):
+        batches = loader.Batches(corpus, "train", excerpt=1000, batch_size=4, **options)
+        return [int(clip) for batch in batches for clip in batch["clip"]]
+
+    whole, some = windows(), windows(most=10)
+    assert len(some) == 12  # whole batches
+    assert some == windows(most=10) != sorted(some)
+    ranks = np.searchsorted(sorted(set(whole)), sorted(some)) / len(set(whole))
+    np.testing.assert_allclose(ranks, (np.arange(12) + 0.5) / 12, atol=0.13)
+    assert windows(most=10**6) == whole
+
+
 def test_consecutive_windows_cover_every_sample_once(corpus):
     batches = list(loader.Batches(corpus, "test", excerpt=3000, batch_size=4))
     rows = [

@@ -84,6 +84,17 @@ def test_the_right_phase_is_kept():
     np.testing.assert_allclose(back, x, atol=1e-3)
 
 
+@pytest.mark.parametrize(("n_fft", "hop_length"), [(512, 128), (500, 125)])
+def test_a_batch_is_its_rows(n_fft, hop_length):
+    """The search makes much of little, so of each row it must see the very same numbers."""
+    x = 0.1 * jax.random.normal(jax.random.key(0), (5, 9000))
+    sizes = {"n_fft": n_fft, "hop_length": hop_length}
+    magnitude = signal.spectrogram(x, **sizes, power=1.0)
+    together = signal.griffin_lim(magnitude, **sizes)
+    alone = np.stack([signal.griffin_lim(row, **sizes) for row in magnitude])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 def test_length_and_random_start(magnitude):
     audio = signal.griffin_lim(magnitude, **SIZES, key=jax.random.key(0), length=1000)
     assert audio.shape == (1000,)
