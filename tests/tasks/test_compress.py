@@ -14,6 +14,7 @@ import aejax
 from aejax import coding
 from aejax.cli import main
 from aejax.data.audio_file import UnusableAudio
+from aejax.data.streams import Sound
 from aejax.errors import UserError
 from aejax.tasks import compress, container
 
@@ -123,6 +124,20 @@ def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck
             len(container.read(small).payload) * 8e-3
             <= kbps * max(len(sound), codec.model.block) / 16_000
         )
+
+
+@pytest.mark.parametrize("is_loud_last", [True, False])
+def test_the_rate_is_kept_over_a_long_sound(run, tmp_path, monkeypatch, is_loud_last):
+    """Whose latents are made up: they differ where nobody looks who looks at the beginning alone."""
+    codec, frames, kbps = compress.load(aejax.load(run), run), 6000, 0.05
+    latents = codec.statistics.spread * RNG.laplace(size=(1, frames, 4))
+    soft = slice(0, 5000) if is_loud_last else slice(1000, frames)
+    latents[:, soft] *= 1e-3
+    sound = Sound(frames * codec.model.block, 16_000, 1, ("WAV", "PCM_16"))
+    monkeypatch.setattr(compress.reconstruct, "like", lambda *_: sound)
+    monkeypatch.setattr(compress.reconstruct, "encode", lambda *_, **__: latents.astype(np.float32))
+    compress.compress(codec, tmp_path / "in.wav", tmp_path / "in.aej", kbps)
+    assert 0.8 * kbps < kbps_of(tmp_path / "in.aej") <= kbps
 
 
 def test_rates_that_are_none_are_refused(run, tmp_path):
