@@ -176,7 +176,7 @@ def _coder(codec: Codec, source: Path, sound: Sound, samples: int) -> Coder:
     function = autoencoder.codes if codec.statistics is None else autoencoder.encode
     latents = reconstruct.encode(model, source, sound.channels, samples, function=function)
     if codec.statistics is None:
-        silent = (latents < 0).all(axis=-1)
+        silent = latents[..., 0] < 0
     else:
         silent, latents = model.is_silent(latents), latents + np.float32(codec.shift)
     marks = silent if silent.any() else None

@@ -68,7 +68,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         corners.append(np.broadcast_to(latents, (rows, *latents.shape[1:])))
     ends = np.stack(corners)
     # Silence in all of them is silence between them.
-    silent = model.is_silent(ends).all(axis=0)[..., None]
+    silent = np.expand_dims(model.is_silent(ends).all(axis=0), -1)
     mixed = [
         np.where(silent, model.silence, np.tensordot(each, ends, 1))
         for each in weights(steps, len(corners))

@@ -128,7 +128,7 @@ def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck
 
 @pytest.mark.parametrize("is_loud_last", [True, False])
 def test_the_rate_is_kept_over_a_long_sound(run, tmp_path, monkeypatch, is_loud_last):
-    """Whose latents are made up: they differ where nobody looks who looks at the beginning alone."""
+    """Of made-up latents, which are loud after, or before, what is mostly soft."""
     codec, frames, kbps = compress.load(aejax.load(run), run), 6000, 0.05
     latents = codec.statistics.spread * RNG.laplace(size=(1, frames, 4))
     soft = slice(0, 5000) if is_loud_last else slice(1000, frames)
