@@ -150,8 +150,8 @@ _MOST_FITTED, _MEASURED = 1000, 4
 
 
 def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) -> Statistics:
-    """What a codec's latents are like on the training split, by which they can be coded: on excerpts
-    spread over all of it.
+    """What a codec's latents are like, by which they can be coded: on excerpts spread over all of
+    the training split.
 
     Args:
       experiment: of the run.
