@@ -1,10 +1,15 @@
 """The command ``aejax``: what is done with audio and with runs, apart from training."""
 
+from aejax.runtime import stopping
+
+GOES_ON = "the same command goes on from there"
+if __name__ == "__main__":
+    stopping.listen(GOES_ON)  # the imports take seconds
+
 import argparse
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser, commands = _parser()
     options = parser.parse_args(argv)
     command = commands[options.command]
-    return exit_code(lambda: command(options), interrupted="the same command goes on from there")
+    return exit_code(lambda: command(options), interrupted=GOES_ON)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
@@ -189,4 +194,4 @@ def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    stopping.leave(main())

@@ -1,9 +1,10 @@
 """The one kind of error that is the user's to mend, and how errors end a command."""
 
+import signal
 import sys
 from collections.abc import Callable
 
-INTERRUPTED = 130  # exit code, as shells have it
+_BY_SIGNAL = 128  # exit codes of what a signal ends, as shells have them: 130 for SIGINT
 
 
 class UserError(Exception):
@@ -15,7 +16,16 @@ class UserError(Exception):
 
 
 class Interrupted(UserError):
-    """The work was asked to stop, and what it has done is saved: nothing goes on after it."""
+    """The work was asked to stop, and what it has done is saved: nothing goes on after it.
+
+    Args:
+      message: one line.
+      number: of the signal that asked.
+    """
+
+    def __init__(self, message: str, number: int = signal.SIGINT):
+        super().__init__(message)
+        self.number = number
 
 
 def plain(text: str) -> str:
@@ -31,10 +41,13 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
       interrupted: what to say after Ctrl-C.
 
     Returns:
-      0, 1 for an error, `INTERRUPTED` after Ctrl-C.
+      0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     try:
         command()
+    except Interrupted as error:
+        _fail(str(error))
+        return _BY_SIGNAL + error.number
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # `| head` has seen enough
@@ -44,7 +57,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")
-        return INTERRUPTED
+        return _BY_SIGNAL + signal.SIGINT
     return 0
 
 

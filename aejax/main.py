@@ -1,8 +1,12 @@
 """The command line: ``python -m aejax.main --config=experiments/mel_conv.py``."""
 
+from aejax.runtime import stopping
+
+_GOES_ON = "the same command goes on with the run"
+if __name__ == "__main__":
+    stopping.listen(_GOES_ON)  # the imports take seconds
+
 import itertools
-import multiprocessing
-import os
 import runpy
 import shlex
 import sys
@@ -15,7 +19,7 @@ from ml_collections import ConfigDict, config_flags
 
 from aejax import compilation, experiment, memory, search, sweep
 from aejax.config import default, flatten
-from aejax.errors import INTERRUPTED, UserError, exit_code
+from aejax.errors import UserError, exit_code
 
 FLAGS = flags.FLAGS
 QUOTES = "\"'"
@@ -50,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             experiment.run(config, workdir, command=command)
 
-    return exit_code(run, interrupted="the same command goes on with the run")
+    return exit_code(run, interrupted=_GOES_ON)
 
 
 def _sweep(given: str, config: ConfigDict, workdir: Path | None, command: str) -> None:
@@ -184,10 +188,4 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
 
 
 if __name__ == "__main__":
-    code = main(sys.argv)
-    if code == INTERRUPTED and not multiprocessing.active_children():
-        # XLA may still be compiling in a thread, and does not survive an orderly end.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    stopping.leave(main(sys.argv))

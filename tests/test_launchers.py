@@ -220,7 +220,7 @@ def test_a_signal_to_the_parent_ends_its_tasks(kind, number, options, tmp_path):
     assert "Traceback" not in printed
     assert all((tmp_path / f"{name}.saved").exists() for name in "ab")
     stopped = number == signal.SIGTERM
-    assert process.returncode == (1 if stopped else 130)
+    assert process.returncode == 128 + number
     says = "error: stopped by SIGTERM" if stopped else "error: interrupted; that was all"
     assert says in printed.splitlines()[-1]
 

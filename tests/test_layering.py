@@ -39,6 +39,7 @@ FLOORS = {
     "aejax.sweep": 10,
     "aejax.main": 11,
     "aejax.cli": 11,
+    "aejax.__main__": 12,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 

@@ -225,7 +225,7 @@ def test_asked_to_stop_a_run_saves_and_goes_on(run, environment, tmp_path, numbe
         return path.exists() and len(path.read_text().splitlines()) >= 3
 
     code, output = kill_when(environment, [*options, f"--workdir={workdir}"], running, number)
-    assert code == 1
+    assert code == 128 + number
     assert "error: stopped after step" in output
     assert "Traceback" not in output
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())

@@ -1,17 +1,16 @@
 """What all launchers do alike: so many at once, each given back as it ends, all stopped at last."""
 
 import collections
-import contextlib
 import dataclasses
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol, runtime_checkable
 
 from aejax.errors import Interrupted
 from aejax.launchers.task import Done, Task
+from aejax.runtime import stopping
 
 GRACE = 30.0  # seconds between asking a task to stop and killing it
 
@@ -49,10 +48,15 @@ def drive(tasks: Sequence[Task], backend: Backend) -> Generator[Done, None, None
     """Gives tasks back as they end; stops what runs when it is closed or a signal comes."""
     waiting = collections.deque(tasks)
     running: list[Running] = []
-    with _signals() as check:
+
+    def kill() -> None:
+        for each in running:
+            each.kill()
+
+    with stopping.graceful() as asked_to_stop, stopping.at_end(kill):
         try:
             while waiting or running:
-                check()
+                _stop_if(asked_to_stop())
                 free = min(backend.at_once - len(running), len(waiting))
                 if free:
                     running += backend.start([waiting.popleft() for _ in range(free)])
@@ -85,28 +89,8 @@ def _stop(running: Sequence[Running], pause: float) -> None:
             each.kill()
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], None]]:
-    """A function that raises what SIGINT or SIGTERM mean if one has come; the second time they do
-    what they did before."""
-    received: list[int] = []
-    previous: dict[signal.Signals, Any] = {}
-
-    def handle(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
-
-    def check() -> None:
-        if signal.SIGINT in received:
-            raise KeyboardInterrupt
-        if received:
-            raise Interrupted("stopped by SIGTERM; the same command goes on")
-
-    if threading.current_thread() is threading.main_thread():  # Python allows no handlers elsewhere
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, handle)
-    try:
-        yield check
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def _stop_if(number: int | None) -> None:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number is not None:
+        raise Interrupted("stopped by SIGTERM; the same command goes on", number)

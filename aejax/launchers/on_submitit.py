@@ -19,7 +19,7 @@ from submitit.core import utils
 
 from aejax.errors import UserError, plain
 from aejax.launchers.drive import Backend
-from aejax.launchers.task import LONGEST, STOPPED, Done, Task, call, stop
+from aejax.launchers.task import LONGEST, STOPPED, Done, Task, call, listen
 
 DAY = 24 * 60  # minutes; submitit's own default is 5
 
@@ -115,7 +115,7 @@ def _run(pickled: bytes, path: Sequence[str]) -> str | None:
     with contextlib.suppress(OSError), task.log.open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-    signal.signal(signal.SIGTERM, stop)  # submitit has it ignored
+    listen()  # submitit has SIGTERM ignored
     nearly_over = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
     signal.signal(nearly_over, lambda *_: signal.raise_signal(signal.SIGTERM))
     error = call(task)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from aejax.launchers.task import STOPPED, call, exited, one_line, stop
+from aejax.launchers.task import STOPPED, Stopped, call, exited, listen, one_line
+from aejax.runtime import stopping
 
 # The child finds modules where its parent does. `multiprocessing` would import the parent's main
 # module once more, with the flags it defines.
@@ -106,23 +107,22 @@ def child() -> None:
     except (EOFError, OSError):
         return
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    signal.signal(signal.SIGTERM, stop)
+    listen()
     error = _run(pickled)
     if error is not None and logged:
         print(f"error: {error}", file=sys.stderr)
     with contextlib.suppress(OSError):
         connection.send(error)
-    if error == STOPPED and not multiprocessing.active_children():
-        # XLA may still be compiling in a thread, and does not survive an orderly end.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+    if isinstance(error, Stopped):
+        stopping.end(stopping.exit_code(signal.SIGTERM))
 
 
 def _run(pickled: bytes) -> str | None:
     try:
         task = pickle.loads(pickled)
-    except BaseException as error:  # among them that it is asked to stop while it imports
+    except KeyboardInterrupt:
+        return STOPPED
+    except BaseException as error:
         return one_line(error)
     return call(task)
 

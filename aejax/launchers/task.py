@@ -1,7 +1,10 @@
 """A piece of work, and how it ended."""
 
 import dataclasses
+import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +12,12 @@ from typing import Any
 
 from aejax.errors import Interrupted, UserError, plain
 
-STOPPED = "stopped before its end"
+
+class Stopped(str):
+    """How a task ended that was asked to stop."""
+
+
+STOPPED = Stopped("stopped before its end")
 LONGEST = 2000  # characters of a message
 
 
@@ -44,16 +52,31 @@ class Done:
     error: str | None
 
 
-def stop(number: int, frame: Any) -> None:
-    """Handler of the signal that asks a task to stop, for where training has none of its own."""
-    del number, frame
-    raise Interrupted(STOPPED)
+def listen() -> None:
+    """Has SIGTERM end the task of this process, for where training has a way of its own."""
+    known = sys.unraisablehook
+
+    def again(lost: Any) -> None:
+        """What is raised in a callback of the garbage collector goes no further."""
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        else:
+            known(lost)
+
+    sys.unraisablehook = again
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt(STOPPED)
 
 
 def call(task: Task) -> str | None:
     """Calls the function here; its error is one line, with the traceback of a defect on stderr."""
     try:
         task.function(*task.arguments)
+    except Interrupted as error:
+        return Stopped(one_line(error))
     except UserError as error:
         return one_line(error)
     except SystemExit as error:

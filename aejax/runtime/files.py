@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from aejax.errors import UserError
+from aejax.runtime import stopping
 
 fcntl: Any
 try:
@@ -46,31 +47,37 @@ def replacing(path: Path) -> Iterator[Path]:
     file. After an exception it is deleted, and ``path`` is as it was.
     """
     beside = _beside(path)
-    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    try:
-        yield beside
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with stopping.at_end(lambda: beside.unlink(missing_ok=True)):
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            yield beside
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A new empty folder beside ``path``, which is renamed to it at the end of the block; a folder
-    that was there is deleted first. After an exception ``path`` is as it was."""
-    beside = _beside(path)
-    beside.mkdir()
-    try:
-        yield beside
-        if path.is_dir() and not path.is_symlink():
-            # Moved away first: deleting takes time, in which a kill would leave half a folder.
-            old = path.rename(_beside(path))
-            beside.rename(path)
-            shutil.rmtree(old)
-        else:
-            beside.rename(path)
-    finally:
+    """A new empty folder beside ``path``, which is renamed to it at the end of the block, in place
+    of what was there at its beginning. After an exception ``path`` is as it was."""
+    beside, replaces = _beside(path), os.path.lexists(path)
+
+    def remove() -> None:
         shutil.rmtree(beside, ignore_errors=True)
+
+    with stopping.at_end(remove):
+        beside.mkdir()
+        try:
+            yield beside
+            if replaces:
+                # Moved away first: deleting takes time, in which a kill would leave half a folder.
+                old = path.rename(_beside(path))
+                beside.rename(path)
+                _remove(old)
+            else:
+                beside.rename(path)
+        finally:
+            remove()
 
 
 def _beside(path: Path) -> Path:
@@ -109,10 +116,14 @@ def remove_temporary(folder: Path) -> None:
     other process writes to."""
     for path in folder.iterdir():
         if is_temporary(path.name):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

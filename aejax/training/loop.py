@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 
 from aejax.errors import Interrupted, UserError
 from aejax.models import autoencoder
+from aejax.runtime import stopping
 from aejax.training.checkpoint import Best, Snapshot
 from aejax.training.population import Population
 from aejax.training.state import TrainState, create, optimiser
@@ -183,18 +183,20 @@ def train(
     def whole(index: int, snapshot: Snapshot) -> Snapshot:
         return dataclasses.replace(snapshot, state=population.state(joined, index))
 
-    def stopped() -> Interrupted:
-        return Interrupted(f"stopped after step {step}; the same command goes on from there")
+    def stopped(number: int) -> Interrupted:
+        return Interrupted(
+            f"stopped after step {step}; the same command goes on from there", number
+        )
 
-    with _stop_signals() as asked_to_stop:
+    with stopping.graceful() as asked_to_stop:
         if step == 0:
             check_all()
         while step < schedule.steps and going():
-            if asked_to_stop():
+            if number := asked_to_stop():
                 settle()
                 for index, snapshot in going().items():
                     members[index].save(whole(index, snapshot))
-                raise stopped()
+                raise stopped(number)
             with clock.waiting():
                 host_batch = next(batches)
             with jax.transfer_guard("disallow"):
@@ -205,8 +207,8 @@ def train(
             if step % schedule.validate_every == 0 or step == schedule.steps:
                 settle()
                 check_all()
-        if asked_to_stop():  # while it validated for the last time, and saved
-            raise stopped()
+        if number := asked_to_stop():  # while it validated for the last time, and saved
+            raise stopped(number)
     return [
         whole(index, found) if isinstance(found, Snapshot) else found
         for index, found in enumerate(snapshots)
@@ -252,25 +254,3 @@ class _Clock:
         }
         self.reset()
         return scalars
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM or SIGINT has come; the second SIGINT interrupts at once."""
-    received = []
-
-    def handle(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, previous[number])
-
-    previous: dict[int, Any] = {}
-    try:
-        for caught in (signal.SIGTERM, signal.SIGINT):
-            previous[caught] = signal.signal(caught, handle)
-    except ValueError:  # not in the main thread, where Python allows no handlers
-        pass
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

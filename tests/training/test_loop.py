@@ -119,6 +119,7 @@ def test_asked_to_stop_at_its_end_it_is_saved_and_stops():
         return value
 
     saved = []
-    with pytest.raises(Interrupted, match="stopped after step 6"):
+    with pytest.raises(Interrupted, match="stopped after step 6") as stopped:
         run(itertools.count(), validation=validation, saved=saved)
+    assert stopped.value.number == signal.SIGTERM
     assert saved == [0, 2, 4, 6]

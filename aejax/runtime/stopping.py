@@ -1,0 +1,189 @@
+"""Being asked to stop, by SIGINT or SIGTERM: a program's work ends at once, or where it is whole.
+
+Nothing is raised into the work: an exception that comes in the middle of an import, or of a
+callback of the garbage collector, may be lost on its way, and the work go on. A thread waits for
+signals instead, which works while the main thread is in a library that compiles for minutes.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_KEY = 0.2  # seconds in which a terminal and a wrapper both may send a signal of one Ctrl-C
+_FLUSH = 0.5  # seconds that what was printed may take to go to a slow reader
+
+
+class _Listener:
+    """Of a process.
+
+    Attributes:
+      says: what to say of how the work goes on.
+      asked: the first signal that has come.
+      graceful: blocks of `graceful` that this process is in.
+    """
+
+    def __init__(self, says: str):
+        self.says = says
+        self.asked: int | None = None
+        self.graceful = 0
+        self._since = 0.0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        with self._lock:
+            self.graceful += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self.graceful -= 1
+
+    def receive(self, number: int) -> None:
+        """The first signal may wait for the end of `graceful`, the second does not."""
+        with self._lock:
+            if self.asked is None:
+                self.asked, self._since = number, time.monotonic()
+                if self.graceful:
+                    return
+            elif time.monotonic() - self._since < _SAME_KEY:
+                return
+        end(exit_code(self.asked), f"error: {stopped_by(self.asked)}; {self.says}\n")
+
+
+_listener: _Listener | None = None
+_last: dict[object, Callable[[], None]] = {}
+
+
+def stopped_by(number: int) -> str:
+    """What to say of a signal."""
+    return "interrupted" if number == signal.SIGINT else "stopped by SIGTERM"
+
+
+def exit_code(number: int) -> int:
+    """Of a program that a signal ends, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
+    return 128 + number
+
+
+def listen(says: str) -> None:
+    """From now on SIGINT and SIGTERM end this process, within `graceful` where it says so.
+
+    Args:
+      says: how the work goes on, for the line that is printed.
+    """
+    global _listener
+    listener = _listener = _Listener(says)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+
+    def wait() -> None:
+        while numbers := reader.recv(64):
+            for number in numbers:
+                if number in SIGNALS:
+                    listener.receive(number)
+
+    threading.Thread(target=wait, daemon=True, name="signals").start()
+    for number in SIGNALS:  # a handler of Python's own, or none is written down
+        signal.signal(number, _nothing)
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_leave_to_the_parent)
+
+
+def _nothing(number: int, frame: Any) -> None:
+    """A handler."""
+
+
+def _leave_to_the_parent() -> None:
+    global _listener
+    _listener = None
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def graceful() -> Iterator[Callable[[], int | None]]:
+    """A function that says which signal has asked the block to stop, if any has.
+
+    The block has to look, and to end. A second signal ends the process at once; one that does not
+    `listen` does then what it did before.
+    """
+    listener = _listener
+    if listener is None:
+        with _own_handlers() as asked:
+            yield asked
+        return
+    listener.enter()
+    try:
+        yield lambda: listener.asked
+    finally:
+        listener.leave()
+    if listener.asked is not None:  # it came after the last look
+        end(exit_code(listener.asked), f"error: {stopped_by(listener.asked)}; {listener.says}\n")
+
+
+@contextlib.contextmanager
+def _own_handlers() -> Iterator[Callable[[], int | None]]:
+    received: list[int] = []
+    previous: dict[int, Any] = {}
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        signal.signal(number, previous[number])
+
+    if threading.current_thread() is threading.main_thread():  # Python allows no handlers elsewhere
+        for caught in SIGNALS:
+            previous[caught] = signal.signal(caught, handle)
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def at_end(function: Callable[[], None]) -> Iterator[None]:
+    """Has a function called if the process is ended within the block: its ``finally`` is not."""
+    key = object()
+    _last[key] = function
+    try:
+        yield
+    finally:
+        _last.pop(key, None)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process with an exit code, at once if that says that it was asked to stop."""
+    if code in map(exit_code, SIGNALS):
+        end(code)
+    sys.exit(code)
+
+
+def end(code: int, line: str = "") -> NoReturn:
+    """Ends this process without an orderly end, in which threads that compile are waited for."""
+    for function in list(_last.values()):
+        with contextlib.suppress(Exception):
+            function()
+    processes = sys.modules.get("multiprocessing")
+    for child in processes.active_children() if processes else ():
+        child.kill()
+    # In a thread, since who reads may not, and another thread may hold the stream.
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(_FLUSH)
+    with contextlib.suppress(OSError):
+        bar = "\r\x1b[K" if os.isatty(2) else ""  # over what is left of a progress bar
+        os.write(2, f"{bar if line else ''}{line}".encode(errors="backslashreplace"))
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
