@@ -11,7 +11,6 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from aejax import config as config_module
@@ -23,7 +22,9 @@ from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
 from aejax.errors import UserError, exit_code, plain
 from aejax.reporting import page, run_files
+from aejax.runtime import files
 from aejax.tasks import commands as tasks
+from aejax.tasks import places
 
 _EXAMPLES = """examples:
   aejax inspect recordings
@@ -37,10 +38,13 @@ _EXAMPLES = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    parser, commands = _parser()
-    options = parser.parse_args(argv)
-    command = commands[options.command]
-    return exit_code(lambda: command(options), interrupted=GOES_ON)
+
+    def run() -> None:
+        parser, commands = _parser()
+        options = parser.parse_args(argv)
+        commands[options.command](options)
+
+    return exit_code(run, interrupted=GOES_ON)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
@@ -51,7 +55,9 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     data = config_module.default().data
     corpus = argparse.ArgumentParser(add_help=False)
-    corpus.add_argument("folder", type=Path, metavar="DIR", help="of audio, searched recursively")
+    corpus.add_argument(
+        "folder", type=files.expand, metavar="DIR", help="of audio, searched recursively"
+    )
     corpus.add_argument(
         "--sample_rate",
         type=int,
@@ -82,7 +88,7 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
     inspect.add_argument("--json", action="store_true", help="everything, for machines")
     about = "decodes and resamples a folder of audio into a few large files to train from"
     packing = commands.add_parser("pack", parents=[corpus], help=about, description=about)
-    packing.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    packing.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     packing.add_argument(
         "--encoding",
         choices=record.ENCODINGS,
@@ -94,13 +100,15 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
     about = "one HTML page about finished runs: curves, tables, and what they sound like"
     reporting = commands.add_parser("report", help=about, description=about)
     reporting.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="directory of a run, or of a sweep"
+        "runs",
+        type=files.expand,
+        nargs="+",
+        metavar="RUN",
+        help="directory of a run, or of a sweep",
     )
     about = "of the page; report.html in the directory by default, if there is only one RUN"
-    reporting.add_argument("--out", type=Path, metavar="FILE", help=about)
-    reporting.add_argument(
-        "--force", action="store_true", help="write over a file that is no report"
-    )
+    reporting.add_argument("--out", type=files.expand, metavar="FILE", help=about)
+    reporting.add_argument("--force", action="store_true", help=tasks.FORCE)
     own = {"inspect": _inspect, "pack": _pack, "report": _report}
     return parser, own | tasks.add(commands)
 
@@ -172,12 +180,9 @@ def _report(options: argparse.Namespace) -> None:
         raise UserError("give --out=FILE, where the report of several runs goes")
     found, unfinished = run_files.find_runs(options.runs)
     out = options.out or options.runs[0] / run_files.REPORT
-    if out.is_dir():
-        raise UserError(f"--out={out} is a directory; give a file")
-    if out.exists() and not options.force and not page.is_report(out):
-        raise UserError(f"{out} is there already and is no report; give another --out, or --force")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent} is no directory; make it, or give another --out")
+    # A run's own report is made anew, as the run makes it.
+    own = options.out is None and out.is_file() and not out.is_symlink() and page.is_report(out)
+    places.check_free([], out, force=options.force or own)
     if unfinished:
         print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
     defaults = config_module.flatten(config_module.default())

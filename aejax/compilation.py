@@ -1,15 +1,16 @@
 """Compiled programs are kept between runs."""
 
 import os
-from pathlib import Path
 
 import jax
+
+from aejax.runtime import files
 
 
 def use_cache() -> None:
     """Keeps compiled programs between runs; JAX_COMPILATION_CACHE_DIR says where, if set."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        home = files.expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "aejax" / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

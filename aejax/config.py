@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aejax.errors import UserError
+from aejax.runtime import files
 
 # What an encoder and its decoder take of config.model, beside the keys that all do.
 _SIZES = ("width", "depth", "decoder_width", "decoder_depth", "dropout")
@@ -400,6 +401,21 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     return changed
 
 
+# Keys of files and folders.
+PATHS = ("data.path", "data.labels", "augment.noise_path")
+
+
+def expand_paths(config: ConfigDict) -> ConfigDict:
+    """A copy whose paths are as `aejax.runtime.files.expand` has them: however a path is written,
+    it is the same run.
+
+    Raises:
+      UserError: nobody is called as a path says.
+    """
+    flat = flatten(config)
+    return override(config, {key: str(files.expand(flat[key])) for key in PATHS if flat[key]})
+
+
 def check_known(key: str, known: Collection[str]) -> None:
     """Refuses a key that is not one of these.
 
@@ -710,7 +726,9 @@ def _check_train(config: ConfigDict) -> None:
 
 def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys whose values differ from those of a run's ``config.json``, flattened: (ours, theirs)."""
-    ours = {key: _plain(value) for key, value in flatten(config).items()}
+    ours = {key: _plain(value) for key, value in flatten(expand_paths(config)).items()}
+    paths = {key: str(files.expand(other[key])) for key in PATHS if other.get(key)}
+    other = other | paths
     return {
         key: (ours.get(key), other.get(key))
         for key in sorted(ours.keys() | other.keys())

@@ -1,5 +1,8 @@
 """The one kind of error that is the user's to mend, and how errors end a command."""
 
+import contextlib
+import errno
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -28,6 +31,19 @@ class Interrupted(UserError):
         self.number = number
 
 
+class DiskFull(UserError):
+    """There is no room to write; once there is, the same work can be done."""
+
+
+# What a disk says that is full, or a quota, or a file that may not be so long.
+_FULL = [os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
+
+
+def no_room(error: BaseException) -> str:
+    """What a disk that is used up says in an error of any library; "" where it is another error."""
+    return next((reason for reason in _FULL if reason in str(error)), "")
+
+
 def plain(text: str) -> str:
     """Any text in characters that a terminal shows on one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -43,6 +59,9 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
     Returns:
       0, 1 for an error, 130 after Ctrl-C, 143 after SIGTERM.
     """
+    with contextlib.suppress(AttributeError, ValueError):  # a stream that is closed, or no file
+        # Names of files may have what a terminal, or a pipe, has no character for.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         command()
     except Interrupted as error:
@@ -53,7 +72,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stderr.close()
         return 0
-    except OSError as error:  # a full disk, a folder that may not be entered, a name too long
+    except OSError as error:  # a folder that may not be entered, a name too long
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")

@@ -40,9 +40,9 @@ from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment, denoises, prepare
 from aejax.reporting import curve, page, run_files
-from aejax.runtime import arrays
 from aejax.reporting.table import probes_table, results_table
 from aejax.representation import valid_frames
+from aejax.runtime import arrays, files
 from aejax.training import checkpoint
 from aejax.training.population import shared
 from aejax.workdir import Workdir
@@ -101,6 +101,10 @@ def run_together(jobs: Sequence[Job]) -> list[Rows | UserError]:
       ValueError: they are no population.
       Interrupted: asked to stop; all have been saved.
     """
+    jobs = [
+        Job(config_module.expand_paths(config), files.expand(path), command)
+        for config, path, command in jobs
+    ]
     if any(shared(job.config) != shared(jobs[0].config) for job in jobs):
         raise ValueError("these configs differ in what is compiled")
     ended: dict[int, Rows | UserError] = {}

@@ -6,11 +6,10 @@ _GOES_ON = "the same command goes on with the run"
 if __name__ == "__main__":
     stopping.listen(_GOES_ON)  # the imports take seconds
 
-import itertools
 import runpy
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from aejax import compilation, experiment, memory, search, sweep
-from aejax.config import default, flatten
+from aejax.config import default, expand_paths, flatten
 from aejax.errors import UserError, exit_code
+from aejax.runtime import files
 
 FLAGS = flags.FLAGS
 QUOTES = "\"'"
@@ -160,16 +160,8 @@ def _print_help() -> None:
 
 
 def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
-    # Looked for here, since ml-collections prints a traceback of its own.
-    for argument, following in itertools.zip_longest(argv[1:], argv[2:], fillvalue=""):
-        option, equals, path = argument.partition("=")
-        if option in ("--config", "-config"):
-            path = path if equals else following
-            if not Path(path.partition(":")[0]).is_file():
-                raise UserError(f"--config={path}: there is no such experiment file")
     try:
-        # --sweep by itself is the file's own.
-        rest = FLAGS(["--sweep=" if word in ("--sweep", "-sweep") else word for word in argv])
+        rest = FLAGS(list(_words(argv)))
         config = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         # ml-collections hands on the repr of a message of two lines.
@@ -182,9 +174,24 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
     if rest[1:]:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
     _check_flags()
-    if config.data.path:  # so that a trailing slash is no other config
-        config.data.path = str(Path(config.data.path))
-    return config, Path(_WORKDIR.value) if _WORKDIR.value else None
+    config = expand_paths(config)
+    return config, files.expand(_WORKDIR.value) if _WORKDIR.value else None
+
+
+def _words(argv: Sequence[str]) -> Iterator[str]:
+    """Arguments as absl takes them: an experiment file that is there, and a value for --sweep,
+    which by itself is the file's own."""
+    words = iter(argv)
+    for word in words:
+        option, equals, path = word.partition("=")
+        if option in ("--config", "-config"):
+            # Looked for here, since ml-collections prints a traceback of its own.
+            path = str(files.expand(path if equals else next(words, "")))
+            if not Path(path.partition(":")[0]).is_file():
+                raise UserError(f"--config={path}: there is no such experiment file")
+            yield f"--config={path}"
+        else:
+            yield "--sweep=" if word in ("--sweep", "-sweep") else word
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from aejax.data.scan import Scan
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError, plain
 from aejax.representation import Representation
+from aejax.runtime import files
 from aejax.training import augmentation, losses, measuring
 from aejax.training.augmentation import Augmentation
 from aejax.training.devices import Devices
@@ -281,7 +282,7 @@ def open_corpus(
 
 
 def _open(root: Path, settings: corpora.Settings, known: Scan | None) -> corpora.Corpus:
-    root = root.expanduser()
+    root = files.expand(root)
     if packed.is_pack(root):
         return packed.PackedCorpus(root, settings)
     return open_folder(root, settings, known=known, progress=progress)

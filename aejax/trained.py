@@ -31,6 +31,7 @@ from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesis
 from aejax.models import autoencoder
 from aejax.prepare import SPEAKERS, denoises, excerpt_blocks
 from aejax.representation import Multichannel, Representation
+from aejax.runtime import files
 from aejax.signal.arguments import whole_number
 from aejax.signal.phase import MOST_ITERATIONS
 from aejax.training import checkpoint, losses
@@ -441,7 +442,7 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
     Raises:
       UserError: there is no finished run, or it is damaged.
     """
-    path = Path(path)
+    path = files.expand(path)
     config = _config(path)
     representation = representations.from_config(config)
     dtype = jnp.dtype(config.train.dtype)

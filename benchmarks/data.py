@@ -37,6 +37,7 @@ from aejax.data.corpus import Settings
 from aejax.data.folder import FolderCorpus
 from aejax.data.packed import PackedCorpus
 from aejax.data.table import Strings
+from aejax.runtime import files
 
 RATE = 16_000
 PARTS = ("excerpts", "index", "memory", "wait")
@@ -329,7 +330,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("audio", type=pathlib.Path)
+    parser.add_argument("audio", type=files.expand)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--excerpts", type=int, default=640)
     parser.add_argument("--turns", type=int, default=9)

@@ -27,6 +27,8 @@ from typing import Any
 from looks import CHOSEN_ON, PUBLISHED_ON
 from runs import REPOSITORY, SEEDS, Measured, Run, Runner
 
+from aejax.runtime import files
+
 PAGE = REPOSITORY / "docs" / "results.md"
 
 SPLIT = ["data.split_by=folder", "data.validation_fraction=0.05", "data.test_fraction=0.2"]
@@ -286,8 +288,8 @@ def write(section: str, text: str, commands: list[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("audio", type=pathlib.Path)
-    parser.add_argument("runs", type=pathlib.Path)
+    parser.add_argument("audio", type=files.expand)
+    parser.add_argument("runs", type=files.expand)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     about = "an experiment, and keys with other values: errors on validation clips alone"
     parser.add_argument("--choose", nargs="+", metavar="NAME", help=about)

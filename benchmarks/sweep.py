@@ -25,6 +25,8 @@ import time
 
 import psutil
 
+from aejax.runtime import files
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 GRID = "model.latent_dim=4,8,12,16,24,32 seed=0,1,2"
 SMALL = {
@@ -159,7 +161,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--readme", action="store_true", help="the README's sweep alone")
-    parser.add_argument("--root", type=pathlib.Path, help="where the README's sweep stays")
+    parser.add_argument("--root", type=files.expand, help="where the README's sweep stays")
     every = [*WAYS, "processes"]
     parser.add_argument("--ways", nargs="+", choices=every, default=every)
     given = parser.parse_args()

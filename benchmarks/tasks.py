@@ -25,6 +25,7 @@ import task_denoise
 
 import aejax
 from aejax import listening, prepare
+from aejax.runtime import files
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
 # Settings were chosen by what came of them on split 0; what is reported is of another one.
@@ -153,8 +154,8 @@ TASKS = {"denoise": denoise, "compress": compressed, "convert": convert}
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("audio", type=pathlib.Path, metavar="AUDIO")
-    parser.add_argument("runs", type=pathlib.Path, metavar="RUNS")
+    parser.add_argument("audio", type=files.expand, metavar="AUDIO")
+    parser.add_argument("runs", type=files.expand, metavar="RUNS")
     parser.add_argument("--only", nargs="+", choices=list(TASKS), default=list(TASKS))
     given = parser.parse_args()
     given.runs.mkdir(parents=True, exist_ok=True)

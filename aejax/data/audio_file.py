@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import soundfile
@@ -308,5 +308,37 @@ def cut(audio: np.ndarray, start: int, length: int) -> np.ndarray:
 def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
     """Writes float32 ``[samples]`` or ``[samples, channels]`` as a 16-bit WAV, whole or not at
     all; clips at full scale."""
-    with files.replacing(path) as beside:
-        soundfile.write(beside, np.clip(audio, -1, 1), sample_rate, format="WAV", subtype="PCM_16")
+    channels = 1 if audio.ndim == 1 else audio.shape[1]
+    how = {"samplerate": sample_rate, "channels": channels, "format": "WAV", "subtype": "PCM_16"}
+    with files.replacing(path) as beside, creating(beside, **how) as file:
+        file.write(np.clip(audio, -1, 1))
+
+
+@contextlib.contextmanager
+def creating(path: Path, **options: Any) -> Iterator[soundfile.SoundFile]:
+    """A sound file to write, with the arguments of `soundfile.SoundFile`; an error of the disk is
+    raised as such, which libsndfile calls a system error, or, in Ogg and MP3, does not notice."""
+    with path.open("w+b") as raw:
+        checked = _Checked(raw)
+        try:
+            with soundfile.SoundFile(checked, "w", **options) as file:
+                yield file
+        finally:
+            if checked.error is not None:
+                raise checked.error
+
+
+class _Checked:
+    """A file whose first error in writing is kept."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.error: OSError | None = None
+        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            return 0

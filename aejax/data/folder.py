@@ -12,6 +12,7 @@ from aejax.data import audio_file
 from aejax.data import scan as scans
 from aejax.data.corpus import Settings, select
 from aejax.data.scan import Scan
+from aejax.errors import DiskFull
 
 
 class FolderCorpus:
@@ -100,7 +101,7 @@ def open_folder(
 
     def save(found: Scan) -> None:
         if cache is not None:
-            with contextlib.suppress(OSError):  # no room for a cache is no reason to stop
+            with contextlib.suppress(OSError, DiskFull):  # no room for a cache is no reason to stop
                 scans.save(cache, found)
 
     scanned = scans.scan(

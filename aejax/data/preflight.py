@@ -28,6 +28,7 @@ _KINDS = {
     "non-finite": ("non-finite", "samples up to"),
     "contradictory": ("a header that contradicts", "a sample rate of"),
     "duplicate": ("the same sound as",),
+    "hidden": ("hidden",),
     "unreadable": ("",),
 }
 

@@ -5,18 +5,20 @@ import fnmatch
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aejax.data import audio_file, table
+from aejax.data import audio_file, table, walk
 from aejax.data.examination import Examination, examine
 from aejax.data.names import canonical
 from aejax.data.table import Strings
 from aejax.data.threads import in_order
+from aejax.data.walk import Entry
 from aejax.errors import UserError
+from aejax.runtime import files
 
 # A row for each file. `format` is an index into the scan's formats; for the rest see `Examination`.
 FACTS = np.dtype(
@@ -25,7 +27,6 @@ FACTS = np.dtype(
     + [("mono", "f4"), ("digest", "u8"), ("seeks", "?")]
 )
 _PARTS = ("names", "problems", "formats", "facts")
-_OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
 NO_AUDIO = "no audio file"
 _VERSION = b"2"  # of what is looked for in a file; what an older one says is looked at anew
 # Files handed to the threads ahead of time, and seconds between two savings of what was found.
@@ -80,10 +81,9 @@ def scan(
 ) -> Scan:
     """Finds the audio files below ``root`` and reads each from end to end, once, in threads.
 
-    Links are followed, but to no folder twice, and to none that ``root`` itself is in. The folders
-    of aejax's own runs are left out: what they hold is made from the corpus. Whether a file is
-    audio is decided by what is in it; one that cannot be opened counts only if it is called as
-    audio is.
+    The way through the folder is that of `aejax.data.walk`. The folders of aejax's own runs are
+    left out: what they hold is made from the corpus. Whether a file is audio is decided by what is
+    in it; one that cannot be opened, or is hidden, counts only if it is called as audio is.
 
     Args:
       root: searched recursively.
@@ -100,10 +100,11 @@ def scan(
         raise UserError(f"{root} {what}; give a folder of audio files")
     found = [
         entry
-        for entry in progress(_walk(root), 0, "looking for files")
-        if matches(entry[0], include) or entry[0].endswith("/")  # a folder that cannot be entered
+        for entry in progress(walk.walk(root), 0, "looking for files")
+        if entry.problem != walk.LINKED  # what is searched already is no loss
+        and (matches(entry.name, include) or entry.name.endswith("/"))
     ]
-    if any(name == "/" for name, _, _ in found):
+    if any(entry.name == "/" for entry in found):
         raise UserError(f"{root} may not be entered; give a folder that may be read")
     found.sort()
     result = _fill(root, found, known, save, progress)
@@ -127,54 +128,19 @@ def matches(name: str, include: Sequence[str]) -> bool:
     )
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
-    """(path below ``root``, bytes, modification time in ns) of every file; -1 bytes for one that
-    cannot be looked at."""
-    status = os.stat(root)
-    seen = {(status.st_dev, status.st_ino)}
-    for parent in root.resolve().parents:
-        status = os.stat(parent)
-        seen.add((status.st_dev, status.st_ino))
-    folders = [""]
-    while folders:
-        below = folders.pop()
-        try:
-            with os.scandir(os.path.join(root, below)) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            yield f"{below}/", -1, error.errno or 0
-            continue
-        if {entry.name for entry in inside} >= _OF_A_RUN:
-            continue
-        deeper = []
-        for entry in inside:
-            if entry.name.startswith("."):
-                continue
-            name = f"{below}/{entry.name}" if below else entry.name
-            try:
-                status = entry.stat()
-                if not entry.is_dir():
-                    yield name, status.st_size, status.st_mtime_ns
-                elif (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    deeper.append(name)
-            except OSError as error:  # a link to nowhere, or in a circle
-                yield name, -1, error.errno or 0
-        folders += reversed(deeper)
-
-
 def _fill(
     root: Path,
-    found: Sequence[tuple[str, int, int]],
+    found: Sequence[Entry],
     known: Scan | None,
     save: Callable[[Scan], None],
     progress: Callable[[Any, int, str], Any],
 ) -> Scan:
     """Looks into what is not known already."""
     facts = np.zeros(len(found), FACTS)
-    facts["bytes"] = [size for _, size, _ in found]
-    facts["modified_ns"] = [modified for _, _, modified in found]
-    problems: list[str | None] = [None] * len(found)  # None until it was looked at
+    facts["bytes"] = [entry.bytes for entry in found]
+    facts["modified_ns"] = [entry.modified_ns for entry in found]
+    # None until it was looked at.
+    problems: list[str | None] = [entry.problem or None for entry in found]
     formats: dict[str, int] = {}
     if known is not None:
         formats = {name: index for index, name in enumerate(known.formats)}
@@ -191,7 +157,7 @@ def _fill(
     todo = [row for row, problem in enumerate(problems) if problem is None]
     saved = time.monotonic()
     looks = in_order(
-        lambda row: _look(root, *found[row]), todo, threads=os.cpu_count() or 1, ahead=_AHEAD
+        lambda row: _look(root / found[row].name), todo, threads=os.cpu_count() or 1, ahead=_AHEAD
     )
     for row, outcome in zip(todo, progress(looks, len(todo), "reading files"), strict=True):
         if isinstance(outcome, str):
@@ -211,7 +177,7 @@ def _fill(
 
 
 def _recall(
-    found: Sequence[tuple[str, int, int]],
+    found: Sequence[Entry],
     facts: np.ndarray,
     problems: list[str | None],
     known: Scan,
@@ -219,32 +185,33 @@ def _recall(
     """Fills in what is known of files whose size and time are the same."""
     place = {name: index for index, name in enumerate(known.names)}
     sizes, times = known.facts["bytes"].tolist(), known.facts["modified_ns"].tolist()
-    for index, (name, size, modified) in enumerate(found):
-        old = place.get(name)
-        if old is None or not sizes[old] == size >= 0 or times[old] != modified:
+    for index, entry in enumerate(found):
+        old = place.get(entry.name)
+        if entry.problem or old is None:
+            continue
+        if (sizes[old], times[old]) != (entry.bytes, entry.modified_ns):
             continue
         problem = known.problems[old]
         if not problem.startswith(audio_file.OUT_OF_REACH):  # that may be mended elsewhere
             facts[index], problems[index] = known.facts[old], problem
 
 
-def _look(root: Path, name: str, size: int, error: int) -> Examination | str:
-    if size < 0:
-        return f"{audio_file.OUT_OF_REACH}: {os.strerror(error)}"
-    path = root / name
+def _look(path: Path) -> Examination | str:
     try:
         return examine(path)
     except audio_file.NotAudio as reason:
-        return str(reason) if path.suffix.lower() in audio_file.SUFFIXES else NO_AUDIO
+        return str(reason) if walk.is_called(path.name) else NO_AUDIO
     except audio_file.UnusableAudio as reason:
         return str(reason)
+    except Exception as error:  # whatever it is, the others can be used
+        return f"unreadable: {type(error).__name__}: {error}"
 
 
 def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path | None:
     """Where the scan of a folder is kept for whoever looks at it next; None without a home."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
+        home = files.expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except UserError:
         return None
     key = b"\0".join([_VERSION, os.fsencode(root.resolve()), *map(os.fsencode, include)])
     name = hashlib.sha256(key).hexdigest()[:24]

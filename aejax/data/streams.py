@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from aejax.data import audio_file
 from aejax.data.audio_file import AudioFile, opened, read_blocks
 from aejax.errors import UserError
 from aejax.runtime import files
@@ -219,7 +220,7 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
     clipped = 0
     with (
         files.replacing(path) as beside,
-        soundfile.SoundFile(beside, "w", **kind, format=container, subtype=encoding) as file,
+        audio_file.creating(beside, **kind, format=container, subtype=encoding) as file,
     ):
         if comment:
             _note(file, comment, path.name)

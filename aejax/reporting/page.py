@@ -51,7 +51,7 @@ def write(
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a page that `write` wrote, and so may be written over."""
+    """Whether a file is a page that `write` wrote."""
     with path.open("rb") as file:
         return _GENERATOR.encode() in file.read(2000)
 

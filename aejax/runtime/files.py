@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aejax.errors import UserError
+from aejax.errors import DiskFull, UserError, no_room
 from aejax.runtime import stopping
 
 fcntl: Any
@@ -40,6 +40,24 @@ def is_temporary(name: str) -> bool:
 
 
 @contextlib.contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Has a full disk, which every library has an error of its own for, be a line on ``path``.
+
+    Raises:
+      DiskFull: there is no room.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = no_room(error)
+        if not reason:
+            raise
+        raise DiskFull(
+            f"no room to write {path} ({reason}); make some, and give the same command again"
+        ) from None
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A new empty file in the same folder, which is renamed to ``path`` at the end of the block.
 
@@ -47,7 +65,7 @@ def replacing(path: Path) -> Iterator[Path]:
     file. After an exception it is deleted, and ``path`` is as it was.
     """
     beside = _beside(path)
-    with stopping.at_end(lambda: beside.unlink(missing_ok=True)):
+    with room_for(path), stopping.at_end(lambda: beside.unlink(missing_ok=True)):
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield beside
@@ -65,7 +83,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     def remove() -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
-    with stopping.at_end(remove):
+    with room_for(path), stopping.at_end(remove):
         beside.mkdir()
         try:
             yield beside
@@ -129,7 +147,8 @@ def _remove(path: Path) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, whole or not at all."""
     with replacing(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+        # What is no Unicode, as names of files may be, is made visible.
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def open_regular(path: Path, most: int) -> BinaryIO:

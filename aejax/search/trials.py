@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from aejax import config as config_module
 from aejax.bars import warn
-from aejax.errors import Interrupted, UserError
+from aejax.errors import DiskFull, Interrupted, UserError
 from aejax.launchers.task import one_line
 from aejax.reporting.table import aligned
 from aejax.runtime import files
@@ -77,7 +77,7 @@ def _work(
             train(changed, folder)
             error, found = _score(folder, changed.name, rate)
             return Outcome(error=error, rate=found)
-        except Interrupted:
+        except (Interrupted, DiskFull):
             raise
         except UserError as refusal:
             return Outcome(refused=True, reason=one_line(refusal))

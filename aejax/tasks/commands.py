@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from aejax.errors import UserError, plain
+from aejax.runtime import files
 
 Task = Callable[[Path, Path], str]
+FORCE = "write over what is there; of a link, over it, and not what it leads to"
 _IN = "an audio file, a folder of them, or - for standard input"
 _OUT = "a file, whose name says the format; a folder for a folder; or - for standard output"
 
@@ -67,9 +69,11 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "from one sound to another through a model's latents, in steps, or over a square of four",
         "aejax interpolate runs/mel_conv flute.wav violin.wav between.wav --steps=8",
     )
-    parser.add_argument("sounds", nargs="+", type=Path, metavar="SOUND", help="two, or four")
+    parser.add_argument(
+        "sounds", nargs="+", type=files.expand, metavar="SOUND", help="two, or four"
+    )
     about = "an audio file for all steps in a row, or a new folder with a file for each"
-    parser.add_argument("out", type=Path, metavar="OUT", help=about)
+    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
     about = "from one sound to another, both included; %(default)s by default"
     parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
     _iterations(parser)
@@ -80,9 +84,9 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "the latents of a folder of audio, with its labels, as a table",
         "aejax encode runs/mel_conv recordings latents.parquet",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="of audio, or a pack")
+    parser.add_argument("folder", type=files.expand, metavar="DIR", help="of audio, or a pack")
     about = ".npz, or .parquet, which takes pyarrow"
-    parser.add_argument("out", type=Path, metavar="OUT", help=about)
+    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
     _force(parser)
     parser = _new(
         commands,
@@ -90,7 +94,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "a trained model, and the PCA of its run, measured on a folder of audio",
         "aejax evaluate runs/mel_conv recordings",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="of audio, or a pack")
+    parser.add_argument("folder", type=files.expand, metavar="DIR", help="of audio, or a pack")
     parser.add_argument("--json", action="store_true", help="the rows, for machines")
     parser = _new(
         commands,
@@ -98,7 +102,7 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
         "a model for those who have no aejax: StableHLO by jax.export, weights as safetensors",
         "aejax export runs/mel_conv exported",
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    parser.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     return {
         "reconstruct": _reconstruct,
         "denoise": _denoise,
@@ -120,7 +124,7 @@ def _new(commands: Any, name: str, about: str, example: str) -> argparse.Argumen
         epilog=f"example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("run", type=files.expand, metavar="RUN", help="directory of a finished run")
     return parser
 
 
@@ -137,7 +141,7 @@ def _iterations(parser: argparse.ArgumentParser) -> None:
 
 
 def _force(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="write over what is there")
+    parser.add_argument("--force", action="store_true", help=FORCE)
 
 
 # What takes JAX is imported where it runs: the other commands begin at once.
@@ -229,9 +233,9 @@ def _each(
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
     pairs = places.find(
-        options.source, options.out, rename=rename, piped=piped, force=options.force
+        options.source, options.out, rename=rename, piped=piped, force=options.force, **more
     )
-    places.each(pairs, task_of(_load(options)), jobs=options.jobs, **more)
+    places.each(pairs, task_of(_load(options)), jobs=options.jobs)
 
 
 def _interpolate(options: argparse.Namespace) -> None:

@@ -12,6 +12,8 @@ import jax
 from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
 
+from aejax.runtime import files
+
 
 @flax.struct.dataclass
 class Best:
@@ -47,7 +49,9 @@ class Checkpoints:
     """The last few snapshots of a run, in ``directory``."""
 
     def __init__(self, directory: Path, keep: int = 2):
-        logging.getLogger("absl").setLevel(logging.WARNING)
+        # Orbax logs the traceback of what it raises.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        self._directory = directory
         self._checkpointer = ocp.training.Checkpointer(
             directory.absolute(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -65,7 +69,8 @@ class Checkpoints:
         """Writes a snapshot, unless that step is there already."""
         step = int(snapshot.state.step)
         if step != self.latest_step:
-            self._checkpointer.save(step, _as_tree(snapshot), force=True)
+            with files.room_for(self._directory):
+                self._checkpointer.save(step, _as_tree(snapshot), force=True)
 
     def restore(self, like: Snapshot, sharding: Sharding) -> Snapshot:
         """The newest snapshot, in the shapes of ``like``, laid out by ``sharding``.
@@ -81,7 +86,8 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self._checkpointer.close()
+        with files.room_for(self._directory):
+            self._checkpointer.close()
 
 
 def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:

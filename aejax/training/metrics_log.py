@@ -1,5 +1,6 @@
 """Scalars by step, as JSON lines and for TensorBoard."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -7,6 +8,7 @@ from types import TracebackType
 
 import numpy as np
 
+from aejax.errors import DiskFull
 from aejax.runtime import files
 
 
@@ -21,15 +23,28 @@ class MetricsLog:
 
     def __init__(self, workdir: Path, after: int):
         from tensorboardX import SummaryWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         path = workdir / "metrics.jsonl"
         kept = [json.dumps(line) for line in read(path) if line["step"] <= after]
         files.write_text(path, "".join(line + "\n" for line in kept))
         self._lines = path.open("a")
-        self._tensorboard = SummaryWriter(str(workdir), purge_step=after + 1)
+        self._path = path
+        begin = SessionLog(status=SessionLog.START)  # what was logged of later steps is dropped
+        with files.room_for(path):
+            self._tensorboard = SummaryWriter(str(workdir))
+            events = self._tensorboard.file_writer.event_writer
+            # At once: a thread of its own would end at a full disk, and be waited for for ever.
+            events.add_event = events._ev_writer.write_event
+            self._tensorboard.file_writer.add_event(Event(step=after + 1, session_log=begin))
+            self._tensorboard.flush()
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line, at once."""
+        with files.room_for(self._path):
+            self._write(step, scalars)
+
+    def _write(self, step: int, scalars: dict[str, float]) -> None:
         # What is not finite is null: JSON has no word for it.
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         self._lines.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
@@ -40,11 +55,13 @@ class MetricsLog:
 
     def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
         """Hands TensorBoard audio ``[samples, channels]``, below 1 in magnitude."""
-        self._tensorboard.add_audio(name, audio, step, sample_rate)
+        with files.room_for(self._path):
+            self._tensorboard.add_audio(name, audio, step, sample_rate)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """Hands TensorBoard a grey picture, uint8 ``[height, width]``."""
-        self._tensorboard.add_image(name, picture, step, dataformats="HW")
+        with files.room_for(self._path):
+            self._tensorboard.add_image(name, picture, step, dataformats="HW")
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -55,8 +72,11 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._lines.close()
-        self._tensorboard.close()
+        # Each line is written as it comes: after an error it is no news that the last was not.
+        late = contextlib.nullcontext() if error is None else contextlib.suppress(OSError, DiskFull)
+        with late, files.room_for(self._path):
+            self._lines.close()
+            self._tensorboard.close()
 
 
 def read(path: Path) -> list[dict[str, float]]:

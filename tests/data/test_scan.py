@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from aejax.data import scan as scans
-from aejax.data import table
+from aejax.data import table, walk
 from aejax.data.table import Strings
 from aejax.errors import UserError
 
@@ -193,9 +193,27 @@ def test_links_are_followed_once_and_never_upwards(audio_folder, tmp_path):
 def test_hidden_files_and_pipes_are_no_corpus(audio_folder):
     (audio_folder / "a" / "wav.wav").rename(audio_folder / "a" / ".hidden.wav")
     os.mkfifo(audio_folder / "pipe")
+    (audio_folder / ".git").mkdir()
+    (audio_folder / ".git" / "in.FLAC").touch()
+    (audio_folder / ".git" / "config").touch()
+    (audio_folder / ".DS_Store").touch()
     scanned = scans.scan(audio_folder)
     assert scanned.usable().sum() == 8
-    assert scanned.skipped() == {}
+    assert scanned.skipped() == dict.fromkeys((".git/in.FLAC", "a/.hidden.wav"), walk.HIDDEN)
+
+
+def test_whatever_is_wrong_with_one_file_the_others_are_used(audio_folder, monkeypatch):
+    examine = scans.examine
+
+    def fail(path):
+        if path.name == "ogg.ogg":
+            raise ZeroDivisionError("a defect")
+        return examine(path)
+
+    monkeypatch.setattr(scans, "examine", fail)
+    scanned = scans.scan(audio_folder)
+    assert scanned.usable().sum() == 6
+    assert scanned.skipped()["a/ogg.ogg"] == "unreadable: ZeroDivisionError: a defect"
 
 
 def test_strings():

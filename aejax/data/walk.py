@@ -1,0 +1,113 @@
+"""The one way through a folder of audio, for training, `aejax inspect` and every task."""
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from aejax.data.audio_file import OUT_OF_REACH, SUFFIXES
+from aejax.runtime import files
+
+HIDDEN = "hidden: its name, or its folder's, begins with a dot"
+LINKED = "leads to a folder that is searched already"
+_OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
+
+
+class Entry(NamedTuple):
+    """A file below a folder, or why there is none.
+
+    Attributes:
+      name: its path below the folder; that of a folder ends with ``/``.
+      bytes: its size; -1 where there is a problem.
+      modified_ns: when it was changed; 0 where there is a problem.
+      problem: why it is passed over; "" where it is not.
+    """
+
+    name: str
+    bytes: int
+    modified_ns: int
+    problem: str = ""
+
+
+def is_called(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
+    """Whether a file has the name of what is meant, by default of audio."""
+    return os.path.splitext(name)[1].lower() in suffixes
+
+
+def walk(
+    root: Path,
+    *,
+    meant: Collection[str] = SUFFIXES,
+    runs: bool = False,
+    leave_out: Path | None = None,
+) -> Iterator[Entry]:
+    """Every file below a folder, and what is passed over that may have been meant.
+
+    Links are followed, but to no folder twice, and to none that ``root`` itself is in. Of what is
+    hidden, only what is meant is named.
+
+    Args:
+      root: the folder.
+      meant: suffixes of what is looked for.
+      runs: whether to go into folders of aejax's own runs.
+      leave_out: a folder that is no part of it.
+    """
+    above = [_identity(parent) for parent in (root, *root.resolve().parents)]
+    known = {*above, *([_identity(leave_out)] if leave_out is not None else [])}
+    folders, hidden_folders = [""], list[tuple[str, tuple[int, int]]]()
+    while folders or hidden_folders:
+        hidden_folder = not folders
+        if folders:
+            below = folders.pop()
+        else:  # after all others, since those may be links to these
+            below, identity = hidden_folders.pop()
+            if identity in known:
+                continue
+            known.add(identity)
+        try:
+            with os.scandir(os.path.join(root, below)) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            yield _passed_over(f"{below}/", _out_of_reach(error))
+            continue
+        if not runs and {entry.name for entry in inside} >= _OF_A_RUN:
+            continue
+        deeper = []
+        for entry in inside:
+            name = f"{below}/{entry.name}" if below else entry.name
+            hidden = hidden_folder or entry.name.startswith(".")
+            try:
+                status = entry.stat()
+                identity = status.st_dev, status.st_ino
+                if not entry.is_dir():
+                    if not hidden:
+                        yield Entry(name, status.st_size, status.st_mtime_ns)
+                    elif is_called(name, meant) and not files.is_temporary(entry.name):
+                        yield _passed_over(name, HIDDEN)
+                elif hidden:
+                    hidden_folders.append((name, identity))
+                elif identity not in known:
+                    known.add(identity)
+                    deeper.append(name)
+                elif entry.is_symlink():
+                    yield _passed_over(f"{name}/", LINKED)
+            except OSError as error:  # a link to nowhere, or in a circle
+                if not hidden:
+                    yield _passed_over(name, _out_of_reach(error))
+        folders += reversed(deeper)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _passed_over(name: str, problem: str) -> Entry:
+    return Entry(name, -1, 0, problem)
+
+
+def _out_of_reach(error: OSError) -> str:
+    return f"{OUT_OF_REACH}: {error.strerror or error}"
