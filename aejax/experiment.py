@@ -67,7 +67,7 @@ class Job(NamedTuple):
 Rows = list[Row]
 
 
-def run(config: ConfigDict, path: Path | None = None, *, command: str = "") -> Rows:
+def run(config: ConfigDict, path: str | Path | None = None, *, command: str = "") -> Rows:
     """Trains, measures, and writes and prints the results; goes on where a killed run stopped.
 
     Args:
@@ -81,7 +81,8 @@ def run(config: ConfigDict, path: Path | None = None, *, command: str = "") -> R
     Raises:
       UserError: before anything is written, if it is the config, the corpus or the directory.
     """
-    (found,) = run_together([Job(config, path or Path("runs", config.name), command)])
+    workdir = files.expand(path or Path("runs", config.name))
+    (found,) = run_together([Job(config, workdir, command)])
     if isinstance(found, UserError):
         raise found
     return found

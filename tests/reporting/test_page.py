@@ -264,11 +264,15 @@ def test_the_command_writes_over_nothing_else(tmp_path, capsys):
     assert mine.read_text() == "<html>mine</html>"
     assert cli.main(["report", str(run), f"--out={mine}", "--force"]) == 0
     assert page.is_report(mine)
+    assert cli.main(["report", str(run), f"--out={mine}"]) == 1  # not even over a report
+    (run / "report.html").write_text("<html>mine</html>")
+    assert cli.main(["report", str(run)]) == 1
+    assert (run / "report.html").read_text() == "<html>mine</html>"
     assert cli.main(["report", str(run), f"--out={tmp_path}"]) == 1
     assert cli.main(["report", str(run), f"--out={tmp_path / 'no' / 'x.html'}"]) == 1
     assert cli.main(["report", str(tmp_path)]) == 1
     errors = capsys.readouterr().err.strip().splitlines()
-    assert len(errors) == 4
+    assert len(errors) == 6
     assert all(line.startswith("error: ") for line in errors)
 
 

@@ -1,9 +1,11 @@
 """The tasks of a trained model from the command line: files, folders, pipes."""
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from trained_runs import model_of, write_run
 import aejax
 from aejax.cli import main
 from aejax.errors import UserError
-from aejax.tasks import reconstruct
+from aejax.runtime import files
+from aejax.tasks import places, reconstruct
 from aejax.tasks.interpolate import weights
 
 RNG = np.random.default_rng(0)
@@ -127,6 +130,116 @@ def test_what_a_file_is_to_be_is_known_before_the_work(tmp_path):
     soundfile.write(path, sound, 250_000, format="WAV")
     with pytest.raises(UserError, match=r"out.ogg: .*Vorbis takes 255 channels and 200000 Hz"):
         reconstruct.like(path, "out.ogg")
+
+
+def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_path, capsys):
+    root, out = tmp_path / "in", tmp_path / "in" / "out"
+    (root / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    noise(root / "a" / "1.wav")
+    noise(root / ".hidden.wav")
+    noise(tmp_path / "elsewhere" / "2.wav")
+    (root / "linked").symlink_to(tmp_path / "elsewhere")
+    (root / "circle").symlink_to(root)
+    (root / "gone.wav").symlink_to(tmp_path / "gone")
+    assert main(["reconstruct", str(run), str(root), str(out)]) == 1
+    printed = said(capsys)
+    assert "passed over: .hidden.wav: hidden" in printed
+    assert "passed over: circle/: leads to a folder that is searched already" in printed
+    assert "gone.wav: cannot be opened: No such file" in printed
+    assert printed.endswith("error: 1 of 3 files could not be done\n")
+    found = sorted(str(path.relative_to(out)) for path in out.rglob("*.wav"))
+    assert found == ["a/1.wav", "linked/2.wav"]
+
+
+class Panic(BaseException):
+    """As an extension in Rust has it."""
+
+
+def test_whatever_becomes_of_a_file_the_others_are_done(tmp_path, capsys):
+    long, odd = "x" * 251 + ".wav", os.fsdecode(b"caf\xe9\n.wav")
+    errors = {
+        "panic.wav": Panic("attempt to add\nwith overflow"),
+        "disk.wav": OSError(28, "No space left on device"),
+        "memory.wav": MemoryError(),
+        "user.wav": UserError("it has\ntwo lines"),
+        odd: ValueError("no text: \udce9"),
+    }
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    for name in (*errors, long, "good.wav"):
+        (root / name).touch()
+
+    def task(source, target):
+        if source.name in errors:
+            raise errors[source.name]
+        files.write_text(target, "done")
+        return "a word on it"
+
+    found = places.find(
+        str(root), str(out), rename=lambda name: f"{name}.aej", piped="", force=False
+    )
+    with pytest.raises(UserError, match="6 of 7 files could not be done"):
+        places.each(found, task, jobs=2)
+    assert [path.name for path in out.iterdir()] == ["good.wav.aej"]
+    printed = said(capsys)
+    assert printed.count("warning: ") == 6
+    for line in (
+        "good.wav: a word on it",
+        "warning: panic.wav: Panic: attempt to add with overflow",
+        "warning: disk.wav: No space left on device",
+        "warning: memory.wav: MemoryError",
+        "warning: user.wav: it has\\ntwo lines",
+        "warning: caf\\udce9\\n.wav: ValueError: no text: \\udce9",
+        f"warning: {long}: File name too long",
+    ):
+        assert f"{line}\n" in printed
+
+
+def test_names_that_are_no_text_go_through_a_real_task(run, tmp_path, capsys):
+    root = tmp_path / os.fsdecode(b"d\xe9")
+    root.mkdir()
+    for suffix in ("wav", "flac", "ogg"):
+        noise(tmp_path / "x", format=suffix.upper()).rename(
+            root / os.fsdecode(b"\xff." + suffix.encode())
+        )
+    out = tmp_path / os.fsdecode(b"out\xe9")
+    assert main(["reconstruct", str(run), str(root), str(out)]) == 0
+    assert len([path for path in out.iterdir() if soundfile.info(os.fsencode(path))]) == 3
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "/dev/null", "/dev/stdout"])
+@pytest.mark.parametrize("force", [False, True])
+def test_out_is_written_over_alone_and_only_where_it_is_a_file(tmp_path, kind, force):
+    outside, out = tmp_path / "outside", tmp_path / "out.wav"
+    if kind == "link":
+        outside.write_text("mine")
+    if kind in ("link", "dangling"):
+        out.symlink_to(outside)
+    elif kind == "fifo":
+        os.mkfifo(out)
+    else:
+        out = Path(kind)
+    free = force and kind in ("link", "dangling")
+    with contextlib.nullcontext() if free else pytest.raises(UserError):
+        places.check_free([], out, force=force)
+    if free:
+        files.write_text(out, "new")
+        assert not out.is_symlink()
+        assert outside.exists() == (kind == "link")
+        assert kind == "dangling" or outside.read_text() == "mine"
+
+
+def test_a_source_is_not_written_over_through_a_link_in_its_folder(tmp_path):
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    out.mkdir()
+    (root / "a.wav").write_text("mine")
+    (out / "a.wav").symlink_to(root / "a.wav")
+    found = places.find(str(root), str(out), rename=str, piped="", force=True)
+    with pytest.raises(UserError):
+        places.each(found, lambda source, target: files.write_text(target, "x") or "", jobs=1)
+    assert (root / "a.wav").read_text() == "mine"
 
 
 def test_force_writes_over(run, tmp_path):
