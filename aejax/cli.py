@@ -169,7 +169,7 @@ def _pack(options: argparse.Namespace) -> None:
         if getattr(options, key) != default[key]
     ]
     print(
-        f"\npacked in {options.out}; to train on it:\n"
+        f"\npacked in {plain(str(options.out))}; to train on it:\n"
         f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
         f" {' '.join(flags)}"
     )
@@ -187,7 +187,7 @@ def _report(options: argparse.Namespace) -> None:
         print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
     defaults = config_module.flatten(config_module.default())
     page.write(out, found, defaults=defaults, unfinished=unfinished)
-    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {out}")
+    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {plain(str(out))}")
 
 
 def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:

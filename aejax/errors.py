@@ -73,7 +73,8 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:  # a folder that may not be entered, a name too long
-        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}")
+        more = "; make room, and give the same command again" if no_room(error) else ""
+        return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}{more}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")
         return _BY_SIGNAL + signal.SIGINT

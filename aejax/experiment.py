@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from aejax import coding
 from aejax import config as config_module
 from aejax.bars import bar
-from aejax.errors import Interrupted, UserError
+from aejax.errors import Interrupted, UserError, plain
 from aejax.evaluation import by_clip
 from aejax.evaluation.by_clip import ClipErrors
 from aejax.evaluation.evaluate import (
@@ -203,7 +203,7 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
             if len(group) == 1:
                 _print_results(workdir, workdir.read_json("results.json"))
             else:
-                print(f"finished: {workdir.path}", flush=True)
+                print(f"finished: {plain(str(workdir.path))}", flush=True)
     return ended
 
 
@@ -517,7 +517,8 @@ def _print_results(workdir: Workdir, results: Mapping[str, Any]) -> None:
     path = workdir.path
     if not (path / run_files.REPORT).exists():  # it was killed before the end, or is from before
         _write_report(path)
-    print(f"results: {path / 'results.json'}")
-    print(f"report:  {path / run_files.REPORT}")
-    print(f"audio:   {path / 'audio'}/")
-    print(f"curves:  {path / 'metrics.jsonl'}, or: tensorboard --logdir={path}")
+    where = plain(str(path))
+    print(f"results: {where}/results.json")
+    print(f"report:  {where}/{run_files.REPORT}")
+    print(f"audio:   {where}/audio/")
+    print(f"curves:  {where}/metrics.jsonl, or: tensorboard --logdir={where}")

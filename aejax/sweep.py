@@ -345,7 +345,7 @@ def _end(found: Sequence[Member], root: Path, problems: Mapping[str, str]) -> No
         left = [member.folder for member in found if member not in finished]
         paths = [root / member.folder for member in finished]
         page.write(report, paths, defaults=defaults, unfinished=left)
-        print(f"report:  {report}")
+        print(f"report:  {plain(str(report))}")
     failed = [member.folder for member in found if member not in finished]
     if failed:
         first = f"{failed[0]}: {problems.get(failed[0], 'no results')}"

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 
 from aejax import config as config_module
 from aejax.bars import warn
-from aejax.errors import DiskFull, Interrupted, UserError
+from aejax.errors import DiskFull, Interrupted, UserError, plain
 from aejax.launchers.task import one_line
 from aejax.reporting.table import aligned
 from aejax.runtime import files
@@ -42,7 +42,8 @@ def search(
     for key, value in config_module.flatten(config).items():
         settings[f"--config.{key}"] = value
     journal = Journal(root, space, settings, objectives=1 + varies, seed=config.seed)
-    print(f"search: {count} trials in {root}; to join from elsewhere, the same command: {command}")
+    where = plain(str(root))
+    print(f"search: {count} trials in {where}; to join from elsewhere, the same command: {command}")
     if others := other_features(space):
         warn(f"trials that differ in {', '.join(others)} have errors of different features")
     while (claim := journal.claim(count)) is not None:
@@ -147,7 +148,7 @@ def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:
     counted = ", ".join(f"{number} {state}" for state, number in states.items())
     what = "none has both a lower error and a lower latent rate" if varies else "best first"
     print(f"\n{len(trials)} trials: {counted}; {what}; error: {ERROR}\n\n{aligned(cells)}\n")
-    print(f"trials: {root / 'search.json'}")
+    print(f"trials: {plain(str(root / 'search.json'))}")
 
 
 def _written(overrides: Mapping[str, Any]) -> str:

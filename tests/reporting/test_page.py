@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html.parser
 import json
+import os
 import re
 
 import numpy as np
@@ -245,6 +246,9 @@ def test_the_command_writes_into_the_run_or_where_it_is_told(tmp_path, capsys):
     assert "report of 1 run: " in capsys.readouterr().out
     assert cli.main(["report", str(run), str(other)]) == 1
     assert "--out" in capsys.readouterr().err
+    odd = os.fsdecode(b"a\xe9\nb.html")
+    assert cli.main(["report", str(run), f"--out={tmp_path / odd}"]) == 0
+    assert capsys.readouterr().out.endswith("a\\udce9\\nb.html\n")
     out = tmp_path / "both.html"
     assert cli.main(["report", str(run), str(other), f"--out={out}"]) == 0
     assert "report of 2 runs: " in capsys.readouterr().out
