@@ -14,6 +14,7 @@ from aejax.bars import bar, note, warn
 from aejax.data import walk
 from aejax.data.audio_file import SUFFIXES, NotAudio, UnusableAudio
 from aejax.errors import UserError
+from aejax.launchers.task import one_line
 from aejax.runtime import files, stopping
 
 PIPE = "-"
@@ -228,4 +229,4 @@ def _reason(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return one_line(error)
