@@ -727,7 +727,11 @@ def _check_train(config: ConfigDict) -> None:
 def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Keys whose values differ from those of a run's ``config.json``, flattened: (ours, theirs)."""
     ours = {key: _plain(value) for key, value in flatten(expand_paths(config)).items()}
-    paths = {key: str(files.expand(other[key])) for key in PATHS if other.get(key)}
+    paths = {
+        key: other[key] and str(files.expand(other[key]))
+        for key in PATHS
+        if isinstance(other.get(key), str)
+    }
     other = other | paths
     return {
         key: (ours.get(key), other.get(key))

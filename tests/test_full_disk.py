@@ -82,6 +82,7 @@ def test_a_pack_goes_on_once_there_is_room(audio_folder, tmp_path):
     assert not [x for x in (tmp_path / "pack").iterdir() if files.is_temporary(x.name)]
 
 
+@pytest.mark.slow  # compiles four times
 def test_a_run_goes_on_once_there_is_room(small_config, tmp_path, monkeypatch, capfd):
     """At six moments: config, PCA, metrics, checkpoint, sounds, results."""
     small_config.train.update(steps=2, validate_every=2)
