@@ -17,7 +17,6 @@ LibriSpeech, VCTK; instruments; ESC-10 and field recordings).
 
 import argparse
 import math
-import pathlib
 import re
 import runpy
 import statistics

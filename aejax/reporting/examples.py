@@ -7,9 +7,9 @@ import numpy as np
 
 from aejax.errors import UserError
 from aejax.reporting import sound
-from aejax.runtime import arrays
 from aejax.reporting.extras import is_clip, is_plain
 from aejax.reporting.listen import HeardClip, Version, read_sound
+from aejax.runtime import arrays
 
 FOLDER = "examples"
 ARRAYS = "examples.npz"

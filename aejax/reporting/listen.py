@@ -11,10 +11,10 @@ import soundfile
 
 from aejax.errors import UserError
 from aejax.reporting import curve, sound
-from aejax.runtime import arrays, files
 from aejax.reporting.curve import Line
 from aejax.reporting.extras import Extras
 from aejax.reporting.run_files import PCA, Run
+from aejax.runtime import files
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from aejax.errors import UserError
-from aejax.runtime import arrays, files
-from aejax.runtime.arrays import is_number
 from aejax.reporting.extras import Extras, read_extras
+from aejax.runtime import files
+from aejax.runtime.arrays import is_number
 
 REPORT = "report.html"
 ARRAYS = "report.npz"

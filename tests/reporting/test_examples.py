@@ -8,9 +8,9 @@ from aejax import config as config_module
 from aejax.errors import UserError
 from aejax.listening import Example, write_examples
 from aejax.reporting import page
-from aejax.runtime import arrays
 from aejax.reporting.examples import read_examples
 from aejax.representation import yardstick
+from aejax.runtime import arrays
 
 RNG = np.random.default_rng(0)
 
