@@ -7,7 +7,7 @@ the same way through the same numbers, frame by frame.
 
 import contextlib
 import dataclasses
-import zipfile
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,9 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from aejax.errors import UserError
-from aejax.runtime import files
+from aejax.runtime import arrays
 
 FILE = "coding.npz"
+_REMEDY = "delete results.json beside it and start the run again to have it written anew"
 # Rounded values go from -_MOST to _MOST; what is beyond is cut there.
 _MOST = 2**13 - 1
 # After so many latent frames comes a byte that has to be right. It also bounds what a few bytes can
@@ -116,13 +117,12 @@ def later(latents: np.ndarray, transition: np.ndarray, offset: np.ndarray) -> np
 
 def save(path: Path, **of: Statistics) -> None:
     """Writes statistics by name, whole or not at all."""
-    arrays = {
+    found = {
         f"{name}.{field.name}": getattr(statistics, field.name)
         for name, statistics in of.items()
         for field in dataclasses.fields(Statistics)
     }
-    with files.replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
+    arrays.save(path, {}, found)
 
 
 def load(path: Path, name: str, latent_dim: int) -> Statistics:
@@ -133,23 +133,21 @@ def load(path: Path, name: str, latent_dim: int) -> Statistics:
     """
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("offset", "spread", "steps"), (latent_dim,))
     shapes["transition"] = (latent_dim, latent_dim)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[f"{name}.{key}"] for key in shapes}
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise UserError(
             f"{path} is missing: the run is from before latents could be coded; train it again"
-        ) from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({' '.join(str(error).split())})") from None
+        )
+    _, everything = arrays.load(path, remedy=_REMEDY)
+    found: dict[str, np.ndarray] = {}
     for key, shape in shapes.items():
-        array = found[key]
-        positive = key in ("spread", "steps")
-        good = array.shape == shape and array.dtype == np.float64
-        if good:
-            good = bool((np.abs(array) <= _MOST_STATISTIC).all())  # False for NaN
-        if not good or (positive and array.min() < 1 / _MOST_STATISTIC):
-            raise UserError(f"{path} is damaged ({key})")
+        array = everything.get(f"{name}.{key}")
+        good = array is not None and array.shape == shape and array.dtype == np.float64
+        # False for NaN, too.
+        if array is None or not good or not (np.abs(array) <= _MOST_STATISTIC).all():
+            raise UserError(f"{path} is damaged ({name}.{key}); {_REMEDY}")
+        if key in ("spread", "steps") and array.min() < 1 / _MOST_STATISTIC:
+            raise UserError(f"{path} is damaged ({name}.{key}); {_REMEDY}")
+        found[key] = array
     return Statistics(**found)
 
 

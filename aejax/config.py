@@ -2,7 +2,6 @@
 
 import difflib
 import functools
-import json
 import math
 import operator
 import re
@@ -184,12 +183,20 @@ def default() -> ConfigDict:
     return config
 
 
-def _at_least(low: float) -> Callable[[Any], str]:
-    return lambda value: "" if value >= low else f"must be at least {low:g}"
+_MOST = 2**31 - 1  # of numbers without a bound of their own: what int32 holds
 
 
-def _above(low: float) -> Callable[[Any], str]:
-    return lambda value: "" if value > low else f"must be above {low:g}"
+def _at_least(low: float, most: float = _MOST) -> Callable[[Any], str]:
+    def rule(value: Any) -> str:
+        if value < low:
+            return f"must be at least {low:g}"
+        return "" if value <= most else f"must be at most {most:g}"
+
+    return rule
+
+
+def _above(low: float, most: float = _MOST) -> Callable[[Any], str]:
+    return lambda value: f"must be above {low:g}" if value <= low else _at_least(low, most)(value)
 
 
 def _between(low: float, high: float) -> Callable[[Any], str]:
@@ -233,11 +240,14 @@ def _pair(low: float, high: float) -> Callable[[Any], str]:
     return rule
 
 
+_MOST_INTEGERS = 4096
+
+
 def _integers(low: int, high: int) -> Callable[[Any], str]:
     """One or more integers."""
 
     def rule(value: Any) -> str:
-        good = len(value) > 0 and all(
+        good = 0 < len(value) <= _MOST_INTEGERS and all(
             isinstance(x, int) and not isinstance(x, bool) and low <= x <= high for x in value
         )
         return "" if good else f"must be one or more integers from {low} to {high}"
@@ -273,35 +283,35 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "data.split_seed": _between(0, 2**32),
     "data.validation_fraction": _between(0.001, 0.9),
     "data.test_fraction": _between(0.001, 0.9),
-    "data.excerpt_seconds": _above(0),
+    "data.excerpt_seconds": _above(0, 3600),
     "data.weighting": _one_of("duration", "equal"),
     "data.silence_db": _between(-200, 1),
     "data.silence_redraws": _between(0, 1000),
     "data.workers": _between(0, 257),
     "data.worker_kind": _one_of("thread", "process"),
-    "data.cache_megabytes": _at_least(0),
-    "data.synthetic.clips": _at_least(3),
+    "data.cache_megabytes": _at_least(0, 10**7),
+    "data.synthetic.clips": _at_least(3, 10**7),
     "data.synthetic.seconds": _between(0.1, 60),
     "representation.name": _one_of(*REPRESENTATIONS),
     "representation.n_fft": _between(16, 2**20),
     "representation.win_length": _at_least(0),
-    "representation.hop_length": _at_least(1),
-    "representation.n_mels": _at_least(1),
+    "representation.hop_length": _at_least(1, 2**19),
+    "representation.n_mels": _at_least(1, 2**13),
     "representation.fmin": _at_least(0),
     "representation.fmax": _at_least(0),
     "representation.floor_db": _between(-300, 100),
-    "representation.griffin_lim_iterations": _at_least(1),
-    "representation.compression": _above(0),
+    "representation.griffin_lim_iterations": _at_least(1, 10_000),
+    "representation.compression": _above(0, 100),
     "model.encoder": _one_of(*ENCODERS),
     "model.bottleneck": _one_of(*BOTTLENECKS),
-    "model.downsampling": _at_least(1),
-    "model.latent_dim": _at_least(1),
+    "model.downsampling": _at_least(1, 2**16),
+    "model.latent_dim": _at_least(1, 2**16),
     "model.width": _between(1, 2**16),
-    "model.depth": _between(0, 1000),
+    "model.depth": _at_least(0, 256),
     "model.decoder_width": _between(0, 2**16),
-    "model.decoder_depth": _between(0, 1000),
-    "model.kernel_size": _at_least(1),
-    "model.heads": _at_least(1),
+    "model.decoder_depth": _at_least(0, 256),
+    "model.kernel_size": _at_least(1, 2**12),
+    "model.heads": _at_least(1, 2**12),
     "model.cut": _at_least(0),
     "model.strides": _integers(2, 4096),
     "model.dropout": _between(0, 1),
@@ -318,7 +328,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
         f"model.{kind}.{key}": rule
         for kind in ("vq", "rvq")
         for key, rule in {
-            "codebook_size": _between(2, 2**24),
+            "codebook_size": _at_least(2, 2**18),
             "commitment": _at_least(0),
             "decay": _between(0, 1),
             "dead_share": _between(0, 1),
@@ -327,7 +337,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "model.rvq.num_quantizers": _between(1, 129),
     "model.rvq.quantizer_dropout": _fraction,
     **{f"loss.{name}.weight": _at_least(0) for name in LOSSES},
-    "train.batch_size": _at_least(1),
+    "train.batch_size": _at_least(1, 2**20),
     "train.steps": _at_least(0),
     "train.optimizer": _one_of(*OPTIMIZERS),
     "train.schedule": _one_of(*SCHEDULES),
@@ -357,9 +367,9 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "augment.time_mask_frames": _at_least(1),
     "augment.frequency_masks": _between(0, 100),
     "augment.frequency_mask_bins": _at_least(1),
-    "evaluate.listen_clips": _at_least(1),
+    "evaluate.listen_clips": _at_least(1, 10_000),
     "evaluate.cuts": _cuts,
-    "evaluate.refine_steps": _at_least(0),
+    "evaluate.refine_steps": _at_least(0, 10**6),
 }
 
 
@@ -457,6 +467,7 @@ def _check_type(key: str, value: Any, example: Any) -> None:
 
 def _check_together(config: ConfigDict) -> None:
     _check_unused(config)
+    _check_sizes(config)
     _check_representation(config)
     _check_seen(config)
     _check_refined(config)
@@ -518,6 +529,37 @@ def _check_unused(config: ConfigDict) -> None:
                 f"config.{full}={flat[full]:g} means nothing to model.encoder=linear with"
                 " model.pca_start=True, since what begins at PCA does not decay; leave it out"
             )
+
+
+# Samples of an excerpt, numbers of a filter bank, and features in a block.
+_MOST_SAMPLES, _MOST_FILTERS, _MOST_BLOCK = 2**28, 2**26, 2**20
+
+
+def _check_sizes(config: ConfigDict) -> None:
+    """Refuses what no machine has the memory for: a config may come from anyone."""
+    data, representation = config.data, config.representation
+    filters = representation.n_mels * (representation.n_fft // 2 + 1)
+    number, words = bins(config)
+    for size, most, what in (
+        (
+            data.excerpt_seconds * data.sample_rate,
+            _MOST_SAMPLES,
+            f"data.excerpt_seconds x data.sample_rate ({data.excerpt_seconds:g} s at"
+            f" {data.sample_rate} Hz)",
+        ),
+        (
+            filters if representation.name == "mel" else 0,
+            _MOST_FILTERS,
+            "representation.n_mels x (representation.n_fft / 2 + 1)",
+        ),
+        (
+            config.model.downsampling * number,
+            _MOST_BLOCK,
+            f"model.downsampling x representation's {words}",
+        ),
+    ):
+        if size > most:
+            raise UserError(f"config: {what} comes to {size:g}, and may be {most:g} at most")
 
 
 def _check_representation(config: ConfigDict) -> None:
@@ -745,21 +787,24 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def from_json(text: str) -> ConfigDict:
-    """A config as `to_json` wrote it; keys that came to be later have their defaults.
+def from_saved(saved: Mapping[str, Any]) -> ConfigDict:
+    """A config as `to_json` wrote it, parsed; keys that came to be later have their defaults.
 
     Raises:
       UserError: it is no such config, or not a valid one.
     """
-    try:
-        saved = json.loads(text)
-    except (ValueError, RecursionError):
-        raise UserError("it is not JSON") from None
-    if not isinstance(saved, dict):
-        raise UserError("it holds no config")
-    config = override(default(), flatten(ConfigDict(saved)))
+    config = override(default(), flattened(saved))
     validate(config)
     return config
+
+
+def flattened(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys to values, as `flatten`, of parsed JSON."""
+    flat: dict[str, Any] = {}
+    for key, value in saved.items():
+        inner = isinstance(value, dict)
+        flat |= flattened(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
 
 
 def to_json(config: ConfigDict) -> str:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from aejax import coding
 from aejax import config as config_module
-from aejax.bars import bar
+from aejax.bars import bar, warn
 from aejax.errors import Interrupted, UserError, plain
 from aejax.evaluation import by_clip
 from aejax.evaluation.by_clip import ClipErrors
@@ -117,15 +117,18 @@ def run_together(jobs: Sequence[Job]) -> list[Rows | UserError]:
                 if job.config.evaluate.probes:
                     require_sklearn()
                 workdir = Workdir(job.path, job.config)
-                finished = workdir.read_json("results.json")
-                if finished is not None:
+                if workdir.has("results.json"):
+                    finished = run_files.read_results(job.path)
                     print("this run is finished; its results again:")
                     _print_results(workdir, finished)
-                    ended[place] = [Row(**row) for row in finished["rows"]]
+                    ended[place] = [Row.from_json(row) for row in finished["rows"]]
                     continue
                 held.callback(workdir.release)
                 first = next(iter(begun.values()), None)
-                begun[place] = prepare(job.config, workdir, first, command=job.command)
+                experiment = prepare(job.config, workdir, first, command=job.command)
+                for line in checkpoint.set_damaged_aside(job.path / "checkpoints"):
+                    warn(line)
+                begun[place] = experiment
         while begun:
             group = _next_group(begun)
             ended |= _train_and_measure(group)
@@ -201,7 +204,7 @@ def _train_and_measure(group: Mapping[int, Experiment]) -> dict[int, Rows | User
             ended[place] = _measure(one, found, common)
             workdir = one.trainee.experiment.workdir
             if len(group) == 1:
-                _print_results(workdir, workdir.read_json("results.json"))
+                _print_results(workdir, run_files.read_results(workdir.path))
             else:
                 print(f"finished: {plain(str(workdir.path))}", flush=True)
     return ended
@@ -487,10 +490,7 @@ def write_results(
         },
         "by_label": by_clip.by_label(clips, latent, tested, PCA_ROW),
         "probes": None if probes is None else [dataclasses.asdict(row) for row in probes],
-        "best": {
-            name: {"step": int(one.step), "validation_loss": float(one.loss)}
-            for name, one in best.items()
-        },
+        "best": {name: one.as_json() for name, one in best.items()},
         "test_clips": len(tested),
         "device": str(experiment.devices),
         "command": experiment.command,
@@ -512,7 +512,7 @@ def _write_report(path: Path) -> None:
 def _print_results(workdir: Workdir, results: Mapping[str, Any]) -> None:
     unit = results["units"]["feature_rmse"]
     print(f"\n{results_table(results['rows'], unit)}\n")
-    if results["probes"] is not None:
+    if results.get("probes") is not None:
         print(f"{probes_table(results['probes'])}\n")
     path = workdir.path
     if not (path / run_files.REPORT).exists():  # it was killed before the end, or is from before

@@ -59,7 +59,12 @@ def fit_pca(experiment: Experiment, larger: pca_fit.Fit | None = None) -> pca_fi
             held_out=experiment.batches("validation"),
         )
         pca_fit.save(path, fitted)
-    fitted = pca_fit.load(path)
+    fitted = pca_fit.load(
+        path,
+        downsampling=experiment.downsampling,
+        bins=experiment.representation.bins,
+        latent_dim=latent_dim,
+    )
     if experiment.denoises and fitted.pca.analysis is None:
         raise UserError(
             f"{path} was fitted without noise, by an earlier aejax; delete it to fit anew"
@@ -179,8 +184,9 @@ def _train(
         for one in trainees:
             config, path = one.experiment.config, one.experiment.workdir.path
             like = _shapes(one)
+            first = _first(one, after, like)
+            snapshots.append(population.grown(first, shapes))
             checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
-            snapshots.append(population.grown(_first(one, checkpoints, like), shapes))
             log = stack.enter_context(
                 metrics_log.MetricsLog(path, after=int(snapshots[-1].state.step) or -1)
             )
@@ -224,13 +230,12 @@ def _shapes(trainee: Trainee) -> checkpoint.Snapshot:
     return loop.abstract_snapshot(experiment.config, trainee.model, experiment.objective.weights)
 
 
-def _first(
-    trainee: Trainee, checkpoints: checkpoint.Checkpoints, like: checkpoint.Snapshot
-) -> checkpoint.Snapshot:
-    """The newest checkpoint of a run; where it has none, the snapshot before its first step."""
+def _first(trainee: Trainee, after: int | None, like: checkpoint.Snapshot) -> checkpoint.Snapshot:
+    """The checkpoint of that step; where there is none, the snapshot before the first."""
     experiment = trainee.experiment
-    if checkpoints.latest_step is not None:
-        return checkpoints.restore(like, experiment.devices.copied)
+    if after is not None:
+        directory = experiment.workdir.path / "checkpoints"
+        return checkpoint.read(directory, after, like, experiment.devices.copied)
     config = experiment.config
     tx = state.optimiser(config.train, pca_start=config.model.pca_start)
     return experiment.devices.copy(loop.first_snapshot(initial_state(trainee, tx)))

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import os
 import re
 import runpy
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +26,7 @@ from aejax.workdir import Workdir
 
 # What lies in a sweep's folder beside those of its members.
 _OWN = ("errors", "logs", "sweep.json", "report.html")
+_MOST_ERROR = 1 << 20  # bytes of a member's error
 MODES = ("auto", "population", "sequential")
 Overrides = Mapping[str, Any]
 
@@ -272,11 +274,8 @@ def _begin(found: Sequence[Member], root: Path, command: str) -> None:
     every run that is there, that it is the one that is wanted."""
     path = root / "sweep.json"
     known: list[str] = []
-    if path.exists():
-        try:
-            known = [str(member["folder"]) for member in json.loads(path.read_text())["members"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}); give another --workdir") from None
+    if os.path.lexists(path):
+        known = [member.name for member in run_files.members(root)]
     elif root.exists() and not (root.is_dir() and files.is_empty(root)):
         raise UserError(f"--workdir={root} holds something else than a sweep; give another")
     ours = {member.folder for member in found}
@@ -299,6 +298,11 @@ def _begin(found: Sequence[Member], root: Path, command: str) -> None:
 
 def _error(root: str | Path, member: Member) -> Path:
     return Path(root, "errors", f"{member.folder}.txt")
+
+
+def _text(path: Path) -> str:
+    with files.open_regular(path, _MOST_ERROR) as file:
+        return file.read().decode("utf-8", "replace").strip()
 
 
 def _finished(root: Path, member: Member) -> bool:
@@ -329,7 +333,7 @@ def _launched(
             for member in done.task.arguments[1]:
                 if not _finished(root, member):
                     own = _error(root, member)
-                    text = own.read_text().strip() if own.exists() else done.error
+                    text = _text(own) if own.exists() else done.error
                     problems[member.folder] = text or "it ended without results"
                     print(f"failed: {member.folder}: {problems[member.folder]}", flush=True)
     return problems
@@ -360,7 +364,7 @@ def table(root: Path, finished: Sequence[Member]) -> str:
     the same, since others have errors of something else."""
     together: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for member in finished:
-        results = json.loads((root / member.folder / "results.json").read_text())
+        results = run_files.read_results(root / member.folder)
         features = config_module.flatten(member.config.representation)
         features["sample_rate"] = member.config.data.sample_rate
         unit = results["units"]["feature_rmse"]

@@ -9,9 +9,9 @@ What sees without end has windows of one training excerpt. A recurrent network h
 half an excerpt before what it is asked for; attention sees at least a quarter on either side.
 """
 
+import contextlib
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,11 +25,13 @@ import soxr
 from aejax import audio_arguments, silence
 from aejax import config as config_module
 from aejax import representation as representations
+from aejax.bars import warn
 from aejax.data import audio_file, names
 from aejax.errors import UserError
 from aejax.evaluation.evaluate import analyse, apply, bound, in_sound, synthesise
 from aejax.models import autoencoder
 from aejax.prepare import SPEAKERS, denoises, excerpt_blocks
+from aejax.reporting import run_files
 from aejax.representation import Multichannel, Representation
 from aejax.runtime import files
 from aejax.signal.arguments import whole_number
@@ -450,46 +452,54 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
     model = autoencoder.from_config(
         config.model, representation.bins, dtype, speakers=len(speakers)
     )
-    directory = path / "checkpoints"
-    newest = max(checkpoint.steps(directory), default=-1)
-    if newest < config.train.steps:
-        raise UserError(f"the run in {path} is not finished; start it again to go on with it")
-    like = _abstract_snapshot(config, representation, model)
-    copied = Devices(jax.local_device_count()).copied
-    try:
-        best = checkpoint.read(directory, newest, like, copied).best
-    except (ValueError, KeyError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the checkpoint in {directory} cannot be read: {reason}") from None
+    best = _best(path, config.train.steps, _abstract_snapshot(config, representation, model))
     chosen = min(best.values(), key=lambda candidate: float(candidate.loss))
     return TrainedModel(config, representation, model, chosen.variables, speakers)
 
 
-def _text(file: Path, missing: str) -> str:
+def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpoint.Best]:
+    """The best variables of a finished run, from the checkpoint of its last step.
+
+    Should that be damaged, an older one is taken if it has what ``results.json`` was made with, and
+    no other: a model must not become another one because a file was damaged.
+    """
+    directory, copied = path / "checkpoints", Devices(jax.local_device_count()).copied
+    saved, finished = checkpoint.steps(directory), (path / "results.json").exists()
+    if last not in saved and not finished:
+        raise UserError(f"the run in {path} is not finished; start it again to go on with it")
     try:
-        if file.stat().st_size > _MOST_CONFIG:
-            raise UserError(f"{file} is too large to be one of a run")
-        return file.read_text()
-    except (OSError, ValueError):
-        raise UserError(missing) from None
+        return checkpoint.read(directory, last, like, copied).best
+    except checkpoint.DamagedCheckpoint as error:
+        problem = error
+    if not finished:
+        raise UserError(f"{problem}; start the run again to go on from an older checkpoint")
+    measured = run_files.read_results(path).get("best")
+    for step in sorted((step for step in saved if step < last), reverse=True):
+        with contextlib.suppress(checkpoint.DamagedCheckpoint):
+            best = checkpoint.read(directory, step, like, copied).best
+            if measured == {name: one.as_json() for name, one in best.items()}:
+                warn(f"{problem}; the checkpoint of step {step} has the same best model")
+                return best
+    raise UserError(
+        f"{problem}, and no older one has the model that was measured; delete"
+        f" {path / 'results.json'} and start the run again, to go on from an older checkpoint"
+    )
 
 
 def _speakers(path: Path) -> tuple[str, ...]:
-    file = path / SPEAKERS
-    try:
-        found = json.loads(_text(file, f"{file} is missing; without it nobody can be named"))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise UserError(f"{file} is damaged: it has to be a list of names")
-    return tuple(found)
+    names = files.read_json(path / SPEAKERS, _MOST_CONFIG)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{path / SPEAKERS} is damaged: it has to be a list of names")
+    return tuple(names)
 
 
 def _config(path: Path) -> Any:
     file = path / "config.json"
-    text = _text(file, f"{path} holds no run: no config.json that can be read")
+    if not os.path.lexists(file):
+        raise UserError(f"{path} holds no run: it has no config.json")
+    saved = files.read_object(file, _MOST_CONFIG)
     try:
-        return config_module.from_json(text)
+        return config_module.from_saved(saved)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
 

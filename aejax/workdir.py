@@ -1,13 +1,14 @@
 """A run's directory: what is in it, whose it is, and writing to it whole or not at all."""
 
-import json
+import io
+import os
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
-from aejax.errors import UserError
+from aejax.errors import UserError, plain
 from aejax.runtime import files
 
 fcntl: Any
@@ -18,6 +19,8 @@ except ImportError:
 
 
 _LOCK = "run.lock"
+_MOST_CONFIG = 1 << 20  # bytes of a config.json; larger ones are none of ours
+_MOST_SHOWN = 8  # keys that differ, in an error
 
 
 class Workdir:
@@ -34,23 +37,25 @@ class Workdir:
     def __init__(self, path: Path, config: ConfigDict):
         self.path = path
         self._config = config
-        self._lock: IO[str] | None = None
+        self._lock: io.FileIO | None = None
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
-        saved = self.read_json("config.json")
-        if saved is None:
+        if not self.has("config.json"):
             # A kill before the first rename leaves no more than the lock.
             if path.is_dir() and not files.is_empty(path, beside={_LOCK}):
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
                 )
             return
-        differing = config_module.differences(config, _flatten(saved))
+        saved = files.read_object(path / "config.json", _MOST_CONFIG)
+        differing = config_module.differences(config, config_module.flattened(saved))
         if differing:
-            keys = "; ".join(
-                f"{key}: {theirs!r} there, {ours!r} now"
-                for key, (ours, theirs) in differing.items()
-            )
+            shown = [
+                f"{key}: {repr(theirs)[:80]} there, {repr(ours)[:80]} now"
+                for key, (ours, theirs) in list(differing.items())[:_MOST_SHOWN]
+            ]
+            more = len(differing) - len(shown)
+            keys = plain("; ".join([*shown, f"and {more} more"] if more else shown))
             raise UserError(
                 f"{path} holds a run of another config ({keys}); give another --workdir, or the"
                 " same config to go on with that run"
@@ -74,7 +79,7 @@ class Workdir:
     def _hold(self) -> None:
         if fcntl is None:  # no locks of this kind on this system
             return
-        self._lock = (self.path / _LOCK).open("w")
+        self._lock = files.open_lock(self.path / _LOCK)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -91,29 +96,10 @@ class Workdir:
             self._lock.close()
             self._lock = None
 
-    def read_json(self, name: str) -> Any:
-        """The parsed file, or None where there is none.
-
-        Raises:
-          UserError: it is not JSON.
-        """
-        path = self.path / name
-        try:
-            return json.loads(path.read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); give another --workdir") from None
+    def has(self, name: str) -> bool:
+        """Whether there is anything of that name."""
+        return os.path.lexists(self.path / name)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file, whole or not at all."""
         files.write_text(self.path / name, text)
-
-
-def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(saved, dict):
-        return {prefix.rstrip("."): saved}
-    flat: dict[str, Any] = {}
-    for key, value in saved.items():
-        flat |= _flatten(value, f"{prefix}{key}.")
-    return flat

@@ -163,7 +163,7 @@ def test_nonsense_in_files_is_refused(statistics, tmp_path, value):
     bad = statistics.spread.copy()
     bad[2] = value
     coding.save(path, model=dataclasses.replace(statistics, spread=bad))
-    with pytest.raises(UserError, match=r"damaged \(spread\)"):
+    with pytest.raises(UserError, match=r"damaged \(model\.spread\)"):
         coding.load(path, "model", DIM)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UserError, match="damaged"):

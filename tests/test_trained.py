@@ -385,6 +385,7 @@ def test_a_run_that_is_not_finished_is_refused(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     config["train"]["steps"] = 1000
     (copy / "config.json").write_text(json.dumps(config))
+    (copy / "results.json").unlink()
     with pytest.raises(UserError, match="not finished"):
         aejax.load(copy)
 
@@ -392,9 +393,9 @@ def test_a_run_that_is_not_finished_is_refused(finished, tmp_path):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("[]", "no config"),
+        ("", r"config\.json is damaged"),
+        ("[" * 100_000, r"config\.json is damaged"),
+        ("[]", "no JSON object"),
         ('{"no_such_key": 1}', "unknown config key no_such_key"),
         ('{"model": {"latent_dim": "8"}}', "must be of type int"),
         ('{"model": {"depth": 1000000000}}', "config.model.depth"),

@@ -107,7 +107,7 @@ def open_folder(
     scanned = scans.scan(
         root,
         include=settings.include,
-        known=(scans.load(cache) if cache is not None else None) or known,
+        known=scans.recall(root, settings.include) or known,
         save=save,
         progress=progress,
     )

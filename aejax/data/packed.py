@@ -11,7 +11,6 @@ It is read without the files it was made from; splits, labels and batches are th
 """
 
 import hashlib
-import json
 import re
 import threading
 from collections.abc import Callable
@@ -27,10 +26,12 @@ from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Settings, select
 from aejax.data.record import CHUNK, decode
 from aejax.errors import UserError
+from aejax.runtime import files
 
 VERSION = 1
 # Where each file's records are: in which shard, from which record on, and whose name they bear.
 PLACES = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
+_MOST_ABOUT, _MOST_SHARD = 64 << 20, 1 << 50  # bytes
 _MOST_READERS = 64  # of which each has a file open
 _READER = "readahead_buffer_size:0"  # excerpts are read here and there
 
@@ -64,12 +65,12 @@ class PackedCorpus:
                     f" data.{key}={self.about[key]}, or pack it again with"
                     f" --{key}={getattr(settings, key)}"
                 )
+        columns = table.load_arrays(root / "index.npz", remedy="pack it again")
         try:
-            arrays = table.load_arrays(root / "index.npz")
-            self._everything = everything = scans.from_arrays(arrays)
-            self._places = arrays["places"]
-            _check_places(self._places, len(everything.names), len(self.about["shards"]))
-        except (OSError, ValueError, KeyError) as error:
+            self._everything = everything = scans.from_arrays(columns)
+            self._places = columns["places"]
+            _check_places(self._places, everything, len(self.about["shards"]))
+        except (ValueError, KeyError) as error:
             raise UserError(f"{root / 'index.npz'} is damaged ({error}); pack it again") from None
         chosen = np.arange(len(everything.names))
         if "*" not in settings.include:
@@ -106,7 +107,7 @@ class PackedCorpus:
             data = self._reader(int(place["shard"])).read(
                 list(range(begin + first, begin + last + 1))
             )
-        except (OSError, ValueError, RuntimeError, IndexError) as error:
+        except (OSError, ValueError, RuntimeError, IndexError, UserError) as error:
             reason = " ".join(str(error).split())
             raise UnusableAudio(f"unreadable in its shard: {reason}") from None
         # Of the same sound under several names, one is packed.
@@ -119,6 +120,8 @@ class PackedCorpus:
             record = decode(piece, max(0, start - begin), start + length - begin)
             if (record.name, record.start) != (name, begin):
                 raise UnusableAudio("another clip's record in its place")
+            if record.audio.shape[1:] != (self.channel_shape or (1,)):
+                raise UnusableAudio("a record of other channels")
             audio = record.audio if self.channel_shape else record.audio[:, 0]
             out[filled : filled + len(audio)] = audio
             filled += len(audio)
@@ -129,6 +132,7 @@ class PackedCorpus:
             reader = self._readers.pop(shard, None)
             if reader is None:
                 path = self.root / self.about["shards"][shard]["name"]
+                files.open_regular(path, _MOST_SHARD, follow=True).close()
                 reader = ArrayRecordReader(str(path), _READER)
             self._readers[shard] = reader  # as the last one used
             if len(self._readers) > _MOST_READERS:
@@ -143,38 +147,63 @@ class PackedCorpus:
             try:
                 if sha256(path) != shard["sha256"]:
                     found[shard["name"]] = "its checksum is another; pack it again"
-            except OSError as error:
-                found[shard["name"]] = f"unreadable: {error.strerror}"
+            except (OSError, UserError) as error:
+                found[shard["name"]] = f"unreadable: {error}"
         return found
 
 
 def about(root: Path) -> dict[str, Any]:
-    """``pack.json``, checked as far as it is used."""
+    """``pack.json``, checked as far as it is used.
+
+    Raises:
+      UserError: it is damaged, or of another version.
+    """
     path = root / "pack.json"
-    try:
-        found = json.loads(path.read_text())
-        names = [shard["name"] for shard in found["shards"]]
-        # Names from a file: they must not lead out of the folder.
-        good = all(re.fullmatch(r"shard-[0-9-]+of-[0-9]+\.array_record", name) for name in names)
-        good = good and isinstance(found["sample_rate"], int) and found["version"] == VERSION
-        good = good and 1000 <= found["sample_rate"] <= 1_000_000
-        good = good and all(isinstance(shard["sha256"], str) for shard in found["shards"])
-        if not good or found["channels"] not in audio_file.CHANNEL_POLICIES:
-            raise ValueError("not of this version")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}); pack it again") from None
+    found = files.read_object(path, _MOST_ABOUT)
+    shards = found.get("shards")
+    good = (
+        found.get("version") == VERSION
+        and isinstance(found.get("channels"), str)
+        and found["channels"] in audio_file.CHANNEL_POLICIES
+        and type(found.get("sample_rate")) is int
+        and 1000 <= found["sample_rate"] <= 1_000_000
+        and isinstance(shards, list)
+        and all(map(_is_shard, shards))
+    )
+    if not good:
+        raise UserError(f"{path} is damaged (not of this version); pack it again")
     return found
 
 
-def _check_places(places: np.ndarray, files: int, shards: int) -> None:
-    if places.dtype != PLACES or places.shape != (files,):
+def _is_shard(shard: Any) -> bool:
+    """Its name must not lead out of the folder."""
+    return (
+        isinstance(shard, dict)
+        and all(isinstance(shard.get(key), str) for key in ("name", "sha256"))
+        and bool(re.fullmatch(r"shard-[0-9-]+of-[0-9]+\.array_record", shard["name"]))
+    )
+
+
+def _check_places(places: np.ndarray, everything: scans.Scan, shards: int) -> None:
+    """Of each file that can be used, that its records are in one of the shards, and bear the name
+    of a file whose records are the same."""
+    count = len(everything.names)
+    if places.dtype != PLACES or places.shape != (count,):
         raise ValueError("no places of this version")
-    for field, low, high in (("shard", -1, shards), ("first", 0, 2**62), ("owner", -1, files)):
-        if (places[field] < low).any() or (places[field] >= high).any():
+    rows = np.flatnonzero(everything.usable())
+    used = places[rows]
+    for field, most in (("shard", shards), ("first", 2**62), ("owner", count)):
+        everywhere = places[field]  # of a file that cannot be used there may be nothing, -1
+        if used[field].min(initial=0) < 0 or everywhere.min(initial=0) < -1:
             raise ValueError(f"{field} beyond all reason")
+        if (everywhere >= most).any():
+            raise ValueError(f"{field} beyond all reason")
+    owners, facts = used["owner"], everything.facts
+    if (places[owners] != used).any() or (facts[owners]["frames"] != facts[rows]["frames"]).any():
+        raise ValueError("records of another file")
 
 
 def sha256(path: Path) -> str:
     """Of a file, in hexadecimal."""
-    with open(path, "rb") as file:
+    with files.open_regular(path, _MOST_SHARD, follow=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """Making a pack of a folder: see `aejax.data.packed` for what is in one."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -21,6 +22,7 @@ from aejax.data.threads import in_order
 from aejax.errors import UserError
 from aejax.runtime import files
 
+_MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
 _WRITER = "group_size:1,uncompressed"  # any record can be read alone
 
@@ -113,7 +115,7 @@ def _make_room(out: Path, how: dict[str, Any]) -> None:
     if packed.is_pack(out):
         raise UserError(f"{out} holds a finished pack; give another folder")
     if begun.is_file():
-        if json.loads(begun.read_text()) != how:
+        if files.read_json(begun, _MOST_NOTE) != how:
             raise UserError(f"{out} holds a pack begun with other settings; give another folder")
     elif out.exists() and not (out.is_dir() and files.is_empty(out)):
         raise UserError(f"{out} is there already and is no pack; give another folder")
@@ -153,7 +155,7 @@ def _pack_shards(
     for part in plan:
         note, path = out / f"{part.name}.json", out / part.name
         identity = _identity(source, part)
-        done = json.loads(note.read_text()) if note.is_file() else {}
+        done = _noted(note)
         same = done.get("identity") == identity and not done["problems"] and path.is_file()
         if same and packed.sha256(path) == done["sha256"]:
             yield from part.rows
@@ -164,6 +166,16 @@ def _pack_shards(
                 done |= {"bytes": beside.stat().st_size, "sha256": packed.sha256(beside)}
             _write_json(note, done)
         finished.append(done)
+
+
+def _noted(path: Path) -> dict[str, Any]:
+    """What is known of a shard; nothing where there is no such note, and it is written anew."""
+    with contextlib.suppress(UserError):
+        done = files.read_object(path, _MOST_NOTE)
+        kinds = {"problems": dict, "first": list, "name": str, "sha256": str, "bytes": int}
+        if all(isinstance(done.get(key), kind) for key, kind in kinds.items()):
+            return done
+    return {}
 
 
 def _write_shard(

@@ -1,5 +1,6 @@
 """Scanning a folder: what files there are, and what is in each. A second look only stats them."""
 
+import contextlib
 import dataclasses
 import fnmatch
 import hashlib
@@ -225,11 +226,26 @@ def save(path: Path, scanned: Scan) -> None:
 
 
 def load(path: Path) -> Scan | None:
-    """Reads what `save` wrote; None where there is none, or what is there is no such thing."""
-    try:
-        return from_arrays(table.load_arrays(path))
-    except (OSError, ValueError):
+    """Reads what `save` wrote; None where there is none.
+
+    Raises:
+      UserError: it is something else.
+    """
+    if not os.path.lexists(path):
         return None
+    columns = table.load_arrays(path)
+    try:
+        return from_arrays(columns)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); {table.REMEDY}") from None
+
+
+def recall(root: Path, include: Sequence[str] = ("*",)) -> Scan | None:
+    """What is kept of the last look at a folder; None where there is none that can be used."""
+    cache = cache_path(root, include)
+    with contextlib.suppress(UserError):  # what is damaged there is made anew, and replaced
+        return None if cache is None else load(cache)
+    return None
 
 
 def as_arrays(scanned: Scan) -> dict[str, np.ndarray | Strings]:
@@ -247,8 +263,12 @@ def from_arrays(arrays: Mapping[str, Any]) -> Scan:
     names, problems, formats, facts = (arrays.get(key) for key in _PARTS)
     if not isinstance(facts, np.ndarray) or facts.dtype != FACTS or facts.ndim != 1:
         raise ValueError("no scan of this version")
-    strings = (names, problems, formats)
-    names, problems, formats = (part for part in strings if isinstance(part, Strings))
+    if not (
+        isinstance(names, Strings)
+        and isinstance(problems, Strings)
+        and isinstance(formats, Strings)
+    ):
+        raise ValueError("no strings")
     if not len(names) == len(problems) == len(facts):
         raise ValueError("columns of different lengths")
     if (facts["format"] < 0).any() or (facts["format"] >= max(1, len(formats))).any():

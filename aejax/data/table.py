@@ -1,15 +1,17 @@
 """Tables with a row for each clip, in columns of NumPy arrays: a million rows stay small."""
 
 import dataclasses
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aejax.runtime import files
+from aejax.errors import UserError
+from aejax.runtime import arrays
 
+_MOST_BYTES = 1 << 30  # of tables of all files of a corpus
+REMEDY = "delete it and it is made anew"
 SPLITS = ("train", "validation", "test")
 
 
@@ -179,62 +181,38 @@ class Clips(Sequence[Clip]):
         return self.frames / self.sample_rate
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray | Strings]) -> None:
+def save_arrays(path: Path, columns: Mapping[str, np.ndarray | Strings]) -> None:
     """Writes arrays and strings as ``.npz``, whole or not at all."""
     plain: dict[str, np.ndarray] = {}
-    for name, value in arrays.items():
+    for name, value in columns.items():
         if isinstance(value, Strings):
             plain |= {f"{name}.block": value.block, f"{name}.ends": value.ends}
         else:
             plain[name] = value
-    with files.replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, **plain)  # type: ignore[arg-type]
+    arrays.save(path, {}, plain)
 
 
-def load_arrays(path: Path) -> dict[str, Any]:
+def load_arrays(path: Path, *, remedy: str = REMEDY) -> dict[str, Any]:
     """Reads what `save_arrays` wrote: numbers alone, never objects, and never more than the file
     is long.
 
     Raises:
-      ValueError: it is something else.
-      OSError: it cannot be read.
+      UserError: it is something else.
     """
-    try:
-        with zipfile.ZipFile(path) as members:
-            plain = {
-                member.filename.removesuffix(".npy"): _load_array(members, member)
-                for member in members.infolist()
-            }
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(str(error)) from None
-    arrays: dict[str, Any] = {}
+    _, plain = arrays.load(path, _MOST_BYTES, remedy=remedy)
+    columns: dict[str, Any] = {}
     for name, value in plain.items():
         stem, _, part = name.rpartition(".")
         if part == "block":
-            arrays[stem] = _strings(value, plain.get(f"{stem}.ends"))
+            columns[stem] = _strings(path, value, plain.get(f"{stem}.ends"), remedy)
         elif part != "ends":
-            arrays[name] = value
-    return arrays
+            columns[name] = value
+    return columns
 
 
-def _load_array(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{member.filename} is compressed")
-    with members.open(member) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{member.filename} is of another version")
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        count = int(np.prod(shape, dtype=object))
-        if dtype.hasobject or count * dtype.itemsize > member.file_size:
-            raise ValueError(f"{member.filename} is not what it says")
-        data = file.read(count * dtype.itemsize)
-    return np.frombuffer(data, dtype, count).reshape(shape)
-
-
-def _strings(block: np.ndarray, ends: Any) -> Strings:
+def _strings(path: Path, block: np.ndarray, ends: Any, remedy: str) -> Strings:
     good = isinstance(ends, np.ndarray) and ends.dtype == np.int64 and block.dtype == np.uint8
-    if not good or ends.ndim != 1 or block.ndim != 1:
-        raise ValueError("no table of strings")
-    if (np.diff(ends, prepend=0) < 0).any() or (ends[-1] if len(ends) else 0) != len(block):
-        raise ValueError("strings that overlap")
+    good = good and ends.ndim == block.ndim == 1 and not (np.diff(ends, prepend=0) < 0).any()
+    if not good or (ends[-1] if len(ends) else 0) != len(block):
+        raise UserError(f"{path} is damaged (no table of strings); {remedy}")
     return Strings(block, ends)

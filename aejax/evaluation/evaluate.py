@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -76,6 +76,12 @@ class Row:
     bitrate_efficiency: float | None = None
     gain_over_pca_db: float | None = None
     audio_gain_over_pca_db: float | None = None
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "Row":
+        """From ``results.json``; what other versions have in it beside is left out."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: row.get(name) for name in names})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)

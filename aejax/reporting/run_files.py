@@ -15,7 +15,7 @@ from aejax.runtime.arrays import is_number
 
 REPORT = "report.html"
 ARRAYS = "report.npz"
-_MOST_LINE = 1 << 16
+_MOST_RESULTS = 64 << 20
 _MOST_CONFIG = 1 << 20
 _MOST_LINES = 1 << 30
 _MOST_CURVE = 400  # points of a training curve
@@ -74,7 +74,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     unfinished: list[str] = []
     for path in paths:
         if (path / "sweep.json").exists():
-            for member in _members(path):
+            for member in members(path):
                 if (member / "results.json").is_file():
                     found.setdefault(member.resolve(), member)
                 else:
@@ -104,14 +104,18 @@ def folder_names(paths: Sequence[Path]) -> list[str]:
     return [name.encode("utf-8", "backslashreplace").decode() for name in names]
 
 
-def _members(sweep: Path) -> list[Path]:
-    about = _json(sweep / "sweep.json")
-    members = about.get("members")
+def members(sweep: Path) -> list[Path]:
+    """The directories of the runs of a sweep, by its ``sweep.json``.
+
+    Raises:
+      UserError: it is not what a sweep writes.
+    """
+    entries = files.read_object(sweep / "sweep.json", _MOST_RESULTS).get("members")
     root = sweep.resolve()
-    if not isinstance(members, list) or len(members) > _MOST_MEMBERS:
+    if not isinstance(entries, list) or len(entries) > _MOST_MEMBERS:
         raise UserError(f"{sweep / 'sweep.json'} has no list of at most {_MOST_MEMBERS} members")
     found = []
-    for member in members:
+    for member in entries:
         folder = member.get("folder") if isinstance(member, dict) else None
         if not isinstance(folder, str) or "\0" in folder or not 0 < len(folder) < 1000:
             raise UserError(f"{sweep / 'sweep.json'} has a member without a folder")
@@ -132,13 +136,12 @@ def read_run(path: Path, *, most_clips: int) -> Run:
     Raises:
       UserError: one of its files is damaged, too large, or a link.
     """
-    config = _flatten(_json(path / "config.json", _MOST_CONFIG))
+    config = _flatten(files.read_object(path / "config.json", _MOST_CONFIG))
     name = config.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise UserError(f"{path / 'config.json'} has no name of a run")
-    results = _json(path / "results.json")
-    rows = _rows(results.pop("rows", None), path / "results.json")
-    _check_results(results, path / "results.json")
+    results = read_results(path)
+    rows = results.pop("rows")
     there = (path / "corpus.json").is_file()
     tested, worst = _worst(path / "clips.jsonl", name, most_clips)
     return Run(
@@ -146,7 +149,7 @@ def read_run(path: Path, *, most_clips: int) -> Run:
         config=config,
         rows=rows,
         results=results,
-        corpus=_json(path / "corpus.json") if there else {},
+        corpus=files.read_object(path / "corpus.json", _MOST_RESULTS) if there else {},
         curves=_curves(path / "metrics.jsonl"),
         worst=worst,
         tested=tested,
@@ -154,36 +157,26 @@ def read_run(path: Path, *, most_clips: int) -> Run:
     )
 
 
-def _json(path: Path, most: int = 64 << 20) -> dict[str, Any]:
-    with files.open_regular(path, most) as file:
-        try:
-            found = files.parse_json(file.read())
-        except ValueError as error:
-            raise UserError(f"{path} is damaged ({error})") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path} is damaged (no JSON object)")
-    return found
+def read_results(path: Path) -> dict[str, Any]:
+    """``results.json`` of the run in ``path``, checked as far as it is used.
+
+    Raises:
+      UserError: it is not.
+    """
+    file = path / "results.json"
+    results = files.read_object(file, _MOST_RESULTS)
+    _check_rows(results.get("rows"), file)
+    _check_results(results, file)
+    return results
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """JSON objects; a last line cut short by a kill is left out."""
-    if not path.is_file():
-        return
-    with files.open_regular(path, _MOST_LINES) as file:
-        number = 0
-        while line := file.readline(_MOST_LINE + 1):
-            number += 1
-            if len(line) > _MOST_LINE:
-                raise UserError(f"{path}, line {number} is longer than {_MOST_LINE} bytes")
-            try:
-                found = files.parse_json(line)
-            except ValueError as error:
-                if not line.endswith(b"\n"):
-                    return
-                raise UserError(f"{path}, line {number} is damaged ({error})") from None
-            if not isinstance(found, dict):
-                raise UserError(f"{path}, line {number} is damaged (no JSON object)")
-            yield found
+    if path.is_file():
+        for line in files.read_lines(path, _MOST_LINES):
+            if isinstance(line, str):
+                raise UserError(line)
+            yield line
 
 
 def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
@@ -199,7 +192,7 @@ def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
 _MEASURES = ("feature_rmse", "audio_log_mel_rmse_db")
 
 
-def _rows(rows: Any, path: Path) -> list[dict[str, Any]]:
+def _check_rows(rows: Any, path: Path) -> None:
     def good(row: Any) -> bool:
         return (
             isinstance(row, dict)
@@ -209,8 +202,18 @@ def _rows(rows: Any, path: Path) -> list[dict[str, Any]]:
         )
 
     if not isinstance(rows, list) or not 0 < len(rows) <= 1000 or not all(map(good, rows)):
-        raise UserError(f"{path} has no rows of a results table")
-    return rows
+        raise UserError(f"{path} is damaged (no rows of a results table)")
+
+
+def _is_probe(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("scores"), dict):
+        return False
+    numbers = [row.get("chance"), *row["scores"].values()]
+    return (
+        all(isinstance(row.get(key), str) for key in ("label", "measure"))
+        and isinstance(row.get("skipped") or "", str)
+        and all(x is None or is_number(x) for x in numbers)
+    )
 
 
 def _check_results(results: Mapping[str, Any], path: Path) -> None:
@@ -218,6 +221,13 @@ def _check_results(results: Mapping[str, Any], path: Path) -> None:
     for key, kind in kinds.items():
         if results.get(key) is not None and not isinstance(results[key], kind):
             raise UserError(f"{path} is damaged ({key} is no {kind.__name__})")
+    if not isinstance((results.get("units") or {}).get("feature_rmse"), str):
+        raise UserError(f"{path} is damaged (no unit of the features)")
+    if not all(map(_is_probe, results.get("probes") or [])):
+        raise UserError(f"{path} is damaged (probes)")
+    for best in (results.get("best") or {}).values():
+        if not isinstance(best, dict) or not isinstance(best.get("step"), int):
+            raise UserError(f"{path} is damaged (best)")
 
 
 def gain(line: Mapping[str, Any], name: str) -> float | None:

@@ -41,11 +41,11 @@ COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
 def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
     """Rows of ``results.json`` as an aligned table, a line for each; ``unit``: of the features."""
     shown = f" ({unit})" if unit != "1" else ""
-    columns = [column for column in COLUMNS if any(row[column[2]] is not None for row in rows)]
+    columns = [column for column in COLUMNS if any(row.get(column[2]) is not None for row in rows)]
     cells = [
         ["", *(above for above, _, _, _ in columns)],
         ["", *(below.format(unit=shown) for _, below, _, _ in columns)],
-        *([row["name"], *(form(row[key]) for _, _, key, form in columns)] for row in rows),
+        *([row["name"], *(form(row.get(key)) for _, _, key, form in columns)] for row in rows),
     ]
     return aligned(cells)
 
@@ -58,8 +58,8 @@ def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
     notes = []
     for row in rows:
         scores = [number(row["scores"].get(source)) for source in sources]
-        cells.append([row["label"], row["measure"], number(row["chance"]), *scores])
-        if row["skipped"]:
+        cells.append([row["label"], row["measure"], number(row.get("chance")), *scores])
+        if row.get("skipped"):
             notes.append(f"{row['label']} was not read: {row['skipped']}")
     return "\n".join([aligned(cells), *notes])
 

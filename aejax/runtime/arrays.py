@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from aejax.errors import UserError
+from aejax.errors import UserError, plain
 from aejax.runtime import files
 
 _ABOUT = "about"
@@ -16,44 +16,43 @@ MOST_BYTES = 512 << 20
 _MOST_MEMBERS = 32
 
 
-def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Writes arrays, and facts that go into JSON, whole or not at all."""
     text = json.dumps(about, allow_nan=False).encode()
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with files.replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, **{_ABOUT: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **{_ABOUT: np.frombuffer(text, np.uint8)}, **plain)  # type: ignore[arg-type]
 
 
-def load(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
+def load(
+    path: Path, most: int = MOST_BYTES, *, remedy: str = "delete it to do without"
+) -> tuple[Any, dict[str, np.ndarray]]:
     """Reads what `save` wrote: numbers alone, never objects, and never more than the file is long.
 
+    Args:
+      path: of the file.
+      most: bytes.
+      remedy: what to do about one that is damaged, for the error.
+
     Returns:
-      The facts, parsed; the arrays by name.
+      The facts, parsed; the arrays by name, which cannot be written to.
 
     Raises:
-      UserError: it is something else, or larger than `MOST_BYTES`.
+      UserError: it is something else, or larger.
     """
-    with files.open_regular(path, MOST_BYTES) as file:
+    with files.open_regular(path, most) as file:
         try:
             with zipfile.ZipFile(file) as members:
                 listed = members.infolist()
-                if len(listed) > _MOST_MEMBERS or sum(x.file_size for x in listed) > MOST_BYTES:
+                if len(listed) > _MOST_MEMBERS or sum(x.file_size for x in listed) > most:
                     raise ValueError("more than a run writes")
                 found = {x.filename.removesuffix(".npy"): _read(members, x) for x in listed}
             about = files.parse_json(found.pop(_ABOUT).tobytes())
-        except (
-            ArithmeticError,
-            EOFError,
-            KeyError,
-            MemoryError,
-            NotImplementedError,
-            OSError,
-            RuntimeError,
-            SyntaxError,
-            TypeError,
-            ValueError,
-            zipfile.BadZipFile,
-        ) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it to do without") from None
+        except KeyError as error:
+            raise UserError(f"{path} is damaged (without {error}); {remedy}") from None
+        except Exception as error:  # whatever zipfile and NumPy make of bytes that are not theirs
+            reason = plain(" ".join(str(error).split()))[:100]
+            raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
     return about, found
 
 
@@ -65,10 +64,13 @@ def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"{member.filename} is of another version")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
         count = int(np.prod(shape, dtype=object))
-        good = dtype.kind in "iuf" and not fortran and min(shape, default=0) >= 0
+        good = dtype.kind in "biufV" and not dtype.hasobject and dtype.itemsize > 0
+        good = good and not fortran and min(shape, default=0) >= 0
         if not good or count * dtype.itemsize > member.file_size:
             raise ValueError(f"{member.filename} is not what it says")
         data = file.read(count * dtype.itemsize)
+        if file.read(1):  # read to its end, it is compared with its checksum
+            raise ValueError(f"{member.filename} is not what it says")
     return np.frombuffer(data, dtype, count).reshape(shape)
 
 

@@ -1,6 +1,7 @@
 """Files that are read within bounds, and files that are written whole or not at all."""
 
 import contextlib
+import io
 import json
 import os
 import secrets
@@ -8,7 +9,7 @@ import shutil
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from aejax.errors import DiskFull, UserError, no_room
 from aejax.runtime import stopping
@@ -151,23 +152,47 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def open_regular(path: Path, most: int) -> BinaryIO:
-    """Opens a regular file for reading that is no longer than ``most`` bytes and no link.
+def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedReader:
+    """Opens a regular file for reading that is no longer than ``most`` bytes.
+
+    Args:
+      path: of the file. It may lie in a folder that is a link.
+      most: bytes.
+      follow: whether it may be a link itself.
 
     Raises:
       UserError: it is something else, or cannot be opened.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-    try:
-        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from None
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+    file = _open(path, os.O_RDONLY | (0 if follow else _NO_LINK), "rb")
+    if os.fstat(file.fileno()).st_size > most:
         file.close()
-        kind = "no regular file" if not stat.S_ISREG(status.st_mode) else f"above {most >> 20} MiB"
-        raise UserError(f"{path} is {kind}; it is no file of a run")
+        raise UserError(f"{path} is above {most >> 20} MiB; it is no file of a run")
     return file
+
+
+def open_lock(path: Path) -> io.FileIO:
+    """Opens a regular file to hold a lock on, which is made if it is not there, and no link.
+
+    Raises:
+      UserError: it is something else, or cannot be opened.
+    """
+    return _open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, "rb+")
+
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+def _open(path: Path, flags: int, mode: str) -> Any:
+    """Opens what is a regular file, without waiting for anyone at the other end of what is not."""
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{path} is no regular file; it is no file of a run")
+    return os.fdopen(descriptor, mode, buffering=-1 if mode == "rb" else 0)
 
 
 def read_json(path: Path, most: int) -> Any:
@@ -178,9 +203,51 @@ def read_json(path: Path, most: int) -> Any:
     """
     with open_regular(path, most) as file:
         try:
-            return parse_json(file.read(most))
+            return parse_json(file.read())
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read as JSON ({error})") from None
+            raise UserError(f"{path} is damaged ({error})") from None
+
+
+def read_object(path: Path, most: int) -> dict[str, Any]:
+    """`read_json` of a file that holds one object.
+
+    Raises:
+      UserError: it is something else.
+    """
+    found = read_json(path, most)
+    if not isinstance(found, dict):
+        raise UserError(f"{path} is damaged (no JSON object)")
+    return found
+
+
+_MOST_LINE = 1 << 16
+
+
+def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
+    """The JSON objects of a regular file of at most ``most`` bytes with one in each line; of a line
+    that is something else, what is wrong with it. A last line cut short is left out.
+
+    Raises:
+      UserError: it is something else.
+    """
+    with open_regular(path, most) as file:
+        number = 0
+        while line := file.readline(_MOST_LINE):
+            number += 1
+            whole = line.endswith(b"\n")
+            if not whole and len(line) == _MOST_LINE:
+                yield f"{path}, line {number} is longer than {_MOST_LINE} bytes"
+                while (rest := file.readline(_MOST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                continue
+            try:
+                found = parse_json(line)
+            except ValueError as error:
+                if whole:
+                    yield f"{path}, line {number} is damaged ({error})"
+                continue
+            good = isinstance(found, dict)
+            yield found if good else f"{path}, line {number} is damaged (no JSON object)"
 
 
 def parse_json(text: bytes) -> Any:

@@ -24,9 +24,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aejax.errors import UserError, plain
+from aejax.runtime import files
 from aejax.search.space import Space
 
 JOURNAL = "search.journal"
+_MOST_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,8 @@ class Journal:
         wanted = json.loads(json.dumps(dict(settings)))
         with self._alone():
             path = str(root / JOURNAL)
-            _drop_half_a_line(root / JOURNAL)
+            if os.path.lexists(path):
+                _drop_half_a_line(root / JOURNAL)
             lock = JournalFileOpenLock(path)
             self._storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=lock))
             self._study = optuna.create_study(
@@ -166,7 +169,7 @@ class Journal:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Holds the search; an error of a journal that cannot be read is one line."""
-        with (self._root / "search.lock").open("w") as held:
+        with files.open_lock(self._root / "search.lock") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             try:
                 yield
@@ -195,7 +198,7 @@ def _other_search(root: Path, kept: Any, wanted: Mapping[str, Any]) -> str:
 
 
 def _try_lock(path: Path) -> io.IOBase | None:
-    held = path.open("w")
+    held = files.open_lock(path)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -206,10 +209,11 @@ def _try_lock(path: Path) -> io.IOBase | None:
 
 def _drop_half_a_line(path: Path) -> None:
     """A worker killed while it wrote leaves one, which would spoil what is written next."""
-    if not path.exists() or path.read_bytes()[-1:] in (b"", b"\n"):
+    with files.open_regular(path, _MOST_BYTES) as file:
+        text = file.read()
+    if text.endswith(b"\n"):
         return
     with path.open("rb+") as file:
-        text = file.read()
         file.truncate(text.rfind(b"\n") + 1)
         file.flush()
         os.fsync(file.fileno())

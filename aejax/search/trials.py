@@ -15,6 +15,7 @@ from aejax import config as config_module
 from aejax.bars import warn
 from aejax.errors import DiskFull, Interrupted, UserError, plain
 from aejax.launchers.task import one_line
+from aejax.reporting import run_files
 from aejax.reporting.table import aligned
 from aejax.runtime import files
 from aejax.search.journal import Journal, Outcome
@@ -90,7 +91,7 @@ def _work(
 
 def _score(folder: Path, name: str, rate: str) -> tuple[float, float]:
     """The error on the validation split at the step that was chosen, and the latent rate."""
-    results = json.loads((folder / "results.json").read_text())
+    results = run_files.read_results(folder)
     step = results["best"]["raw"]["step"]
     lines = metrics_log.read(folder / "metrics.jsonl")
     [*_, error] = [line[ERROR] for line in lines if line["step"] == step and ERROR in line]

@@ -43,7 +43,12 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     config = model.config
     corpus = open_corpus(folder, settings_of(config, all_of_it=True))
     noise = open_noise(config) if denoises(config) else None
-    fitted = pca_fit.load(run / "pca.npz")
+    fitted = pca_fit.load(
+        run / "pca.npz",
+        downsampling=config.model.downsampling,
+        bins=model.representation.bins,
+        latent_dim=config.model.latent_dim,
+    )
     devices = Devices(config.train.batch_size)
     evaluator = Evaluator(
         representation=model.representation,

@@ -1,18 +1,45 @@
-"""Checkpoints by Orbax, whole or not at all."""
+"""Checkpoints by Orbax, whole or not at all, with a SHA-256 of every array.
 
+The checksums are part of the metadata that Orbax writes into a checkpoint before it gives it its
+name, so that there is no checkpoint without them. All of them are compared whenever one is read.
+"""
+
+import collections
 import contextlib
+import hashlib
+import json
 import logging
+import math
 import shutil
+import stat
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import flax.struct
 import jax
+import jax.numpy as jnp
+import numpy as np
+import tensorstore
 from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
 
+from aejax.errors import UserError, plain
 from aejax.runtime import files
+
+_ASIDE = ".damaged"  # behind the step in the name of a checkpoint that was set aside
+# Orbax's folder of arrays, and how many of them are read at a time.
+_ARRAYS, _THREADS = "state", 4
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file; what is ours in it is "custom_metadata"
+_MOST_METADATA = 16 << 20
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint that is not what was saved."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{path} is damaged ({plain(reason)})")
 
 
 @flax.struct.dataclass
@@ -28,6 +55,10 @@ class Best:
     variables: Any
     loss: Any
     step: Any
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``results.json`` says of it."""
+        return {"step": int(self.step), "validation_loss": float(self.loss)}
 
 
 @flax.struct.dataclass
@@ -59,30 +90,15 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
 
-    @property
-    def latest_step(self) -> int | None:
-        """Steps done in the newest snapshot, or None where there is none."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
-
     def save(self, snapshot: Snapshot) -> None:
         """Writes a snapshot, unless that step is there already."""
         step = int(snapshot.state.step)
-        if step != self.latest_step:
+        if step not in steps(self._directory):
+            tree = _as_tree(snapshot)
+            facts = {name: _facts(np.asarray(jax.device_get(leaf))) for name, leaf in tree.items()}
+            about = _described(step, facts)
             with files.room_for(self._directory):
-                self._checkpointer.save(step, _as_tree(snapshot), force=True)
-
-    def restore(self, like: Snapshot, sharding: Sharding) -> Snapshot:
-        """The newest snapshot, in the shapes of ``like``, laid out by ``sharding``.
-
-        ``like`` may be abstract, from ``jax.eval_shape``. What was saved on another number of
-        devices comes back too, since ``sharding`` decides.
-        """
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _as_tree(like)
-        )
-        leaves = self._checkpointer.load(self.latest_step, abstract)
-        return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(leaves))
+                self._checkpointer.save(step, tree, force=True, custom_metadata=about)
 
     def close(self) -> None:
         """Waits for what is being written."""
@@ -91,20 +107,63 @@ class Checkpoints:
 
 
 def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:
-    """A snapshot of a run that has ended; nothing in the directory changes. See
-    `Checkpoints.restore`."""
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _as_tree(like)
-    )
-    leaves = ocp.load(directory.absolute() / str(step), abstract)
-    return jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(leaves))
+    """A snapshot, in the shapes of ``like``, laid out by ``sharding``; nothing on disk changes.
+
+    ``like`` may be abstract, from ``jax.eval_shape``. What was saved on another number of devices
+    comes back too, since ``sharding`` decides.
+
+    Raises:
+      DamagedCheckpoint: it is not what was saved.
+      UserError: it is of another version of aejax, or may not be read.
+    """
+    path = directory / str(step)
+    facts, tree = _saved_facts(path), _as_tree(like)
+    ours = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in tree.items()}
+    if ours != {name: fact[:2] for name, fact in facts.items()}:
+        raise UserError(f"{path} is of another version of aejax; use that, or train the run again")
+    leaves = {name: jax.device_put(leaf, sharding) for name, leaf in _verified(path, facts)}
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in tree])
+
+
+def set_damaged_aside(directory: Path) -> list[str]:
+    """Compares the snapshots of a run with their checksums, and renames those that are damaged, so
+    that the run goes on from the newest that is not.
+
+    Returns:
+      A line for the user about each that was damaged.
+
+    Raises:
+      UserError: all are damaged; or one is of another version of aejax, or may not be read.
+    """
+    whole, problems = -1, dict[int, DamagedCheckpoint]()
+    for step in sorted(steps(directory)):
+        path = directory / str(step)
+        try:
+            collections.deque(_verified(path, _saved_facts(path)), maxlen=0)
+            whole = step
+        except DamagedCheckpoint as error:
+            problems[step] = error
+    if problems and whole < 0:
+        raise UserError(
+            f"{problems[max(problems)]}, and there is no other to go on from; delete {directory},"
+            " and the same command trains anew"
+        )
+    lines = []
+    for step, problem in problems.items():
+        aside = directory / f"{step}{_ASIDE}"
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        (directory / str(step)).rename(aside)
+        lines.append(f"{problem} and is called {aside.name} now; going on from step {whole}")
+    return lines
 
 
 def steps(directory: Path) -> set[int]:
-    """Steps done in the snapshots there."""
+    """Steps done in the snapshots there, whether they are whole or not."""
     if not directory.is_dir():
         return set()
-    return {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
+    names = {path.name for path in directory.iterdir() if path.name.isdecimal()}
+    return {int(name) for name in names if str(int(name)) == name}
 
 
 @contextlib.contextmanager
@@ -121,6 +180,117 @@ def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
         yield checkpoints
     finally:
         checkpoints.close()
+
+
+# Of each array by name: its dtype, its shape, and the SHA-256 of its bytes.
+_Facts = dict[str, list[Any]]
+
+
+def _facts(array: np.ndarray) -> list[Any]:
+    return [str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+
+
+def _described(step: int, facts: _Facts) -> dict[str, Any]:
+    """What is saved of the facts, with a checksum of its own."""
+    about = {"step": step, "arrays": facts}
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return about | {"sha256": digest}
+
+
+def _saved_facts(path: Path) -> _Facts:
+    """Of the arrays of a checkpoint.
+
+    Raises:
+      DamagedCheckpoint: they are not what was saved.
+      UserError: an earlier version of aejax saved none, or the files may not be read.
+    """
+    size = _size(path)
+    try:
+        about = files.read_json(path / _METADATA, _MOST_METADATA)["custom_metadata"]
+        earlier = about == {}
+        facts = {} if earlier else about["arrays"]
+        bytes_of = [
+            math.prod(shape) * jnp.dtype(kind).itemsize for kind, shape, _ in facts.values()
+        ]
+        good = earlier or (
+            about == _described(int(path.name), facts) and _plausible(size, sum(bytes_of))
+        )
+    except (UserError, AttributeError, KeyError, TypeError, ValueError):
+        earlier = good = False
+    if earlier:
+        raise UserError(
+            f"{path} has no checksums: an earlier version of aejax saved it. Use that version, or"
+            " train the run again in another directory"
+        )
+    if not good:
+        raise DamagedCheckpoint(path, f"no {_METADATA} that was saved with it")
+    return facts
+
+
+def _plausible(size: int, wanted: int) -> bool:
+    """Whether arrays of so many bytes are in files of that size: Orbax writes little beside them,
+    and only zeros become much smaller."""
+    return size < 4 * wanted + _MOST_METADATA and wanted < 64 * size + _MOST_METADATA
+
+
+def _size(path: Path) -> int:
+    """Of all files in a folder that has regular files and folders alone, all of which may be read.
+
+    Raises:
+      DamagedCheckpoint: it has others.
+      UserError: one may not be read.
+    """
+    total, left = 0, [path]
+    try:
+        while left:
+            now = left.pop()
+            status = now.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                left += now.iterdir()
+            elif not stat.S_ISREG(status.st_mode) or now == path:
+                what = "it is no folder" if now == path else f"{now.name} is no regular file"
+                raise DamagedCheckpoint(path, what)
+            else:
+                now.open("rb").close()
+                total += status.st_size
+    except FileNotFoundError:
+        raise DamagedCheckpoint(path, "it is missing") from None
+    except OSError as error:
+        raise UserError(f"{now} cannot be read ({error.strerror})") from None
+    return total
+
+
+def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays of a checkpoint, by name.
+
+    By TensorStore, in which Orbax wrote them: of damage, Orbax prints tracebacks from tasks that it
+    does not wait for.
+
+    Raises:
+      DamagedCheckpoint: one is not what was saved.
+    """
+    context = tensorstore.Context({"cache_pool": {"total_bytes_limit": _MOST_METADATA}})
+
+    def verified(name: str) -> np.ndarray:
+        base = {"driver": "file", "path": f"{path.absolute()}/{_ARRAYS}/"}
+        spec = {"driver": "zarr3", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}
+        store = tensorstore.open(spec, context=context, open=True, read=True).result()
+        # Before anything is read, as this decides how much memory it takes.
+        if [store.dtype.name, list(store.shape)] != facts[name][:2]:
+            raise ValueError("another shape or type")
+        array = store.read().result()
+        if _facts(array) != facts[name]:
+            raise ValueError("its checksum is another")
+        return array
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        futures = {name: threads.submit(verified, name) for name in facts}
+        for name, future in futures.items():
+            try:
+                yield name, future.result()
+            except ValueError as error:  # TensorStore's own too, some of which are long
+                text = " ".join(str(error).split())[:80]
+                raise DamagedCheckpoint(path, f"{name[4:]}: {text}") from None
 
 
 def _as_tree(snapshot: Snapshot) -> dict[str, Any]:

@@ -3,13 +3,20 @@
 import contextlib
 import json
 import math
+import os
+import shutil
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from aejax.errors import DiskFull
+from aejax.bars import warn
+from aejax.errors import DiskFull, UserError
 from aejax.runtime import files
+from aejax.runtime.arrays import is_number
+
+_MOST_BYTES = 1 << 30
 
 
 class MetricsLog:
@@ -26,8 +33,8 @@ class MetricsLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         path = workdir / "metrics.jsonl"
-        kept = [json.dumps(line) for line in read(path) if line["step"] <= after]
-        files.write_text(path, "".join(line + "\n" for line in kept))
+        earlier = [line for line in _mended(path, after) if line["step"] <= after]
+        files.write_text(path, "".join(json.dumps(line) + "\n" for line in earlier))
         self._lines = path.open("a")
         self._path = path
         begin = SessionLog(status=SessionLog.START)  # what was logged of later steps is dropped
@@ -79,14 +86,49 @@ class MetricsLog:
             self._tensorboard.close()
 
 
-def read(path: Path) -> list[dict[str, float]]:
-    """The lines of a ``metrics.jsonl``; a last line cut short by a kill is left out."""
-    if not path.exists():
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ``metrics.jsonl``; a last line cut short by a kill is left out.
+
+    Raises:
+      UserError: another line is damaged, or the file is something else.
+    """
+    if not os.path.lexists(path):
         return []
-    lines = []
-    for text in path.read_text().splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
+    lines, problems = _read(path)
+    if problems:
+        raise UserError(problems[0])
     return lines
+
+
+def _mended(path: Path, after: int) -> list[dict[str, Any]]:
+    """The lines of the log of a run that goes on from that step. Those that are damaged are named
+    and left out, and the file as it was is kept under another name."""
+    if after >= 0 and not os.path.lexists(path):
+        warn(f"{path} is missing; it has nothing of the steps up to {after}")
+    if not os.path.lexists(path):
+        return []
+    lines, problems = _read(path)
+    if problems:
+        aside = path.with_name(path.name + ".damaged")
+        with files.replacing(aside) as beside:
+            shutil.copyfile(path, beside)
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        warn(f"{problems[0]}{more}; left out of the log, which is kept as it was in {aside.name}")
+    return lines
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Lines of scalars by step, and what is wrong with the others."""
+    lines, problems = [], []
+    for number, line in enumerate(files.read_lines(path, _MOST_BYTES), start=1):
+        if isinstance(line, dict) and not _is_scalars(line):
+            line = f"{path}, line {number} is damaged (no scalars of a step)"
+        if isinstance(line, dict):
+            lines.append(line)
+        else:
+            problems.append(line)
+    return lines, problems
+
+
+def _is_scalars(line: dict[str, Any]) -> bool:
+    return type(line.get("step")) is int and all(x is None or is_number(x) for x in line.values())

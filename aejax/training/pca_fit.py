@@ -1,9 +1,7 @@
 """Fitting PCA, and the standardisation that comes with it, on the training split."""
 
-import contextlib
 import functools
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +21,7 @@ from aejax.models.pca import (
     neighbours,
 )
 from aejax.representation import Representation, valid_frames
-from aejax.runtime import files
+from aejax.runtime import arrays
 
 
 class Fit(NamedTuple):
@@ -185,71 +183,74 @@ def fit_context(
 
 def save(path: Path, fitted: Fit) -> None:
     """Writes a fit, whole or not at all."""
-    _save(
-        path,
-        pca_mean=fitted.pca.mean,
-        pca_components=fitted.pca.components,
-        pca_deviations=fitted.pca.deviations,
-        downsampling=fitted.pca.downsampling,
-        mean=fitted.mean,
-        scale=fitted.scale,
-        **{f"pca_{name}": value for name, value in _of_input(fitted.pca).items()},
-    )
+    found = {"mean": fitted.mean, "scale": fitted.scale}
+    arrays.save(path, {"downsampling": fitted.pca.downsampling}, _of_pca(fitted.pca) | found)
 
 
-def _of_input(pca: PCA) -> dict[str, Any]:
-    """What there is of a PCA only where it goes from other blocks than it gives back."""
-    if pca.analysis is None:
-        return {}
-    return {"input_mean": pca.input_mean, "analysis": pca.analysis}
-
-
-def load(path: Path) -> Fit:
-    """Reads what `save` wrote; only arrays, never objects.
+def load(path: Path, *, downsampling: int, bins: int, latent_dim: int) -> Fit:
+    """Reads what `save` wrote, of a fit of these sizes.
 
     Raises:
-      UserError: it is not what `save` writes.
+      UserError: it is not that.
     """
-    with _opened(path) as arrays:
-        pca = PCA(
-            mean=jnp.asarray(arrays["pca_mean"]),
-            components=jnp.asarray(arrays["pca_components"]),
-            deviations=jnp.asarray(arrays["pca_deviations"]),
-            downsampling=int(arrays["downsampling"]),
-            **{
-                name: jnp.asarray(arrays[f"pca_{name}"])
-                for name in ("input_mean", "analysis")
-                if f"pca_{name}" in arrays
-            },
-        )
-        return Fit(pca, arrays["mean"], arrays["scale"])
+    about, found = arrays.load(path, remedy=_REMEDY)
+    _whole_number(path, about, "downsampling", downsampling, downsampling)
+    block = downsampling * bins
+    shapes = {"pca_mean": (block,), "pca_components": (latent_dim, block)}
+    shapes |= {"pca_deviations": (latent_dim,), "mean": (bins,), "scale": ()}
+    if "pca_analysis" in found:  # it goes from other blocks than it gives back
+        shapes |= {"pca_input_mean": (block,), "pca_analysis": (latent_dim, block)}
+    _check(path, found, shapes)
+    parts = {
+        name.removeprefix("pca_"): jnp.asarray(found[name])
+        for name in shapes
+        if name.startswith("pca_")
+    }
+    return Fit(PCA(**parts, downsampling=downsampling), found["mean"], found["scale"])
 
 
 def save_context(path: Path, fitted: ContextPCA) -> None:
     """Writes what `fit_context` found beyond PCA itself, whole or not at all."""
-    _save(path, kernel=fitted.kernel, bias=fitted.bias, before=fitted.before, after=fitted.after)
+    about = {"before": fitted.before, "after": fitted.after}
+    arrays.save(path, about, {"kernel": fitted.kernel, "bias": fitted.bias})
 
 
 def load_context(path: Path, pca: PCA) -> ContextPCA:
     """Reads what `save_context` wrote.
 
     Raises:
-      UserError: it is not what `save_context` writes.
+      UserError: it is not that.
     """
-    with _opened(path) as arrays:
-        kernel, bias = (jnp.asarray(arrays[name]) for name in ("kernel", "bias"))
-        return ContextPCA(pca, kernel, bias, int(arrays["before"]), int(arrays["after"]))
+    about, found = arrays.load(path, remedy=_REMEDY)
+    before, after = (_whole_number(path, about, key, 0, 2**16) for key in ("before", "after"))
+    latent_dim, block = pca.components.shape
+    around = (before + 1 + after) * latent_dim
+    _check(path, found, {"kernel": (around, block), "bias": (block,)})
+    return ContextPCA(pca, jnp.asarray(found["kernel"]), jnp.asarray(found["bias"]), before, after)
 
 
-def _save(path: Path, **arrays: Any) -> None:
-    with files.replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, **arrays)
+_REMEDY = "delete it to fit PCA anew"
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            yield arrays
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to fit PCA anew") from None
+def _of_pca(pca: PCA) -> dict[str, jax.Array]:
+    names = ("mean", "components", "deviations", "input_mean", "analysis")
+    parts = {f"pca_{name}": getattr(pca, name) for name in names}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _whole_number(path: Path, about: Any, key: str, least: int, most: int) -> int:
+    value = about.get(key) if isinstance(about, dict) else None
+    if type(value) is not int or not least <= value <= most:
+        raise UserError(f"{path} is damaged ({key}); {_REMEDY}")
+    return value
+
+
+def _check(
+    path: Path, found: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    for name, shape in shapes.items():
+        array = found.get(name)
+        if array is None or array.shape != shape or array.dtype not in (np.float32, np.float64):
+            raise UserError(f"{path} is damaged ({name}); {_REMEDY}")
+        if not np.isfinite(array).all():
+            raise UserError(f"{path} is damaged ({name} is not finite); {_REMEDY}")

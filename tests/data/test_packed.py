@@ -271,7 +271,7 @@ def places(**columns):
     def change(arrays):
         arrays["places"] = arrays["places"].copy()
         for name, value in columns.items():
-            arrays["places"][name][0] = value
+            arrays["places"][name][1] = value  # the first is of a file that cannot be used
 
     return change
 
@@ -289,8 +289,11 @@ def facts(**columns):
     "change",
     [
         places(shard=99),
+        places(shard=-1),
         places(first=-1),
         places(owner=10**6),
+        places(owner=-1),
+        places(owner=0),
         facts(sample_rate=0),
         facts(frames=-5),
         facts(frames=2**62),

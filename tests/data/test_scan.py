@@ -100,10 +100,18 @@ def hostile(path, scanned, how):
     "how",
     ["pickle", "compressed", "overlapping", "beyond", "another format", "shorter", "cut", "huge"],
 )
-def test_a_hostile_scan_counts_as_none(audio_folder, tmp_path, how):
+def test_a_hostile_scan_is_refused_and_one_in_the_cache_counts_as_none(audio_folder, tmp_path, how):
     scanned = scans.scan(audio_folder)
     hostile(tmp_path / "scan.npz", scanned, how)
-    assert scans.load(tmp_path / "scan.npz") is None
+    with pytest.raises(UserError, match=r"scan\.npz is damaged"):
+        scans.load(tmp_path / "scan.npz")
+    cache = scans.cache_path(audio_folder)
+    cache.parent.mkdir(parents=True)
+    (tmp_path / "scan.npz").rename(cache)
+    assert scans.recall(audio_folder) is None
+    cache.unlink()
+    cache.symlink_to("/dev/zero")
+    assert scans.recall(audio_folder) is None
 
 
 def test_what_the_system_would_not_give_is_asked_for_again(audio_folder, monkeypatch, looked):

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: checkpoints, the metrics log, the fit of PCA."""
+"""What a run writes while it trains: the metrics log, the fit of PCA."""
 
 import io
 import struct
@@ -16,55 +16,54 @@ from aejax.data.corpus import Settings
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.errors import UserError
 from aejax.models.blocks import to_blocks
-from aejax.training import checkpoint, devices, loop, metrics_log, pca_fit
+from aejax.training import devices, metrics_log, pca_fit
 from aejax.training.devices import Devices
-from aejax.training.state import TrainState
 
 
-def snapshot(value):
-    state = TrainState(
-        step=jnp.int32(value),
-        params={"b": {"w": jnp.full((2, 3), value, jnp.float32)}, "a": jnp.float32(value)},
-        collections={"constants": {"mean": jnp.zeros(4)}},
-        opt_state=(jnp.int32(value), (), {"m": jnp.ones(2)}),
-        weights={"l2": jnp.float32(value)},
-        ema={"b": {"w": jnp.ones((2, 3))}, "a": jnp.float32(-value)},
-        key=jax.random.key_data(jax.random.key(value)),
-    )
-    return loop.first_snapshot(state)
-
-
-def test_a_snapshot_comes_back_as_it_was(tmp_path):
-    devices = Devices(1)
-    with checkpoint.opened(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step is None
-        for value in (3, 5, 9):
-            checkpoints.save(snapshot(value))
-    (tmp_path / "checkpoints" / "12.orbax-checkpoint-tmp").mkdir()
-    with checkpoint.opened(tmp_path / "checkpoints") as checkpoints:
-        assert checkpoints.latest_step == 9
-        restored = checkpoints.restore(jax.eval_shape(lambda: snapshot(0)), devices.copied)
-    expected = snapshot(9)
-    assert jax.tree.structure(restored) == jax.tree.structure(expected)
-    for ours, theirs in zip(jax.tree.leaves(restored), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-        assert ours.dtype == theirs.dtype
-        assert ours.sharding == devices.copied
-    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"5", "9"}
-
-
-def test_the_log_drops_what_will_be_logged_again(tmp_path):
-    with metrics_log.MetricsLog(tmp_path, after=-1) as log:
-        for step in (0, 2, 4, 6):
+def logged(path, steps):
+    with metrics_log.MetricsLog(path, after=-1) as log:
+        for step in steps:
             log(step, {"loss/total": step / 3})
-    with (tmp_path / "metrics.jsonl").open("a") as file:
+    return path / "metrics.jsonl"
+
+
+def test_the_log_drops_what_will_be_logged_again(tmp_path, capsys):
+    path = logged(tmp_path, (0, 2, 4, 6))
+    with path.open("a") as file:
         file.write('{"step": 8, "loss/to')
-    assert [line["step"] for line in metrics_log.read(tmp_path / "metrics.jsonl")] == [0, 2, 4, 6]
+    assert [line["step"] for line in metrics_log.read(path)] == [0, 2, 4, 6]
     with metrics_log.MetricsLog(tmp_path, after=4) as log:
         log(6, {"loss/total": 7.0})
-    lines = metrics_log.read(tmp_path / "metrics.jsonl")
+    lines = metrics_log.read(path)
     assert lines[:3] == [{"step": step, "loss/total": step / 3} for step in (0, 2, 4)]
     assert lines[3:] == [{"step": 6, "loss/total": 7.0}]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\0" * 40, b"[]", b"{", b"\xff", b'{"loss/total": 1}', b'{"step": "2"}', b"x" * 70_000]
+)
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_damaged_line_of_the_log_is_named_and_no_other_lost(tmp_path, capsys, bad, place):
+    path = logged(tmp_path, (0, 2, 4))
+    lines = path.read_bytes().splitlines()
+    lines.insert(place, bad)
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    damaged = path.read_bytes()
+    with pytest.raises(UserError, match=f"line {place + 1} is"):
+        metrics_log.read(path)
+    with metrics_log.MetricsLog(tmp_path, after=4):
+        pass
+    (warning,) = capsys.readouterr().err.splitlines()
+    assert f"metrics.jsonl, line {place + 1} is" in warning
+    assert [line["step"] for line in metrics_log.read(path)] == [0, 2, 4]
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == damaged
+
+
+def test_a_log_that_is_gone_is_named(tmp_path, capsys):
+    with metrics_log.MetricsLog(tmp_path, after=4):
+        pass
+    assert "metrics.jsonl is missing" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -102,16 +101,15 @@ def test_pca_sees_every_whole_block_of_the_training_clips_once(fitted):
 def test_a_fit_is_saved_and_read_without_executing_anything(fitted, tmp_path):
     found = fitted[0]
     pca_fit.save(tmp_path / "pca.npz", found)
-    again = pca_fit.load(tmp_path / "pca.npz")
+    again = pca_fit.load(tmp_path / "pca.npz", downsampling=8, bins=20, latent_dim=5)
     for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(again), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert [path.name for path in tmp_path.iterdir()] == ["pca.npz"]
-    np.savez(tmp_path / "pca.npz", mean=np.asarray([print], dtype=object))
-    with pytest.raises(UserError, match=r"pca\.npz is damaged"):
-        pca_fit.load(tmp_path / "pca.npz")
-    (tmp_path / "pca.npz").write_bytes(b"PK nonsense")
-    with pytest.raises(UserError, match="delete it to fit PCA anew"):
-        pca_fit.load(tmp_path / "pca.npz")
+    for wrong in ({"downsampling": 4}, {"bins": 21}, {"latent_dim": 6}):
+        with pytest.raises(UserError, match="delete it to fit PCA anew"):
+            pca_fit.load(
+                tmp_path / "pca.npz", **{"downsampling": 8, "bins": 20, "latent_dim": 5, **wrong}
+            )
 
 
 def test_a_batch_that_the_devices_cannot_share(monkeypatch):
