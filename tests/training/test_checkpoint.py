@@ -65,7 +65,7 @@ def test_a_snapshot_comes_back_as_it_was(copied):
     assert checkpoint.set_damaged_aside(copied) == []
     with checkpoint.opened(copied, after=9):
         pass
-    assert {path.name for path in copied.iterdir()} == {"5", "9"}
+    assert checkpoint.steps(copied) == {5, 9}
     restored = read(copied, 9)
     assert is_as_saved(restored, 9)
     assert {leaf.sharding for leaf in jax.tree.leaves(restored)} == {Devices(1).copied}
