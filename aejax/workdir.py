@@ -20,7 +20,7 @@ except ImportError:
 
 _LOCK = "run.lock"
 _MOST_CONFIG = 1 << 20  # bytes of a config.json; larger ones are none of ours
-_MOST_SHOWN = 8  # keys that differ, in an error
+_MOST_SHOWN = 4  # keys that differ, in an error
 
 
 class Workdir:

@@ -175,7 +175,7 @@ def refused(name, run):
     if message is not None:
         assert name in message or "holds a run of another config" in message
         assert message.isprintable()
-        assert len(message) < 400 + len(str(run))
+        assert len(message) < 1000 + len(str(run))
     return message is not None
 
 
