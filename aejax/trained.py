@@ -487,10 +487,10 @@ def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpo
 
 
 def _speakers(path: Path) -> tuple[str, ...]:
-    names = files.read_json(path / SPEAKERS, _MOST_CONFIG)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    speakers = files.read_json(path / SPEAKERS, _MOST_CONFIG)
+    if not isinstance(speakers, list) or not all(isinstance(name, str) for name in speakers):
         raise UserError(f"{path / SPEAKERS} is damaged: it has to be a list of names")
-    return tuple(names)
+    return tuple(speakers)
 
 
 def _config(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """Fitting PCA, and the standardisation that comes with it, on the training split."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
