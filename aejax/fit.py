@@ -184,8 +184,7 @@ def _train(
         for one in trainees:
             config, path = one.experiment.config, one.experiment.workdir.path
             like = _shapes(one)
-            first = _first(one, after, like)
-            snapshots.append(population.grown(first, shapes))
+            snapshots.append(population.grown(_first(one, after, like), shapes))
             checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
             log = stack.enter_context(
                 metrics_log.MetricsLog(path, after=int(snapshots[-1].state.step) or -1)
@@ -347,6 +346,7 @@ def initial_state(trainee: Trainee, tx: Any) -> state.TrainState:
     init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
     variables = autoencoder.init(model, init_key, config.model.downsampling)
     variables = autoencoder.standardise(variables, fitted.mean, fitted.scale)
+    variables = autoencoder.limit(variables, fitted.pca.lowest, fitted.pca.highest)
     if config.model.pca_start:
         variables = autoencoder.start_at_pca(model, variables, fitted.pca)
     if "codebooks" in variables:

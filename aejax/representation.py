@@ -14,6 +14,7 @@ from aejax import signal
 from aejax.errors import UserError
 
 Count = TypeVar("Count", int, jax.Array)
+Limits = tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]
 
 
 @runtime_checkable
@@ -52,6 +53,9 @@ class Representation(Protocol):
     def synthesis_reach(self) -> int:
         """Frames' worth of audio at either end of what comes of an excerpt of features that is
         other than if the excerpt had been longer."""
+
+    def limits(self) -> Limits:
+        """The lowest and the highest value of each bin in any sound within full scale."""
 
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
@@ -126,6 +130,13 @@ class _Hopped:
         """Frames of a signal of that many samples."""
         return 1 + samples // self.hop_length
 
+    def _highest_magnitude(self) -> float:
+        """Of a bin of the STFT of any sound within full scale: the sum of its window."""
+        return float(self._window().sum())
+
+    def _window(self) -> np.ndarray:
+        return signal.window("hann", self.win_length).astype(np.float64)
+
     def analyse(self, audio: Array) -> Array:
         """Audio to features."""
         raise NotImplementedError
@@ -184,6 +195,10 @@ class Waveform(_Transformed):
         """Frames per second, Hz."""
         return self.sample_rate / self.hop_length
 
+    def limits(self) -> Limits:
+        """Full scale."""
+        return _symmetric(1.0, self.bins)
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
         return frames * self.hop_length
@@ -236,6 +251,11 @@ class Spectrogram(_Hopped):
         """Each round of Griffin-Lim lets frames hear those that they overlap with."""
         return _heard_from(self)
 
+    def limits(self) -> Limits:
+        """From the floor to what adds up in one bin."""
+        highest = 20 * math.log10(self._highest_magnitude())
+        return _above_floor(self.floor_db, np.full(self.bins, highest))
+
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to log-magnitude in dB, never below ``floor_db``."""
         power = signal.spectrogram(
@@ -278,6 +298,10 @@ class ComplexSpectrogram(_Hopped):
     def bins(self) -> int:
         """Features in one frame: real parts, then imaginary parts."""
         return 2 * (self.n_fft // 2 + 1)
+
+    def limits(self) -> Limits:
+        """What adds up in one bin, compressed."""
+        return _symmetric(self._highest_magnitude() ** self.compression, self.bins)
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to compressed real parts, then imaginary parts."""
@@ -353,6 +377,12 @@ class MDCT(_Transformed):
         """Frames per second, Hz."""
         return self.sample_rate / self.hop_length
 
+    def limits(self) -> Limits:
+        """What adds up in one bin, compressed."""
+        window = signal.window("sine", 2 * self.hop_length).astype(np.float64)
+        highest = math.sqrt(2 / self.hop_length) * float(window.sum())
+        return _symmetric(highest**self.compression, self.bins)
+
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""
         return (frames - 1) * self.hop_length
@@ -411,6 +441,25 @@ class MelSpectrogram(_Hopped):
         """Each round of Griffin-Lim lets frames hear those that they overlap with."""
         return _heard_from(self)
 
+    def limits(self) -> Limits:
+        """From the floor to what adds up in one band: no more than if each of its bins had all that
+        adds up there, and no more than if all energy of a frame were where the band is highest."""
+        filters = signal.mel_filterbank(
+            sample_rate=self.sample_rate,
+            n_fft=self.n_fft,
+            n_mels=self.n_mels,
+            fmin=self.fmin,
+            fmax=self.fmax,
+        )
+        filters = filters.astype(np.float64)
+        # Parseval's theorem, over bins of positive and negative frequency.
+        energy = self.n_fft * float(np.square(self._window()).sum())
+        highest = np.minimum(
+            filters.sum(0) * self._highest_magnitude() ** 2, filters.max(0) * energy
+        )
+        floor = 10 ** (self.floor_db / 10)
+        return _above_floor(self.floor_db, 10 * np.log10(np.maximum(highest, floor)))
+
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
         """Audio to log-mel power in dB, never below ``floor_db``."""
         mel = signal.mel_spectrogram(
@@ -453,6 +502,14 @@ class MelSpectrogram(_Hopped):
         bins = np.fft.rfftfreq(self.n_fft, 1 / self.sample_rate)
         each = [np.interp(bins, centres, band) for band in np.eye(self.n_mels)]
         return np.asarray(each, np.float32)
+
+
+def _symmetric(highest: float, bins: int) -> Limits:
+    return np.full(bins, -highest), np.full(bins, highest)
+
+
+def _above_floor(floor: float, highest: np.ndarray) -> Limits:
+    return np.full(len(highest), floor), highest
 
 
 def _softer(louder: Array) -> Array:
@@ -553,6 +610,11 @@ class Multichannel:
     def synthesis_reach(self) -> int:
         """Frames' worth of audio at either end that is other for a cut."""
         return self.inner.synthesis_reach
+
+    def limits(self) -> Limits:
+        """Those of each channel, one after the other."""
+        lowest, highest = self.inner.limits()
+        return np.tile(lowest, self.channels), np.tile(highest, self.channels)
 
     def samples(self, frames: int) -> int:
         """Samples of the excerpt that has exactly that many frames."""

@@ -85,6 +85,29 @@ def test_arrays_of_lengths_count_frames_as_numbers_do(representation):
     assert counted.tolist() == [representation.frames(length) for length in lengths]
 
 
+@every
+def test_no_sound_within_full_scale_lies_beyond_the_limits(representation):
+    samples = 8 * N_FFT
+    time = np.arange(samples)
+    loudest = [np.sign(np.cos(np.pi * (k / N_FFT) * time + 0.1)) for k in range(0, N_FFT, 3)]
+    loudest += [np.sign(np.random.default_rng(0).standard_normal(samples)), np.zeros(samples)]
+    audio = np.stack(loudest).astype(np.float32)
+    if isinstance(representation, Multichannel):
+        audio = np.stack([audio, audio[::-1]], axis=-1)
+    features = np.asarray(representation.analyse(jnp.asarray(audio)))
+    lowest, highest = representation.limits()
+    assert lowest.shape == highest.shape == (representation.bins,)
+    assert (features >= lowest - 1e-4).all()
+    assert (features <= highest + 1e-4).all()
+    # And they are not much wider: 6 dB, or half of the amplitude.
+    reached = features.max((0, 1))
+    if representation.unit == "dB":
+        assert (reached >= highest - 6).all()
+        assert features.min() == lowest.min()
+    else:
+        assert (reached >= highest / 2).mean() > 0.9
+
+
 @pytest.mark.parametrize("name", ["spectrogram", "complex", "mel"])
 def test_one_frame_less_than_the_fewest_cannot_be_analysed(name):
     representation = ALL[name]

@@ -29,7 +29,11 @@ def model_of(representation="mel", encoder="conv", *, most_samples=2**18, speake
         config.model.pca_start = False
     config = shrink(config)
     config.train.steps = 0
-    config = config_module.override(config, changes)
+    return model_of_config(config_module.override(config, changes), most_samples, speakers)
+
+
+def model_of_config(config, most_samples=2**18, speakers=()):
+    """The same for a config that is small already."""
     config_module.validate(config)
     representation = representations.from_config(config)
     model = autoencoder.from_config(config.model, representation.bins, speakers=len(speakers))
@@ -62,7 +66,8 @@ def write_run(path, model):
     block = config.model.downsampling * model.representation.bins
     components = np.linalg.qr(rng.standard_normal((block, latents)))[0].T
     mean = np.full(block, -30.0)
-    pca = PCA(mean, components, np.ones(latents), config.model.downsampling)
     bins = mean[: model.representation.bins]
+    limits = model.representation.limits()
+    pca = PCA(mean, components, np.ones(latents), *limits, config.model.downsampling)
     pca_fit.save(path / "pca.npz", pca_fit.Fit(pca, bins, np.asarray(20.0)))
     return path

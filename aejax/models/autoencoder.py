@@ -30,7 +30,8 @@ class Autoencoder(nn.Module):
 
     The collection "constants" holds ``mean`` ``[bins]`` and ``scale`` ``[]``, by which features are
     standardised inside. One scale for all bins: a squared error then weighs all bins alike, as the
-    metrics and PCA do.
+    metrics and PCA do. It also holds ``lowest`` and ``highest`` ``[bins]``: in use, though not in
+    training, no feature that comes back lies beyond them.
     """
 
     encoder: nn.Module
@@ -42,6 +43,8 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
         self.scale = self.variable("constants", "scale", jnp.ones, ())
+        self.lowest = self.variable("constants", "lowest", jnp.full, (self.bins,), -jnp.inf)
+        self.highest = self.variable("constants", "highest", jnp.full, (self.bins,), jnp.inf)
 
     def before_bottleneck(
         self, features: Float[Array, "batch frames bins"], *, train: bool = False
@@ -83,7 +86,10 @@ class Autoencoder(nn.Module):
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features, in the voices of speakers."""
         standardised = self.decoder(latents, speaker, train=train)
-        return standardised * self.scale.value + self.mean.value[None, None]
+        features = standardised * self.scale.value + self.mean.value[None, None]
+        if train:  # where what lies beyond must have a gradient that leads back
+            return features
+        return jnp.clip(features, self.lowest.value[None, None], self.highest.value[None, None])
 
     def __call__(
         self,
@@ -376,8 +382,18 @@ def forward(
 
 def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Variables:
     """The same variables with the constants of these features, ``[bins]`` and ``[]``."""
-    constants = {"mean": jnp.asarray(mean, jnp.float32), "scale": jnp.asarray(scale, jnp.float32)}
-    return {**variables, "constants": constants}
+    return _with_constants(variables, mean=mean, scale=scale)
+
+
+def limit(variables: Variables, lowest: np.ndarray, highest: np.ndarray) -> Variables:
+    """The same variables with the range of the features that come back, ``[bins]`` each."""
+    return _with_constants(variables, lowest=lowest, highest=highest)
+
+
+def _with_constants(variables: Variables, **constants: np.ndarray) -> Variables:
+    # Copies: the step is free to write over the arrays of its state.
+    arrays = {name: jnp.array(value, jnp.float32) for name, value in constants.items()}
+    return {**variables, "constants": {**variables["constants"], **arrays}}
 
 
 def start_at_pca(model: Autoencoder, variables: Variables, pca: PCA) -> Variables:

@@ -20,6 +20,7 @@ class PCA:
       mean: ``[block]``, of what comes out, in the features' unit.
       components: ``[latent_dim, block]``, orthonormal rows, the largest variance first.
       deviations: ``[latent_dim]``, standard deviation along each; latents are divided by it.
+      lowest, highest: ``[bins]``, beyond which no feature that comes back lies.
       downsampling: frames in a block.
       input_mean: ``[block]``, of what goes in; None where that is what is to come out.
       analysis: ``[latent_dim, block]``, from what goes in to latents before the division; None
@@ -29,6 +30,8 @@ class PCA:
     mean: Any  # Any, because JAX puts shapes and shardings where the arrays are
     components: Any
     deviations: Any
+    lowest: Any
+    highest: Any
     downsampling: int = flax.struct.field(pytree_node=False)
     input_mean: Any = None
     analysis: Any = None
@@ -53,7 +56,20 @@ class PCA:
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features."""
         centred = matmul(latents * self.deviations[None, None], self.components)
-        return from_blocks(centred + self.mean[None, None], self.downsampling)
+        return self.limit(from_blocks(centred + self.mean[None, None], self.downsampling))
+
+    def limit(self, features: Float[Array, "batch frames bins"]) -> Array:
+        """Features within the range of what comes back."""
+        return jnp.clip(features, self.lowest[None, None], self.highest[None, None])
+
+    def within(
+        self, lowest: Float[np.ndarray, " bins"], highest: Float[np.ndarray, " bins"]
+    ) -> "PCA":
+        """The same with a range that is no wider than this one."""
+        return self.replace(  # type: ignore[attr-defined]  # flax makes it
+            lowest=jnp.maximum(self.lowest, jnp.asarray(lowest, jnp.float32)),
+            highest=jnp.minimum(self.highest, jnp.asarray(highest, jnp.float32)),
+        )
 
     def first(self, kept: int) -> "PCA":
         """PCA of that many latents: the first of these."""
@@ -64,8 +80,31 @@ class PCA:
         )
 
 
+# How far beyond the range of the training features what comes back may lie, as a share of it.
+MARGIN = 0.1
+
+
+class Range:
+    """The lowest and the highest of each entry of vectors that come in batches."""
+
+    def __init__(self, size: int):
+        self.lowest, self.highest = np.full(size, np.inf), np.full(size, -np.inf)
+
+    def update(self, vectors: Float[np.ndarray, "count size"]) -> None:
+        """Takes in more vectors."""
+        self.lowest = np.minimum(self.lowest, vectors.min(axis=0))
+        self.highest = np.maximum(self.highest, vectors.max(axis=0))
+
+    def limits(self, downsampling: int) -> tuple[Array, Array]:
+        """Of each bin, with `MARGIN` of its range more on either side, ``[bins]`` each."""
+        lowest = self.lowest.reshape(downsampling, -1).min(axis=0)
+        highest = self.highest.reshape(downsampling, -1).max(axis=0)
+        more = MARGIN * (highest - lowest)
+        return jnp.asarray(lowest - more, jnp.float32), jnp.asarray(highest + more, jnp.float32)
+
+
 class BlockMoments:
-    """Mean and covariance of vectors that come in batches, in float64, in constant memory.
+    """Mean, covariance and range of vectors that come in batches, in float64, in constant memory.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", 1979, for vectors.
@@ -75,6 +114,7 @@ class BlockMoments:
         self.count = 0
         self.mean = np.zeros(size)
         self.scatter = np.zeros((size, size))
+        self.range = Range(size)
 
     def update(self, vectors: Float[np.ndarray, "count size"]) -> "BlockMoments":
         """Takes in more vectors."""
@@ -89,6 +129,7 @@ class BlockMoments:
         self.scatter += np.outer(apart, apart) * (self.count * len(vectors) / total)
         self.mean += apart * (len(vectors) / total)
         self.count = total
+        self.range.update(vectors)
         return self
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
@@ -105,10 +146,13 @@ class BlockMoments:
     def pca(self, latent_dim: int, downsampling: int) -> PCA:
         """The PCA of all vectors taken in."""
         variances, components = self.variances()
+        lowest, highest = self.range.limits(downsampling)
         return PCA(
             mean=jnp.asarray(self.mean, jnp.float32),
             components=jnp.asarray(components[:latent_dim], jnp.float32),
             deviations=_deviations(variances[:latent_dim]),
+            lowest=lowest,
+            highest=highest,
             downsampling=downsampling,
         )
 
@@ -153,6 +197,7 @@ class PairMoments:
         self.mean = np.zeros(size)  # of the outputs
         self.cross = np.zeros((size, size))
         self.spread = 0.0  # squared distance of the outputs from their mean, summed
+        self.range = Range(size)  # of the outputs
 
     def update(
         self, x: Float[np.ndarray, "count size"], y: Float[np.ndarray, "count size"]
@@ -168,6 +213,7 @@ class PairMoments:
         self.cross += (x - x.mean(axis=0)).T @ (y - mean) + np.outer(input_apart, apart) * weight
         self.spread += float(np.square(y - mean).sum() + apart @ apart * weight)
         self.mean += apart * (len(x) / self.input.count)
+        self.range.update(y)
         return self
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
@@ -206,10 +252,13 @@ class PairMoments:
         components = _principal(fitted)[1][:latent_dim]
         analysis = components @ regression.T
         variances = ((analysis @ scatter) * analysis).sum(1) / max(1, self.input.count - 1)
+        lowest, highest = self.range.limits(downsampling)
         return PCA(
             mean=jnp.asarray(self.mean, jnp.float32),
             components=jnp.asarray(components, jnp.float32),
             deviations=_deviations(np.maximum(variances, 0)),
+            lowest=lowest,
+            highest=highest,
             downsampling=downsampling,
             input_mean=jnp.asarray(self.input.mean, jnp.float32),
             analysis=jnp.asarray(analysis, jnp.float32),
@@ -247,7 +296,7 @@ class ContextPCA:
         """Latents to features; beyond the ends they count as 0, PCA's mean."""
         context = neighbours(latents, self.before, self.after)
         blocks = matmul(context, self.kernel) + self.bias[None, None]
-        return from_blocks(blocks, self.pca.downsampling)
+        return self.pca.limit(from_blocks(blocks, self.pca.downsampling))
 
 
 def neighbours(

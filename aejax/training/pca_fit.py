@@ -94,13 +94,15 @@ def fit(
         for (blocks,) in placed_blocks(batches):
             moments.update(blocks)
         mean, scale = moments.standardisation(downsampling)
-        return Fit(moments.pca(latent_dim, downsampling), mean, scale)
+        pca = moments.pca(latent_dim, downsampling)
+        return Fit(pca.within(*representation.limits()), mean, scale)
     pairs, judge = PairMoments(block), PairMoments(block)
     for found, split in ((pairs, batches), (judge, held_out)):
         for both in placed_blocks(split):
             found.update(*both)
     mean, scale = pairs.standardisation(downsampling)
-    return Fit(_regressed(pairs, judge, latent_dim, downsampling), mean, scale)
+    pca = _regressed(pairs, judge, latent_dim, downsampling)
+    return Fit(pca.within(*representation.limits()), mean, scale)
 
 
 # Pulls towards the best multiple of the identity, times the mean variance of what is heard.
@@ -198,6 +200,7 @@ def load(path: Path, *, downsampling: int, bins: int, latent_dim: int) -> Fit:
     block = downsampling * bins
     shapes = {"pca_mean": (block,), "pca_components": (latent_dim, block)}
     shapes |= {"pca_deviations": (latent_dim,), "mean": (bins,), "scale": ()}
+    shapes |= {"pca_lowest": (bins,), "pca_highest": (bins,)}
     if "pca_analysis" in found:  # it goes from other blocks than it gives back
         shapes |= {"pca_input_mean": (block,), "pca_analysis": (latent_dim, block)}
     _check(path, found, shapes)
@@ -233,7 +236,7 @@ _REMEDY = "delete it to fit PCA anew"
 
 
 def _of_pca(pca: PCA) -> dict[str, jax.Array]:
-    names = ("mean", "components", "deviations", "input_mean", "analysis")
+    names = ("mean", "components", "deviations", "lowest", "highest", "input_mean", "analysis")
     parts = {f"pca_{name}": getattr(pca, name) for name in names}
     return {name: part for name, part in parts.items() if part is not None}
 

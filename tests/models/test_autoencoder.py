@@ -140,3 +140,31 @@ def test_a_wave_decoder_can_have_a_width_of_its_own():
     shapes = jax.tree.map(jnp.shape, (plain, wide))
     assert shapes[0]["encoder"] == shapes[1]["encoder"]
     assert shapes[0]["decoder"] != shapes[1]["decoder"]
+
+
+def test_what_comes_back_lies_within_limits_but_in_training(features, moments):
+    model, variables = build()
+    variables = at_pca(model, variables, moments)
+    lowest, highest = np.full(BINS, -35.0), np.linspace(-30.0, -20.0, BINS)
+    limited = autoencoder.limit(variables, lowest, highest)
+    free = reconstruct(model, variables, features)
+    assert float(free.max()) > -20
+    expected = np.clip(free, lowest.astype(np.float32), highest.astype(np.float32))
+    np.testing.assert_array_equal(reconstruct(model, limited, features), expected)
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(
+        reconstruct(model, limited, features, key), reconstruct(model, variables, features, key)
+    )
+
+
+def test_pca_gives_back_no_more_than_its_training_features_and_a_tenth(features, moments):
+    pca = moments.pca(6, 4)
+    lowest, highest = np.asarray(features.min((0, 1))), np.asarray(features.max((0, 1)))
+    np.testing.assert_allclose(pca.lowest, lowest - 0.1 * (highest - lowest), rtol=1e-5)
+    np.testing.assert_allclose(pca.highest, highest + 0.1 * (highest - lowest), rtol=1e-5)
+    loud = pca.decode(1000 * pca.encode(features))
+    np.testing.assert_array_equal(loud.max((0, 1)), pca.highest)
+    np.testing.assert_array_equal(loud.min((0, 1)), pca.lowest)
+    narrower = pca.within(np.full(BINS, -40.0), np.full(BINS, 1000.0))
+    assert (np.asarray(narrower.lowest) == -40).all()
+    np.testing.assert_array_equal(narrower.highest, pca.highest)
