@@ -167,6 +167,7 @@ def default() -> ConfigDict:
     augment.eq_db = 3.0  # spread of the response of a random equaliser, dB
     augment.gain_db = 6.0  # louder or softer by up to this, dB
     augment.polarity_probability = 0.0  # of turning an excerpt over
+    augment.cut_probability = 0.1  # of beginning and ending abruptly, in silence
     # What the model sees, but does not give back: its bins stretched by a log-uniform factor, as by
     augment.seen_stretch = (1.0, 1.0)  # another throat; of mel and spectrogram
     augment.seen_eq_db = 0.0  # and through another random equaliser, dB
@@ -361,6 +362,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "augment.eq_db": _at_least(0),
     "augment.gain_db": _at_least(0),
     "augment.polarity_probability": _fraction,
+    "augment.cut_probability": _fraction,
     "augment.seen_stretch": _pair(0.25, 4),
     "augment.seen_eq_db": _at_least(0),
     "augment.time_masks": _between(0, 100),

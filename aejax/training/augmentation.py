@@ -31,6 +31,7 @@ class Augmentation(NamedTuple):
       eq_db: how uneven a random equaliser is.
       gain_db: largest change of level.
       polarity_probability: of being turned over.
+      cut_probability: of beginning and ending abruptly, in silence.
       seen_stretch: of the bins that the model sees, lowest and highest, log-uniform.
       seen_eq_db: as ``eq_db``, of what the model sees alone.
       time_masks, time_mask_frames: how many stretches of frames are hidden, and the longest.
@@ -47,6 +48,7 @@ class Augmentation(NamedTuple):
     eq_db: float = 0.0
     gain_db: float = 0.0
     polarity_probability: float = 0.0
+    cut_probability: float = 0.0
     seen_stretch: tuple[float, float] = (1.0, 1.0)
     seen_eq_db: float = 0.0
     time_masks: int = 0
@@ -112,8 +114,8 @@ def augment(
       samples: to put out.
       noise: to be added, where ``amount.noise`` is "folder".
     """
-    keys = iter(jax.random.split(key, 7))
-    speed_key, mix_key, noise_key, eq_key, gain_key, polarity_key, input_eq_key = keys
+    keys = iter(jax.random.split(key, 8))
+    speed_key, mix_key, noise_key, eq_key, gain_key, polarity_key, input_eq_key, cut_key = keys
     if amount.speed != (1.0, 1.0):
         audio, length = random_speed(
             speed_key,
@@ -133,6 +135,8 @@ def augment(
     audio = signal.until_end(audio, length)
     if amount.polarity_probability:
         audio = random_polarity(polarity_key, audio, amount.polarity_probability)
+    if amount.cut_probability:
+        audio = random_cut(cut_key, audio, amount.cut_probability)
     heard = audio
     if amount.noise != "none":
         shape_key, level_key = jax.random.split(noise_key)
@@ -329,6 +333,22 @@ def random_polarity(
     """Each row times -1, with that probability."""
     turned = jax.random.bernoulli(key, probability, audio.shape[:1])
     return audio * _of_rows(jnp.where(turned, -1.0, 1.0), audio)
+
+
+def random_cut(
+    key: jax.Array, audio: Float[Array, "batch samples *channels"], probability: float
+) -> Float[Array, "batch samples *channels"]:
+    """Each row, with that probability, with silence before a random sample of its first half, after
+    one of its second half, or both: onsets and ends as hard as they come."""
+    choice_key, start_key, end_key = jax.random.split(key, 3)
+    rows, samples = audio.shape[:2]
+    chosen = jax.random.bernoulli(choice_key, probability, (rows,))
+    # Half of the draws lie beyond the row, and cut nothing.
+    start = jax.random.randint(start_key, (rows,), -(samples // 2), samples // 2)
+    end = jax.random.randint(end_key, (rows,), samples // 2, 2 * samples - samples // 2)
+    sample = jnp.arange(samples)[None]
+    sounds = (sample >= start[:, None]) & (sample < end[:, None]) | ~chosen[:, None]
+    return jnp.where(sounds.reshape(rows, samples, *[1] * (audio.ndim - 2)), audio, 0.0)
 
 
 def seen(

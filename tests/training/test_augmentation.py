@@ -54,6 +54,7 @@ KINDS = {
     "eq": {"eq_db": 3.0},
     "gain": {"gain_db": 6.0},
     "polarity": {"polarity_probability": 0.5},
+    "cut": {"cut_probability": 0.5},
 }
 
 
@@ -360,3 +361,22 @@ def test_stretched_bins(channels):
     np.testing.assert_allclose(parts.max(axis=-1), 1, atol=0.15)
     still = aug.random_stretch(KEY, features, (1.0, 1.0), channels=channels)
     np.testing.assert_allclose(still, features, atol=1e-5)
+
+
+def test_cuts_leave_silence_at_the_ends_and_nothing_else(audio):
+    out, length = augmented(audio, cut_probability=0.5)
+    np.testing.assert_array_equal(length, SAMPLES)
+    silent = np.asarray(out == 0).reshape(ROWS, SAMPLES, -1).all(-1)
+    np.testing.assert_array_equal(np.asarray(out)[~silent], np.asarray(audio)[~silent])
+    start, end = silent.argmin(1), SAMPLES - silent[:, ::-1].argmin(1)
+    within = (np.arange(SAMPLES) >= start[:, None]) & (np.arange(SAMPLES) < end[:, None])
+    np.testing.assert_array_equal(silent, ~within)
+    assert start.max() < SAMPLES // 2 <= end.min()
+    # Half of the rows, of which a quarter lose nothing, and half one end.
+    for share, expected in (
+        ((start > 0) | (end < SAMPLES), 3 / 8),
+        (start > 0, 1 / 4),
+        (end < SAMPLES, 1 / 4),
+        ((start > 0) & (end < SAMPLES), 1 / 8),
+    ):
+        assert abs(share.mean() - expected) < 0.1

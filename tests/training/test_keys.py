@@ -27,6 +27,7 @@ EVERYTHING = Augmentation(
     eq_db=3.0,
     gain_db=3.0,
     polarity_probability=0.5,
+    cut_probability=0.5,
     seen_stretch=(0.9, 1.1),
     seen_eq_db=3.0,
     time_masks=1,
