@@ -15,14 +15,14 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import soxr
 
-from aejax import audio_arguments, silence
+from aejax import audio_arguments, limiter, silence
 from aejax import config as config_module
 from aejax import representation as representations
 from aejax.bars import warn
@@ -46,6 +46,22 @@ _MOST_SAMPLES = 2**18
 
 # Gives samples ``[rows, count, *channels]`` from one on, with silence past the end.
 Read = Callable[[int, int], np.ndarray]
+
+
+# Samples of which the limiter has a peak at least.
+_SHORTEST_SEGMENT = 32
+
+
+class Encoded(NamedTuple):
+    """A sound as latents, and how loud it may come back.
+
+    Attributes:
+      latents: float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last.
+      ceilings: of each `TrainedModel.segment`, ``[rows, segments]``; see `aejax.limiter`.
+    """
+
+    latents: np.ndarray
+    ceilings: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -89,6 +105,12 @@ class TrainedModel:
     def block(self) -> int:
         """Samples that a latent frame stands for."""
         return self.config.model.downsampling * self.representation.hop_length
+
+    @property
+    def segment(self) -> int:
+        """Samples of which `decode_stream` limits the peak at once."""
+        hop = self.representation.hop_length
+        return hop if hop >= _SHORTEST_SEGMENT else self.block
 
     def with_iterations(self, iterations: int) -> "TrainedModel":
         """The same, with so many rounds of Griffin-Lim's search for a phase.
@@ -138,7 +160,7 @@ class TrainedModel:
 
     def _encoded_row(self, row: np.ndarray, rate: int) -> np.ndarray:
         audio = _resampled(row, rate, self.sample_rate)
-        return self.encode_stream(lambda start, count: _cut(audio, start, count), audio.shape[1])
+        return self.encode_stream(_reader(audio), audio.shape[1]).latents
 
     def decode(self, latents: np.ndarray, speaker: str | None = None) -> np.ndarray:
         """Latents to audio at `sample_rate`.
@@ -167,13 +189,15 @@ class TrainedModel:
     def reconstruct(
         self, audio: np.ndarray, sample_rate: int | None = None, *, speaker: str | None = None
     ) -> np.ndarray:
-        """Audio as it comes back: as long, and at the same rate, as it is given; see `encode`, and
-        for ``speaker`` `decode`."""
-        return self._there_and_back(
-            audio,
-            sample_rate,
-            lambda row: self._decoded_row(self._encoded_row(row, self.sample_rate), speaker),
-        )
+        """Audio as it comes back: as long, and at the same rate, as it is given, and nowhere more
+        than 2 dB louder than the loudest near by; see `encode`, and for ``speaker`` `decode`."""
+
+        def reconstructed(row: np.ndarray) -> np.ndarray:
+            encoded = self.encode_stream(_reader(row), row.shape[1])
+            back = self.decode_stream(encoded.latents, speaker, encoded.ceilings)
+            return np.concatenate(list(back), axis=1)
+
+        return self._there_and_back(audio, sample_rate, reconstructed)
 
     def _there_and_back(
         self,
@@ -194,7 +218,7 @@ class TrainedModel:
 
     def encode_stream(
         self, read: Read, samples: int, *, function: Any = autoencoder.encode
-    ) -> np.ndarray:
+    ) -> Encoded:
         """`encode` of what is read window by window, at `sample_rate`.
 
         Args:
@@ -203,37 +227,55 @@ class TrainedModel:
           function: `autoencoder.encode` or, for integers, `autoencoder.codes`.
 
         Returns:
-          float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last. Latent
-          frames of digital silence are `silence`, or -1 where they are codes.
+          Latents, of which those of digital silence are `silence`, or -1 where they are codes; and
+          how loud the sound may come back.
         """
         is_codes = function is autoencoder.codes
         mark = np.int32(-1) if is_codes else self.silence
         windows, parts = self._encoding, []
-        for window, kept in windows.over(self.latent_frames(samples)):
-            audio, count = self._read(read, window), window.stop - window.start
+        meter, frames = limiter.PeakMeter(read, self.segment), self.latent_frames(samples)
+        for window, kept in windows.over(frames):
+            audio, count = self._read(meter.read, window), window.stop - window.start
             latents = by_row(lambda row: self._encoded(row, function), audio)
             silent = silence.frames(audio, count, self.block, self._overlap)
             marked = np.where(silent[..., None], mark, latents)
             parts.append(marked[:, _within(kept, window)])
-        return np.concatenate(parts, axis=1)
+        # Windows of analysis and of synthesis: each spreads a sound by half its length.
+        half = self.representation.reach * self.representation.hop_length
+        spread = 1 + 2 * -(-half // self.segment)
+        ceilings = meter.ceilings(frames * self.block // self.segment, spread)
+        return Encoded(np.concatenate(parts, axis=1), ceilings)
 
     def is_silent(self, latents: np.ndarray) -> np.ndarray:
         """Which latent frames ``[rows, latent_frames, latent_dim]`` are `silence`."""
         return np.asarray((latents == self.silence).all(axis=-1))
 
     def decode_stream(
-        self, latents: np.ndarray, speaker: str | None = None
+        self,
+        latents: np.ndarray,
+        speaker: str | None = None,
+        ceilings: np.ndarray | None = None,
     ) -> Iterator[np.ndarray]:
         """`decode`, stretch by stretch: audio ``[rows, samples, *channels]``, one after another.
 
         Args:
           latents: ``[rows, latent_frames, latent_dim]``.
           speaker: in whose voice.
+          ceilings: how loud it may be, if that is known: see `Encoded`.
         """
         number, silent = self._number(speaker), self.is_silent(latents)
-        for window, kept in self._decoding.over(latents.shape[1]):
-            audio = by_row(lambda row, at=window: self._synthesised(row, at, number), latents)
-            yield self._kept(audio, window, kept, silent)
+
+        def stretches() -> Iterator[np.ndarray]:
+            for window, kept in self._decoding.over(latents.shape[1]):
+                audio = by_row(lambda row, at=window: self._synthesised(row, at, number), latents)
+                yield self._kept(audio, window, kept, silent)
+
+        return self._limited(stretches(), ceilings)
+
+    def _limited(
+        self, stretches: Iterator[np.ndarray], ceilings: np.ndarray | None
+    ) -> Iterator[np.ndarray]:
+        return stretches if ceilings is None else limiter.limit(stretches, ceilings, self.segment)
 
     def denoise(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
         """Audio without its noise, of a model that was trained to take it away: as long, and at the
@@ -250,28 +292,29 @@ class TrainedModel:
         return self._there_and_back(audio, sample_rate, self._denoised_row)
 
     def _denoised_row(self, row: np.ndarray) -> np.ndarray:
-        def read(start: int, count: int) -> np.ndarray:
-            return _cut(row, start, count)
+        encoded = self.encode_stream(_reader(row), row.shape[1])
+        return np.concatenate(list(self.mask_stream(encoded, _reader(row))), axis=1)
 
-        latents = self.encode_stream(read, row.shape[1])
-        return np.concatenate(list(self.mask_stream(latents, read)), axis=1)
-
-    def mask_stream(self, latents: np.ndarray, read: Read) -> Iterator[np.ndarray]:
+    def mask_stream(self, encoded: Encoded, read: Read) -> Iterator[np.ndarray]:
         """What of audio is in latents, stretch by stretch, as `decode_stream` gives it: see
         `aejax.representation.Representation.masked`.
 
         Args:
-          latents: ``[rows, latent_frames, latent_dim]``.
-          read: gives the audio ``[rows, count, *channels]``.
+          encoded: the sound.
+          read: gives its audio ``[rows, count, *channels]`` once more.
         """
-        silent = self.is_silent(latents)
-        for window, kept in self._masking.over(latents.shape[1]):
-            audio = by_row(
-                lambda row, of_row, at=window: self._masked(row, of_row, at),
-                self._read(read, window),
-                latents,
-            )
-            yield self._kept(audio, window, kept, silent)
+        latents, silent = encoded.latents, self.is_silent(encoded.latents)
+
+        def stretches() -> Iterator[np.ndarray]:
+            for window, kept in self._masking.over(latents.shape[1]):
+                audio = by_row(
+                    lambda row, of_row, at=window: self._masked(row, of_row, at),
+                    self._read(read, window),
+                    latents,
+                )
+                yield self._kept(audio, window, kept, silent)
+
+        return self._limited(stretches(), encoded.ceilings)
 
     def _read(self, read: Read, window: slice) -> np.ndarray:
         """The audio of the latent frames in a window."""
@@ -392,6 +435,11 @@ class TrainedModel:
 
         own = self._encoded(self._read(read, window))[0, self._encoding.before]
         return np.nextafter(own, np.float32(np.inf))
+
+
+def _reader(audio: np.ndarray) -> Read:
+    """What reads ``[rows, samples, *channels]``, with silence behind."""
+    return lambda start, count: _cut(audio, start, count)
 
 
 def by_row(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:

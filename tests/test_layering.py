@@ -19,6 +19,7 @@ FLOORS = {
     "aejax.config": 2,
     "aejax.bars": 2,
     "aejax.coding": 2,
+    "aejax.limiter": 2,
     "aejax.compilation": 2,
     "aejax.launchers": 3,
     "aejax.representation": 3,

@@ -24,7 +24,7 @@ from aejax.runtime import files
 from aejax.signal.arguments import plain_number
 from aejax.tasks import container, reconstruct
 from aejax.tasks.container import Compressed
-from aejax.trained import TrainedModel
+from aejax.trained import Encoded, TrainedModel
 
 # A search for the steps that give a rate ends after so many rounds, or at this share of it.
 _ROUNDS, _NEAR = 14, 0.98
@@ -120,7 +120,9 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
     samples = reconstruct.samples_of(sound, model.sample_rate)
     # What is shorter than a latent frame counts as one.
     seconds = max(samples, model.block) / model.sample_rate
-    coded = _coder(codec, source, sound, samples)
+    function = autoencoder.encode if codec.statistics else autoencoder.codes
+    encoded = reconstruct.encode(model, source, sound.channels, samples, function=function)
+    coded = _coder(codec, encoded.latents)
     if codec.statistics is None:
         choices = [Choice(1.0, used) for used in range(codec.codebooks, 0, -1)]
         choice, payload = _finest_of(choices, coded, kbps, seconds, model.config.name)
@@ -143,6 +145,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         choice.scale,
         payload.data,
         payload.has_silence,
+        float(encoded.ceilings.max()),
     ).pack()
     with files.replacing(target) as beside:
         beside.write_bytes(data)
@@ -170,15 +173,12 @@ class Payload(NamedTuple):
 Coder = Callable[[Choice], Payload]
 
 
-def _coder(codec: Codec, source: Path, sound: Sound, samples: int) -> Coder:
-    """Codes the whole sound as finely as it is told."""
-    model = codec.model
-    function = autoencoder.codes if codec.statistics is None else autoencoder.encode
-    latents = reconstruct.encode(model, source, sound.channels, samples, function=function)
+def _coder(codec: Codec, latents: np.ndarray) -> Coder:
+    """Codes latents, or codes, as finely as it is told."""
     if codec.statistics is None:
         silent = latents[..., 0] < 0
     else:
-        silent, latents = model.is_silent(latents), latents + np.float32(codec.shift)
+        silent, latents = codec.model.is_silent(latents), latents + np.float32(codec.shift)
     marks = silent if silent.any() else None
 
     def coded(choice: Choice) -> Payload:
@@ -280,8 +280,10 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     except coding.DamagedCode as error:
         raise UnusableAudio(f"damaged: {error}") from None
     latents = np.where(silent[..., None], model.silence, _latents(codec, integers, found.scale))
+    segments = frames * model.block // model.segment
+    encoded = Encoded(latents, np.full((rows, segments), found.ceiling, np.float32))
     return reconstruct.write(
-        reconstruct.decoded(model, latents, sound.channels), model, sound, target
+        reconstruct.decoded(model, encoded, sound.channels), model, sound, target
     )
 
 

@@ -14,9 +14,10 @@ from aejax.errors import UserError
 
 SUFFIX = ".aej"
 _MAGIC = b"AEJ\x00"
-_PLAIN, _WITH_SILENCE = _VERSIONS = 2, 3
-# Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, payload.
-_HEADER = struct.Struct("<4sBB16sIHHQdI")
+_PLAIN, _WITH_SILENCE = _VERSIONS = 3, 4
+# Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, ceiling,
+# payload.
+_HEADER = struct.Struct("<4sBB16sIHHQdfI")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 30
 _MOST_CHANNELS = 1024
@@ -36,6 +37,7 @@ class Compressed:
       scale: of the steps that latents were rounded to.
       payload: latents.
       has_silence: whether the payload says which latent frames are digital silence.
+      ceiling: how loud the sound may come back, full scale being 1.
     """
 
     name: str
@@ -46,7 +48,8 @@ class Compressed:
     codebooks: int
     scale: float
     payload: bytes
-    has_silence: bool = False
+    has_silence: bool
+    ceiling: float
 
     def pack(self) -> bytes:
         """As a file has it."""
@@ -61,6 +64,7 @@ class Compressed:
             self.codebooks,
             self.samples,
             self.scale,
+            self.ceiling,
             len(self.payload),
         )
         body = header + name + self.payload
@@ -91,23 +95,25 @@ def unpack(data: bytes) -> Compressed:
         raise NotAudio(f"not what aejax compress writes ({SUFFIX})")
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise UnusableAudio("truncated: there is not even a whole header")
-    _, version, name_size, model, rate, channels, codebooks, samples, scale, payload_size = (
+    _, version, name_size, model, rate, channels, codebooks, samples, scale, ceiling, size = (
         _HEADER.unpack_from(data)
     )
     if version not in _VERSIONS:
         known = " and ".join(map(str, _VERSIONS))
         raise UnusableAudio(f"version {version} of the format; this aejax reads {known}")
-    size = _HEADER.size + name_size + payload_size + _CHECKSUM.size
-    if len(data) != size:
-        word = "truncated" if len(data) < size else "too long"
-        raise UnusableAudio(f"{word}: {len(data)} of {size} bytes")
+    whole = _HEADER.size + name_size + size + _CHECKSUM.size
+    if len(data) != whole:
+        word = "truncated" if len(data) < whole else "too long"
+        raise UnusableAudio(f"{word}: {len(data)} of {whole} bytes")
     (checksum,) = _CHECKSUM.unpack(data[-_CHECKSUM.size :])
     if checksum != _crc32c(data[: -_CHECKSUM.size]):
         raise UnusableAudio("damaged: its checksum is another")
     name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
     payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
     has_silence = version == _WITH_SILENCE
-    found = Compressed(name, model, rate, channels, samples, codebooks, scale, payload, has_silence)
+    found = Compressed(
+        name, model, rate, channels, samples, codebooks, scale, payload, has_silence, ceiling
+    )
     if not LOWEST_RATE <= found.sample_rate <= HIGHEST_RATE:
         raise UnusableAudio(f"damaged: a sample rate of {found.sample_rate} Hz")
     if not 1 <= found.channels <= _MOST_CHANNELS:
@@ -116,6 +122,8 @@ def unpack(data: bytes) -> Compressed:
         raise UnusableAudio("damaged: no samples")
     if not 0 < found.scale < float("inf"):
         raise UnusableAudio(f"damaged: steps of {found.scale}")
+    if not 0 <= found.ceiling < float("inf"):
+        raise UnusableAudio(f"damaged: a peak of {found.ceiling}")
     return found
 
 

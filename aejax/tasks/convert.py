@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aejax.tasks.reconstruct import encode, in_channels, like, samples_of, write
+from aejax.tasks.reconstruct import decoded, encode, like, samples_of, write
 from aejax.trained import TrainedModel
 
 # What the metadata of each file say.
@@ -16,6 +16,6 @@ def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> st
     Args, returns, raises: as `aejax.tasks.reconstruct.reconstruct`.
     """
     sound = like(source, target.name)
-    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
-    back = in_channels(model, model.decode_stream(latents, speaker), sound.channels)
+    encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
+    back = decoded(model, encoded, sound.channels, speaker)
     return write(back, model, sound, target, SYNTHETIC.format(speaker=speaker))

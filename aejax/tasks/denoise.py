@@ -17,7 +17,7 @@ def denoise(model: TrainedModel, source: Path, target: Path) -> str:
     """
     sound = like(source, target.name)
     samples = samples_of(sound, model.sample_rate)
-    latents = encode(model, source, sound.channels, samples)
+    encoded = encode(model, source, sound.channels, samples)
     with streams.reading(source, model.sample_rate) as file:
-        clean = model.mask_stream(latents, reader(model, file))
+        clean = model.mask_stream(encoded, reader(model, file))
         return write(in_channels(model, clean, sound.channels), model, sound, target)

@@ -12,7 +12,7 @@ from aejax.data.streams import Sound
 from aejax.errors import UserError
 from aejax.runtime import files
 from aejax.tasks import reconstruct
-from aejax.trained import TrainedModel
+from aejax.trained import Encoded, TrainedModel
 
 _APART = ".wav"  # of steps in a folder
 
@@ -62,28 +62,33 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         whole = one._replace(samples=resampled_length(longest * count, model.sample_rate, rate))
     whole = streams.checked(name, whole)
     rows = channels if model.channels == 1 else 1
-    corners = []
+    corners: list[np.ndarray] = []
+    ceilings: list[np.ndarray] = []
     for source, sound in zip(sources, sounds, strict=True):
-        latents = reconstruct.encode(model, source, sound.channels, longest)
-        corners.append(np.broadcast_to(latents, (rows, *latents.shape[1:])))
-    ends = np.stack(corners)
+        encoded = reconstruct.encode(model, source, sound.channels, longest)
+        for each, array in zip((corners, ceilings), encoded, strict=True):
+            each.append(np.broadcast_to(array, (rows, *array.shape[1:])))
+    ends, ceilings_of_ends = np.stack(corners), np.stack(ceilings)
     # Silence in all of them is silence between them.
     silent = np.expand_dims(model.is_silent(ends).all(axis=0), -1)
     mixed = [
-        np.where(silent, model.silence, np.tensordot(each, ends, 1))
+        Encoded(
+            np.where(silent, model.silence, np.tensordot(each, ends, 1)),
+            np.tensordot(each, ceilings_of_ends, 1),
+        )
         for each in weights(steps, len(corners))
     ]
     if not apart:
         stretches = (
-            streams.exactly(reconstruct.decoded(model, latents, channels), longest, channels)
-            for latents in mixed
+            streams.exactly(reconstruct.decoded(model, encoded, channels), longest, channels)
+            for encoded in mixed
         )
         return reconstruct.write(chain.from_iterable(stretches), model, whole, target)
     said = []
     with files.replacing_folder(target) as folder:
-        for place, latents in enumerate(mixed):
+        for place, encoded in enumerate(mixed):
             down, right = divmod(place, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
-            audio = reconstruct.decoded(model, latents, channels)
+            audio = reconstruct.decoded(model, encoded, channels)
             said.append(reconstruct.write(audio, model, whole, folder / f"{name}{_APART}"))
     return "; ".join(line for line in said if line)

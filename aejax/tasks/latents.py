@@ -44,7 +44,7 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
             return corpus.read(index, start, count)[None]
 
         try:
-            rows.append(model.encode_stream(read, clip.samples)[0])
+            rows.append(model.encode_stream(read, clip.samples).latents[0])
         except UnusableAudio:
             warn(why_lost(corpus, index))
             continue

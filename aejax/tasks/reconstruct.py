@@ -11,7 +11,7 @@ from aejax.data.audio_file import resampled_length
 from aejax.data.examination import examine
 from aejax.data.streams import Sound
 from aejax.errors import UserError
-from aejax.trained import Read, TrainedModel
+from aejax.trained import Encoded, Read, TrainedModel
 
 
 def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
@@ -31,8 +31,8 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
       UnusableAudio, UserError: the file cannot be read, or not be written.
     """
     sound = like(source, target.name)
-    latents = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
-    return write(decoded(model, latents, sound.channels), model, sound, target)
+    encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
+    return write(decoded(model, encoded, sound.channels), model, sound, target)
 
 
 def like(source: Path, name: str) -> Sound:
@@ -51,9 +51,9 @@ def samples_of(sound: Sound, sample_rate: int) -> int:
 
 def encode(
     model: TrainedModel, source: Path, channels: int, samples: int, **options: Any
-) -> np.ndarray:
-    """Latents ``[rows, latent_frames, latent_dim]`` of a file: a row for each channel, or one for
-    both of a model of stereo.
+) -> Encoded:
+    """Latents of a file, and how loud it may come back: a row for each channel, or one for both of
+    a model of stereo.
 
     Args:
       model: trained.
@@ -82,9 +82,13 @@ def reader(model: TrainedModel, file: streams.Reader) -> Read:
     return read
 
 
-def decoded(model: TrainedModel, latents: np.ndarray, channels: int) -> Iterator[np.ndarray]:
-    """Audio ``[samples, channels]`` of latents of so many channels, stretch by stretch."""
-    return in_channels(model, model.decode_stream(latents), channels)
+def decoded(
+    model: TrainedModel, encoded: Encoded, channels: int, speaker: str | None = None
+) -> Iterator[np.ndarray]:
+    """Audio ``[samples, channels]`` of a sound of so many channels, stretch by stretch; in the
+    voice of a speaker."""
+    stretches = model.decode_stream(encoded.latents, speaker, encoded.ceilings)
+    return in_channels(model, stretches, channels)
 
 
 def in_channels(

@@ -11,7 +11,7 @@ import soundfile
 from trained_runs import model_of, write_run
 
 import aejax
-from aejax import coding
+from aejax import coding, limiter
 from aejax.cli import main
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.streams import Sound
@@ -55,7 +55,9 @@ def noise(path, samples=30_000, rate=16_000, channels=1):
 
 
 @pytest.mark.parametrize("bottleneck", ["none", "fsq", "rvq"])
-def test_there_and_back(tmp_path, capsys, bottleneck):
+def test_there_and_back(tmp_path, capsys, monkeypatch, bottleneck):
+    # The file knows the peak of all, `reconstruct` that of each stretch.
+    monkeypatch.setattr(limiter, "_HEADROOM", 1e9)
     run = run_of(tmp_path / "run", bottleneck)
     source, small, back = (tmp_path / name for name in ("in.wav", "in.aej", "back.wav"))
     noise(source, 30_011, 22_050, 2)
@@ -71,6 +73,16 @@ def test_there_and_back(tmp_path, capsys, bottleneck):
     if bottleneck != "none":
         expected = aejax.load(run).reconstruct(audio.T, rate).T
         np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_what_is_decompressed_is_hardly_louder_than_what_was_compressed(run, tmp_path):
+    source, small, back = (tmp_path / name for name in ("in.wav", "in.aej", "back.wav"))
+    for level in (0.5, 0.005):
+        soundfile.write(source, level * np.sign(np.sin(np.arange(9000) * 0.1)), 16_000)
+        assert main(["compress", str(run), str(source), str(small), "--force"]) == 0
+        assert main(["decompress", str(run), str(small), str(back), "--force"]) == 0
+        peak = np.abs(soundfile.read(back)[0]).max()
+        assert 0.2 * level < peak < 1.5 * level
 
 
 def kbps_of(path):

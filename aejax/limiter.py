@@ -1,0 +1,100 @@
+"""A limiter: what comes back of a sound has no peak far above those of the sound itself.
+
+A network that has never heard the like of a sound may give back anything that sounds can be, a
+hundred times as loud as what went in too. Where the input is at hand its peaks say how loud the
+output may be, block by block.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+HEADROOM_DB = 2.0
+_HEADROOM = 10 ** (HEADROOM_DB / 20)
+
+
+class PeakMeter:
+    """Peaks of each block of a sound, noted while it is read.
+
+    Args:
+      read: gives samples ``[rows, count, *channels]`` from one on; the first is that of a block.
+      block: samples.
+    """
+
+    def __init__(self, read: Callable[[int, int], np.ndarray], block: int):
+        self._read, self._block = read, block
+        self._peaks: dict[int, np.ndarray] = {}
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """The samples, as they are."""
+        audio = self._read(start, count)
+        for index, peak in enumerate(block_peaks(audio, self._block).T):
+            # The last of a window may be there in part.
+            number = start // self._block + index
+            self._peaks[number] = np.maximum(self._peaks.get(number, peak), peak)
+        return audio
+
+    def ceilings(self, blocks: int, spread: int) -> Float[np.ndarray, "rows blocks"]:
+        """How loud each block may come back: `HEADROOM_DB` above the highest peak from so many
+        blocks before it to as many behind it. What was not read is silent."""
+        silence = np.zeros_like(self._peaks[0])
+        peaks = np.stack([self._peaks.get(number, silence) for number in range(blocks)], axis=1)
+        padded = np.pad(peaks, ((0, 0), (spread, spread)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * spread + 1, axis=1)
+        return _HEADROOM * windows.max(-1)
+
+
+def block_peaks(audio: np.ndarray, block: int) -> Float[np.ndarray, "rows blocks"]:
+    """The highest magnitude in each block of ``[rows, samples, *channels]``, over all channels; the
+    last block may be shorter."""
+    magnitude = np.abs(audio.reshape(*audio.shape[:2], -1)).max(-1)
+    starts = np.arange(0, audio.shape[1], block)
+    return np.maximum.reduceat(magnitude, starts, axis=1)
+
+
+def limit(
+    stretches: Iterable[np.ndarray], ceilings: Float[np.ndarray, "rows blocks"], block: int
+) -> Iterator[np.ndarray]:
+    """Audio, stretch by stretch, in which no block is louder than its ceiling.
+
+    Each block has a gain of at most 1; between blocks it changes along a straight line, which is
+    nowhere above the gain of the block that it is in.
+
+    Args:
+      stretches: float32 ``[rows, samples, *channels]`` of whole blocks, one after another.
+      ceilings: of each block.
+      block: samples.
+    """
+    done = 0
+    held: np.ndarray | None = None  # the last block, whose gain at its end the next one decides
+    before = np.ones((len(ceilings), 1))
+    for audio in stretches:
+        audio = audio if held is None else np.concatenate([held, audio], axis=1)
+        blocks = audio.shape[1] // block
+        gains = _gains(block_peaks(audio, block), ceilings[:, done : done + blocks])
+        if held is None:
+            before = gains[:, :1]
+        ends = np.minimum(gains[:, :-1], gains[:, 1:])
+        edges = np.concatenate([before, ends], axis=1)
+        held, before = audio[:, -block:], edges[:, -1:]
+        if blocks > 1:
+            yield _ramped(audio[:, :-block], edges, block)
+        done += blocks - 1
+    if held is not None:
+        last = _gains(block_peaks(held, block), ceilings[:, done : done + 1])
+        yield _ramped(held, np.concatenate([before, last], axis=1), block)
+
+
+def _gains(peaks: np.ndarray, ceilings: np.ndarray) -> np.ndarray:
+    return np.where(peaks > ceilings, ceilings / np.where(peaks > 0, peaks, 1), 1.0)
+
+
+def _ramped(audio: np.ndarray, edges: np.ndarray, block: int) -> np.ndarray:
+    """Audio times gains that go in straight lines from one edge of a block to the next."""
+    if (edges == 1).all():
+        return audio
+    along = np.arange(block) / block
+    ramps = edges[:, :-1, None] + along * (edges[:, 1:] - edges[:, :-1])[:, :, None]
+    gain = ramps.reshape(len(audio), -1, *[1] * (audio.ndim - 2))
+    return (audio * gain).astype(np.float32)
