@@ -1,10 +1,17 @@
 """Strict numerics for every test, and small experiments that run in seconds."""
 
 import atexit
+import ctypes
+import gc
 import os
 import pathlib
+import platform
+import resource
 import shutil
+import sys
 import tempfile
+
+import psutil
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -13,7 +20,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="aejax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# What a test compiles runs for moments: better compiled quickly than well.
+QUICKLY = "--xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}".strip()
+# librosa would compile for ten seconds what it does here to a second of audio.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 import jax
 import jaxtyping
@@ -24,6 +37,7 @@ import soundfile
 jaxtyping.install_import_hook("aejax", "typechecker.check")
 
 from aejax import config as config_module  # noqa: E402  the hook must come first
+from aejax import main as main_module  # noqa: E402
 from aejax.config import ENCODERS, REPRESENTATIONS  # noqa: E402
 from aejax.data import folder  # noqa: E402
 from aejax.data.corpus import Settings  # noqa: E402
@@ -62,12 +76,67 @@ def shrink(config):
     return config
 
 
+# Of a process of tests; what it starts comes on top. Compiled programs make way at half of it.
+MOST_MEGABYTES = 1500
+
+
+def peak_megabytes():
+    """The most memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def free_compiled():
+    """Gives the memory of compiled programs back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def _room_for_the_next():
+    """No test has to live with what all before it have compiled."""
+    yield
+    if psutil.Process().memory_info().rss > MOST_MEGABYTES / 2 * 1e6:
+        free_compiled()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _bounded_memory(request):
+    """A laptop of 8 GB runs the tests."""
+    before = peak_megabytes()
+    yield
+    if before <= MOST_MEGABYTES < peak_megabytes():
+        pytest.fail(
+            f"{request.node.nodeid} took this process to {peak_megabytes():.0f} MB, more than "
+            f"the {MOST_MEGABYTES} that conftest.py allows"
+        )
+
+
 @pytest.fixture
 def unchecked_types():
     """Calls as they are outside of the tests, where no annotation is checked."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def flags(monkeypatch):
+    """Flags as they are in a new process, before and after; and this process as it is."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    yield
+    for name in list(main_module.FLAGS):
+        main_module.FLAGS[name].unparse()
+
+
+@pytest.fixture(scope="session")
+def environment():
+    """Of processes that tests start from the repository, with one cache of compiled programs."""
+    return os.environ | {"PYTHONPATH": str(REPOSITORY)}
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY, shrink
-from jax.experimental.compilation_cache import compilation_cache
 
 from aejax import config as config_module
 from aejax import experiment, fit, trained
@@ -38,20 +37,6 @@ UNITS = {
     "gain_over_pca_db",
     "audio_gain_over_pca_db",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compiled_once(tmp_path_factory):
-    """What one of these runs has compiled, the next need not compile again."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    for name, value in zip(names, (str(tmp_path_factory.mktemp("compiled")), 0), strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()  # it looks at its settings once
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from test_main import SMALL, digest
 
 from aejax import config as config_module
 from aejax import experiment, fit, sweep, trained
-from aejax import main as main_module
 from aejax import representation as representations
 from aejax.errors import Interrupted, UserError
 from aejax.experiment import Job, run_together
@@ -458,12 +457,6 @@ def test_a_member_does_not_go_where_the_sweep_keeps_things(small_config, name):
 # The command itself, in processes.
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    cache = tmp_path_factory.mktemp("compiled")
-    return os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONPATH": str(REPOSITORY)}
-
-
 def start(environment, *arguments):
     options = [option for option in SMALL if "latent_dim" not in option]
     words = ["--config=experiments/mel_conv.py", *options, "--config.train.log_every=10"]
@@ -564,7 +557,6 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")  # ml-collections'
 def test_flags_that_make_no_sense_get_one_line(flags, tmp_path, capsys, arguments, says):
     words = ["--config=experiments/mel_conv.py", f"--workdir={tmp_path / 'run'}"]
     assert main(["aejax", *words, *arguments]) == 1
@@ -572,17 +564,6 @@ def test_flags_that_make_no_sense_get_one_line(flags, tmp_path, capsys, argument
     assert line.startswith("error: ")
     assert says in line
     assert not (tmp_path / "run").exists()
-
-
-@pytest.fixture
-def flags(monkeypatch):
-    """Flags as they are in a new process, before and after; and this process as it is."""
-    monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
-    yield
-    for name in list(main_module.FLAGS):
-        main_module.FLAGS[name].unparse()
 
 
 def test_a_file_without_a_sweep_says_so(tmp_path):

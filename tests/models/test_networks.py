@@ -376,7 +376,7 @@ def test_waves_reach_as_far_as_they_say(strides):
         x = jnp.zeros((1, latent_frames, size))
         variables = variables_of(network, x, train=False)
         missing = x.at[0, after + 4].set(jnp.nan)
-        out = network.apply(variables, missing, train=False)
+        out = jax.jit(lambda x: network.apply(variables, x, train=False))(missing)  # noqa: B023
         heard = np.flatnonzero(np.isnan(out).any(axis=(0, 2)))
         np.testing.assert_array_equal(heard, np.arange(4, latent_frames - 4))
 

@@ -46,7 +46,7 @@ print("all agree")
 
 def test_sharded_signals():
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         # With fewer threads than devices the devices would wait for each other.
         "NPROC": "16",
         "PYTHONPATH": str(REPOSITORY),
