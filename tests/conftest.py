@@ -23,8 +23,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # What a test compiles runs for moments: better compiled quickly than well.
-QUICKLY = "--xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}".strip()
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 # librosa would compile for ten seconds what it does here to a second of audio.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 

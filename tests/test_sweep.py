@@ -1,7 +1,6 @@
 """Sweeps: what goes together, what a member becomes, and what is left after trouble."""
 
 import json
-import os
 import signal
 import subprocess
 import sys

@@ -16,7 +16,7 @@ def noise(shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=25)
 @given(stft_parameters())
 def test_stft_agrees_with_librosa_and_with_its_definition(drawn):
     sizes, shape = drawn
@@ -31,7 +31,7 @@ def test_stft_agrees_with_librosa_and_with_its_definition(drawn):
         assert relative_error(ours, theirs.swapaxes(-1, -2)) < 2e-6
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=10)
 @given(stft_parameters())
 def test_stft_agrees_with_scipy(drawn):
     sizes, shape = drawn
@@ -72,7 +72,7 @@ def test_stft_is_as_exact_as_torchs(n_fft):
     assert relative_error(ours, exact) <= relative_error(theirs.numpy().T, exact)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(stft_parameters(invertible=True))
 def test_istft_inverts(drawn):
     sizes, shape = drawn
