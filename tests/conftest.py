@@ -75,7 +75,7 @@ def shrink(config):
     return config
 
 
-# Of a process of tests; what it starts comes on top. Compiled programs make way at half of it.
+# Of a process of tests; what it starts comes on top. Compiled programs make way at 0.6 of it.
 MOST_MEGABYTES = 1500
 
 
@@ -97,7 +97,7 @@ def free_compiled():
 def _room_for_the_next():
     """No test has to live with what all before it have compiled."""
     yield
-    if psutil.Process().memory_info().rss > MOST_MEGABYTES / 2 * 1e6:
+    if psutil.Process().memory_info().rss > 0.6 * MOST_MEGABYTES * 1e6:
         free_compiled()
 
 
