@@ -23,7 +23,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # What a test compiles runs for moments: better compiled quickly than well.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
+QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+os.environ["XLA_FLAGS"] = f"{QUICKLY} {os.environ.get('XLA_FLAGS', '')}".strip()
 # librosa would compile for ten seconds what it does here to a second of audio.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
@@ -130,6 +131,8 @@ def flags(monkeypatch):
     yield
     for name in list(main_module.FLAGS):
         main_module.FLAGS[name].unparse()
+        if name.startswith("config."):
+            delattr(main_module.FLAGS, name)
 
 
 @pytest.fixture(scope="session")

@@ -82,11 +82,13 @@ def bad(tmp_path):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 @pytest.mark.usefixtures("flags")
-def test_bad_input_gets_one_line(bad, capfd, arguments, says):
+def test_bad_input_gets_one_line(bad, capfd, monkeypatch, arguments, says):
     arguments = [argument.format(bad=bad) for argument in arguments]
     if not any("workdir" in argument for argument in arguments):
         arguments.append(f"--workdir={bad}/run")
-    assert main(["aejax", "--config=experiments/mel_conv.py", *arguments]) == 1
+    # ml-collections looks for keys of the config there.
+    monkeypatch.setattr(sys, "argv", ["aejax", "--config=experiments/mel_conv.py", *arguments])
+    assert main(sys.argv) == 1
     lines = [line for line in capfd.readouterr().err.splitlines() if "file/s" not in line]
     assert lines[-1].startswith("error: ")
     assert says in lines[-1]
