@@ -1,5 +1,7 @@
 """What holds for every transform: any leading dimensions, jit, vmap, gradients, float32."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import jax.test_util
@@ -35,7 +37,9 @@ def test_any_leading_dimensions_jit_and_vmap(name):
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_values_and_gradients_are_finite(name):
-    @jax.jit
+    # At level 0, which conftest.py sets, XLA 0.10.2 gives NaN for amplitude_to_db of a traced
+    # reference; at all others, and without jit, it does not.
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 3})
     def value_and_gradient(x):
         y, pull = jax.vjp(TRANSFORMS[name], x)
         return y, pull(jnp.ones_like(y))[0]
