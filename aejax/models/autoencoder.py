@@ -385,12 +385,14 @@ def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Va
     return _with_constants(variables, mean=mean, scale=scale)
 
 
-def limit(variables: Variables, lowest: np.ndarray, highest: np.ndarray) -> Variables:
+def limit(
+    variables: Variables, lowest: jax.Array | np.ndarray, highest: jax.Array | np.ndarray
+) -> Variables:
     """The same variables with the range of the features that come back, ``[bins]`` each."""
     return _with_constants(variables, lowest=lowest, highest=highest)
 
 
-def _with_constants(variables: Variables, **constants: np.ndarray) -> Variables:
+def _with_constants(variables: Variables, **constants: jax.Array | np.ndarray) -> Variables:
     # Copies: the step is free to write over the arrays of its state.
     arrays = {name: jnp.array(value, jnp.float32) for name, value in constants.items()}
     return {**variables, "constants": {**variables["constants"], **arrays}}

@@ -19,7 +19,7 @@ def batches():
     rng = np.random.default_rng(0)
     found = []
     for lengths in ([60, 60, 31], [60, 12, 0], [1, 60, 60], [60, 60, 60]):
-        audio = rng.standard_normal((3, SAMPLES + 8))
+        audio = 0.2 * rng.standard_normal((3, SAMPLES + 8))
         audio = np.stack([np.convolve(row, np.ones(9) / 3, mode="valid") for row in audio])
         length = np.asarray(lengths, np.int32)
         blocks = -(-length // BLOCK)
@@ -203,7 +203,7 @@ def test_what_is_held_out_decides_how_far_it_is_from_pca(batches):
     """Context that means nothing elsewhere is left alone there."""
     pca = fit(batches, 2).pca
     rng = np.random.default_rng(5)
-    noise = rng.standard_normal((3, SAMPLES)).astype(np.float32)
+    noise = (0.2 * rng.standard_normal((3, SAMPLES))).astype(np.float32)
     other = [{"audio": noise, "length": np.full(3, SAMPLES, np.int32)}]
     freely = fit_context(batches[:1], pca, 2)
     held = fit_context(batches[:1], pca, 2, held_out=other)
