@@ -194,6 +194,52 @@ def test_two_files_in_one_are_read_one_behind_the_other(tmp_path, name):
     assert_read(tmp_path / "a", np.tile(SOUND[:1000], 2))
 
 
+BEHIND = {
+    "junk": WAV + b"\1\2\3garbage",
+    "zeros": WAV + bytes(99),
+    "a tag": WAV + ID3V1,
+    "an odd end": made("W64", "PCM_U8", frames=999),
+    "Amiga's": made("SVX"),
+    "FLAC": made("FLAC"),
+}
+
+
+@pytest.mark.parametrize("other", [WAV, AIFF, FLAC])
+@pytest.mark.parametrize("name", BEHIND)
+def test_a_sound_is_read_whatever_is_before_it(tmp_path, name, other):
+    (tmp_path / "a").write_bytes(BEHIND[name] + other)
+    frames = [999 if "odd" in name else 1000, 20_000 if other == FLAC else 1000]
+    whole = np.concatenate([SOUND[:count] for count in frames])
+    found = examine(tmp_path / "a")
+    assert found.frames == len(whole)
+    with streams.reading(tmp_path / "a", found.sample_rate) as file:
+        np.testing.assert_allclose(file.read(0, len(whole))[0], whole, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["AU", "SVX", "NIST", "VOC", "IRCAM", "PVF", "PAF", "AVR", "XI"])
+def test_a_tag_beside_a_sound_is_not_heard(tmp_path, kind):
+    data = made(kind, {"XI": "DPCM_16", "AU": "G721_32"}.get(kind, "PCM_16"))
+    (tmp_path / "a").write_bytes(data)
+    (tmp_path / "b").write_bytes(ID3 + data + ID3V1)
+    assert examine(tmp_path / "a").digest == examine(tmp_path / "b").digest
+
+
+@pytest.mark.parametrize("first", [WAV, AIFF, W64])
+def test_mpeg_audio_behind_or_before_another_sound_is_refused(tmp_path, first):
+    mp3 = made("MP3", "MPEG_LAYER_III", frames=20_000)
+    for data in (first + mp3, mp3 + first):
+        (tmp_path / "a").write_bytes(data)
+        with pytest.raises(UnusableAudio, match="behind"):
+            examine(tmp_path / "a")
+
+
+@pytest.mark.parametrize("kind", ["NIST", "AVR"])
+def test_an_old_container_with_more_than_it_says_is_refused(tmp_path, kind):
+    (tmp_path / "a").write_bytes(made(kind) * 2)
+    with pytest.raises(UnusableAudio, match="1000 frames, of which"):
+        examine(tmp_path / "a")
+
+
 def test_a_chain_of_flac_has_totals_of_its_own(tmp_path):
     (tmp_path / "a").write_bytes(total(FLAC, 0) + made("FLAC", frames=7000) + total(FLAC, 9))
     assert_read(tmp_path / "a", np.concatenate([SOUND, SOUND[:7000], SOUND]))

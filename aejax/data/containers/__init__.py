@@ -6,7 +6,7 @@ all of it. Time is a pass through the file at most, and memory is constant.
 """
 
 from aejax.data.containers import au, caf, flac, iff, mpeg, ogg, old, riff, tags, wave64
-from aejax.data.containers.link import Link, Source, View, contradiction, truncated
+from aejax.data.containers.link import Link, Source, View, another_in, contradiction, truncated
 from aejax.data.unusable import UnusableAudio
 
 __all__ = ["Link", "Source", "View", "contradiction", "links", "mpeg_link", "ogg", "truncated"]
@@ -24,11 +24,14 @@ def links(source: Source) -> list[Link]:
     stop = tags.behind(source, start)
     first = _walk(source, start, stop)
     if first is None:
-        return [old.walk(source)]
+        return [old.walk(source, start, stop)]
     chain = [first]
     while chain[-1].end < stop:
-        another = _walk(source, chain[-1].end, stop)
-        if another is None or another.end <= chain[-1].end:
+        end = chain[-1].end
+        another = _walk(source, another_in(source, end, stop), stop)
+        if another is None or another.end <= end:
+            if mpeg.fills(source, end, stop):
+                raise contradiction(f"{stop - end} bytes of MPEG audio behind the sound; cut it up")
             break
         chain.append(another)
         if len(chain) > _MOST_LINKS:
@@ -45,7 +48,11 @@ def mpeg_link(source: Source) -> Link:
       UnusableAudio: see `mpeg.walk`.
     """
     start = tags.before(source, 0)
-    return mpeg.walk(source, start, tags.behind(source, start))
+    stop = tags.behind(source, start)
+    another = another_in(source, start, stop)
+    if another < stop:
+        raise contradiction(f"{stop - another} bytes of another sound behind the MPEG audio")
+    return mpeg.walk(source, start, stop)
 
 
 def _walk(source: Source, start: int, stop: int) -> Link | None:

@@ -29,7 +29,9 @@ def walk(source: Source, start: int, stop: int) -> Link:
         raise contradiction(f"{claimed} bytes of sound, and {rest - size} more behind them")
     width = _WIDTHS.get(encoding)
     frames = size // (width * channels) if width else None
-    if start == 0 and (size == claimed or claimed == _UNKNOWN and stop == source.size):
+    # Where samples have no size of their own, libsndfile takes all that follows for sound.
+    known = size == claimed and (width or sound.stop == source.size)
+    if start == 0 and (known or claimed == _UNKNOWN and stop == source.size):
         return Link(sound.stop, None, frames)
     numbers = b"".join(number.to_bytes(4, order) for number in (24, min(size, _UNKNOWN)))
     return Link(sound.stop, (magic + numbers + source.at(start + 12, 12), sound), frames)

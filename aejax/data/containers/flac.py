@@ -4,7 +4,14 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, truncated
+from aejax.data.containers.link import (
+    MOST_CHUNKS,
+    Link,
+    Source,
+    another_in,
+    contradiction,
+    truncated,
+)
 from aejax.data.unusable import UnusableAudio
 
 MAGIC = b"fLaC"
@@ -56,7 +63,9 @@ def walk(source: Source, start: int, stop: int) -> Link:
     if info is None:
         return Link.whole(source, start, stop)
     end = _another(source, info.first, stop)
-    if info.total and _last_header(source, info, end) == info.total:
+    last = next(_backwards(source, info, end), None) if info.total else None
+    if last is not None and last.end == info.total:
+        end = another_in(source, last.start, end)
         whole = start == 0 and end == source.size
         return Link(end, None if whole else (range(start, end),), info.total)
     total = _last_frame(source, info, end)
@@ -104,13 +113,6 @@ def _another(source: Source, start: int, stop: int) -> int:
         if match:
             return at + match.start()
     return stop
-
-
-def _last_header(source: Source, info: _Info, stop: int) -> int:
-    """The sample behind the last frame, of which no more than the header is looked at; or 0."""
-    for frame in _backwards(source, info, stop):
-        return frame.end
-    return 0
 
 
 def _last_frame(source: Source, info: _Info, stop: int) -> int:

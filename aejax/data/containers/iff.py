@@ -3,7 +3,15 @@
 Sources: Apple, Audio Interchange File Format 1.3 and AIFF-C; Electronic Arts, EA IFF 85.
 """
 
-from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, sound_size, unknown
+from aejax.data.containers.link import (
+    BEGINS,
+    MOST_CHUNKS,
+    Link,
+    Source,
+    contradiction,
+    sound_size,
+    unknown,
+)
 from aejax.data.containers.riff import following, is_chunk, only_chunks, refuse_rest
 
 _KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
@@ -28,10 +36,10 @@ def walk(source: Source, start: int, stop: int) -> Link:
     outer = source.number(start + 4, 4, "big")
     needed: dict[bytes, bytes] = {}
     sound, claimed = range(0), -1
-    at, straight = start + 12, start == 0
+    kind, at, end, straight = source.at(start + 8, 4), start + 12, stop, start == 0
     for _ in range(MOST_CHUNKS):
         name, size, body = source.at(at, 4), source.number(at + 4, 4, "big"), at + 8
-        if at + 8 > stop or name == b"FORM":
+        if at + 8 > stop or name in BEGINS:
             break
         if name in _SOUND:
             if claimed >= 0:
@@ -39,20 +47,23 @@ def walk(source: Source, start: int, stop: int) -> Link:
             claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
             # Nothing claimed, and no chunk behind it: written before the length was known.
             lost = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
-            size = sound_size(claimed, stop - body, lost=lost or unknown(claimed))
+            size = sound_size(size, stop - body, lost=lost or unknown(claimed))
             sound = range(body + min(first, size), body + size)
             straight &= size == claimed
         elif not is_chunk(source, at, stop, "big"):
             break
         elif name in _NEEDED:
             needed[name] = source.at(at, 8 + min(size, 4096))
+        end = min(body + size, stop)
         at = following(source, body + size, stop, "big")
         straight &= bool(sound) or at == body + size + (size & 1)
     if not sound or not needed:
         return Link.whole(source, start, stop)
     refuse_rest(source, at, min(stop, start + 8 + outer))
-    parts = None if straight else _rebuilt(source.at(start + 8, 4), needed, sound)
-    return Link(max(min(at, stop), sound.stop), parts, _frames(needed, len(sound)))
+    # Of Amiga's, libsndfile takes all that follows for sound.
+    straight &= kind in (b"AIFF", b"AIFC") or source.size - sound.stop < 2
+    parts = None if straight else _rebuilt(kind, needed, sound)
+    return Link(end, parts, _frames(needed, len(sound)))
 
 
 def _frames(needed: dict[bytes, bytes], size: int) -> int | None:

@@ -78,6 +78,11 @@ def walk(source: Source, start: int, stop: int) -> Link:
     return Link(stop, None, count * first.samples, fewer=slack, more=slack)
 
 
+def fills(source: Source, start: int, stop: int) -> bool:
+    """Whether most of what is in between are frames."""
+    return sum(frame.size for frame, _ in frames(source, start, stop)) > (stop - start) // 2
+
+
 def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes]]:
     """Every frame, and its bytes."""
     at = start

@@ -7,14 +7,16 @@ import re
 
 from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, truncated
 
+_MORE = 512  # samples that a writer may have padded a block with
 
-def walk(source: Source) -> Link:
+
+def walk(source: Source, start: int, stop: int) -> Link:
     """How many samples the header speaks of; None where that is another kind of file.
 
     Raises:
       UnusableAudio: it is truncated, or has sound in several blocks.
     """
-    head, frames = source.at(0, 1024), None
+    head, frames = source.at(start, 1024), None
     if head.startswith(b"NIST_1A"):
         text = head.partition(b"\nend_head")[0]
         counts = re.findall(rb"^sample_count -i (\d{1,18})\b", text, re.MULTILINE)
@@ -26,15 +28,16 @@ def walk(source: Source) -> Link:
     elif head.startswith(b"\x01\x04"):  # Akai MPC 2000
         frames = _number(head, 30, "little")
     elif head.startswith(b"\xf0\x7e") and head[3:4] == b"\x01":
-        frames = _sample_dump(head, source.size)
+        frames = _sample_dump(head, stop - start)
     elif head.startswith(b"Creative Voice File"):
-        _check_voice(source, int.from_bytes(head[20:22], "little"))
+        _check_voice(source, start + int.from_bytes(head[20:22], "little"), stop)
     elif b"wavedata" in head:  # MATLAB 4 or 5: its name, behind the number of columns
         name = head.index(b"wavedata")
         new = head.startswith(b"MATLAB")
         little = head[126:128] == b"IM" if new else _number(head, name - 20, "little") < 1000
         frames = _number(head, name - 12, "little" if little else "big")
-    return Link(source.size, frames=frames)
+    whole = Link.whole(source, start, stop)
+    return whole._replace(frames=frames, more=_MORE) if frames else whole
 
 
 def _number(head: bytes, start: int, order: str) -> int:
@@ -51,7 +54,7 @@ def _sample_dump(head: bytes, size: int) -> int:
     return frames
 
 
-def _check_voice(source: Source, at: int) -> None:
+def _check_voice(source: Source, at: int, stop: int) -> None:
     """Creative's blocks: each has its kind, and its size in 24 bits."""
     sounds = 0
     for _ in range(MOST_CHUNKS):
@@ -59,8 +62,8 @@ def _check_voice(source: Source, at: int) -> None:
         if kind in (b"", b"\0"):
             break
         at += 4 + size
-        if at > source.size:
-            raise truncated(source.size, at)
+        if at > stop:
+            raise truncated(stop, at)
         sounds += kind in (b"\x01", b"\x02", b"\x09")
     if sounds > 1:
         raise contradiction(f"{sounds} blocks of sound, of which only one is read; convert it")

@@ -8,6 +8,7 @@ import re
 from typing import Literal, NamedTuple
 
 from aejax.data.containers.link import (
+    BEGINS,
     MOST_CHUNKS,
     Link,
     Source,
@@ -44,11 +45,11 @@ def walk(source: Source, start: int, stop: int) -> Link:
     header = Header("big" if magic == b"RIFX" else "little")
     outer, wide, straight = source.number(start + 4, 4, header.order), 0, magic != b"BW64"
     sound: list[range] = []
-    looked, at = False, start + 12
+    looked, at, end = False, start + 12, stop
     for _ in range(MOST_CHUNKS):
         name, size = source.at(at, 4), source.number(at + 4, 4, header.order)
         body = at + 8
-        if not _is_name(name) or name in MAGIC or body + size > stop and name != b"data":
+        if not _is_name(name) or name in BEGINS or body + size > stop and name != b"data":
             break
         if name == b"ds64":
             wide = body
@@ -68,6 +69,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
                 size -= _later(source, stop, header.order)
             straight &= size == claimed
             sound.append(range(body, body + size))
+        end = min(body + size, stop)
         at = following(source, body + size, stop, header.order)
         straight &= bool(sound) or at == body + size + (size & 1)
     sound = [part for part in sound if part]
@@ -77,7 +79,6 @@ def walk(source: Source, start: int, stop: int) -> Link:
         outer = source.number(wide, 8)
     refuse_rest(source, at, min(stop, start + 8 + outer))
     frames = frames_of(header, sum(map(len, sound)))
-    end = max(min(at, stop), sound[-1].stop)
     return Link(end, None if straight and start == 0 else rebuilt(header, sound), frames)
 
 

@@ -17,7 +17,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
       UnusableAudio: it is truncated, or contradicts itself.
     """
     header, sound = riff.Header(), list[range]()
-    at = start + 40
+    at, end = start + 40, stop
     for _ in range(MOST_CHUNKS):
         name, size, body = source.at(at, 16), source.number(at + 16, 8), at + 24
         if body > stop or name == MAGIC:
@@ -32,6 +32,8 @@ def walk(source: Source, start: int, stop: int) -> Link:
             header = header._replace(form=source.at(body, min(size - 24, 4096)))
         elif name == b"fact" + _NAME:
             header = header._replace(fact=source.at(body, min(size - 24, 4096)))
+        # Some writers leave out the bytes behind the last chunk that make it a multiple of 8.
+        end = min(at + size, stop)
         at += -(-size // 8) * 8
     sound = [part for part in sound if part]
     if not sound or not header.form:
@@ -40,7 +42,6 @@ def walk(source: Source, start: int, stop: int) -> Link:
     frames = riff.frames_of(header, sum(map(len, sound)))
     # libsndfile takes all that follows for sound.
     straight = start == 0 and len(sound) == 1 and source.size - sound[0].stop < 8
-    end = max(min(at, stop), sound[-1].stop)
     return Link(end, None if straight else riff.rebuilt(header, sound), frames)
 
 
