@@ -126,9 +126,15 @@ def _doubts(
         for index in order[1:]
         if spelling.visible(row[index]) != row[index]
     ]
+    broken = [f"row {number}" for number, row in rows for cell in row if len(cell.splitlines()) > 1]
     lost = [f"row {number}" for number, row in rows[1:] if not row[order[0]].strip()]
     if lost:
         yield f"{title} have no path in {_some(lost)}; what they say is of no file"
+    if broken:
+        yield (
+            f"{title} have a cell of several lines in {_some(broken)}; if those are rows, a quotation"
+            " mark before them is not closed"
+        )
     if odd:
         yield f"{title} are not UTF-8 ({_some(odd)}); save them as UTF-8"
     if any(cell.strip() for _, row in rows for index, cell in enumerate(row) if index not in order):

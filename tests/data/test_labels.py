@@ -222,6 +222,11 @@ def test_a_label_that_is_not_utf8_is_read_and_named(corpus_of):
     assert "not UTF-8 (row 2, Zo\\udceb); save them as UTF-8" in corpus.warnings[0]
 
 
+def test_rows_that_a_quotation_mark_makes_one_are_named(corpus_of):
+    corpus = corpus_of(["a.wav", "b.wav"], 'path,who\na.wav,"x\nb.wav,y\n')
+    assert "a cell of several lines in row 2" in corpus.warnings[0]
+
+
 def test_tables_that_are_not_read_are_named(corpus_of, tmp_path):
     (tmp_path / "root" / "s").mkdir(parents=True)
     for name in ("labels.tsv", "s/Labels.CSV"):

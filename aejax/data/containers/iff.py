@@ -47,7 +47,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
             claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
             # Nothing claimed, and no chunk behind it: written before the length was known.
             lost = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
-            size = sound_size(size, stop - body, lost=lost or unknown(claimed))
+            size = sound_size(claimed, stop - body, lost=lost or unknown(claimed))
             sound = range(body + min(first, size), body + size)
             straight &= size == claimed
         elif not is_chunk(source, at, stop, "big"):
