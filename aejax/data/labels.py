@@ -132,8 +132,8 @@ def _doubts(
         yield f"{title} have no path in {_some(lost)}; what they say is of no file"
     if broken:
         yield (
-            f"{title} have a cell of several lines in {_some(broken)}; if those are rows, a quotation"
-            " mark before them is not closed"
+            f"{title} have a cell of several lines in {_some(broken)}; if they are rows, a"
+            " quotation mark before them is not closed"
         )
     if odd:
         yield f"{title} are not UTF-8 ({_some(odd)}); save them as UTF-8"
