@@ -5,6 +5,7 @@ before it.
 """
 
 import dataclasses
+import stat
 import struct
 from pathlib import Path
 
@@ -78,7 +79,10 @@ def read(path: Path) -> Compressed:
       UnusableAudio: it is none, damaged, or claims what cannot be.
     """
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+            raise NotAudio("no regular file")
+        if status.st_size > _MOST_BYTES:
             raise UnusableAudio(f"larger than {_MOST_BYTES >> 20} MB")
         return unpack(path.read_bytes())
     except OSError as error:

@@ -1,6 +1,7 @@
 """Sound to small files and back."""
 
 import dataclasses
+import os
 import struct
 import sys
 
@@ -367,3 +368,10 @@ def test_mutations_behind_a_right_checksum_end_in_a_sound_or_an_error(small, tmp
         except (UnusableAudio, UserError):
             ends["refused"] += 1
     assert ends["refused"] > 100
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.aej")
+    with pytest.raises(UnusableAudio, match="no regular file"):
+        container.read(tmp_path / "a.aej")
