@@ -68,6 +68,7 @@ def write_run(path, model):
     mean = np.full(block, -30.0)
     bins = mean[: model.representation.bins]
     limits = model.representation.limits()
-    pca = PCA(mean, components, np.ones(latents), *limits, config.model.downsampling)
+    own = (jnp.asarray(x, jnp.float32) for x in (mean, components, np.ones(latents)))
+    pca = PCA(*own, *limits, config.model.downsampling)
     pca_fit.save(path / "pca.npz", pca_fit.Fit(pca, bins, np.asarray(20.0)))
     return path
