@@ -53,10 +53,11 @@ def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
     for row in array:
         if not np.isfinite(row).all():
             raise ValueError("audio has samples that are not finite")
-        if max(row.max(), -row.min()) > LOUDEST:
+        loudest = max(float(row.max()), -float(row.min()))  # LOUDEST is no float16
+        if loudest > LOUDEST:
             raise ValueError(
-                f"audio goes up to {max(row.max(), -row.min()):g}; full scale is 1, and above"
-                f" {LOUDEST:g} there is no sound"
+                f"audio goes up to {loudest:g}; full scale is 1, and above {LOUDEST:g} there is no"
+                " sound"
             )
     return array.astype(np.float32), is_batch
 

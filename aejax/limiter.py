@@ -42,7 +42,12 @@ class PeakMeter:
         peaks = np.stack([self._peaks.get(number, silence) for number in range(blocks)], axis=1)
         padded = np.pad(peaks, ((0, 0), (spread, spread)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * spread + 1, axis=1)
-        return _HEADROOM * windows.max(-1)
+        return ceiling(windows.max(-1))
+
+
+def ceiling(peaks: np.ndarray) -> np.ndarray:
+    """How loud what has these peaks may come back."""
+    return peaks * np.float32(_HEADROOM)
 
 
 def block_peaks(audio: np.ndarray, block: int) -> Float[np.ndarray, "rows blocks"]:

@@ -63,6 +63,11 @@ class Encoded(NamedTuple):
     latents: np.ndarray
     ceilings: np.ndarray
 
+    @property
+    def most(self) -> np.ndarray:
+        """How loud each row may come back anywhere."""
+        return self.ceilings.max(axis=1)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TrainedModel:
@@ -211,7 +216,10 @@ class TrainedModel:
 
         def of_row(row: np.ndarray) -> np.ndarray:
             back = function(_resampled(row, rate, self.sample_rate))
-            return _cut(_resampled(back, self.sample_rate, rate), 0, row.shape[1])
+            back = _cut(_resampled(back, self.sample_rate, rate), 0, row.shape[1])
+            # Resampling overshoots, on the way there and on the way back.
+            most = limiter.ceiling(np.abs(row).max(keepdims=True))
+            return np.clip(back, -most, most)
 
         back = by_row(of_row, rows)
         return back if is_batch else back[0]

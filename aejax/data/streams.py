@@ -49,10 +49,15 @@ class Reader:
     Args:
       file: at its beginning.
       sample_rate: Hz to resample to.
+
+    Attributes:
+      peaks: ``[channels]``, of what was read so far, at the file's own rate.
     """
 
     def __init__(self, file: AudioFile, sample_rate: int):
-        self._blocks = resampled(read_blocks(file), file.samplerate, sample_rate, file.channels)
+        self.peaks = np.zeros(file.channels, np.float32)
+        blocks = self._noted(read_blocks(file))
+        self._blocks = resampled(blocks, file.samplerate, sample_rate, file.channels)
         self._first = 0
         self._kept = np.zeros((0, file.channels), np.float32)
 
@@ -72,6 +77,11 @@ class Reader:
         self._drop(start)
         found = self._kept[:count].T
         return np.pad(found, ((0, 0), (0, count - found.shape[1])))
+
+    def _noted(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for block in blocks:
+            self.peaks = np.maximum(self.peaks, np.abs(block).max(axis=0, initial=0))
+            yield block
 
     def _drop(self, start: int) -> None:
         gone = min(start - self._first, len(self._kept))

@@ -145,7 +145,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         choice.scale,
         payload.data,
         payload.has_silence,
-        float(encoded.ceilings.max()),
+        np.broadcast_to(encoded.most, sound.channels),
     ).pack()
     with files.replacing(target) as beside:
         beside.write_bytes(data)
@@ -281,10 +281,10 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
         raise UnusableAudio(f"damaged: {error}") from None
     latents = np.where(silent[..., None], model.silence, _latents(codec, integers, found.scale))
     segments = frames * model.block // model.segment
-    encoded = Encoded(latents, np.full((rows, segments), found.ceiling, np.float32))
-    return reconstruct.write(
-        reconstruct.decoded(model, encoded, sound.channels), model, sound, target
-    )
+    own = found.ceilings if model.channels == 1 else found.ceilings.max(keepdims=True)
+    encoded = Encoded(latents, np.tile(own[:, None], segments))
+    back = reconstruct.decoded(model, encoded, sound.channels)
+    return reconstruct.write(back, model, sound, target, encoded.most)
 
 
 def _latents(codec: Codec, integers: np.ndarray, scale: float) -> np.ndarray:

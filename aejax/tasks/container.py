@@ -9,6 +9,8 @@ import stat
 import struct
 from pathlib import Path
 
+import numpy as np
+
 from aejax.data.audio_file import NotAudio, UnusableAudio
 from aejax.data.examination import HIGHEST_RATE, LOWEST_RATE
 from aejax.errors import UserError
@@ -16,9 +18,10 @@ from aejax.errors import UserError
 SUFFIX = ".aej"
 _MAGIC = b"AEJ\x00"
 _PLAIN, _WITH_SILENCE = _VERSIONS = 3, 4
-# Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, ceiling,
-# payload.
-_HEADER = struct.Struct("<4sBB16sIHHQdfI")
+# Magic, version, bytes of the name, model, rate, channels, codebooks, samples, scale, bytes of the
+# payload. The name, a ceiling for each channel and the payload follow.
+_HEADER = struct.Struct("<4sBB16sIHHQdI")
+_CEILING = np.dtype("<f4")
 _CHECKSUM = struct.Struct("<I")
 _MOST_BYTES = 1 << 30
 _MOST_CHANNELS = 1024
@@ -38,7 +41,7 @@ class Compressed:
       scale: of the steps that latents were rounded to.
       payload: latents.
       has_silence: whether the payload says which latent frames are digital silence.
-      ceiling: how loud the sound may come back, full scale being 1.
+      ceilings: ``[channels]``, how loud each may come back, full scale being 1.
     """
 
     name: str
@@ -50,7 +53,7 @@ class Compressed:
     scale: float
     payload: bytes
     has_silence: bool
-    ceiling: float
+    ceilings: np.ndarray
 
     def pack(self) -> bytes:
         """As a file has it."""
@@ -65,10 +68,9 @@ class Compressed:
             self.codebooks,
             self.samples,
             self.scale,
-            self.ceiling,
             len(self.payload),
         )
-        body = header + name + self.payload
+        body = header + name + self.ceilings.astype(_CEILING).tobytes() + self.payload
         return body + _CHECKSUM.pack(_crc32c(body))
 
 
@@ -99,13 +101,15 @@ def unpack(data: bytes) -> Compressed:
         raise NotAudio(f"not what aejax compress writes ({SUFFIX})")
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise UnusableAudio("truncated: there is not even a whole header")
-    _, version, name_size, model, rate, channels, codebooks, samples, scale, ceiling, size = (
+    _, version, name_size, model, rate, channels, codebooks, samples, scale, size = (
         _HEADER.unpack_from(data)
     )
     if version not in _VERSIONS:
         known = " and ".join(map(str, _VERSIONS))
         raise UnusableAudio(f"version {version} of the format; this aejax reads {known}")
-    whole = _HEADER.size + name_size + size + _CHECKSUM.size
+    after_name = _HEADER.size + name_size
+    start = after_name + _CEILING.itemsize * channels
+    whole = start + size + _CHECKSUM.size
     if len(data) != whole:
         word = "truncated" if len(data) < whole else "too long"
         raise UnusableAudio(f"{word}: {len(data)} of {whole} bytes")
@@ -113,10 +117,11 @@ def unpack(data: bytes) -> Compressed:
     if checksum != _crc32c(data[: -_CHECKSUM.size]):
         raise UnusableAudio("damaged: its checksum is another")
     name = data[_HEADER.size :][:name_size].decode("ascii", "replace")
-    payload = data[_HEADER.size + name_size : -_CHECKSUM.size]
+    payload = data[start : -_CHECKSUM.size]
+    ceilings = np.frombuffer(data[after_name:start], _CEILING).astype(np.float32)
     has_silence = version == _WITH_SILENCE
     found = Compressed(
-        name, model, rate, channels, samples, codebooks, scale, payload, has_silence, ceiling
+        name, model, rate, channels, samples, codebooks, scale, payload, has_silence, ceilings
     )
     if not LOWEST_RATE <= found.sample_rate <= HIGHEST_RATE:
         raise UnusableAudio(f"damaged: a sample rate of {found.sample_rate} Hz")
@@ -126,8 +131,8 @@ def unpack(data: bytes) -> Compressed:
         raise UnusableAudio("damaged: no samples")
     if not 0 < found.scale < float("inf"):
         raise UnusableAudio(f"damaged: steps of {found.scale}")
-    if not 0 <= found.ceiling < float("inf"):
-        raise UnusableAudio(f"damaged: a peak of {found.ceiling}")
+    if not ((found.ceilings >= 0) & (found.ceilings < np.inf)).all():  # False for NaN, too
+        raise UnusableAudio("damaged: peaks that no sound has")
     return found
 
 

@@ -18,4 +18,5 @@ def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> st
     sound = like(source, target.name)
     encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
     back = decoded(model, encoded, sound.channels, speaker)
-    return write(back, model, sound, target, SYNTHETIC.format(speaker=speaker))
+    note = SYNTHETIC.format(speaker=speaker)
+    return write(back, model, sound, target, encoded.most, note)

@@ -20,4 +20,5 @@ def denoise(model: TrainedModel, source: Path, target: Path) -> str:
     encoded = encode(model, source, sound.channels, samples)
     with streams.reading(source, model.sample_rate) as file:
         clean = model.mask_stream(encoded, reader(model, file))
-        return write(in_channels(model, clean, sound.channels), model, sound, target)
+        audio = in_channels(model, clean, sound.channels)
+        return write(audio, model, sound, target, encoded.most)

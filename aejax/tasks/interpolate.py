@@ -83,12 +83,14 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             streams.exactly(reconstruct.decoded(model, encoded, channels), longest, channels)
             for encoded in mixed
         )
-        return reconstruct.write(chain.from_iterable(stretches), model, whole, target)
+        most = ceilings_of_ends.max(axis=(0, 2))
+        return reconstruct.write(chain.from_iterable(stretches), model, whole, target, most)
     said = []
     with files.replacing_folder(target) as folder:
         for place, encoded in enumerate(mixed):
             down, right = divmod(place, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
             audio = reconstruct.decoded(model, encoded, channels)
-            said.append(reconstruct.write(audio, model, whole, folder / f"{name}{_APART}"))
+            beside = folder / f"{name}{_APART}"
+            said.append(reconstruct.write(audio, model, whole, beside, encoded.most))
     return "; ".join(line for line in said if line)

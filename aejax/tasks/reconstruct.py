@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aejax import limiter
 from aejax.data import streams
 from aejax.data.audio_file import resampled_length
 from aejax.data.examination import examine
@@ -32,7 +33,8 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
     """
     sound = like(source, target.name)
     encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
-    return write(decoded(model, encoded, sound.channels), model, sound, target)
+    back = decoded(model, encoded, sound.channels)
+    return write(back, model, sound, target, encoded.most)
 
 
 def like(source: Path, name: str) -> Sound:
@@ -69,7 +71,11 @@ def encode(
             " down first"
         )
     with streams.reading(source, model.sample_rate) as file:
-        return model.encode_stream(reader(model, file), samples, **options)
+        encoded = model.encode_stream(reader(model, file), samples, **options)
+    # At its own rate: resampling overshoots.
+    peaks = file.peaks if own == 1 else file.peaks.max(keepdims=True)
+    ceilings = np.minimum(encoded.ceilings, limiter.ceiling(peaks)[:, None])
+    return encoded._replace(ceilings=ceilings)
 
 
 def reader(model: TrainedModel, file: streams.Reader) -> Read:
@@ -109,9 +115,16 @@ def in_channels(
 
 
 def write(
-    audio: Iterable[np.ndarray], model: TrainedModel, sound: Sound, target: Path, comment: str = ""
+    audio: Iterable[np.ndarray],
+    model: TrainedModel,
+    sound: Sound,
+    target: Path,
+    most: np.ndarray,
+    comment: str = "",
 ) -> str:
-    """Writes audio at the model's rate as that sound; what there is to say of it."""
+    """Writes audio at the model's rate as that sound, of which no sample is above ``most``, of each
+    channel or of all; what there is to say of it."""
     at_rate = streams.resampled(audio, model.sample_rate, sound.sample_rate, sound.channels)
-    clipped = streams.write(target, at_rate, sound, comment=comment)
+    within = (np.clip(block, -most, most) for block in at_rate)
+    clipped = streams.write(target, within, sound, comment=comment)
     return f"{clipped} samples were beyond full scale, and are clipped" if clipped else ""

@@ -18,6 +18,7 @@ from aejax.data.audio_file import UnusableAudio
 from aejax.data.streams import Sound
 from aejax.errors import UserError
 from aejax.tasks import compress, container
+from aejax.trained import Encoded
 
 RNG = np.random.default_rng(0)
 CHANGES = {"model.width": 8, "model.latent_dim": 4}
@@ -86,13 +87,24 @@ def test_what_is_decompressed_is_hardly_louder_than_what_was_compressed(run, tmp
         assert 0.2 * level < peak < 1.5 * level
 
 
+def test_each_channel_has_a_ceiling_of_its_own(run, tmp_path):
+    source, small, back = (tmp_path / name for name in ("in.wav", "in.aej", "back.wav"))
+    loud = np.sign(np.sin(np.arange(9000) * 0.1))[:, None] * (0.5, 0.0005)
+    soundfile.write(source, loud, 44_100, subtype="FLOAT")
+    assert main(["compress", str(run), str(source), str(small)]) == 0
+    assert main(["decompress", str(run), str(small), str(back)]) == 0
+    peaks = np.abs(soundfile.read(back)[0]).max(axis=0)
+    assert (peaks < 1.5 * np.abs(loud).max(axis=0) + 2**-15).all()
+
+
 def kbps_of(path):
     """Of the latents in a file."""
     small = container.read(path)
     return len(small.payload) * 8e-3 / (small.samples / small.sample_rate)
 
 
-def test_finer_steps_come_nearer(run, tmp_path):
+def test_finer_steps_come_nearer(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(limiter, "_HEADROOM", 1e9)  # see `test_there_and_back`
     source = noise(tmp_path / "in.wav")
     model = aejax.load(run)
     codec = compress.load(model, run)
@@ -148,7 +160,8 @@ def test_the_rate_is_kept_over_a_long_sound(run, tmp_path, monkeypatch, is_loud_
     latents[:, soft] *= 1e-3
     sound = Sound(frames * codec.model.block, 16_000, 1, ("WAV", "PCM_16"))
     monkeypatch.setattr(compress.reconstruct, "like", lambda *_: sound)
-    monkeypatch.setattr(compress.reconstruct, "encode", lambda *_, **__: latents.astype(np.float32))
+    encoded = Encoded(latents.astype(np.float32), np.ones((1, frames), np.float32))
+    monkeypatch.setattr(compress.reconstruct, "encode", lambda *_, **__: encoded)
     compress.compress(codec, tmp_path / "in.wav", tmp_path / "in.aej", kbps)
     assert 0.8 * kbps < kbps_of(tmp_path / "in.aej") <= kbps
 
@@ -307,11 +320,12 @@ def changed(data, **fields):
         (lambda data: data + b"\0", "too long"),
         (lambda data: data[:60] + bytes([data[60] ^ 1]) + data[61:], "checksum"),
         (lambda data: sealed(data[:4] + b"\x09" + data[5:]), "version 9"),
-        (lambda data: changed(data, channels=0), "0 channels"),
+        (lambda data: changed(data, channels=0, ceilings=np.ones(0)), "0 channels"),
         (lambda data: changed(data, sample_rate=3), "3 Hz"),
         (lambda data: changed(data, samples=0), "no samples"),
         (lambda data: changed(data, samples=2**63), "too short for what it is to stand for"),
-        (lambda data: changed(data, channels=1024), "damaged"),
+        (lambda data: changed(data, channels=1024, ceilings=np.ones(1024)), "damaged"),
+        (lambda data: changed(data, channels=2), "truncated"),
         (lambda data: changed(data, scale=float("nan")), "steps of nan"),
         (lambda data: changed(data, scale=-1.0), "steps of -1"),
         (lambda data: changed(data, scale=1e-308), "steps of 1e-308"),
@@ -319,6 +333,8 @@ def changed(data, **fields):
         (lambda data: changed(data, scale=1000.0), "steps of 1000"),
         (lambda data: changed(data, has_silence=True), "damaged|does not decode"),
         (lambda data: changed(data, codebooks=3), "3 codebooks"),
+        (lambda data: changed(data, ceilings=np.float32([np.nan])), "peaks that no sound has"),
+        (lambda data: changed(data, ceilings=np.float32([-1])), "peaks that no sound has"),
         (lambda data: changed(data, payload=b""), "does not decode"),
         (lambda data: changed(data, scale=0.2), "does not decode"),
     ],
