@@ -215,11 +215,12 @@ class TrainedModel:
         rows, is_batch = audio_arguments.rows(audio, self.channels)
 
         def of_row(row: np.ndarray) -> np.ndarray:
-            back = function(_resampled(row, rate, self.sample_rate))
-            back = _cut(_resampled(back, self.sample_rate, rate), 0, row.shape[1])
+            inside = _resampled(row, rate, self.sample_rate)
+            back = _resampled(function(inside), self.sample_rate, rate)
             # Resampling overshoots, on the way there and on the way back.
-            most = limiter.ceiling(np.abs(row).max(keepdims=True))
-            return np.clip(back, -most, most)
+            peak = np.minimum(*(np.abs(x).max(keepdims=True) for x in (row, inside)))
+            most = limiter.ceiling(peak)
+            return np.clip(_cut(back, 0, row.shape[1]), -most, most)
 
         back = by_row(of_row, rows)
         return back if is_batch else back[0]
