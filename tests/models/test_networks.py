@@ -551,7 +551,8 @@ def test_bfloat16_is_inside_alone(encoder, without_constants):
         if encoder == "linear":
             assert apart == 0
         else:
-            assert 1e-4 < apart < 0.1
+            # What is not fused is rounded after every operation.
+            assert 1e-4 < apart < 0.2
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
