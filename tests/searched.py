@@ -1,6 +1,7 @@
 """A search in a process of its own, with a training that takes no time; for the tests of search."""
 
 import json
+import math
 import os
 import signal
 import sys
@@ -24,12 +25,15 @@ def pretend(config, folder):
 
 
 def write_results(folder, name, error, floats, bits=None):
-    lines = [{"step": step, "validation/feature_rmse": error + wrong} for step, wrong in STEPS]
+    errors = {step: error + wrong if math.isfinite(error) else None for step, wrong in STEPS}
+    lines = [{"step": step, "validation/feature_rmse": x} for step, x in errors.items()]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text)
-    row = {"name": name, "latent_floats_per_second": floats, "bits_per_second": bits}
-    pca = {"name": "pca", "latent_floats_per_second": -1.0, "bits_per_second": None}
-    results = {"rows": [pca, row], "best": {"raw": {"step": 20}, "ema": {"step": 30}}}
+    measured = {"feature_rmse": 1.0, "audio_log_mel_rmse_db": 1.0}
+    row = measured | {"name": name, "latent_floats_per_second": floats, "bits_per_second": bits}
+    pca = measured | {"name": "pca", "latent_floats_per_second": -1.0, "bits_per_second": None}
+    results = {"rows": [pca, row], "units": {"feature_rmse": "dB"}}
+    results["best"] = {"raw": {"step": 20}, "ema": {"step": 30}}
     (folder / "results.json").write_text(json.dumps(results))
 
 

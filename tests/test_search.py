@@ -213,7 +213,7 @@ def test_a_run_that_leaves_no_error_has_failed(config, tmp_path):
 
     found = run(config, 1, searched.SPACE, tmp_path, train)
     assert found["trials"][0]["state"] == "failed"
-    assert found["trials"][0]["reason"] == "ValueError: the error of step 20 is nan"
+    assert found["trials"][0]["reason"] == "ValueError: the error of step 20 is not finite"
 
 
 @pytest.mark.parametrize("stop", [Interrupted("saved"), KeyboardInterrupt()])

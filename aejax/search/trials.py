@@ -2,7 +2,6 @@
 
 import collections
 import json
-import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -96,8 +95,8 @@ def _score(folder: Path, name: str, rate: str) -> tuple[float, float]:
     lines = metrics_log.read(folder / "metrics.jsonl")
     [*_, error] = [line[ERROR] for line in lines if line["step"] == step and ERROR in line]
     [found] = [row[rate] for row in results["rows"] if row["name"] == name]
-    if not math.isfinite(error):
-        raise ValueError(f"the error of step {step} is {error}")
+    if error is None:  # as the log has what is not finite
+        raise ValueError(f"the error of step {step} is not finite")
     return error, found
 
 
