@@ -25,6 +25,9 @@ from aejax.models.wave_conv import WaveDecoder, WaveEncoder
 Variables = dict[str, Any] | FrozenDict[str, Any]
 
 
+_FLOAT32 = jnp.finfo(jnp.float32)
+
+
 class Autoencoder(nn.Module):
     """Features to latents to features, at one latent frame per ``downsampling`` frames.
 
@@ -43,8 +46,10 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
         self.scale = self.variable("constants", "scale", jnp.ones, ())
-        self.lowest = self.variable("constants", "lowest", jnp.full, (self.bins,), -jnp.inf)
-        self.highest = self.variable("constants", "highest", jnp.full, (self.bins,), jnp.inf)
+        # Until `limit`, no bound but that of the type.
+        lowest, highest = (float(x) for x in (_FLOAT32.min, _FLOAT32.max))
+        self.lowest = self.variable("constants", "lowest", jnp.full, (self.bins,), lowest)
+        self.highest = self.variable("constants", "highest", jnp.full, (self.bins,), highest)
 
     def before_bottleneck(
         self, features: Float[Array, "batch frames bins"], *, train: bool = False
