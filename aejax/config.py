@@ -342,7 +342,7 @@ _RULES: dict[str, Callable[[Any], str]] = {
     "train.steps": _at_least(0),
     "train.optimizer": _one_of(*OPTIMIZERS),
     "train.schedule": _one_of(*SCHEDULES),
-    "train.learning_rate": _above(0),
+    "train.learning_rate": _above(0, 1e38),  # which costs neither time nor memory
     "train.warmup_steps": _at_least(0),
     "train.adam_b2": _between(0, 1),
     "train.weight_decay": _at_least(0),

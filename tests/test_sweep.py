@@ -268,7 +268,7 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
     small_config.train.update(validate_every=1, warmup_steps=0)
     configs = [
         small_config,
-        config_module.override(small_config, {"train.learning_rate": 1e9}),
+        config_module.override(small_config, {"train.learning_rate": 1e30}),
         config_module.override(small_config, {"seed": 1}),
     ]
     jobs = [Job(config, tmp_path / str(place), "") for place, config in enumerate(configs)]
@@ -276,7 +276,7 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
     (tmp_path / "2" / "cat.jpg").write_bytes(b"meow")
     first, second, third = run_together(jobs)
     assert first[-1].feature_rmse > 0
-    assert any(f"{name} is" in str(second) for name in ("parameter_norm", "loss/total"))
+    assert "parameter_norm is" in str(second)
     assert "holds files and no run" in str(third)
     assert (tmp_path / "0" / "results.json").exists()
 

@@ -10,7 +10,7 @@ from aejax import coding, listening
 from aejax.data import audio_file, labels, packing, streams, table
 from aejax.reporting import page
 from aejax.runtime import arrays, files
-from aejax.training import metrics_log, pca_fit
+from aejax.training import metrics_log
 
 SOUND = streams.Sound(100, 16_000, 1, ("WAV", "PCM_16"))
 BLOCK = np.zeros((100, 1), np.float32)
@@ -39,7 +39,6 @@ WRITERS = {
     "audio.wav": lambda path: audio_file.write(path, BLOCK, 16_000),
     "stream.wav": lambda path: streams.write(path, [BLOCK], SOUND),
     "coding.npz": lambda path: coding.save(path, model=STATISTICS),
-    "pca.npz": lambda path: pca_fit._save(path, mean=np.zeros(3)),
     "arrays.npz": lambda path: arrays.save(path, {}, {"x": np.zeros(3)}),
     "table.npz": lambda path: table.save_arrays(path, {"x": np.zeros(3)}),
     "labels.csv": lambda path: labels.save(path, labels.Table(("a",), {"x.wav": ("b",)})),
