@@ -69,7 +69,7 @@ def _plain(name: str, value: Any, kinds: tuple) -> Any:
     if np.ndarray in kinds and isinstance(value, list | tuple):
         value = _as_array(name, value)
     if takes_arrays and _is_numeric_array(value) and not (takes_numbers and _is_scalar(value)):
-        return value
+        return _of_kind(name, value, kinds)
     if takes_numbers:
         return plain_number(name, value, is_whole=float not in kinds)
     if bool in kinds and not isinstance(value, bool | np.bool_):
@@ -87,6 +87,17 @@ def _plain(name: str, value: Any, kinds: tuple) -> Any:
         hash(value)
     except TypeError:
         raise ValueError(f"{name} must be a setting, got {_shown(value)}") from None
+    return value
+
+
+def _of_kind(name: str, value: Any, kinds: tuple) -> Any:
+    """The array, if it is of whole numbers or of truth values where those are asked for."""
+    wanted = {dtype for kind in kinds for dtype in getattr(kind, "dtypes", ())}
+    kind = jnp.dtype(value.dtype).kind
+    if wanted and wanted <= {"bool", "bool_"} and kind != "b":
+        raise ValueError(f"{name} must be an array of booleans, got {_shown(value)}")
+    if wanted and all("int" in dtype for dtype in wanted) and kind not in "iu":
+        raise ValueError(f"{name} must be an array of whole numbers, got {_shown(value)}")
     return value
 
 

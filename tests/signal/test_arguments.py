@@ -114,11 +114,14 @@ def test_what_would_give_wrong_numbers_is_refused(call, rule):
 
 # Arguments that are right, of every public function.
 MEL = {"sample_rate": 8000, "n_fft": 64, "n_mels": 8}
+ROWS, LENGTHS = jnp.zeros((2, 60)), jnp.asarray([60, 30], jnp.int32)
 RIGHT = {
     "a_weighted_spectral_distance": ((X, X), {"sample_rate": 8000, "n_fft": 64}),
     "a_weighting": ((1000.0,), {}),
     "amplitude_to_db": ((X,), {"top_db": 60.0}),
     "auraloss_multi_resolution_stft": ((jnp.zeros(2000), jnp.zeros(2000)), {}),
+    "channel_rows": ((ROWS, LENGTHS), {}),
+    "channel_si_sdr": ((ROWS, ROWS, LENGTHS), {}),
     "dac_mel": ((jnp.zeros(2000), jnp.zeros(2000)), {"sample_rate": 8000}),
     "db_to_amplitude": ((X,), {}),
     "db_to_power": ((X,), {}),
@@ -152,6 +155,7 @@ RIGHT = {
     "si_sdr": ((X, X), {}),
     "spectrogram": ((X,), {"n_fft": 64, "hop_length": 16, "win_length": 32}),
     "stft": ((X,), {"n_fft": 64, "hop_length": 16, "win_length": 32}),
+    "until_end": ((ROWS, LENGTHS), {}),
     "waveform_l1": ((X, X), {}),
     "window": (("hann", 32), {"n_fft": 64}),
 }
