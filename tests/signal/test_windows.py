@@ -46,7 +46,7 @@ def test_window_is_centred():
         (("kbd", 4.0), 5, "win_length must be even"),
         ("hann", 0, "win_length must be a whole number, 1 to 16; got 0"),
         ("hann", 17, "1 to 16; got 17"),
-        ("hann", 4.0, "whole number"),
+        ("hann", 4.5, "whole number"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")
