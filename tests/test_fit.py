@@ -37,6 +37,7 @@ def test_training_holds_one_snapshot(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr(fit.validation, "validate", validated)
     monkeypatch.setattr(experiment, "_measure", lambda *_: [])
     monkeypatch.setattr(experiment, "_print_results", lambda *_: None)
+    monkeypatch.setattr(experiment.run_files, "read_results", lambda _: {})
     experiment.run(config, tmp_path / "run")
     assert len(held) == 6  # three validations of the parameters and of their average
     (size,) = sizes
