@@ -536,7 +536,7 @@ def test_speakers_are_told_apart(small_config, audio_folder, tmp_path, monkeypat
     with pytest.raises(UserError, match=r"speakers\.json is damaged"):
         trained.load(tmp_path / "run")
     (tmp_path / "run" / "speakers.json").unlink()
-    with pytest.raises(UserError, match=r"speakers\.json is missing"):
+    with pytest.raises(UserError, match=r"speakers\.json cannot be opened"):
         trained.load(tmp_path / "run")
     small_config.model.speaker_label = "pitch"
     with pytest.raises(UserError, match=r"speaker_label='pitch' is no label .*folder is there"):
