@@ -93,10 +93,12 @@ def _plain(name: str, value: Any, kinds: tuple) -> Any:
 def _of_kind(name: str, value: Any, kinds: tuple) -> Any:
     """The array, if it is of whole numbers or of truth values where those are asked for."""
     wanted = {dtype for kind in kinds for dtype in getattr(kind, "dtypes", ())}
+    if not wanted:
+        return value
     kind = jnp.dtype(value.dtype).kind
-    if wanted and wanted <= {"bool", "bool_"} and kind != "b":
+    if wanted <= {"bool", "bool_"} and kind != "b":
         raise ValueError(f"{name} must be an array of booleans, got {_shown(value)}")
-    if wanted and all("int" in dtype for dtype in wanted) and kind not in "iu":
+    if all("int" in dtype for dtype in wanted) and kind not in "iu":
         raise ValueError(f"{name} must be an array of whole numbers, got {_shown(value)}")
     return value
 
