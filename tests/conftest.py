@@ -40,6 +40,16 @@ from aejax.config import ENCODERS, REPRESENTATIONS  # noqa: E402
 from aejax.data import folder  # noqa: E402
 from aejax.data.corpus import Settings  # noqa: E402
 
+
+def most_slow(cases, *always):
+    """All cases of a test; those not ``always`` run are left to CI, or `pytest -m slow`."""
+    marks = {True: (), False: pytest.mark.slow}
+    return [
+        pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=marks[case in always])
+        for case in cases
+    ]
+
+
 REPOSITORY = pathlib.Path(__file__).parents[1]
 REAL_AUDIO = REPOSITORY.parent / "shared" / "audio" / "data"
 
@@ -74,14 +84,19 @@ def shrink(config):
     return config
 
 
-# Of a process of tests; what it starts comes on top. Compiled programs make way at 0.6 of it.
-MOST_MEGABYTES = 2500
+# Of a process of tests; what it starts comes on top.
+MOST_MEGABYTES = 1500
 
 
 def peak_megabytes():
     """The most memory that this process has had."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def resident_megabytes():
+    """The memory that this process has now."""
+    return psutil.Process().memory_info().rss / 1e6
 
 
 def free_compiled():
@@ -93,11 +108,12 @@ def free_compiled():
 
 
 @pytest.fixture(autouse=True)
-def _room_for_the_next():
+def _room_for_the_next(left=[0]):  # noqa: B006  the megabytes that were left when it last made room
     """No test has to live with what all before it have compiled."""
     yield
-    if psutil.Process().memory_info().rss > 0.6 * MOST_MEGABYTES * 1e6:
+    if resident_megabytes() > min(left[0] + 400, 0.85 * MOST_MEGABYTES):
         free_compiled()
+        left[0] = resident_megabytes()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -83,6 +83,7 @@ def test_a_run_goes_on_from_the_older_checkpoint(run, finished, capsys):
     assert rows == experiment.run(CONFIG, finished)
 
 
+@pytest.mark.slow
 def test_a_damaged_member_of_a_population_ends_alone(run, finished, tmp_path, capsys):
     """With nothing to go on from; and one with an older checkpoint goes on from that."""
     other = shutil.copytree(run, tmp_path / "other")

@@ -22,8 +22,8 @@ from aejax.training import step as step_module
 from aejax.workdir import Workdir
 
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
-# One of each kind; the others are for CI.
-ALWAYS = ("mel_conv", "mel_lstm", "mel_rvq", "wave_conv")
+# The others are for CI.
+ALWAYS = ("mel_rvq",)
 UNITS = {
     "latent_floats_per_second",
     "feature_rmse",
@@ -117,6 +117,7 @@ def test_one_trace_a_run(small_config, tmp_path, monkeypatch):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_refined_latents_have_rows_of_their_own_for_pca_in_context_too(small_config, tmp_path):
     small_config.evaluate.refine_steps = 5
     # PCA's own latents are the best for its decoder.
@@ -141,6 +142,7 @@ def test_a_loss_that_the_rate_is_too_high_for_is_refused_before_anything_is_read
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_never_worse_than_pca_on_validation(small_config, tmp_path):
     """Even where training does harm: the best checkpoint is then the first, which is PCA."""
     small_config.train.learning_rate = 1.0
@@ -240,6 +242,7 @@ def test_nothing_is_written_where_it_cannot_work(small_config, audio_folder, tmp
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, tmp_path, capfd):
     def again():
         (tmp_path / "run" / "results.json").unlink()
@@ -307,6 +310,7 @@ def test_a_kill_before_the_first_file_is_whole_does_no_harm(small_config, tmp_pa
     assert not left.exists()
 
 
+@pytest.mark.slow
 def test_one_frame_blocks_and_tiny_excerpts_work(small_config, tmp_path):
     small_config.model.downsampling = 1
     small_config.data.excerpt_seconds = 0.02
@@ -327,6 +331,7 @@ def test_silence_gives_no_number_that_is_not_one(small_config, tmp_path):
     assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config, tmp_path):
     small_config.data.synthetic.clips = 200
     small_config.augment.speed = (1.0, 1.0)
@@ -350,6 +355,7 @@ def test_a_linear_autoencoder_converges_to_pca_and_does_not_beat_it(small_config
     assert -0.1 < rows[-1].gain_over_pca_db < 0.01
 
 
+@pytest.mark.slow
 def test_stereo_has_its_own_features_and_sounds(small_config, audio_folder, tmp_path):
     small_config.data.update(path=str(audio_folder), channels="stereo", test_fraction=0.3)
     small_config.train.steps = 2
@@ -376,6 +382,7 @@ AUGMENTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [(0, "thread"), (2, "process")])
 def test_everything_at_once(small_config, audio_folder, tmp_path, workers):
     """All augmentations, labels, silence and weighting, with noise from a folder."""
@@ -395,6 +402,7 @@ def test_everything_at_once(small_config, audio_folder, tmp_path, workers):
 LOSSES = []
 
 
+@pytest.mark.slow
 def test_the_same_from_a_pack(small_config, audio_folder, tmp_path, open_folder):
     pack(open_folder(audio_folder), tmp_path / "pack", encoding="float32")
     small_config.data.update(path=str(audio_folder), test_fraction=0.3)
@@ -450,6 +458,7 @@ def test_a_clip_that_vanishes_does_not_stop_the_run(small_config, audio_folder, 
         assert f"{name}: cannot be opened: No such file or directory" in said
 
 
+@pytest.mark.slow
 def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tmp_path):
     noise = tmp_path / "noise"
     noise.mkdir()

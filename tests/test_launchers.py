@@ -12,7 +12,7 @@ from pathlib import Path
 import launched
 import psutil
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, most_slow
 
 from aejax import launchers
 from aejax.errors import UserError
@@ -115,7 +115,7 @@ def test_tasks_come_back_as_they_end_with_their_errors(kind, options, task, tmp_
     assert logs["refuse"].startswith("error: it is the user's to mend\n")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", most_slow(KINDS, "local"))
 def test_no_more_run_at_once_than_asked_for(kind, options, task, tmp_path):
     names = ["a", "b", "c", "d"]
     tasks = [task(launched.note, str(tmp_path), name, 0.4, name=name) for name in names]
@@ -159,7 +159,7 @@ def test_what_cannot_be_unpickled_there_is_an_error_of_the_task(task, tmp_path, 
     assert done.error == "ModuleNotFoundError: No module named 'fleeting'"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", most_slow(KINDS, "local"))
 def test_a_closed_iterator_stops_what_runs(kind, options, task, tmp_path):
     tasks = [task(launched.wait, str(tmp_path), name, name=name) for name in "ab"]
     tasks.insert(0, task(launched.note, str(tmp_path), "fast"))
@@ -191,15 +191,18 @@ sys.exit(exit_code(run, interrupted="that was all"))
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [
-        ("local", signal.SIGKILL),
+    most_slow(
+        [
+            ("local", signal.SIGKILL),
+            ("local", signal.SIGTERM),
+            ("local", signal.SIGINT),
+            ("ray", signal.SIGKILL),
+            ("ray", signal.SIGTERM),
+            ("submitit", signal.SIGTERM),
+            ("slurm", signal.SIGINT),
+        ],
         ("local", signal.SIGTERM),
-        ("local", signal.SIGINT),
-        ("ray", signal.SIGKILL),
-        ("ray", signal.SIGTERM),
-        ("submitit", signal.SIGTERM),
-        ("slurm", signal.SIGINT),
-    ],
+    ),
 )
 def test_a_signal_to_the_parent_ends_its_tasks(kind, number, options, tmp_path):
     path = f"{REPOSITORY}:{REPOSITORY / 'tests'}"

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import REPOSITORY
+from conftest import REPOSITORY, most_slow
 
 from aejax.errors import UserError
 from aejax.main import main
@@ -176,6 +176,7 @@ def kill_when(environment, arguments, ready, number):
 
 # Only this test restores without saying where to.
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")
+@pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_nothing_changes(run, environment, tmp_path):
     options = [*SMALL, "--config.train.steps=120", "--config.train.log_every=10"]
     options.append("--config.model.dropout=0.1")
@@ -208,7 +209,7 @@ def test_killed_at_any_moment_and_started_again_nothing_changes(run, environment
     assert logged(killed) == logged(whole)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", most_slow([signal.SIGTERM, signal.SIGINT], signal.SIGTERM))
 def test_asked_to_stop_a_run_saves_and_goes_on(run, environment, tmp_path, number):
     options = [*SMALL, "--config.train.steps=100000", "--config.train.log_every=5"]
     workdir = tmp_path / "run"
@@ -245,6 +246,7 @@ sys.exit(main(["aejax", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(environment, tmp_path):
     def run_on(devices, workdir, steps):
         eight = f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"

@@ -338,6 +338,7 @@ def test_errors_of_different_features_are_warned_of(config, tmp_path, capsys):
     assert "trials that differ in representation.n_mels have errors of" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_search_of_real_runs(config, tmp_path):
     config = shrink(config)
     config.model.encoder = "linear"

@@ -205,10 +205,12 @@ def counted(function, calls):
     return counting
 
 
+@pytest.mark.slow
 def test_a_population_is_compiled_once(together):
     assert together[3] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIED)
 def test_a_member_is_what_it_is_alone(together, name):
     root, rows, alone, *_ = together
@@ -229,6 +231,7 @@ def test_a_member_is_what_it_is_alone(together, name):
     assert_trained_alike(root / name, root / f"{name}_alone", jobs[name].config)
 
 
+@pytest.mark.slow
 def test_a_member_goes_on_alone_from_its_own_checkpoint(together):
     root, _, _, _, jobs = together
     for folder in ("small", "small_alone"):
@@ -314,6 +317,7 @@ def test_what_failed_for_want_of_audio_works_once_it_is_there(
     assert named == ["representation", "pca", "pca_context", "pc"]
 
 
+@pytest.mark.slow
 def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch, capsys):
     sizes, real, measure = [], loop.train, experiment._measure
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
-from conftest import shrink
+from conftest import most_slow, shrink
 from trained_runs import model_of
 
 import aejax
@@ -68,7 +68,7 @@ def masked_at_once(model, sound):
     return np.asarray(representation.masked(padded, back))[:, : sound.shape[1]]
 
 
-@pytest.mark.parametrize("representation", ["mel", "complex_spectrogram", "mdct"])
+@pytest.mark.parametrize("representation", most_slow(["mel", "complex_spectrogram", "mdct"], "mel"))
 def test_noise_taken_away_in_windows_is_as_at_once(representation):
     model = model_of(
         representation,
@@ -119,9 +119,10 @@ FINITE = [
     ("waveform", "wave_conv"),
     ("waveform", "linear"),
 ]
+OFTEN = [("mel", "conv"), ("waveform", "wave_conv")]
 
 
-@pytest.mark.parametrize(("representation", "encoder"), FINITE)
+@pytest.mark.parametrize(("representation", "encoder"), most_slow(FINITE, *OFTEN))
 def test_in_windows_is_as_at_once(representation, encoder):
     model = model_of(representation, encoder, most_samples=4096)
     sound = audio(20011, 2)
@@ -213,7 +214,7 @@ def with_gap(model, *shape):
 SILENT = [*FINITE, ("mel", "lstm"), ("mel", "transformer")]
 
 
-@pytest.mark.parametrize(("representation", "encoder"), SILENT)
+@pytest.mark.parametrize(("representation", "encoder"), most_slow(SILENT, *OFTEN))
 def test_silence_comes_back_as_silence(representation, encoder):
     model = model_of(representation, encoder)
     for samples in (1, 3 * model.block + 1):

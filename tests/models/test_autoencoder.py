@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import most_slow
 
 from aejax import config as config_module
 from aejax.models import autoencoder
@@ -123,7 +124,7 @@ def test_width_depth_and_rate_come_from_the_config():
     assert latents.shape == (1, 4, 6)
 
 
-@pytest.mark.parametrize("encoder", ["mlp", "conv", "lstm", "transformer"])
+@pytest.mark.parametrize("encoder", most_slow(["mlp", "conv", "lstm", "transformer"], "mlp"))
 def test_a_decoder_can_have_a_size_of_its_own(encoder):
     def sizes(**changes):
         params = build(encoder=encoder, **changes)[1]["params"]
@@ -134,6 +135,7 @@ def test_a_decoder_can_have_a_size_of_its_own(encoder):
     assert sizes(depth=2, width=32, decoder_width=16, decoder_depth=1) == [large[0], small[1]]
 
 
+@pytest.mark.slow
 def test_a_wave_decoder_can_have_a_width_of_its_own():
     given = {"encoder": "wave_conv", "strides": (4, BINS), "width": 2}
     plain, wide = build(**given)[1]["params"], build(**given, decoder_width=4)[1]["params"]

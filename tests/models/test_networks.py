@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import most_slow
 
 from aejax import config as config_module
 from aejax.config import ENCODERS, LINEAR_DECODERS
@@ -364,7 +365,12 @@ def test_samples_of_a_latent_frame_are_the_product_of_the_strides(strides, bins,
     assert back.shape == features.shape
 
 
-@pytest.mark.parametrize("strides", [(5,), (2, 3), (4, 2), (2, 2, 2), (4, 8, 8)])
+SLOW_STRIDES = [(5,), (2, 2, 2), (4, 8, 8)]
+
+
+@pytest.mark.parametrize(
+    "strides", [(2, 3), (4, 2), *(pytest.param(x, marks=pytest.mark.slow) for x in SLOW_STRIDES)]
+)
 def test_waves_reach_as_far_as_they_say(strides):
     block = int(np.prod(strides))
     for network, size in (
@@ -461,7 +467,7 @@ def at_pca(moments):
     return start
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", most_slow(ENCODERS, "conv", "linear", "gru"))
 def test_step_0_equals_pca_and_learns_beyond_it(encoder, features, moments, at_pca):
     model, variables = begun(encoder)
     variables = at_pca(model, variables)
@@ -532,7 +538,7 @@ def without_constants():
     return draw
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("encoder", most_slow(ENCODERS, "conv", "gru"))
 def test_bfloat16_is_inside_alone(encoder, without_constants):
     features, outputs = normal(4, 8, BINS), {}
     # Flax's layer norm promotes on its own.

@@ -207,8 +207,8 @@ def test_any_value_may_be_odd(tmp_path, name):
     whole = json.loads((run / name).read_text().splitlines()[0] if name[-1] == "l" else "{}")
     whole = whole or json.loads((run / name).read_text())
     whole |= {"left_out": {}, "splits": {}, "best": {}} if name != "config.json" else {}
-    for key in whole:
-        for value in ODD:
+    for number, key in enumerate(whole):
+        for value in ODD[number % 3 :: 3]:
             (run / name).write_text(json.dumps(whole | {key: value}) + "\n")
             try:
                 written(tmp_path, run)

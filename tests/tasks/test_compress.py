@@ -9,6 +9,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import soundfile
+from conftest import most_slow
 from trained_runs import model_of, write_run
 
 import aejax
@@ -131,7 +132,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("bottleneck", ["none", "rvq"])
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", most_slow(PARTS, "quiet, then loud", "short"))
 def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck, parts):
     run = run_of(tmp_path / "run", bottleneck)
     codec = compress.load(aejax.load(run), run)
@@ -151,6 +152,7 @@ def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_loud_last", [True, False])
 def test_the_rate_is_kept_over_a_long_sound(run, tmp_path, monkeypatch, is_loud_last):
     """Of made-up latents, which are loud after, or before, what is mostly soft."""

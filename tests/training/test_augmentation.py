@@ -60,6 +60,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_is_seeded_and_changes_no_other(audio, kind):
+    audio = audio[:20]
     one, _ = augmented(audio, **KINDS[kind])
     np.testing.assert_array_equal(one, augmented(audio, **KINDS[kind])[0])
     assert not np.array_equal(one, augmented(audio, key=jax.random.key(3), **KINDS[kind])[0])

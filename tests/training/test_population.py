@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import most_slow
 
 from aejax import config as config_module
 from aejax import representation as representations
@@ -60,14 +61,7 @@ def batches(config, count):
 
 @pytest.mark.parametrize(
     ("encoder", "together"),
-    [
-        ("conv", False),
-        ("linear", True),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (("conv", True), ("gru", False), ("gru", True), ("linear", False))
-        ),
-    ],
+    most_slow([(x, y) for x in ("conv", "linear", "gru") for y in (False, True)], ("linear", True)),
 )
 def test_a_member_becomes_what_it_is_alone(small_config, encoder, together):
     keys = config_module.ENCODERS[encoder]
@@ -129,7 +123,7 @@ def counter(value, step):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("encoder", config_module.ENCODERS)
+@pytest.mark.parametrize("encoder", most_slow(config_module.ENCODERS, "conv", "gru"))
 def test_a_grown_model_is_the_same_model(encoder):
     """Also where latents go into a convolution, a recurrent cell or a token."""
     config = config_module.default().model
