@@ -6,23 +6,20 @@ _GOES_ON = "the same command goes on with the run"
 if __name__ == "__main__":
     stopping.listen(_GOES_ON)  # the imports take seconds
 
-import runpy
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from aejax import compilation, experiment, memory, search, sweep
-from aejax.config import default, expand_paths, flatten
-from aejax.errors import UserError, exit_code
-from aejax.runtime import files
+from aejax import arguments, config, experiment
+from aejax.runtime import compilation, files, malloc
+from aejax.runtime.errors import UserError, exit_code
+from aejax.sweeps import search, sweep
 
 FLAGS = flags.FLAGS
-QUOTES = "\"'"
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="An experiment file; --config.KEY=VALUE changes a key of it."
 )
@@ -37,161 +34,64 @@ _JOBS = flags.DEFINE_integer("jobs", 1, "How many at once.")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one experiment; returns the exit code."""
+    """Runs one experiment, a sweep or a search; returns the exit code."""
     if {"--help", "-help", "-h"} & set(argv):
-        _print_help()
-        return 0
+        return exit_code(arguments.print_help, interrupted=_GOES_ON)
 
     def run() -> None:
-        config, workdir = _parse(argv)
-        memory.keep_freed()
+        chosen, workdir = _parse(argv)
+        malloc.keep_freed()
         compilation.use_cache()
         command = "python -m aejax.main " + shlex.join(argv[1:])
         if _SWEEP.value is not None:
-            _sweep(_SWEEP.value, config, workdir, command)
+            _sweep(chosen, workdir, command)
         elif _SEARCH.value is not None:
-            _search(_SEARCH.value, config, workdir, command)
+            _search(_SEARCH.value, chosen, workdir, command)
         else:
-            experiment.run(config, workdir, command=command)
+            experiment.run(chosen, workdir, command=command)
 
     return exit_code(run, interrupted=_GOES_ON)
 
 
-def _sweep(given: str, config: ConfigDict, workdir: Path | None, command: str) -> None:
-    path = _experiment_file()
-    found = sweep.grid(given, config) if given else sweep.of_file(path)
-    root = workdir or Path("runs", f"{config.name}_sweep")
-    command_of = _commands(path)
+def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
+    path = arguments.experiment_file(FLAGS)
+    overrides = sweep.grid(_SWEEP.value, chosen) if _SWEEP.value else sweep.of_file(path)
+    root = workdir or Path("runs", f"{chosen.name}_sweep")
+    repeat = arguments.repeating(path)
     sweep.run(
-        sweep.members(config, found, lambda one, folder: command_of(one, root / folder)),
+        sweep.members(chosen, overrides, lambda one, folder: repeat(one, root / folder)),
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,
-        options=_launcher_options(),
+        options=arguments.launcher_options(_LAUNCHER_OPTIONS.value),
         jobs=_JOBS.value,
         command=command,
     )
 
 
-def _search(count: int, config: ConfigDict, workdir: Path | None, command: str) -> None:
-    if count < 1:
-        raise UserError(f"--search={count} must be a number of trials, 1 or more")
-
-    command_of = _commands(_experiment_file())
+def _search(count: int, chosen: ConfigDict, workdir: Path | None, command: str) -> None:
+    repeat = arguments.repeating(arguments.experiment_file(FLAGS))
+    space = search.parse_space(_SEARCH_SPACE.value or "", chosen)
 
     def train(one: ConfigDict, path: Path) -> None:
-        experiment.run(one, path, command=command_of(one, path))
+        experiment.run(one, path, command=repeat(one, path))
 
-    space = search.parse_space(_SEARCH_SPACE.value or "", config)
-    root = workdir or Path("runs", f"{config.name}_search")
-    search.run(config, count, space, root, train, command=command)
-
-
-def _experiment_file() -> str:
-    flag: Any = FLAGS["config"]
-    return flag.config_filename
-
-
-def _commands(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
-    """What repeats one experiment of a sweep or a search by itself, of its config and workdir."""
-    path, colon, argument = experiment_file.partition(":")
-    usual = flatten(runpy.run_path(path)["get_config"](*[argument] if colon else []))
-
-    def command(config: ConfigDict, workdir: Path) -> str:
-        keys = [
-            f"--config.{key}={value}"
-            for key, value in flatten(config).items()
-            if value != usual[key]
-        ]
-        words = [f"--config={experiment_file}", f"--workdir={workdir}", *keys]
-        return "python -m aejax.main " + shlex.join(words)
-
-    return command
-
-
-def _check_flags() -> None:
-    """Refuses what would do nothing."""
-    if _SWEEP.value is not None and _SEARCH.value is not None:
-        raise UserError("--sweep and --search are two ways to many runs; give one of them")
-    for flag in (_SWEEP_MODE, _LAUNCHER, _LAUNCHER_OPTIONS, _JOBS):
-        if flag.present and _SWEEP.value is None:
-            raise UserError(f"--{flag.name} is of a sweep; give --sweep too")
-    if _SEARCH_SPACE.present and _SEARCH.value is None:
-        raise UserError("--search_space is of a search; give --search=N too")
-    if _SWEEP_MODE.value not in sweep.MODES:
-        raise UserError(f"--sweep_mode={_SWEEP_MODE.value} must be one of {', '.join(sweep.MODES)}")
-
-
-def _launcher_options() -> dict[str, str]:
-    options = {}
-    try:
-        words = shlex.split(_LAUNCHER_OPTIONS.value)
-    except ValueError as error:
-        raise UserError(f"--launcher_options={_LAUNCHER_OPTIONS.value}: {error}") from None
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"--launcher_options: {word!r} is not KEY=VALUE")
-        options[key] = value
-    return options
-
-
-def _print_help() -> None:
-    print(
-        "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
-        " [--config.KEY=VALUE ...]\n\n"
-        "  --config            an experiment file\n"
-        "  --workdir           where the run goes; runs/<its name> by default\n\n"
-        "Many runs, with one table and one report over them all:\n\n"
-        "  --sweep             those of the file's sweep(), or --sweep='model.latent_dim=4,8,16"
-        " seed=0,1', a grid\n"
-        "  --sweep_mode        auto: all that can be in one compiled program are trained together;"
-        " population: that, or nothing;\n                      sequential: one by one\n"
-        "  --search=N          N trials, chosen by Optuna from --search_space=\n"
-        "                      'model.latent_dim=4..128:log model.encoder=conv,mlp'\n"
-        "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
-        "                      --launcher_options='KEY=VALUE ...'; of a sweep\n"
-        "  --jobs              how many at once; of a sweep\n\n"
-        "Keys and their defaults, which an experiment may change; aejax/config.py says what they"
-        " mean:\n"
-    )
-    for key, value in flatten(default()).items():
-        print(f"  --config.{key}={value!r}")
+    root = workdir or Path("runs", f"{chosen.name}_search")
+    search.run(chosen, count, space, root, train, command=command)
 
 
 def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
     try:
-        rest = FLAGS(list(_words(argv)))
-        config = _CONFIG.value
+        rest = FLAGS(list(arguments.words(argv)))
+        chosen = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        # ml-collections hands on the repr of a message of two lines.
-        message = " ".join(str(error).replace("\\n", ". ").replace("\\'", "'").split())
-        if message[:1] in QUOTES and message[:1] == message[-1:]:
-            message = message[1:-1]
-        raise UserError(f"{message}; --help lists all keys") from None
-    if config is None:
+        raise UserError(f"{arguments.one_line(error)}; --help lists all keys") from None
+    if chosen is None:
         raise UserError("give an experiment: --config=experiments/mel_conv.py")
     if rest[1:]:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
-    _check_flags()
-    config = expand_paths(config)
-    return config, files.expand(_WORKDIR.value) if _WORKDIR.value else None
-
-
-def _words(argv: Sequence[str]) -> Iterator[str]:
-    """Arguments as absl takes them: an experiment file that is there, and a value for --sweep,
-    which by itself is the file's own."""
-    words = iter(argv)
-    for word in words:
-        option, equals, path = word.partition("=")
-        if option in ("--config", "-config"):
-            # Looked for here, since ml-collections prints a traceback of its own.
-            path = str(files.expand(path if equals else next(words, "")))
-            if not Path(path.partition(":")[0]).is_file():
-                raise UserError(f"--config={path}: there is no such experiment file")
-            yield f"--config={path}"
-        else:
-            yield "--sweep=" if word in ("--sweep", "-sweep") else word
+    arguments.check_flags(FLAGS)
+    return config.expand_paths(chosen), files.expand(_WORKDIR.value) if _WORKDIR.value else None
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A run's directory: what is in it, whose it is, and writing to it whole or not at all."""
 
 import io
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
-from aejax.errors import UserError, plain
+from aejax import parts
 from aejax.runtime import files
+from aejax.runtime.errors import UserError, plain
 
 fcntl: Any
 try:
@@ -19,6 +21,7 @@ except ImportError:
 
 
 _LOCK = "run.lock"
+PARTS = "parts.json"  # where parts that are not aejax's own come from
 _MOST_CONFIG = 1 << 20  # bytes of a config.json; larger ones are none of ours
 _MOST_SHOWN = 4  # keys that differ, in an error
 
@@ -36,7 +39,7 @@ class Workdir:
 
     def __init__(self, path: Path, config: ConfigDict):
         self.path = path
-        self._config = config
+        self.config = config
         self._lock: io.FileIO | None = None
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
@@ -70,7 +73,9 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._hold()
-            self.write_text("config.json", config_module.to_json(self._config))
+            self.write_text("config.json", config_module.to_json(self.config))
+            if own := parts.outside():
+                self.write_text(PARTS, json.dumps(own, indent=1) + "\n")
         except OSError as error:
             raise UserError(
                 f"cannot write to --workdir={self.path} ({error.strerror}); give another"
@@ -103,3 +108,36 @@ class Workdir:
     def write_text(self, name: str, text: str) -> None:
         """Writes a file, whole or not at all."""
         files.write_text(self.path / name, text)
+
+
+def read_config(path: Path) -> ConfigDict:
+    """The config of a run; nothing in its directory is executed.
+
+    Raises:
+      UserError: there is no run, it is damaged, or it was made with parts that are not there.
+    """
+    file = path / "config.json"
+    if not os.path.lexists(file):
+        raise UserError(f"{path} holds no run: it has no config.json")
+    saved = files.read_object(file, _MOST_CONFIG)
+    try:
+        return config_module.from_saved(saved)
+    except UserError as error:
+        missing = _missing_parts(path)
+        if not missing:
+            raise UserError(f"{file}: {error}") from None
+    name, where = next(iter(missing.items()))
+    raise UserError(
+        f"the run in {plain(str(path))} was made with a part of its own, {plain(name)}, from"
+        f" {plain(where)}; give that file: --parts=FILE before the command, or"
+        " aejax.load(run, parts=FILE)"
+    )
+
+
+def _missing_parts(path: Path) -> dict[str, str]:
+    """Parts that a run was made with and that nobody has registered, with their files."""
+    if not os.path.lexists(path / PARTS):
+        return {}
+    known = parts.outside()
+    saved = files.read_object(path / PARTS, _MOST_CONFIG)
+    return {str(name): str(file) for name, file in saved.items() if name not in known}

@@ -18,8 +18,8 @@ def get_config() -> ConfigDict:
     config = default()
     config.name = "complex_conv"
     config.representation.name = "complex_spectrogram"
-    config.representation.n_fft = 512
+    config.representation.complex_spectrogram.n_fft = 512
     config.model.downsampling = 2
     config.model.latent_dim = 64
-    config.augment.polarity_probability = 0.5
+    config.augment.polarity.probability = 0.5
     return config

@@ -19,5 +19,5 @@ def get_config() -> ConfigDict:
     config.representation.name = "mdct"
     config.model.downsampling = 2
     config.model.latent_dim = 64
-    config.augment.polarity_probability = 0.5
+    config.augment.polarity.probability = 0.5
     return config

@@ -20,9 +20,9 @@ def get_config() -> ConfigDict:
     config.train.steps = 3000
     config.train.learning_rate = 1e-2
     # Training data as PCA has seen them, and nothing that holds the weights back.
-    config.augment.speed = (1.0, 1.0)
-    config.augment.mix_probability = 0.0
-    config.augment.eq_db = 0.0
-    config.augment.gain_db = 0.0
+    config.augment.speed.range = (1.0, 1.0)
+    config.augment.mix.probability = 0.0
+    config.augment.eq.db = 0.0
+    config.augment.gain.db = 0.0
     config.train.weight_decay = 0.0
     return config

@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config = default()
     config.name = "mel_lstm"
     config.model.encoder = "lstm"
-    config.model.width = 256
-    config.model.depth = 1
+    config.model.lstm.width = 256
+    config.model.lstm.depth = 1
     return config

@@ -21,11 +21,11 @@ def get_config() -> ConfigDict:
     config = default()
     config.name = "mel_mlp"
     config.model.encoder = "mlp"
-    config.model.width = 512
-    config.model.depth = 3
+    config.model.mlp.width = 512
+    config.model.mlp.depth = 3
     return config
 
 
 def sweep() -> Iterator[dict[str, Any]]:
     for depth in (1, 2, 3, 5):
-        yield {"name": f"mel_mlp_{depth}", "model.depth": depth}
+        yield {"name": f"mel_mlp_{depth}", "model.mlp.depth": depth}

@@ -17,6 +17,6 @@ def get_config() -> ConfigDict:
     config = default()
     config.name = "mel_transformer"
     config.model.encoder = "transformer"
-    config.model.width = 256
-    config.model.depth = 4
+    config.model.transformer.width = 256
+    config.model.transformer.depth = 4
     return config

@@ -19,14 +19,14 @@ from aejax.config import default
 
 # Widths for 5.3 million parameters, steps for 43 seconds: one takes 41.5, 107.6, 42.3 and 42.9 ms.
 MEMBERS: dict[str, dict[str, Any]] = {
-    "waveform": {"model.width": 341, "train.steps": 1030},
+    "waveform": {"model.conv.width": 341, "train.steps": 1030},
     "waveform_mel": {
-        "model.width": 341,
+        "model.conv.width": 341,
         "train.steps": 400,
         "loss.multi_scale_mel.weight": 0.1,
     },
-    "spectrogram": {"model.width": 287, "train.steps": 1010},
-    "mel": {"model.width": 384, "train.steps": 1000},
+    "spectrogram": {"model.conv.width": 287, "train.steps": 1010},
+    "mel": {"model.conv.width": 384, "train.steps": 1000},
 }
 
 

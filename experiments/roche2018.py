@@ -18,12 +18,24 @@ from ml_collections import ConfigDict
 
 from aejax.config import default
 
+DEEP = {
+    "model.bottleneck": "none",
+    "model.encoder": "mlp",
+    "model.mlp.width": 256,
+    "model.mlp.depth": 2,
+    "model.mlp.dropout": 0.0,
+}
 LATENTS = (4, 8, 12, 16, 32, 64, 100)
-DEEP = {"model.encoder": "mlp", "model.width": 256, "model.depth": 2, "model.dropout": 0.0}
 MODELS: dict[str, dict[str, Any]] = {
     "shallow": {},
-    "deep": DEEP | {"model.bottleneck": "none"},
-    "lstm": DEEP | {"model.bottleneck": "none", "model.encoder": "lstm", "model.depth": 1},
+    "deep": DEEP,
+    "lstm": {
+        "model.bottleneck": "none",
+        "model.encoder": "lstm",
+        "model.lstm.width": 256,
+        "model.lstm.depth": 1,
+        "model.lstm.dropout": 0.0,
+    },
     "vae": DEEP | {"model.bottleneck": "vae"},
 }
 
@@ -33,7 +45,7 @@ def get_config() -> ConfigDict:
     config.name = "roche2018"
     config.data.excerpt_seconds = 1.0
     config.representation.name = "spectrogram"
-    config.representation.hop_length = 512
+    config.representation.spectrogram.hop_length = 512
     # The shallow one: a dense layer, tanh, and a dense layer. It can at best be PCA.
     config.model.encoder = "linear"
     config.model.bottleneck = "tanh"
@@ -44,10 +56,10 @@ def get_config() -> ConfigDict:
     config.train.steps = 3000
     config.train.validate_every = 500
     config.train.weight_decay = 0.0
-    config.augment.speed = (1.0, 1.0)
-    config.augment.mix_probability = 0.0
-    config.augment.eq_db = 0.0
-    config.augment.gain_db = 0.0
+    config.augment.speed.range = (1.0, 1.0)
+    config.augment.mix.probability = 0.0
+    config.augment.eq.db = 0.0
+    config.augment.gain.db = 0.0
     return config
 
 

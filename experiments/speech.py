@@ -28,10 +28,10 @@ def get_config() -> ConfigDict:
     config.train.weight_decay = 2.0
     config.model.latent_dim = 16
     # Most of the network is the decoder, by which latents are refined.
-    config.model.width = 256
-    config.model.depth = 2
-    config.model.decoder_width = 448
-    config.model.decoder_depth = 5
+    config.model.conv.width = 256
+    config.model.conv.depth = 2
+    config.model.conv.decoder_width = 448
+    config.model.conv.decoder_depth = 5
     config.evaluate.refine_steps = 50
     config.train.steps = 6500
     config.train.validate_every = 1300

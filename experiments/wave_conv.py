@@ -17,15 +17,15 @@ def get_config() -> ConfigDict:
     config = default()
     config.name = "wave_conv"
     config.representation.name = "waveform"
-    config.representation.hop_length = 64
+    config.representation.waveform.hop_length = 64
     config.model.encoder = "wave_conv"
     config.model.downsampling = 4
     config.model.latent_dim = 32
-    config.model.width = 16
-    config.model.strides = (4, 8, 8)
+    config.model.wave_conv.width = 16
+    config.model.wave_conv.strides = (4, 8, 8)
     config.loss.multi_scale_mel.weight = 0.1
     config.data.excerpt_seconds = 0.5
     config.train.batch_size = 8
     config.train.steps = 500
-    config.augment.polarity_probability = 0.5
+    config.augment.polarity.probability = 0.5
     return config

@@ -19,13 +19,13 @@ def get_config() -> ConfigDict:
     config.name = "wave_lstm"
     config.data.excerpt_seconds = 0.25
     config.representation.name = "waveform"
-    config.representation.hop_length = 1
+    config.representation.waveform.hop_length = 1
     config.model.encoder = "lstm"
     config.model.downsampling = 256
-    config.model.width = 64
-    config.model.depth = 1
-    config.model.cut = 256
+    config.model.lstm.width = 64
+    config.model.lstm.depth = 1
+    config.model.lstm.cut = 256
     config.model.pca_start = False
     config.train.steps = 200
-    config.augment.polarity_probability = 0.5
+    config.augment.polarity.probability = 0.5
     return config

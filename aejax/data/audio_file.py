@@ -1,4 +1,4 @@
-"""Audio files: open one, read an excerpt of it, resample it, write one."""
+"""Audio files: opening, reading excerpts, resampling and writing."""
 
 import contextlib
 import math
@@ -20,35 +20,34 @@ from aejax.data.unusable import UnusableAudio as UnusableAudio
 from aejax.runtime import files
 
 CHANNEL_POLICIES = ("mono", "first", "stereo", "each")
-# What a file that cannot be opened must be called for that to be worth a word. Any other file is
-# tried too, and taken if there is sound in it.
+# Suffixes of audio: such a file is reported if it cannot be opened. All other files are tried too,
+# and used if they contain sound.
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"}
 SUFFIXES |= {".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".m4a", ".wma", ".aac"}
 
-OUT_OF_REACH = "cannot be opened"  # how the reasons of `OutOfReach` begin
+OUT_OF_REACH = "cannot be opened"  # prefix of the reasons of `OutOfReach`
 
-# Samples read on either side of an excerpt that is resampled, counted at the lower of the two
-# rates. soxr's "HQ" filter is some 100 of those long; beyond that an excerpt equals the same
-# stretch of the whole file resampled.
+# Samples read on either side of a resampled excerpt, at the lower of the two rates. soxr's "HQ"
+# filter has some 100 of them, so the excerpt equals the same stretch of the whole file resampled.
 _MARGIN = 256
-_BLOCK = 1 << 20  # samples of all channels together
-_LONGEST_BLOCK = 8192  # samples that a packet of Vorbis makes
-_ENDLESS = 1 << 62  # samples, more than can be read
+_BLOCK = 1 << 20  # samples, summed over channels
+_LONGEST_BLOCK = 8192  # samples in a packet of Vorbis
+_ENDLESS = 1 << 62  # samples; more than any file has
 
 
 @contextlib.contextmanager
 def opened(path: Path, *, seeks: bool = True) -> Iterator["AudioFile"]:
-    """An audio file by what is in it, whatever it is called.
+    """Opens an audio file of any name for reading.
 
     Args:
       path: of the file.
-      seeks: whether it was examined, and can be sought in; False to go through its container first,
-        so that all that is in it is read, forwards from the beginning.
+      seeks: whether it was examined and can be sought in; False to parse its container first, so
+        that all of its sound is read, forwards from the beginning.
 
     Raises:
-      NotAudio: it is no regular file, is empty, or does not begin as libsndfile knows it.
-      OutOfReach: the system does not open or read it.
-      UnusableAudio: libsndfile cannot read it, or its container contradicts itself.
+      NotAudio: it is no regular file, is empty, or is not recognised by libsndfile.
+      OutOfReach: it cannot be opened or read.
+      UnusableAudio: libsndfile cannot decode it, or its container contradicts itself.
     """
     if seeks:
         with _descriptor(path) as descriptor, _sound(descriptor) as file:
@@ -60,7 +59,7 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator["AudioFile"]:
 
 @contextlib.contextmanager
 def walked(path: Path) -> Iterator[tuple["AudioFile", Source, list[Link]]]:
-    """An audio file to read forwards, its bytes, and what a walk over them says; raises what
+    """An audio file to read forwards, its bytes and the sounds in its container; raises as
     `opened` does."""
     with _descriptor(path) as descriptor:
         source = Source(descriptor)
@@ -80,7 +79,7 @@ def walked(path: Path) -> Iterator[tuple["AudioFile", Source, list[Link]]]:
 @contextlib.contextmanager
 def _descriptor(path: Path) -> Iterator[int]:
     try:
-        # Without waiting, should it be a pipe; and by descriptor, so that no name is looked at.
+        # O_NONBLOCK: do not wait for a pipe. By descriptor, so that the name does not matter.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         try:
             status = os.fstat(descriptor)
@@ -105,40 +104,40 @@ def _sound(file: int | View) -> soundfile.SoundFile:
 
 
 class Chain:
-    """Sounds one behind the other in a file, read as one, forwards.
+    """The concatenation of several sounds in a file, read forwards.
 
-    It has what is needed of `soundfile.SoundFile`.
+    Implements the methods of `soundfile.SoundFile` used here.
 
     Args:
       source: the file.
-      links: its sounds, all of which have `parts`.
+      links: its sounds, each with `parts`.
     """
 
-    frames = _ENDLESS  # nobody knows before all are read
+    frames = _ENDLESS  # unknown until all are read
 
     def __init__(self, source: Source, links: list[Link]):
         self._source, self._links, self._left = source, links[::-1], 0
-        self._file = self._following()
+        self._file = self._open_next()
         self.samplerate, self.channels = self._file.samplerate, self._file.channels
         self.format, self.subtype = self._file.format, self._file.subtype
 
     def seekable(self) -> bool:
-        """Never."""
+        """Always False."""
         return False
 
     def close(self) -> None:
-        """As of a file."""
+        """Closes the sound that is open."""
         self._file.close()
 
     def read(self, frames: int, **options: Any) -> np.ndarray:
-        """As of a file."""
+        """See `soundfile.SoundFile.read`."""
         while True:
             block = self._file.read(min(frames, self._left), **options)
             self._left -= len(block)
             if len(block) or not frames or not self._links:
                 return block
             self._file.close()
-            self._file = self._following()
+            self._file = self._open_next()
             kind = (self._file.samplerate, self._file.channels)
             if kind != (self.samplerate, self.channels):
                 raise UnusableAudio(
@@ -147,7 +146,7 @@ class Chain:
                     " for example with ffmpeg"
                 )
 
-    def _following(self) -> soundfile.SoundFile:
+    def _open_next(self) -> soundfile.SoundFile:
         file = _sound(View(self._source, self._links.pop().parts or ()))
         _only_forwards(file)
         self._left = file.frames
@@ -158,8 +157,8 @@ AudioFile: TypeAlias = soundfile.SoundFile | Chain
 
 
 def _only_forwards(file: soundfile.SoundFile) -> None:
-    """soundfile seeks after every read, to where it is already. In FLAC that takes as long as
-    finding the place did, and in MP3 of variable bit rate it goes wrong."""
+    """Keeps soundfile from seeking to its own position after every read: that is slow in FLAC and
+    wrong in MP3 of variable bit rate."""
     file.seekable = lambda: False
 
 
@@ -168,12 +167,12 @@ def _one_line(error: BaseException) -> str:
 
 
 def read_blocks(file: AudioFile) -> Iterator[np.ndarray]:
-    """All of a file, float32 ``[frames, channels]`` at a time, in bounded memory.
+    """Blocks of a whole file, float32 ``[frames, channels]``, in bounded memory.
 
-    Not `file.blocks`, which gives as many frames as the header promises, there or not.
+    `file.blocks` yields as many frames as the header promises, even if the file has fewer.
     """
     count, left = max(1, _BLOCK // file.channels), file.frames
-    # Not past the end, where some decoders stumble over what is no sound.
+    # Some decoders fail if read past the end.
     while len(block := file.read(min(count, left), dtype="float32", always_2d=True)):
         yield block
         left -= len(block)
@@ -191,7 +190,7 @@ def read_excerpt(
 ) -> np.ndarray:
     """``length`` samples from sample ``start`` on, both counted at ``sample_rate``.
 
-    Reads by seeking, no more than it needs. Past the end of the file there is silence.
+    Seeks, and decodes no more than it needs. Silence past the end of the file.
 
     Args:
       path: any file libsndfile reads.
@@ -199,14 +198,14 @@ def read_excerpt(
       sample_rate: Hz to resample to. An excerpt differs from the same stretch of the whole file
         resampled by at most 2e-5 of full scale.
       channels: one of `CHANNEL_POLICIES`, see `mix`.
-      channel: read this one alone, counted from 0, whatever the policy.
-      seeks: whether a stretch of it can be decoded alone (see `Examination`).
+      channel: index of a single channel to read, whatever the policy.
+      seeks: whether an excerpt can be decoded alone (see `Examination`).
 
     Returns:
       float32 ``[length]``, or ``[length, 2]`` for "stereo".
 
     Raises:
-      UnusableAudio: it cannot be read (any more).
+      UnusableAudio: the file cannot be read (any more).
     """
     with opened(path, seeks=seeks) as file:
 
@@ -219,30 +218,30 @@ def read_excerpt(
 
 
 def _go_to(file: AudioFile, frame: int) -> None:
-    """Moves to a frame, counted from the beginning; from then on, it can only go forwards."""
-    at = 0
+    """Moves to a frame, counted from the beginning; later reads only go forwards."""
+    position = 0
     if not isinstance(file, Chain) and file.seekable():
-        at = frame
+        position = frame
         if file.format == "OGG" and file.subtype == "VORBIS":
-            # In the last page, whose end may be cut, libsndfile goes astray.
-            at = min(frame, max(0, ogg.last_page(Source(file.name)) - _LONGEST_BLOCK))
-        file.seek(at)
+            # libsndfile seeks wrongly in the last page, whose end may be cut.
+            position = min(frame, max(0, ogg.last_page(Source(file.name)) - _LONGEST_BLOCK))
+        file.seek(position)
         _only_forwards(file)
-    _skip(file, frame - at)
+    _skip(file, frame - position)
 
 
 def _skip(file: AudioFile, frames: int) -> None:
-    """Some codecs can only be decoded from the beginning."""
+    """Decodes and drops that many frames; some codecs cannot seek."""
     count = max(1, _BLOCK // file.channels)
     while frames > 0 and len(block := file.read(min(frames, count), always_2d=True)):
         frames -= len(block)
 
 
 def mix(audio: np.ndarray, channels: str, channel: int | None = None) -> np.ndarray:
-    """``[samples, channels]`` by one of `CHANNEL_POLICIES`.
+    """Audio ``[samples, channels]`` reduced by one of `CHANNEL_POLICIES`.
 
-    "mono" is the mean of all channels, "first" the first alone: ``[samples]``. "stereo" is the
-    first two, or the only one twice: ``[samples, 2]``. "each" wants a ``channel``.
+    "mono" is the mean of all channels, "first" the first: ``[samples]``. "stereo" is the first two,
+    or the only channel twice: ``[samples, 2]``. "each" needs a ``channel``.
     """
     if channel is not None:
         return audio[:, channel]
@@ -250,7 +249,7 @@ def mix(audio: np.ndarray, channels: str, channel: int | None = None) -> np.ndar
         return audio[:, :2] if audio.shape[1] > 1 else np.repeat(audio, 2, axis=1)
     if channels == "first" or audio.shape[1] == 1:
         return audio[:, 0]
-    # Column by column: NumPy's mean along a short axis takes 30 times as long.
+    # By column: NumPy's mean along a short axis takes 30 times as long.
     total = audio[:, 0] + audio[:, 1]
     for column in range(2, audio.shape[1]):
         total += audio[:, column]
@@ -258,7 +257,8 @@ def mix(audio: np.ndarray, channels: str, channel: int | None = None) -> np.ndar
 
 
 def resampled_length(frames: Any, rate: Any, sample_rate: int) -> Any:
-    """Samples that ``frames`` at ``rate`` become at ``sample_rate``; numbers or arrays of them."""
+    """Number of samples after resampling ``frames`` from ``rate`` to ``sample_rate``; numbers or
+    arrays."""
     return -(-frames * sample_rate // rate)
 
 
@@ -270,12 +270,12 @@ def resampled_excerpt(
     length: int,
     sample_rate: int,
 ) -> np.ndarray:
-    """An excerpt of a resampled signal, from no more of the signal than it needs.
+    """An excerpt of a resampled signal, reading no more of the signal than it needs.
 
     Args:
-      read: gives ``count`` frames from ``first`` on, ``[count]`` or ``[count, channels]``.
-      frames: how many the signal has.
-      rate: Hz, the signal's own.
+      read: returns ``count`` frames from ``first`` on, ``[count]`` or ``[count, channels]``.
+      frames: length of the signal.
+      rate: Hz, of the signal.
       start, length: samples at ``sample_rate``.
       sample_rate: Hz, of the result.
 
@@ -285,7 +285,7 @@ def resampled_excerpt(
     divisor = math.gcd(rate, sample_rate)
     up, down = sample_rate // divisor, rate // divisor
     margin = 0 if up == down else _MARGIN * max(1, up // down)
-    # Begin where an output sample falls on an input sample, so that the grids agree.
+    # Begin where an output sample coincides with an input sample.
     block = max(0, (start - margin) // up)
     first = min(block * down, frames)
     count = min(frames - first, -(-(start + length + margin - block * up) * down // up))
@@ -296,7 +296,7 @@ def resampled_excerpt(
 
 
 def cut(audio: np.ndarray, start: int, length: int) -> np.ndarray:
-    """``length`` samples from ``start`` on, with silence past the end; a copy."""
+    """A copy of ``length`` samples from ``start`` on; silence past the end."""
     audio = audio[start : start + length]
     if len(audio) == length:
         return audio.copy()
@@ -306,18 +306,23 @@ def cut(audio: np.ndarray, start: int, length: int) -> np.ndarray:
 
 
 def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
-    """Writes float32 ``[samples]`` or ``[samples, channels]`` as a 16-bit WAV, whole or not at
-    all; clips at full scale."""
+    """Writes float32 ``[samples]`` or ``[samples, channels]`` as a 16-bit WAV, atomically;
+    clips at full scale."""
     channels = 1 if audio.ndim == 1 else audio.shape[1]
-    how = {"samplerate": sample_rate, "channels": channels, "format": "WAV", "subtype": "PCM_16"}
-    with files.replacing(path) as beside, creating(beside, **how) as file:
+    options = {
+        "samplerate": sample_rate,
+        "channels": channels,
+        "format": "WAV",
+        "subtype": "PCM_16",
+    }
+    with files.replacing(path) as beside, creating(beside, **options) as file:
         file.write(np.clip(audio, -1, 1))
 
 
 @contextlib.contextmanager
 def creating(path: Path, **options: Any) -> Iterator[soundfile.SoundFile]:
-    """A sound file to write, with the arguments of `soundfile.SoundFile`; an error of the disk is
-    raised as such, which libsndfile calls a system error, or, in Ogg and MP3, does not notice."""
+    """A sound file to write, with the arguments of `soundfile.SoundFile`. Errors of the disk are
+    raised as `OSError`; libsndfile hides them, or ignores them in Ogg and MP3."""
     with path.open("w+b") as raw:
         checked = _Checked(raw)
         try:
@@ -329,7 +334,7 @@ def creating(path: Path, **options: Any) -> Iterator[soundfile.SoundFile]:
 
 
 class _Checked:
-    """A file whose first error in writing is kept."""
+    """A file that stores its first error in writing."""
 
     def __init__(self, file: BinaryIO):
         self._file = file

@@ -1,4 +1,4 @@
-"""A corpus: a table of clips, split into train, validation and test, and how to read them."""
+"""Corpora: tables of clips, split into train, validation and test, that can be read."""
 
 import dataclasses
 import hashlib
@@ -13,23 +13,23 @@ from aejax.data.audio_file import resampled_length
 from aejax.data.names import nfc, value
 from aejax.data.scan import Scan, matches
 from aejax.data.table import SPLITS, Clips, Column, Strings
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How a folder or a pack becomes a corpus: see ``config.data``.
+    """The settings that make a corpus of a folder or a pack: see ``config.data``.
 
     Attributes:
-      sample_rate: Hz, of what is read.
+      sample_rate: Hz, of the audio that is read.
       channels: one of `audio_file.CHANNEL_POLICIES`.
       include: glob patterns; a file counts if its path matches any.
       split_by: "file", or "folder" to keep each top-level folder in one split.
-      split_seed: another one draws other files or folders.
-      validation_fraction, test_fraction: of the files or folders.
+      split_seed: seed of the split.
+      validation_fraction, test_fraction: fractions of the files or folders.
       labels: a table of labels; "" for ``labels.csv``, ``.tsv`` or ``.parquet`` beside the audio.
-      copies: whether a file that holds the same sound as an earlier one is a clip too.
-      cache_bytes: of decoded audio kept in memory.
+      copies: whether files with the same sound as an earlier file are used too.
+      cache_bytes: size of the cache of decoded audio in memory.
     """
 
     sample_rate: int = 16_000
@@ -45,17 +45,17 @@ class Settings:
 
     @property
     def channel_shape(self) -> tuple[int, ...]:
-        """What follows the samples in the shape of what is read."""
+        """Shape of one sample: ``()``, or ``(2,)`` for stereo."""
         return (2,) if self.channels == "stereo" else ()
 
 
 @runtime_checkable
 class Corpus(Protocol):
-    """What the loader and the report need to know of a corpus."""
+    """The interface of a corpus, for the loader and the report."""
 
     @property
     def title(self) -> str:
-        """What to call it."""
+        """The corpus's name."""
 
     @property
     def clips(self) -> Clips:
@@ -63,19 +63,19 @@ class Corpus(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """The reason by name, for each file that could not be used."""
+        """By name, the reason why each unused file is left out."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Lines about labels and patterns that are of no file."""
+        """Lines about labels and patterns that match no file."""
 
     @property
     def split_by(self) -> str:
-        """What is in one split: "file" or "folder"."""
+        """The unit of the split: "file" or "folder"."""
 
     @property
     def scanned(self) -> Scan | None:
-        """What was found in its files, if it has any."""
+        """The scan of its files; None if it has none."""
 
     @property
     def sample_rate(self) -> int:
@@ -86,32 +86,31 @@ class Corpus(Protocol):
         """``()``, or ``(2,)`` for stereo."""
 
     def read(self, clip: int, start: int, length: int) -> np.ndarray:
-        """float32 ``[length, *channel_shape]`` of the clip of that index, from ``start`` on, in
-        samples at ``sample_rate``; then silence.
+        """An excerpt of the clip of that index, float32 ``[length, *channel_shape]``, ``start``
+        and ``length`` in samples at ``sample_rate``; silence past the end.
 
         Raises:
-          UnusableAudio: it cannot be read any more.
+          UnusableAudio: the clip cannot be read any more.
         """
 
 
 def split_units(units: Sequence[str], validation: float, test: float, seed: int = 0) -> np.ndarray:
-    """Which split each unit (a file or a folder) belongs to.
+    """The split of each unit (a file or a folder).
 
-    A unit's place depends on a hash of its own name in NFC alone, so it stays where it is when
-    others are added, and on a disk that spells it in NFD. Only where a split that has a fraction
-    would stay empty, as with a handful of folders, does the unit of the lowest hash that is still
-    in "train" move there.
+    A unit's split depends only on a hash of its name in NFC: it does not change when others are
+    added, nor on a disk that spells names in NFD. If a split with a fraction above 0 would be
+    empty, as with a handful of folders, the unit of the lowest hash in "train" moves there.
 
     Args:
-      units: names, each once.
-      validation, test: the fractions of units to expect there.
-      seed: another one gives another split.
+      units: distinct names.
+      validation, test: expected fractions of the units.
+      seed: of the hash.
 
     Returns:
       uint8, indices in `SPLITS`.
     """
     salt = f"\0{seed}" if seed else ""
-    places = np.asarray(
+    hashes = np.asarray(
         [
             int.from_bytes(
                 hashlib.sha256((nfc(unit) + salt).encode("utf-8", "surrogateescape")).digest()[:8],
@@ -121,37 +120,37 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
             for unit in units
         ]
     )
-    train, held_out, unseen = (SPLITS.index(name) for name in SPLITS)
+    train, validation_index, test_index = (SPLITS.index(name) for name in SPLITS)
     split = np.full(len(units), train, np.uint8)
-    split[places < test + validation] = held_out
-    split[places < test] = unseen
-    for place, fraction in ((unseen, test), (held_out, validation)):
+    split[hashes < test + validation] = validation_index
+    split[hashes < test] = test_index
+    for index, fraction in ((test_index, test), (validation_index, validation)):
         rest = np.flatnonzero(split == train)
-        if fraction > 0 and len(rest) and place not in split:
-            split[rest[np.argmin(places[rest])]] = place
+        if fraction > 0 and len(rest) and index not in split:
+            split[rest[np.argmin(hashes[rest])]] = index
     return split
 
 
 def duplicates(scanned: Scan) -> dict[int, int]:
-    """Rows of usable files that hold the same sound as an earlier one: row to that one's."""
+    """Usable files with the same sound as an earlier file: from their row to that file's row."""
     rows = np.flatnonzero(scanned.usable())
     _, first, inverse = np.unique(
         scanned.facts["digest"][rows], return_index=True, return_inverse=True
     )
     first = first[inverse]
-    again = np.flatnonzero(first != np.arange(len(rows)))
-    return {int(rows[row]): int(rows[first[row]]) for row in again}
+    repeated = np.flatnonzero(first != np.arange(len(rows)))
+    return {int(rows[row]): int(rows[first[row]]) for row in repeated}
 
 
 class Selection(NamedTuple):
-    """Clips of the files that can be used.
+    """Clips of the usable files.
 
     Attributes:
-      clips: of them.
-      rows: of each clip in the scan.
-      skipped: the reason by name, for each file that is left out.
+      clips: the table of clips.
+      rows: of each clip, its file's row in the scan.
+      skipped: by name, the reason why each unused file is left out.
       labels: of all files, by their names.
-      warnings: lines about labels and patterns that are of no file.
+      warnings: lines about labels and patterns that match no file.
     """
 
     clips: Clips
@@ -162,28 +161,28 @@ class Selection(NamedTuple):
 
 
 def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
-    """The clips in what was scanned, with their labels.
+    """The clips of a scan, with their splits and labels.
 
-    Of files that hold the same sound the first by name is used, so that nothing is in two splits;
-    all of them with ``settings.copies``.
+    Of files with the same sound only the first by name is used, so that no sound is in two splits;
+    ``settings.copies`` uses all of them.
 
     Args:
-      scanned: all that is to be used.
-      root: of the corpus.
-      settings: see there.
+      scanned: the files.
+      root: the corpus's folder.
+      settings: see `Settings`.
 
     Raises:
-      UserError: none can be used, or not split as wished; or a table of labels cannot be read, says
-        two things of one file, or nothing of any.
+      UserError: no file is usable, or they cannot be split by folder; or the table of labels cannot
+        be read, contradicts itself, or matches no file.
     """
     skipped = scanned.skipped()
-    same = {} if settings.copies else duplicates(scanned)
+    copies = {} if settings.copies else duplicates(scanned)
     skipped |= {
         scanned.names[row]: f"the same sound as {scanned.names[first]}"
-        for row, first in same.items()
+        for row, first in copies.items()
     }
     usable = scanned.usable()
-    usable[list(same)] = False
+    usable[list(copies)] = False
     if not usable.any():
         name, reason = next(iter(skipped.items()))
         raise UserError(
@@ -204,10 +203,10 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
     columns |= table.columns(files)
     channel = np.full(len(rows), -1)
     if settings.channels == "each":
-        place, channel = _each_channel(scanned.facts["channels"][rows].astype(np.int64))
-        rows, split, files = rows[place], split[place], files.take(place)
+        file_rows, channel = _each_channel(scanned.facts["channels"][rows].astype(np.int64))
+        rows, split, files = rows[file_rows], split[file_rows], files.take(file_rows)
         columns = {
-            name: Column(column.categories, column.values[place])
+            name: Column(column.categories, column.values[file_rows])
             for name, column in columns.items()
         }
     facts = scanned.facts[rows]
@@ -237,28 +236,28 @@ def _without_files(include: Sequence[str], names: Sequence[str]) -> Iterator[str
 def _unread_tables(names: Strings, read: Path | None) -> Iterator[str]:
     if b"labels." not in names.block.tobytes().lower():
         return
-    own = read.name if read is not None else ""
+    used = read.name if read is not None else ""
     others = [
-        name for name in names if name.rpartition("/")[2].lower() in labels.NAMES and name != own
+        name for name in names if name.rpartition("/")[2].lower() in labels.NAMES and name != used
     ]
     if others:
         which = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
         yield (
-            f"tables of labels that are not read: {which}; only {own or 'labels.csv'} in the"
+            f"tables of labels that are not read: {which}; only {used or 'labels.csv'} in the"
             " corpus's own folder is"
         )
 
 
 def _each_channel(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For every channel of every file: the file's place and the channel, -1 for an only one."""
-    place = np.repeat(np.arange(len(count)), count)
-    channel = np.arange(len(place)) - np.repeat(np.cumsum(count) - count, count)
-    channel[count[place] == 1] = -1
-    return place, channel
+    """For every channel of every file, the file's row and the channel; -1 if it is the only one."""
+    rows = np.repeat(np.arange(len(count)), count)
+    channel = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
+    channel[count[rows] == 1] = -1
+    return rows, channel
 
 
 def top_folder(file: str) -> str:
-    """What is in one split where that goes by folder; a file beside the folders is by itself."""
+    """The unit of a file in a split by folder: its top-level folder, or the file itself."""
     return nfc(file.partition("/")[0])
 
 
@@ -277,13 +276,13 @@ def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.n
             " use data.split_by='file'"
         )
     units = [top_folder(name) for name in files]
-    different = sorted(set(units))
-    split = dict(zip(different, split_units(different, *fractions).tolist(), strict=True))
+    distinct = sorted(set(units))
+    split = dict(zip(distinct, split_units(distinct, *fractions).tolist(), strict=True))
     return np.asarray([split[unit] for unit in units], np.uint8), folders
 
 
 def check_splits(corpus: Corpus, excerpt: int) -> None:
-    """Refuses a corpus that cannot be trained on with excerpts of that many samples.
+    """Raises if a corpus cannot be trained on with excerpts of that many samples.
 
     Raises:
       UserError: a split is empty, or every clip is shorter than an excerpt.
@@ -306,8 +305,8 @@ def check_splits(corpus: Corpus, excerpt: int) -> None:
 
 
 def changes(now: Scan | None, then: Scan | None) -> list[str]:
-    """Names of the usable files that differ between two scans, or are in one of them alone."""
-    if now is not None and then is not None and _alike(now, then):
+    """Names of the usable files that differ between two scans or are in only one of them."""
+    if now is not None and then is not None and _same_sounds(now, then):
         return []
     facts = [{} if scanned is None else _contents(scanned) for scanned in (now, then)]
     names = facts[0].keys() | facts[1].keys()
@@ -315,25 +314,25 @@ def changes(now: Scan | None, then: Scan | None) -> list[str]:
 
 
 def as_it_was(now: Scan, then: Scan) -> Scan:
-    """The earlier scan, with the present size and time of the files whose sound is the same: those
+    """The earlier scan, with the present size and time of files whose sound is unchanged: those
     can be read, and all others count as changed."""
-    place = {name: row for row, name in enumerate(now.names)}
+    present = {name: row for row, name in enumerate(now.names)}
     facts = then.facts.copy()
     for row, name in enumerate(then.names):
-        new = place.get(name)
+        new = present.get(name)
         if new is not None and now.facts["digest"][new] == facts["digest"][row]:
             for field in ("bytes", "modified_ns"):
                 facts[field][row] = now.facts[field][new]
     return dataclasses.replace(then, facts=facts)
 
 
-def _alike(one: Scan, other: Scan) -> bool:
-    """Whether two scans are of the same files with the same sound: fast, where nothing changed."""
+def _same_sounds(first: Scan, second: Scan) -> bool:
+    """Whether two scans hold the same files with the same sounds; fast if so."""
     return (
-        np.array_equal(one.names.block, other.names.block)
-        and np.array_equal(one.names.ends, other.names.ends)
-        and np.array_equal(one.usable(), other.usable())
-        and np.array_equal(one.facts["digest"], other.facts["digest"])
+        np.array_equal(first.names.block, second.names.block)
+        and np.array_equal(first.names.ends, second.names.ends)
+        and np.array_equal(first.usable(), second.usable())
+        and np.array_equal(first.facts["digest"], second.facts["digest"])
     )
 
 

@@ -12,22 +12,22 @@ from aejax.data import audio_file
 from aejax.data import scan as scans
 from aejax.data.corpus import Settings, select
 from aejax.data.scan import Scan
-from aejax.errors import DiskFull
+from aejax.runtime.errors import DiskFull
 
 
 class FolderCorpus:
-    """All usable audio files below a folder.
+    """A corpus of all usable audio files below a folder.
 
-    As many clips as fit in ``settings.cache_bytes`` once decoded, the shortest first, are kept in
-    memory as they are read; of the others each excerpt is read from its file.
+    Decoded clips are cached in memory, the shortest first, as many as fit in
+    ``settings.cache_bytes``; excerpts of the others are read from their files.
 
     Args:
       root: the folder.
-      scanned: what is in it.
+      scanned: its scan.
       settings: how to read it.
 
     Attributes:
-      rows: the row of each clip in ``scanned``.
+      rows: of each clip, its file's row in ``scanned``.
       labels: of all files.
     """
 
@@ -43,16 +43,16 @@ class FolderCorpus:
         self.clips, self.rows, self.skipped, self.labels, self.warnings = selection
         decoded = 4 * self.clips.samples * int(np.prod(self.channel_shape))
         order = np.argsort(decoded, kind="stable")
-        self._kept = np.zeros(len(order), bool)
-        self._kept[order] = np.cumsum(decoded[order]) <= settings.cache_bytes
+        self._cached = np.zeros(len(order), bool)
+        self._cached[order] = np.cumsum(decoded[order]) <= settings.cache_bytes
         self._whole: dict[int, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_whole": {}}  # a worker process reads for itself
+        return self.__dict__ | {"_whole": {}}  # worker processes fill their own cache
 
     def read(self, clip: int, start: int, length: int) -> np.ndarray:
         """See `Corpus.read`."""
-        if not self._kept[clip]:
+        if not self._cached[clip]:
             return self._excerpt(clip, start, length)
         whole = self._whole.get(clip)
         if whole is None:
@@ -84,25 +84,25 @@ def open_folder(
     settings: Settings,
     *,
     known: Scan | None = None,
-    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> FolderCorpus:
-    """Scans a folder; what was found is kept for the next time in the user's cache.
+    """Scans a folder and opens it as a corpus; the scan is cached in the user's home directory.
 
     Args:
       root: searched recursively.
       settings: how to read it.
-      known: an earlier scan, should there be none in the cache.
+      known: an earlier scan, used if the cache has none.
       progress: see `aejax.data.scan.scan`.
 
     Raises:
-      UserError: the folder is not there, or holds no usable audio.
+      UserError: the folder does not exist, or holds no usable audio.
     """
     cache = scans.cache_path(root, settings.include)
 
-    def save(found: Scan) -> None:
+    def save(scanned: Scan) -> None:
         if cache is not None:
-            with contextlib.suppress(OSError, DiskFull):  # no room for a cache is no reason to stop
-                scans.save(cache, found)
+            with contextlib.suppress(OSError, DiskFull):  # the cache is optional
+                scans.save(cache, scanned)
 
     scanned = scans.scan(
         root,

@@ -1,7 +1,7 @@
 """Labels of clips, from a table beside the audio: ``labels.csv``, ``.tsv`` or ``.parquet``.
 
-Nothing in a table vanishes without a word: `match` names each row that is of no file, and `load`
-what it could not read as it is meant.
+Nothing is dropped silently: `match` warns of rows that match no file, and `load` of cells that it
+may have misread.
 """
 
 import codecs
@@ -17,12 +17,12 @@ from typing import Any
 
 from aejax.data import names as spelling
 from aejax.data.table import Column
-from aejax.errors import UserError, plain
 from aejax.runtime import files
+from aejax.runtime.errors import UserError, plain
 
 NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
 _SHOWN = 3  # rows that a message names
-_COMPARED = 2000  # names of files at most that a misspelt one is compared with
+_COMPARED = 2000  # most names of files that a misspelt one is compared with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Table:
     """The labels of each file.
 
     Attributes:
-      names: of the labels.
+      names: names of the labels.
       rows: the cells by the file's path below the corpus.
-      numbers: of the rows in the table, the heading being 1; as many.
-      title: of the table, for messages.
-      warnings: what could not be read as it is meant.
+      numbers: row numbers in the table, the heading being 1; one for each of ``rows``.
+      title: name of the table, for messages.
+      warnings: cells that may have been misread, as sentences.
     """
 
     names: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Table:
     warnings: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def columns(self, files: Sequence[str]) -> dict[str, Column]:
-        """The labels of these files; a label that no file has is left out."""
+        """The labels of these files, as columns; a label that no file has is left out."""
         if not self.rows:
             return {}
         nothing = ("",) * len(self.names)
@@ -53,28 +53,28 @@ class Table:
         return {name: Column.of(values) for name, values in cells.items() if any(values)}
 
 
-def find(root: Path, given: str) -> Path | None:
-    """The table to read: the one that is given, or one beside the audio, or none.
+def find(root: Path, name: str) -> Path | None:
+    """The path of the table to read: ``name``, or else a table beside the audio, or None.
 
     Raises:
-      UserError: the one that is given is not there.
+      UserError: no table has that name.
     """
-    if given:
-        for path in (files.expand(given), root / given):
+    if name:
+        for path in (files.expand(name), root / name):
             if path.is_file():
                 return path
-        raise UserError(f"data.labels={given} does not exist, neither here nor below {root}")
-    return next((root / name for name in NAMES if (root / name).is_file()), None)
+        raise UserError(f"data.labels={name} does not exist, neither here nor below {root}")
+    return next((root / usual for usual in NAMES if (root / usual).is_file()), None)
 
 
 def load(path: Path | None) -> Table:
     """Reads a table whose column "path" has paths below the corpus; all others are labels.
 
-    Text may be separated by commas, semicolons or tabs, in UTF-8 or UTF-16. Blanks around cells and
-    rows without any cell are left out, as are columns without a heading.
+    Text may be separated by commas, semicolons or tabs, in UTF-8 or UTF-16. Blanks around cells,
+    empty rows and columns without a heading are ignored.
 
     Raises:
-      UserError: it cannot be read, has no such column, or says two things of one path.
+      UserError: the table cannot be read, has no such column, or contradicts itself.
     """
     if path is None:
         return Table()
@@ -100,8 +100,8 @@ def load(path: Path | None) -> Table:
         file, *cells = (row[index] for index in order)
         if not file.strip():
             continue
-        own = tuple(map(spelling.value, cells))
-        if table.setdefault(file, own) != own:
+        values = tuple(map(spelling.value, cells))
+        if table.setdefault(file, values) != values:
             raise UserError(
                 f"{title}: row {number} names {plain(file)} again, with other labels than row"
                 f" {numbers[file]}"
@@ -112,82 +112,84 @@ def load(path: Path | None) -> Table:
         table,
         tuple(numbers.values()),
         title,
-        tuple(_doubts(title, filled, order)),
+        tuple(_warnings(title, filled, order)),
     )
 
 
-def _doubts(
+def _warnings(
     title: str, rows: Sequence[tuple[int, Sequence[str]]], order: Sequence[int]
 ) -> Iterator[str]:
-    """What of the cells is not read as it is meant."""
-    odd = [
+    """Warnings about cells that may have been misread."""
+    undecodable = [
         f"row {number}, {plain(row[index])}"
         for number, row in rows
         for index in order[1:]
         if spelling.visible(row[index]) != row[index]
     ]
-    broken = [f"row {number}" for number, row in rows for cell in row if len(cell.splitlines()) > 1]
-    lost = [f"row {number}" for number, row in rows[1:] if not row[order[0]].strip()]
-    if lost:
-        yield f"{title} have no path in {_some(lost)}; what they say is of no file"
-    if broken:
+    multiline = [
+        f"row {number}" for number, row in rows for cell in row if len(cell.splitlines()) > 1
+    ]
+    pathless = [f"row {number}" for number, row in rows[1:] if not row[order[0]].strip()]
+    if pathless:
+        yield f"{title} have no path in {_join(pathless)}; these rows are ignored"
+    if multiline:
         yield (
-            f"{title} have a cell of several lines in {_some(broken)}; if they are rows, a"
+            f"{title} have a cell of several lines in {_join(multiline)}; if they are rows, a"
             " quotation mark before them is not closed"
         )
-    if odd:
-        yield f"{title} are not UTF-8 ({_some(odd)}); save them as UTF-8"
+    if undecodable:
+        yield f"{title} are not UTF-8 ({_join(undecodable)}); save them as UTF-8"
     if any(cell.strip() for _, row in rows for index, cell in enumerate(row) if index not in order):
         yield f"{title} have a column without a heading, which is left out; give it one"
 
 
 def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[str], bool]) -> Table:
-    """The table with the names that its files have, and a warning that names rows without one.
+    """The table with its paths replaced by those of files, and a warning about rows without a file.
 
-    A path that is spelt otherwise (Unicode normalisation, slashes, blanks, from ``/`` on) is that
-    of a file if there is only one that it can be.
+    A path in another spelling (Unicode normalisation, slashes, blanks, absolute) matches a file if
+    no other file matches it.
 
     Args:
-      table: of `load`.
+      table: made by `load`.
       files: paths below the corpus.
-      root: of the corpus.
-      wanted: whether a path would be taken, were there such a file.
+      root: the corpus's folder.
+      wanted: whether a path would be used if there were such a file.
 
     Raises:
-      UserError: two rows say different things of one file, or no row is of any file.
+      UserError: rows of one file have different labels, or no row matches a file.
     """
     if not table.rows:
         return table
     present = dict.fromkeys(files)
     absolute = {os.path.abspath(str(root)), os.path.realpath(str(root))}
     roots = {spelling.canonical(folder).rstrip("/") + "/" for folder in absolute}
-    alike: dict[str, list[str]] = {}
+    by_spelling: dict[str, list[str]] = {}
     rows: dict[str, tuple[str, ...]] = {}
-    written: dict[str, str] = {}
+    row_paths: dict[str, str] = {}
     missing: list[str] = []
     count = 0
     for (path, cells), number in zip(table.rows.items(), _numbers(table), strict=True):
         name, candidates = path, [path]
         if path not in present:
-            if not alike:
+            if not by_spelling:
                 for file in present:
-                    alike.setdefault(spelling.canonical(file), []).append(file)
+                    by_spelling.setdefault(spelling.canonical(file), []).append(file)
             name = _below(spelling.canonical(path), roots)
-            candidates = alike.get(name, [])
+            candidates = by_spelling.get(name, [])
         if len(candidates) == 1:
             (file,) = candidates
             count += 1
             if rows.setdefault(file, cells) != cells:
-                both = f"{plain(written[file])} and {plain(path)}"
+                both = f"{plain(row_paths[file])} and {plain(path)}"
                 raise UserError(
                     f"{table.title}: {both} are one file, {plain(file)}, with different labels"
                 )
-            written.setdefault(file, path)
+            row_paths.setdefault(file, path)
         elif wanted(name):
-            says = f"row {number}, {plain(path)}"
+            description = f"row {number}, {plain(path)}"
             if len(missing) < _SHOWN:
-                says += _instead(name, candidates, alike)
-            missing.append(says)
+                description += _suggestion(name, candidates, by_spelling)
+            missing.append(description)
     if missing and not count:
         first = plain(next(iter(present), "nothing"))
         raise UserError(
@@ -198,7 +200,7 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
     if missing:
         warnings.append(
             f"{table.title}: {len(missing)} of {len(table.rows)} rows match no audio file below"
-            f" {root}: {_some(missing)}"
+            f" {root}: {_join(missing)}"
         )
     return dataclasses.replace(table, rows=rows, numbers=(), warnings=tuple(warnings))
 
@@ -208,25 +210,29 @@ def _numbers(table: Table) -> Sequence[int]:
 
 
 def _below(name: str, roots: Collection[str]) -> str:
-    """A canonical path, from below the corpus on where it begins with the corpus's own."""
+    """A canonical path, relative to the corpus if it is absolute and inside it."""
     return next((name[len(root) :] for root in roots if name.startswith(root)), name)
 
 
-def _instead(name: str, candidates: Sequence[str], alike: Mapping[str, Sequence[str]]) -> str:
-    """In parentheses, the file that may be meant; nothing if none is similar."""
+def _suggestion(
+    name: str, candidates: Sequence[str], by_spelling: Mapping[str, Sequence[str]]
+) -> str:
+    """The most similar file, in parentheses; empty if none is similar."""
     if candidates:
         return f" (one of {' and '.join(map(repr, candidates))}, which differ in spelling alone?)"
     folder = posixpath.dirname(name)
     near: list[str] = []
     for part in (str.casefold, posixpath.basename, lambda path: posixpath.splitext(path)[0]):
-        near = near or [file for file in alike if part(file) == part(name)]
+        near = near or [file for file in by_spelling if part(file) == part(name)]
     if not near:
-        some = [file for file in alike if posixpath.dirname(file) == folder] or list(alike)
-        near = difflib.get_close_matches(name, some[:_COMPARED], 1)
-    return f" ({plain(alike[near[0]][0])}?)" if near else ""
+        nearby = [file for file in by_spelling if posixpath.dirname(file) == folder] or list(
+            by_spelling
+        )
+        near = difflib.get_close_matches(name, nearby[:_COMPARED], 1)
+    return f" ({plain(by_spelling[near[0]][0])}?)" if near else ""
 
 
-def _some(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     more = f"; and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
     return "; ".join(parts[:_SHOWN]) + more
 
@@ -236,7 +242,7 @@ def _text(path: Path) -> list[list[str]]:
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = data.decode("utf-16") if wide else data.decode("utf-8-sig", "surrogateescape")
     first, _, rest = text.partition("\n")
-    if first.strip().strip('"').startswith("sep="):  # by which Excel is told the delimiter
+    if first.strip().strip('"').startswith("sep="):  # Excel's hint of the delimiter
         text = rest
     delimiters = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
     for delimiter in delimiters:
@@ -264,15 +270,15 @@ def _parquet(path: Path) -> list[list[str]]:
     return [list(table.column_names), *(list(row) for row in zip(*columns, strict=True))]
 
 
-def _cell(found: Any) -> str:
-    """A value as a table of text would have it: nothing for None and NaN."""
-    if isinstance(found, bytes):
-        return found.decode("utf-8", "surrogateescape")
-    return "" if found is None or found != found else str(found)
+def _cell(value: Any) -> str:
+    """The text of a value; empty for None and NaN."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return "" if value is None or value != value else str(value)
 
 
 def save(path: Path, table: Table) -> None:
-    """Writes a table as CSV, whole or not at all."""
+    """Writes a table as CSV, atomically."""
     with (
         files.replacing(path) as beside,
         open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,

@@ -1,4 +1,4 @@
-"""Batches of audio from a corpus: seeded, shuffled, resumable, sharded, read ahead by workers."""
+"""Batches of audio from a corpus: seeded, shuffled, resumable, sharded and prefetched."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,27 @@ import numpy as np
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Corpus
 from aejax.data.workers import THREADS, Workers, why_lost
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
-# Other excerpts that are tried where one cannot be read, before it is an error.
+# Excerpts tried, if they cannot be read, before it is an error.
 _MOST_LOST = 16
 
 
 class Batch(TypedDict):
-    """What the host hands to the device.
+    """A batch of audio on the host.
 
     Attributes:
       audio: float32 ``[batch, samples]``, or ``[batch, samples, 2]`` for stereo.
       length: int32 ``[batch]``, samples before the clip's end; the rest of the row is silence. 0
-        marks a row that only fills up the batch.
+        marks a padding row.
       clip: int32 ``[batch]``, index in the corpus's clips.
       start: uint32 ``[batch]``, in evaluation, the row's first sample in its clip, modulo 2**32.
-      place: float32 ``[batch]``, where in its clip the row lies: 0 at the beginning, 1 at the end.
-        Whoever takes a shorter excerpt of the row takes it from there, and so evenly of the clip.
+      place: float32 ``[batch]``, relative position of the row in its clip, 0 to 1. Shorter excerpts
+        of the row are taken at the same relative position, so that they are uniform in the clip.
       lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
-        stands in for it in training; in evaluation the row counts for nothing.
-      noise: of the shape of ``audio``, where there is a corpus of noise.
-      noise_lost: int32 ``[batch]``, as ``lost``, of the noise corpus.
+        clip replaces it in training; in evaluation the row does not count.
+      noise: of the shape of ``audio``; only with a corpus of noise.
+      noise_lost: int32 ``[batch]``, as ``lost``, for the noise corpus.
     """
 
     audio: np.ndarray
@@ -44,7 +44,7 @@ class Batch(TypedDict):
 
 
 class Window(NamedTuple):
-    """A stretch of a clip, ``start`` in samples at the corpus's rate; clip -1 for a filling row."""
+    """A stretch of a clip, ``start`` in samples at the corpus's rate; clip -1 for a padding row."""
 
     clip: int
     start: int
@@ -53,14 +53,13 @@ class Window(NamedTuple):
 class Windows(Sequence[Window]):
     """The clips of a split cut into consecutive windows that cover every sample once.
 
-    Windows are worked out when they are asked for: a few bytes are kept for each clip.
+    Windows are computed on access, from a few bytes for each clip.
 
     Args:
-      corpus: whose clips.
-      split: which of them.
+      corpus, split: the clips.
       excerpt: samples of a window.
-      multiple: filling windows are added until their number is a multiple of this.
-      equal: one window for each clip instead, however long it is.
+      multiple: padding windows are added until their number is a multiple of this.
+      equal: one window for each clip instead, of any duration.
     """
 
     def __init__(
@@ -79,16 +78,16 @@ class Windows(Sequence[Window]):
     def __getitem__(self, index: Any) -> Any:
         if not 0 <= index < self._size:
             raise IndexError(index)
-        place = int(np.searchsorted(self._ends, index, side="right"))
-        if place == len(self._clips):
+        position = int(np.searchsorted(self._ends, index, side="right"))
+        if position == len(self._clips):
             return Window(-1, 0)
-        before = int(self._ends[place - 1]) if place else 0
-        return Window(int(self._clips[place]), (int(index) - before) * self._excerpt)
+        before = int(self._ends[position - 1]) if position else 0
+        return Window(int(self._clips[position]), (int(index) - before) * self._excerpt)
 
 
 def spread(items: Sequence[Any], most: int) -> Sequence[Any]:
-    """``most`` of the items in a random order that is always the same: one of each of as many equal
-    stretches; all of them, as they are, if there are no more."""
+    """``most`` items, one from each of as many equal stretches, in a fixed random order; all items
+    in their own order if there are no more."""
     if len(items) <= most:
         return items
     rng, ends = np.random.default_rng(0), np.linspace(0, len(items), most + 1).astype(int)
@@ -96,13 +95,13 @@ def spread(items: Sequence[Any], most: int) -> Sequence[Any]:
 
 
 class Drawing(NamedTuple):
-    """How a random excerpt is drawn: see ``config.data``.
+    """Settings of random excerpts: see ``config.data``.
 
     Attributes:
-      length: samples that are read.
-      equal: each clip is drawn as often as any other, instead of by its duration.
-      silence_db: an excerpt whose level is below this, dB re full scale, is drawn again,
-      redraws: up to so many times from the same clip; then the loudest of them is taken.
+      length: samples of an excerpt.
+      equal: all clips are drawn equally often, instead of in proportion to their duration.
+      silence_db: excerpts of a level below this, dB re full scale, are drawn again.
+      redraws: most redraws from the same clip; then the loudest excerpt is taken.
     """
 
     length: int
@@ -125,24 +124,24 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Endless batches of random excerpts from the training clips.
 
-    In an epoch each clip is drawn once for every excerpt length it has, so long clips count for
-    more, in a new order each time. Batch k is the same for any number of workers and depends on
-    ``seed`` and k alone, so the step number is all that a checkpoint has to keep.
+    An epoch draws each clip once for every excerpt length it holds, in a new order each time, so
+    long clips are drawn more often. Batch k depends only on ``seed`` and k, not on the workers, so
+    a checkpoint stores only the step number.
 
     Args:
       corpus: to read from.
       excerpt: samples that count as one draw.
-      batch_size: rows, of all shards together.
+      batch_size: rows of all shards together.
       seed: of order and positions.
-      start: the batch to begin with.
-      drawing: of an excerpt; by default of ``excerpt`` samples.
-      noise: what the noise of each row is drawn from.
-      workers: who read.
-      shard: this process's index and how many there are. Each reads a stretch of the rows of every
-        batch, so that together they read what one alone would.
+      start: index of the first batch.
+      drawing: settings of an excerpt; by default of ``excerpt`` samples.
+      noise: the corpus that each row's noise is drawn from.
+      workers: threads or processes that read.
+      shard: this process's index and the number of processes. Each reads a stretch of the rows of
+        every batch; together they read the batches of a single process.
 
     Raises:
-      UserError: the batch cannot be shared out evenly.
+      UserError: the batch size is no multiple of the number of processes.
     """
     index, count = shard
     if batch_size % count:
@@ -183,12 +182,12 @@ class _Draw:
         return row
 
     def _excerpt(self, window: Window, rng: np.random.Generator) -> Batch:
-        """Of the window's clip; of another one's, where that cannot be read any more."""
+        """A row from the window's clip, or from another clip if that cannot be read any more."""
         length, lost = self.drawing.length, -1
         for _ in range(_MOST_LOST):
             samples = int(self.corpus.clips.samples[window.clip])
             try:
-                place, audio = self._loud_enough(window.clip, samples, rng)
+                position, audio = self._draw(window.clip, samples, rng)
             except UnusableAudio:
                 lost = window.clip
                 window = self.windows[int(rng.integers(len(self.windows)))]
@@ -197,7 +196,7 @@ class _Draw:
                 "audio": audio,
                 "length": np.asarray(min(length, samples), np.int32),
                 "clip": np.asarray(window.clip, np.int32),
-                "place": np.asarray(place, np.float32),
+                "place": np.asarray(position, np.float32),
                 "lost": np.asarray(lost, np.int32),
             }
         raise UserError(
@@ -205,22 +204,20 @@ class _Draw:
             f" {why_lost(self.corpus, lost).rpartition(';')[0]}"
         )
 
-    def _loud_enough(
-        self, clip: int, samples: int, rng: np.random.Generator
-    ) -> tuple[float, np.ndarray]:
-        """The place of an excerpt, and the excerpt: the first that is no silence, or the
+    def _draw(self, clip: int, samples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
+        """The relative position and the audio of the first excerpt that is not silent, or of the
         loudest."""
         length, redraws = self.drawing.length, self.drawing.redraws
         free = max(0, samples - length)
         loudest, best = -1.0, (0.0, np.zeros(0, np.float32))
         for _ in range(1 + redraws):
-            place = float(rng.random(dtype=np.float32))
-            audio = self.corpus.read(clip, round(place * free), length)
+            position = float(rng.random(dtype=np.float32))
+            audio = self.corpus.read(clip, round(position * free), length)
             if not redraws:
-                return place, audio
+                return position, audio
             level = float(np.mean(np.square(audio)))
             if level > loudest:
-                loudest, best = level, (place, audio)
+                loudest, best = level, (position, audio)
             if level >= 10 ** (self.drawing.silence_db / 10) or not free:
                 break
         return best
@@ -229,25 +226,25 @@ class _Draw:
 def _noise(
     noise: Corpus, windows: Windows, length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A stretch of noise, repeated where it is too short, and the clip that was lost for it."""
+    """An excerpt of noise, repeated if it is too short, and the index of a lost clip or -1."""
     window = windows[int(rng.integers(len(windows)))]
     row = _Draw(noise, windows, Drawing(length))(window, rng)
-    there = row["audio"][: int(row["length"])]
-    return np.resize(there, (length, *there.shape[1:])), row["lost"]
+    audio = row["audio"][: int(row["length"])]
+    return np.resize(audio, (length, *audio.shape[1:])), row["lost"]
 
 
 class Batches:
     """The windows of a split in order, each once, in batches of one shape; repeatable.
 
-    The last batch is filled up with silence.
+    The last batch is padded with silent rows.
 
     Args:
       corpus, split: to read from.
       excerpt: samples of each row.
       batch_size: rows.
-      noise: of each row.
-      workers: who read.
-      most: windows, spread over the whole split and in a random order; None for all.
+      noise: noise for each row.
+      workers: threads or processes that read.
+      most: most windows, spread over the split and in a random order; None for all.
     """
 
     def __init__(
@@ -277,29 +274,29 @@ class Batches:
 
 
 class TestNoise:
-    """Noise for stretches of clips that a model is measured on: the same for the same stretch.
+    """Noise for evaluation: the same for the same window.
 
     Args:
       corpus, split: to read from.
-      length: samples, of each.
+      length: samples of an excerpt.
     """
 
-    __test__ = False  # says pytest, which goes by the name
+    __test__ = False  # not a test, in spite of its name
 
     def __init__(self, corpus: Corpus, split: str, length: int):
         self.corpus, self._length = corpus, length
         self._windows = Windows(corpus, split, length)
 
     def __call__(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Of a window of other audio: float32 ``[length, *channels]``, and the clip of noise that
-        was lost for it, or -1."""
+        """The noise for a window of audio, float32 ``[length, *channels]``, and the index of a lost
+        clip or -1."""
         rng = np.random.default_rng([window.clip + 1, window.start])
         return _noise(self.corpus, self._windows, self._length, rng)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-    """Reads a row of a batch for a window, as it stands."""
+    """Reads the row of a batch for a window."""
 
     corpus: Corpus
     excerpt: int

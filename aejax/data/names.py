@@ -1,7 +1,7 @@
-"""One spelling for names that are the same to a reader: paths in tables and patterns, label values.
+"""Canonical spelling of names: paths in tables and patterns, and label values.
 
-macOS takes letters and their accents apart (Unicode NFD) where others keep them together (NFC),
-Windows separates folders by backslashes, and spreadsheets add blanks.
+macOS decomposes letters with accents (Unicode NFD) where others compose them (NFC), Windows
+separates folders by backslashes, and spreadsheets add blanks.
 """
 
 import posixpath
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 def nfc(text: str) -> str:
-    """The text with every letter and its accents as one character, where there is one."""
+    """The text in NFC: letters with their accents as single characters where possible."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -20,19 +20,19 @@ def canonical(path: str) -> str:
 
 
 def value(text: str) -> str:
-    """A label's value in NFC that UTF-8 can express, with single blanks inside and none around."""
+    """A label's value in NFC, encodable as UTF-8, with single blanks inside and none around."""
     return visible(nfc(" ".join(text.split())))
 
 
 def index(text: str, known: Sequence[str]) -> int | None:
-    """Where in ``known`` the text is, or else that which differs from it in spelling alone."""
+    """The index of the text in ``known``, or else of the only one that differs in spelling."""
     if text in known:
         return known.index(text)
-    alike = [place for place, each in enumerate(known) if value(each) == value(text)]
-    return alike[0] if len(alike) == 1 else None
+    matches = [i for i, name in enumerate(known) if value(name) == value(text)]
+    return matches[0] if len(matches) == 1 else None
 
 
 def visible(text: str) -> str:
-    r"""The text, with ``\udceb`` for the byte EB of a name that is not UTF-8: it can be written
-    to any file."""
+    r"""The text as it can be written to any file, with ``\udceb`` for the byte EB of a name that
+    is not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -2,12 +2,12 @@
 
 A pack is a folder with
 
-- ``shard-*.array_record``: every clip's records one after the other (`aejax.data.record`);
-- ``index.npz``: what was found in each file (`aejax.data.scan.Scan`), and where its records are;
-- ``labels.csv``: the labels, if there are any;
-- ``pack.json``, written last: how it was made, and every shard's SHA-256.
+- ``shard-*.array_record``: every clip's records in order (`aejax.data.record`);
+- ``index.npz``: the scan of the files (`aejax.data.scan.Scan`) and the positions of their records;
+- ``labels.csv``: the labels, if any;
+- ``pack.json``, written last: its settings, and every shard's SHA-256.
 
-It is read without the files it was made from; splits, labels and batches are the same.
+The original files are not needed; splits, labels and batches are the same.
 """
 
 import hashlib
@@ -25,19 +25,20 @@ from aejax.data import scan as scans
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Settings, select
 from aejax.data.record import CHUNK, decode
-from aejax.errors import UserError
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
 VERSION = 1
-# Where each file's records are: in which shard, from which record on, and whose name they bear.
+# For each file: the shard, the index of its first record there, and the row of the file whose name
+# its records have.
 PLACES = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
 _MOST_ABOUT, _MOST_SHARD = 64 << 20, 1 << 50  # bytes
-_MOST_READERS = 64  # of which each has a file open
-_READER = "readahead_buffer_size:0"  # excerpts are read here and there
+_MOST_READERS = 64  # each has a file open
+_READER = "readahead_buffer_size:0"  # excerpts are read in random order
 
 
 def is_pack(path: Path) -> bool:
-    """Whether a folder is a pack that was finished."""
+    """Whether a folder is a finished pack."""
     return (path / "pack.json").is_file()
 
 
@@ -46,10 +47,10 @@ class PackedCorpus:
 
     Args:
       root: the pack's folder.
-      settings: of which the sample rate and the channels must be those it was packed with.
+      settings: its sample rate and channels must be those of the pack.
 
     Raises:
-      UserError: it is damaged, or was packed with other settings.
+      UserError: the pack is damaged, or has another sample rate or other channels.
     """
 
     def __init__(self, root: Path, settings: Settings):
@@ -67,19 +68,19 @@ class PackedCorpus:
                 )
         columns = table.load_arrays(root / "index.npz", remedy="pack it again")
         try:
-            self._everything = everything = scans.from_arrays(columns)
-            self._places = columns["places"]
-            _check_places(self._places, everything, len(self.about["shards"]))
+            self._all_files = all_files = scans.from_arrays(columns)
+            self._locations = columns["places"]
+            _check_locations(self._locations, all_files, len(self.about["shards"]))
         except (ValueError, KeyError) as error:
             raise UserError(f"{root / 'index.npz'} is damaged ({error}); pack it again") from None
-        chosen = np.arange(len(everything.names))
+        chosen = np.arange(len(all_files.names))
         if "*" not in settings.include:
-            matching = [scans.matches(name, settings.include) for name in everything.names]
+            matching = [scans.matches(name, settings.include) for name in all_files.names]
             chosen = chosen[matching]
             if not len(chosen):
                 raise UserError(f"nothing in {root} matches data.include={settings.include}")
-            everything = everything.take(chosen)
-        self.scanned = everything
+            all_files = all_files.take(chosen)
+        self.scanned = all_files
         self.split_by = settings.split_by
         self.clips, rows, self.skipped, _, self.warnings = select(self.scanned, root, settings)
         self._rows = chosen[rows]
@@ -97,21 +98,21 @@ class PackedCorpus:
 
     def read(self, clip: int, start: int, length: int) -> np.ndarray:
         """See `Corpus.read`."""
-        place = self._places[self._rows[clip]]
+        location = self._locations[self._rows[clip]]
         samples, channel = int(self.clips.samples[clip]), int(self.clips.channel[clip])
         first, last = start // CHUNK, (min(start + length, samples) - 1) // CHUNK
         if first > last or start >= samples:
             return np.zeros((length, *self.channel_shape), np.float32)
-        begin = int(place["first"]) + max(0, channel) * -(-samples // CHUNK)
+        begin = int(location["first"]) + max(0, channel) * -(-samples // CHUNK)
         try:
-            data = self._reader(int(place["shard"])).read(
+            data = self._reader(int(location["shard"])).read(
                 list(range(begin + first, begin + last + 1))
             )
         except (OSError, ValueError, RuntimeError, IndexError, UserError) as error:
             reason = " ".join(str(error).split())
             raise UnusableAudio(f"unreadable in its shard: {reason}") from None
-        # Of the same sound under several names, one is packed.
-        name = self._everything.names[int(place["owner"])]
+        # Files with the same sound share the records of the first.
+        name = self._all_files.names[int(location["owner"])]
         name += f"[{channel + 1}]" if channel >= 0 else ""
         out = np.zeros((length, *self.channel_shape), np.float32)
         filled = 0
@@ -134,49 +135,49 @@ class PackedCorpus:
                 path = self.root / self.about["shards"][shard]["name"]
                 files.open_regular(path, _MOST_SHARD, follow=True).close()
                 reader = ArrayRecordReader(str(path), _READER)
-            self._readers[shard] = reader  # as the last one used
+            self._readers[shard] = reader  # now the most recently used
             if len(self._readers) > _MOST_READERS:
                 del self._readers[next(iter(self._readers))]
         return reader
 
     def damage(self, progress: Callable[[Any, int, str], Any]) -> dict[str, str]:
-        """Compares every shard with its checksum: the reason by name, of those that differ."""
-        found = {}
+        """Compares every shard with its checksum; the reasons by name of the damaged shards."""
+        damaged = {}
         for shard in progress(self.about["shards"], len(self.about["shards"]), "checking shards"):
             path = self.root / shard["name"]
             try:
                 if sha256(path) != shard["sha256"]:
-                    found[shard["name"]] = "its checksum is another; pack it again"
+                    damaged[shard["name"]] = "its checksum is another; pack it again"
             except (OSError, UserError) as error:
-                found[shard["name"]] = f"unreadable: {error}"
-        return found
+                damaged[shard["name"]] = f"unreadable: {error}"
+        return damaged
 
 
 def about(root: Path) -> dict[str, Any]:
-    """``pack.json``, checked as far as it is used.
+    """The content of ``pack.json``, with the fields used here checked.
 
     Raises:
-      UserError: it is damaged, or of another version.
+      UserError: the file is damaged or of another version.
     """
     path = root / "pack.json"
-    found = files.read_object(path, _MOST_ABOUT)
-    shards = found.get("shards")
+    content = files.read_object(path, _MOST_ABOUT)
+    shards = content.get("shards")
     good = (
-        found.get("version") == VERSION
-        and isinstance(found.get("channels"), str)
-        and found["channels"] in audio_file.CHANNEL_POLICIES
-        and type(found.get("sample_rate")) is int
-        and 1000 <= found["sample_rate"] <= 1_000_000
+        content.get("version") == VERSION
+        and isinstance(content.get("channels"), str)
+        and content["channels"] in audio_file.CHANNEL_POLICIES
+        and type(content.get("sample_rate")) is int
+        and 1000 <= content["sample_rate"] <= 1_000_000
         and isinstance(shards, list)
         and all(map(_is_shard, shards))
     )
     if not good:
         raise UserError(f"{path} is damaged (not of this version); pack it again")
-    return found
+    return content
 
 
 def _is_shard(shard: Any) -> bool:
-    """Its name must not lead out of the folder."""
+    """Whether this describes a shard whose name stays inside the folder."""
     return (
         isinstance(shard, dict)
         and all(isinstance(shard.get(key), str) for key in ("name", "sha256"))
@@ -184,26 +185,28 @@ def _is_shard(shard: Any) -> bool:
     )
 
 
-def _check_places(places: np.ndarray, everything: scans.Scan, shards: int) -> None:
-    """Of each file that can be used, that its records are in one of the shards, and bear the name
-    of a file whose records are the same."""
-    count = len(everything.names)
-    if places.dtype != PLACES or places.shape != (count,):
-        raise ValueError("no places of this version")
-    rows = np.flatnonzero(everything.usable())
-    used = places[rows]
+def _check_locations(locations: np.ndarray, all_files: scans.Scan, shards: int) -> None:
+    """Raises `ValueError` unless the records of each usable file are in a shard and have the name
+    of a file with the same records."""
+    count = len(all_files.names)
+    if locations.dtype != PLACES or locations.shape != (count,):
+        raise ValueError("not of this version")
+    rows = np.flatnonzero(all_files.usable())
+    used = locations[rows]
     for field, most in (("shard", shards), ("first", 2**62), ("owner", count)):
-        everywhere = places[field]  # of a file that cannot be used there may be nothing, -1
-        if used[field].min(initial=0) < 0 or everywhere.min(initial=0) < -1:
-            raise ValueError(f"{field} beyond all reason")
-        if (everywhere >= most).any():
-            raise ValueError(f"{field} beyond all reason")
-    owners, facts = used["owner"], everything.facts
-    if (places[owners] != used).any() or (facts[owners]["frames"] != facts[rows]["frames"]).any():
+        values = locations[field]  # unusable files may have -1
+        if used[field].min(initial=0) < 0 or values.min(initial=0) < -1:
+            raise ValueError(f"{field} out of range")
+        if (values >= most).any():
+            raise ValueError(f"{field} out of range")
+    owners, facts = used["owner"], all_files.facts
+    if (locations[owners] != used).any() or (
+        facts[owners]["frames"] != facts[rows]["frames"]
+    ).any():
         raise ValueError("records of another file")
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with files.open_regular(path, _MOST_SHARD, follow=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Making a pack of a folder: see `aejax.data.packed` for what is in one."""
+"""Packing of a folder; `aejax.data.packed` describes the format."""
 
 import contextlib
 import dataclasses
@@ -19,8 +19,8 @@ from aejax.data.folder import FolderCorpus
 from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
 from aejax.data.threads import in_order
-from aejax.errors import UserError
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
 _MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
@@ -29,7 +29,7 @@ _WRITER = "group_size:1,uncompressed"  # any record can be read alone
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """What goes into one file: these rows of the scan."""
+    """A file of the pack, and the rows of the scan in it."""
 
     name: str
     rows: range
@@ -42,44 +42,44 @@ def pack(
     encoding: str = "pcm16",
     shard_bytes: int = 1 << 28,
     jobs: int | None = None,
-    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> None:
-    """Packs a corpus, many files at a time; goes on where an earlier attempt stopped.
+    """Packs a corpus in parallel; resumes an attempt that stopped.
 
-    A file that cannot be read any more is left out, and listed with the reason in the pack.
+    Files that cannot be read any more are left out; the pack lists them with the reason.
 
     Args:
-      source: its clips, as they would be read for training.
-      out: a folder, made if it is not there.
+      source: the corpus.
+      out: a folder, created if it does not exist.
       encoding: one of `record.ENCODINGS`: "pcm16" is fastest, "flac" smallest, "float32" exact.
-      shard_bytes: the size of a shard, about, before FLAC makes it smaller.
-      jobs: threads; as many as there are cores by default.
-      progress: wraps an iterable of a given length, for a progress bar.
+      shard_bytes: approximate size of a shard, before FLAC compression.
+      jobs: threads; by default the number of cores.
+      progress: wraps an iterable of known length, for a progress bar.
 
     Raises:
       UserError: ``out`` holds something else, or another pack.
     """
-    how = {
+    settings = {
         "version": packed.VERSION,
         "sample_rate": source.sample_rate,
         "channels": source.settings.channels,
         "encoding": encoding,
         "shard_bytes": shard_bytes,
     }
-    _make_room(out, how)
+    _prepare(out, settings)
     with files.alone(out):
-        _pack(source, out, how, jobs or os.cpu_count() or 1, progress)
+        _pack(source, out, settings, jobs or os.cpu_count() or 1, progress)
 
 
 def _pack(
     source: FolderCorpus,
     out: Path,
-    how: dict[str, Any],
+    settings: dict[str, Any],
     jobs: int,
     progress: Callable[[Any, int, str], Any],
 ) -> None:
-    encoding = how["encoding"]
-    plan = _plan(source, 4 if encoding == "float32" else 2, how["shard_bytes"])
+    encoding = settings["encoding"]
+    plan = _plan(source, 4 if encoding == "float32" else 2, settings["shard_bytes"])
     count = len(source.scanned.names)
     finished: list[dict[str, Any]] = []
     work = _pack_shards(source, out, plan, encoding, jobs, finished)
@@ -94,7 +94,7 @@ def _pack(
                 places[row] = (number, first, row)
         for row, reason in done["problems"].items():
             problems[int(row)] = reason
-    # The same sound under another name has the same records, for whoever includes that name alone.
+    # Files with the same sound share their records; a reader may include only one of the names.
     for row, first in duplicates(source.scanned).items():
         places[row], problems[row] = places[first], problems[first]
     scanned = dataclasses.replace(source.scanned, problems=Strings.of(problems))
@@ -102,35 +102,35 @@ def _pack(
     if source.labels.rows:
         labels.save(out / "labels.csv", source.labels)
     shards = [{key: done[key] for key in ("name", "bytes", "sha256")} for done in finished]
-    _write_json(out / "pack.json", how | {"shards": shards})
+    _write_json(out / "pack.json", settings | {"shards": shards})
     for path in out.glob("shard-*"):  # notes, and shards of an attempt whose files have changed
         if path.name not in {part.name for part in plan}:
             path.unlink()
     (out / "packing.json").unlink()
 
 
-def _make_room(out: Path, how: dict[str, Any]) -> None:
-    """Refuses a folder of something else; notes what is being made in one of its own."""
-    begun = out / "packing.json"
+def _prepare(out: Path, settings: dict[str, Any]) -> None:
+    """Creates the folder and records the settings in it; raises if it holds something else."""
+    settings_path = out / "packing.json"
     if packed.is_pack(out):
         raise UserError(f"{out} holds a finished pack; give another folder")
-    if begun.is_file():
-        if files.read_json(begun, _MOST_NOTE) != how:
+    if settings_path.is_file():
+        if files.read_json(settings_path, _MOST_NOTE) != settings:
             raise UserError(f"{out} holds a pack begun with other settings; give another folder")
     elif out.exists() and not (out.is_dir() and files.is_empty(out)):
         raise UserError(f"{out} is there already and is no pack; give another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
-        _write_json(begun, how)
+        _write_json(settings_path, settings)
 
 
 def _plan(source: FolderCorpus, width: int, shard_bytes: int) -> list[_Shard]:
-    """Cuts the files, in the order of their names, into shards of about that many bytes."""
+    """Splits the files, in the order of their names, into shards of about ``shard_bytes``."""
     size = np.zeros(len(source.scanned.names), np.int64)
     samples = source.clips.samples * int(np.prod(source.channel_shape))
     np.add.at(size, source.rows, samples * width)
-    place = (np.cumsum(size) - size) // shard_bytes
-    cuts = [0, *(np.flatnonzero(np.diff(place)) + 1).tolist(), len(size)]
+    shard = (np.cumsum(size) - size) // shard_bytes
+    cuts = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist(), len(size)]
     names = [
         f"shard-{number:05d}-of-{len(cuts) - 1:05d}.array_record" for number in range(len(cuts) - 1)
     ]
@@ -148,14 +148,15 @@ def _pack_shards(
     jobs: int,
     finished: list[dict[str, Any]],
 ) -> Iterator[int]:
-    """Writes the shards that are not there, one after the other; yields each file's row.
+    """Writes the missing shards in order; yields each file's row.
 
-    ``finished`` gets what there is to know of each, which is kept beside it until all are done.
+    Appends a dictionary for each shard to ``finished``; it is stored beside the shard until all are
+    finished.
     """
     for part in plan:
         note, path = out / f"{part.name}.json", out / part.name
         identity = _identity(source, part)
-        done = _noted(note)
+        done = _read_note(note)
         same = done.get("identity") == identity and not done["problems"] and path.is_file()
         if same and packed.sha256(path) == done["sha256"]:
             yield from part.rows
@@ -168,8 +169,8 @@ def _pack_shards(
         finished.append(done)
 
 
-def _noted(path: Path) -> dict[str, Any]:
-    """What is known of a shard; nothing where there is no such note, and it is written anew."""
+def _read_note(path: Path) -> dict[str, Any]:
+    """The dictionary stored beside a shard; empty if there is none or it is damaged."""
     with contextlib.suppress(UserError):
         done = files.read_object(path, _MOST_NOTE)
         kinds = {"problems": dict, "first": list, "name": str, "sha256": str, "bytes": int}
@@ -216,7 +217,7 @@ def _write_shard(
 
 
 def _encode(source: FolderCorpus, clip: int, start: int, encoding: str) -> list[bytes] | str:
-    """The records of a piece of a clip, or the reason why there are none."""
+    """The records of a piece of a clip, or the reason why it cannot be read."""
     length = min(_PIECE * CHUNK, int(source.clips.samples[clip]) - start)
     try:
         audio = source.read(clip, start, length).reshape(length, -1)
@@ -225,14 +226,14 @@ def _encode(source: FolderCorpus, clip: int, start: int, encoding: str) -> list[
     name = source.clips.name(clip)
     return [
         encode(
-            Record(encoding, source.sample_rate, start + place, audio[place : place + CHUNK], name)
+            Record(encoding, source.sample_rate, start + first, audio[first : first + CHUNK], name)
         )
-        for place in range(0, length, CHUNK)
+        for first in range(0, length, CHUNK)
     ]
 
 
 def _identity(source: FolderCorpus, part: _Shard) -> str:
-    """Of what a shard is made from: a hash of names and contents."""
+    """A hash of the names and contents of a shard's files."""
     digest = hashlib.sha256()
     for row in part.rows:
         facts = source.scanned.facts[row]

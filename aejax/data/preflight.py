@@ -1,4 +1,4 @@
-"""Preflight: what a corpus holds and what is wrong with it, before anything is trained on it."""
+"""A summary of a corpus and of its problems, made before training."""
 
 import dataclasses
 import shlex
@@ -10,18 +10,18 @@ import numpy as np
 from aejax.data.corpus import Corpus, top_folder
 from aejax.data.scan import NO_AUDIO, Scan
 from aejax.data.table import SPLITS, Clips, Column
-from aejax.errors import plain
+from aejax.runtime.errors import plain
 
-# A file is silent if its peak is below this (dB re full scale), clipped if more than this fraction
-# of its samples is, and anti-phase if the mean of its channels has less than this fraction (-20 dB)
-# of their power.
+# A file is silent if its peak is below this (dB re full scale), clipped if a larger fraction of its
+# samples is clipped, and anti-phase if the mean of its channels has less than this fraction
+# (-20 dB) of their power.
 SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
-# A split of fewer files or folders, or of less sound, is too small to go by.
+# A split with fewer files or folders, or less sound, is too small for reliable scores.
 FEW_UNITS, LITTLE_SECONDS = 5, 60
 
 _DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
 _LEVELS = (-np.inf, -70, -60, -50, -40, -30, -25, -20, -15, -10, -5, np.inf)  # dB re full scale
-# Reasons to leave a file out, by how they begin.
+# Prefixes of the reasons to leave a file out, by kind.
 _KINDS = {
     "empty": ("empty file", "no audio in it"),
     "truncated": ("truncated",),
@@ -35,24 +35,24 @@ _KINDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Preflight:
-    """What is known of a corpus.
+    """The contents of a corpus and its problems.
 
     Attributes:
-      title: of the corpus.
-      read_at: Hz.
-      clips: how many are used.
-      seconds: of all of them.
+      title: the name of the corpus.
+      read_at: the sample rate it is read at, Hz.
+      clips: number of clips used.
+      seconds: their total duration.
       splits: clips, seconds and top-level folders by split.
-      sample_rates, channels: clips by what they have.
-      formats: files by what they have.
+      sample_rates, channels: number of clips by value.
+      formats: number of files by format.
       durations: histogram, (low, high, clips); seconds.
       levels: histogram, (low, high, files); RMS in dB re full scale.
-      left_out: the reason by name, by kind.
-      noticed: what is used all the same, by kind: silent, clipped, anti-phase.
-      other_files: how many are no audio.
-      labels: how many different values each has, and how many clips have none.
-      warnings: labels and patterns that are of no file.
-      thin: splits of few files or folders, or of little sound.
+      left_out: by kind, the reason for each file that is left out.
+      noticed: by kind (silent, clipped, anti-phase), remarks on files that are used.
+      other_files: number of files that are not audio.
+      labels: for each label, the number of distinct values and of clips without one.
+      warnings: labels and patterns that match no file.
+      thin: splits with few files or folders, or little sound.
     """
 
     title: str
@@ -73,24 +73,24 @@ class Preflight:
     thin: Sequence[str]
 
     def as_json(self) -> dict[str, Any]:
-        """For ``json.dumps``: an open end of a histogram is None."""
-        plain = dataclasses.asdict(self)
+        """A dictionary for ``json.dumps``; open ends of histograms are None."""
+        content = dataclasses.asdict(self)
         for name in ("durations", "levels"):
-            plain[name] = [
+            content[name] = [
                 [low if np.isfinite(low) else None, high if np.isfinite(high) else None, count]
-                for low, high, count in plain[name]
+                for low, high, count in content[name]
             ]
-        return plain
+        return content
 
 
 def preflight(corpus: Corpus) -> Preflight:
-    """Looks at a corpus; reads no audio."""
+    """Summarises a corpus without reading audio."""
     clips, scanned = corpus.clips, corpus.scanned
     seconds = clips.seconds()
-    used = _used(corpus, scanned)
+    used = _used_facts(corpus, scanned)
     left_out: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
     for name, reason in corpus.skipped.items():
-        kind = next(k for k, begins in _KINDS.items() if reason.startswith(begins))
+        kind = next(kind for kind, prefixes in _KINDS.items() if reason.startswith(prefixes))
         left_out[kind][name] = reason
     return Preflight(
         title=corpus.title,
@@ -100,35 +100,38 @@ def preflight(corpus: Corpus) -> Preflight:
         splits={split: _split(clips, split) for split in SPLITS},
         sample_rates=_counts(clips.sample_rate, str),
         channels=_counts(clips.channels, str),
-        formats={} if scanned is None else _counts(used["format"], lambda k: scanned.formats[k]),
+        formats={}
+        if scanned is None
+        else _counts(used["format"], lambda index: scanned.formats[index]),
         durations=_histogram(seconds, _DURATIONS),
         levels=[] if scanned is None else _histogram(_db(used["rms"]), _LEVELS),
         left_out={kind: names for kind, names in left_out.items() if names},
         noticed={} if scanned is None else _noticed(corpus, scanned),
-        other_files=0 if scanned is None else _others(scanned),
-        labels={name: _values(column) for name, column in clips.labels.items()},
+        other_files=0 if scanned is None else _count_other_files(scanned),
+        labels={name: _label_counts(column) for name, column in clips.labels.items()},
         warnings=list(map(plain, corpus.warnings)),
-        thin=list(_thin(corpus)),
+        thin=list(_small_splits(corpus)),
     )
 
 
-def _thin(corpus: Corpus) -> Iterator[str]:
-    """The splits on which what is measured says little of anything else."""
-    clips, what = corpus.clips, corpus.split_by
+def _small_splits(corpus: Corpus) -> Iterator[str]:
+    """Splits too small for reliable scores, as sentences."""
+    clips, unit = corpus.clips, corpus.split_by
     rows = {split: clips.of_split(split) for split in SPLITS}
-    if sum(map(bool, map(len, rows.values()))) < 2:  # nothing is split off
+    if sum(map(bool, map(len, rows.values()))) < 2:  # a single split
         return
-    for split, own in rows.items():
-        if what == "folder":
-            units = len({top_folder(clips.files[row]) for row in own.tolist()})
+    for split, indices in rows.items():
+        if unit == "folder":
+            units = len({top_folder(clips.files[row]) for row in indices.tolist()})
         else:
-            units = int(np.count_nonzero(clips.channel[own] <= 0))
-        seconds = float((clips.frames[own] / clips.sample_rate[own]).sum())
+            units = int(np.count_nonzero(clips.channel[indices] <= 0))
+        seconds = float((clips.frames[indices] / clips.sample_rate[indices]).sum())
         if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
             plural = "s" * (units != 1)
             yield (
-                f"{split} has {units} {what}{plural}, {_long(seconds)}: too little to go by; it"
-                f" takes {FEW_UNITS} {what}s and {LITTLE_SECONDS} seconds at least"
+                f"{split} has {units} {unit}{plural}, {_duration(seconds)}: too little for"
+                f" reliable scores; it takes {FEW_UNITS} {unit}s and {LITTLE_SECONDS} seconds at"
+                " least"
             )
 
 
@@ -137,19 +140,19 @@ def _split(clips: Clips, split: str) -> dict[str, Any]:
     folders = clips.labels.get("folder")
     names: list[str] = []
     if folders is not None and folders.categories is not None:
-        there = np.unique(folders.values[rows])
-        names = [folders.categories[place] for place in there[there >= 0].tolist()]
+        present = np.unique(folders.values[rows])
+        names = [folders.categories[index] for index in present[present >= 0].tolist()]
     seconds = float((clips.frames[rows] / clips.sample_rate[rows]).sum())
     return {"clips": len(rows), "seconds": seconds, "folders": names}
 
 
-def _values(column: Column) -> tuple[int, int]:
-    there = column.there()
-    return len(np.unique(column.values[there])), int(np.count_nonzero(~there))
+def _label_counts(column: Column) -> tuple[int, int]:
+    present = column.there()
+    return len(np.unique(column.values[present])), int(np.count_nonzero(~present))
 
 
-def _used(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
-    """The facts of the files that are used."""
+def _used_facts(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
+    """Rows of `FACTS`, one for each file that is used."""
     if scanned is None:
         return np.zeros(0)
     return scanned.facts[_used_rows(corpus, scanned)]
@@ -167,7 +170,7 @@ def _noticed(corpus: Corpus, scanned: Scan) -> dict[str, dict[str, str]]:
     facts = scanned.facts[rows]
     peak, mono = _db(facts["peak"]), facts["mono"]
     silent = peak < SILENT_DB
-    found = {
+    checks = {
         "silent": (silent, lambda r: f"its peak is {peak[r]:.0f} dB"),
         "clipped": (facts["clipped"] > CLIPPED, lambda r: f"{facts['clipped'][r]:.2%} of it"),
         "anti-phase": (
@@ -176,13 +179,13 @@ def _noticed(corpus: Corpus, scanned: Scan) -> dict[str, dict[str, str]]:
         ),
     }
     return {
-        kind: {scanned.names[rows[r]]: says(r) for r in np.flatnonzero(which).tolist()}
-        for kind, (which, says) in found.items()
-        if which.any()
+        kind: {scanned.names[rows[r]]: remark(r) for r in np.flatnonzero(flags).tolist()}
+        for kind, (flags, remark) in checks.items()
+        if flags.any()
     }
 
 
-def _others(scanned: Scan) -> int:
+def _count_other_files(scanned: Scan) -> int:
     rows = np.flatnonzero(~scanned.usable()).tolist()
     return sum(scanned.problems[row] == NO_AUDIO for row in rows)
 
@@ -192,9 +195,9 @@ def _db(amplitude: Any) -> Any:
 
 
 def _counts(values: np.ndarray, name: Callable[[Any], str]) -> dict[str, int]:
-    different, counts = np.unique(values, return_counts=True)
+    distinct, counts = np.unique(values, return_counts=True)
     order = np.argsort(-counts, kind="stable").tolist()
-    return {name(different[place]): int(counts[place]) for place in order}
+    return {name(distinct[index]): int(counts[index]) for index in order}
 
 
 def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[tuple[float, float, int]]:
@@ -202,49 +205,49 @@ def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[tuple[float, 
     return list(zip(map(float, edges[:-1]), map(float, edges[1:]), counts, strict=True))
 
 
-def summary(found: Preflight, most: int = 10) -> str:
-    """In a few lines, for the beginning of a run."""
-    rates = list(found.sample_rates.items())
+def summary(result: Preflight, most: int = 10) -> str:
+    """A few lines for the start of a run."""
+    rates = list(result.sample_rates.items())
     lines = [
-        f"corpus: {plain(found.title)}",
-        f"  {found.clips} clips, {_long(found.seconds)}, "
+        f"corpus: {plain(result.title)}",
+        f"  {result.clips} clips, {_duration(result.seconds)}, "
         + ", ".join(f"{count} at {rate} Hz" for rate, count in rates[:5])
         + (f", {len(rates) - 5} other rates" if len(rates) > 5 else "")
-        + f"; read at {found.read_at} Hz",
+        + f"; read at {result.read_at} Hz",
     ]
     lines += [
-        f"  {split:<10} {int(part['clips']):>6} clips, {_long(part['seconds'])}"
-        for split, part in found.splits.items()
+        f"  {split:<10} {int(part['clips']):>6} clips, {_duration(part['seconds'])}"
+        for split, part in result.splits.items()
     ]
-    lines += remarks(found, most) + _listed(found.noticed, "used, but noticed", 3)
-    return "\n".join([*lines, *(f"  {line}" for line in found.thin)])
+    lines += remarks(result, most) + _listed(result.noticed, "used, but noticed", 3)
+    return "\n".join([*lines, *(f"  {line}" for line in result.thin)])
 
 
-def remarks(found: Preflight, most: int = 10) -> list[str]:
-    """Files that are left out, with the reasons, and labels and patterns that are of no file: what
-    is said wherever a corpus is opened. No lines where there is nothing of the kind."""
-    lines = _listed(found.left_out, "left out", most)
-    if any(len(names) > most for names in found.left_out.values()):
-        folder = found.title.removesuffix(" (packed)")
+def remarks(result: Preflight, most: int = 10) -> list[str]:
+    """Lines about files that are left out, with reasons, and about labels and patterns that match
+    no file. Printed wherever a corpus is opened; empty if there are none."""
+    lines = _listed(result.left_out, "left out", most)
+    if any(len(names) > most for names in result.left_out.values()):
+        folder = result.title.removesuffix(" (packed)")
         lines.append(f"    all of them: aejax inspect {plain(shlex.quote(folder))}")
-    return lines + [f"  {line}" for line in found.warnings]
+    return lines + [f"  {line}" for line in result.warnings]
 
 
-def report(found: Preflight, most: int = 20) -> str:
-    """All of it, for a terminal."""
+def report(result: Preflight, most: int = 20) -> str:
+    """The whole summary, as text for a terminal."""
     lines = [
-        plain(found.title),
+        plain(result.title),
         "",
-        f"  {found.clips} clips, {_long(found.seconds)}, read at {found.read_at} Hz",
+        f"  {result.clips} clips, {_duration(result.seconds)}, read at {result.read_at} Hz",
     ]
     labels = {
         name: f"{values}" + (f" ({missing} clips without)" if missing else "")
-        for name, (values, missing) in found.labels.items()
+        for name, (values, missing) in result.labels.items()
     }
     table: dict[str, Mapping[str, object]] = {
-        "sample rates (Hz)": found.sample_rates,
-        "channels": found.channels,
-        "formats": found.formats,
+        "sample rates (Hz)": result.sample_rates,
+        "channels": result.channels,
+        "formats": result.formats,
         "labels (values)": labels,
     }
     for title, counts in table.items():
@@ -252,28 +255,28 @@ def report(found: Preflight, most: int = 20) -> str:
             shown = [f"{name}: {count}" for name, count in list(counts.items())[:8]]
             rest = [f"{len(counts) - 8} more"] if len(counts) > 8 else []
             lines.append(f"  {title:<18} {plain(', '.join(shown + rest))}")
-    lines += _bars("duration (s)", found.durations) + _bars("RMS level (dB)", found.levels)
+    lines += _bars("duration (s)", result.durations) + _bars("RMS level (dB)", result.levels)
     lines += ["", "  splits"]
-    for split, part in found.splits.items():
-        lines.append(f"    {split:<12} {part['clips']:>9} clips  {_long(part['seconds'])}")
+    for split, part in result.splits.items():
+        lines.append(f"    {split:<12} {part['clips']:>9} clips  {_duration(part['seconds'])}")
         if part["folders"]:
             more = f", {len(part['folders']) - 6} more" if len(part["folders"]) > 6 else ""
             lines[-1] += f"  ({plain(', '.join(part['folders'][:6]))}{more})"
-    if not all(part["clips"] for part in found.splits.values()):
-        lines.append("    too few to train on: each split needs one at least")
-    lines += [f"    {line}" for line in found.thin]
-    lines += ["", *_listed(found.left_out, "left out", most)] if found.left_out else []
-    lines += ["", *(f"  {line}" for line in found.warnings)] if found.warnings else []
-    lines += ["", *_listed(found.noticed, "used, but noticed", most)] if found.noticed else []
-    if found.other_files:
-        lines += ["", f"  {found.other_files} other files, no audio"]
-    if not found.left_out and not found.noticed:
+    if not all(part["clips"] for part in result.splits.values()):
+        lines.append("    too few clips to train on: each split needs at least one")
+    lines += [f"    {line}" for line in result.thin]
+    lines += ["", *_listed(result.left_out, "left out", most)] if result.left_out else []
+    lines += ["", *(f"  {line}" for line in result.warnings)] if result.warnings else []
+    lines += ["", *_listed(result.noticed, "used, but noticed", most)] if result.noticed else []
+    if result.other_files:
+        lines += ["", f"  {result.other_files} other files, no audio"]
+    if not result.left_out and not result.noticed:
         lines += ["", "  nothing wrong with any file"]
     return "\n".join(lines)
 
 
 def _bars(title: str, bins: Sequence[tuple[float, float, int]], width: int = 40) -> list[str]:
-    filled = [place for place, (_, _, count) in enumerate(bins) if count]
+    filled = [index for index, (_, _, count) in enumerate(bins) if count]
     if not filled:
         return []
     most = max(count for _, _, count in bins)
@@ -285,12 +288,12 @@ def _bars(title: str, bins: Sequence[tuple[float, float, int]], width: int = 40)
 
 
 def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> list[str]:
-    """Names and reasons, kind by kind, not more than ``most`` of each."""
+    """Lines of names and reasons by kind, at most ``most`` names of each."""
     if not kinds:
         return []
     total = sum(len(names) for names in kinds.values())
-    what = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
-    lines = [f"  {total} file{'s' * (total != 1)} {title}: {what}"]
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
+    lines = [f"  {total} file{'s' * (total != 1)} {title}: {counts}"]
     for names in kinds.values():
         lines += [
             f"    {plain(name)}: {plain(reason)}" for name, reason in list(names.items())[:most]
@@ -300,7 +303,7 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
     return lines
 
 
-def _long(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     if seconds >= 360:
         return f"{seconds / 3600:.2f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"

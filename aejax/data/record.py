@@ -1,4 +1,4 @@
-"""Records of packed audio: a stretch of a clip, with what has to be known of it, and a CRC."""
+"""Records of packed audio: a stretch of a clip with a header and a CRC."""
 
 import io
 import struct
@@ -10,7 +10,7 @@ import soundfile
 
 from aejax.data.audio_file import UnusableAudio
 
-CHUNK = 1 << 15  # samples in a record, but for a clip's last
+CHUNK = 1 << 15  # samples in a record; fewer in a clip's last
 ENCODINGS = ("pcm16", "flac", "float32")
 _VERSION = 1
 # Magic, version, encoding, channels, rate, start, samples, scale, bytes of the name.
@@ -19,14 +19,14 @@ _MAGIC = b"AEJR"
 
 
 class Record(NamedTuple):
-    """A stretch of one channel policy's view of a clip.
+    """A stretch of a clip, mixed by a channel policy.
 
     Attributes:
       encoding: one of `ENCODINGS`.
       sample_rate: Hz.
-      start: its first sample in the clip.
+      start: index of its first sample in the clip.
       audio: float32 ``[samples, channels]``.
-      name: of the file, and its channel where each is a clip.
+      name: of the file, followed by the channel if each is a clip.
     """
 
     encoding: str
@@ -39,8 +39,8 @@ class Record(NamedTuple):
 def encode(record: Record) -> bytes:
     """A record as bytes: a header, the name, the samples, and a CRC-32 over all of it.
 
-    The two encodings of 16 bits are exact for audio that has no more; what is beyond full scale is
-    scaled down, and back when it is read.
+    The two encodings of 16 bits are exact for 16-bit audio; audio beyond full scale is scaled down,
+    and back when it is read.
     """
     samples, channels = record.audio.shape
     scale = 1.0
@@ -69,19 +69,19 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes, first: int = 0, last: int = CHUNK) -> Record:
-    """What `encode` wrote, from sample ``first`` of it on, up to but not ``last``.
+    """The record in bytes made by `encode`, with its samples from ``first`` up to ``last``.
 
     Raises:
-      UnusableAudio: it is damaged, or something else.
+      UnusableAudio: the bytes are damaged or no record.
     """
     if len(data) < _HEADER.size + 4 or data[:4] != _MAGIC:
-        raise UnusableAudio("no record of a pack")
+        raise UnusableAudio("not a record of a pack")
     body = memoryview(data)[:-4]
     if zlib.crc32(body) != int.from_bytes(data[-4:], "little"):
         raise UnusableAudio("a damaged record")
     _, version, encoding, channels, rate, start, samples, scale, size = _HEADER.unpack_from(data)
-    good = version == _VERSION and encoding < len(ENCODINGS) and 0 < scale < 1e9
-    if not good or not channels or samples > CHUNK:
+    valid = version == _VERSION and encoding < len(ENCODINGS) and 0 < scale < 1e9
+    if not valid or not channels or samples > CHUNK:
         raise UnusableAudio("a record of another version")
     name = bytes(body[_HEADER.size : _HEADER.size + size]).decode("utf-8", "surrogateescape")
     payload, kind = body[_HEADER.size + size :], ENCODINGS[encoding]
@@ -103,7 +103,7 @@ def decode(data: bytes, first: int = 0, last: int = CHUNK) -> Record:
 
 
 def _flac(coded: np.ndarray) -> bytes:
-    # FLAC has 8 channels at most, and no more are packed; its rate does not matter here.
+    # FLAC takes at most 8 channels, and no more are packed; the rate does not matter.
     file = io.BytesIO()
     soundfile.write(file, coded, 16_000, format="FLAC", subtype="PCM_16")
     return file.getvalue()

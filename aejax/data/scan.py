@@ -1,4 +1,4 @@
-"""Scanning a folder: what files there are, and what is in each. A second look only stats them."""
+"""Scans of a folder: its files and their contents. A second scan only stats unchanged files."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,10 @@ from aejax.data.names import canonical
 from aejax.data.table import Strings
 from aejax.data.threads import in_order
 from aejax.data.walk import Entry
-from aejax.errors import UserError
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
-# A row for each file. `format` is an index into the scan's formats; for the rest see `Examination`.
+# A row for each file. `format` indexes the scan's formats; for the other fields see `Examination`.
 FACTS = np.dtype(
     [("bytes", "i8"), ("modified_ns", "i8"), ("frames", "i8"), ("sample_rate", "i4")]
     + [("channels", "i4"), ("format", "i4"), ("peak", "f4"), ("rms", "f4"), ("clipped", "f4")]
@@ -29,21 +29,21 @@ FACTS = np.dtype(
 )
 _PARTS = ("names", "problems", "formats", "facts")
 NO_AUDIO = "no audio file"
-_VERSION = b"2"  # of what is looked for in a file; what an older one says is looked at anew
-# Files handed to the threads ahead of time, and seconds between two savings of what was found.
+_VERSION = b"2"  # of the cached facts; caches of another version are not used
+# Files submitted to the threads ahead of time, and seconds between two saves of the scan.
 _AHEAD, _SAVE_EVERY = 256, 30.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """What was found in a folder, sorted by name.
+    """The files of a folder and their contents, sorted by name.
 
     Attributes:
       names: paths below the folder.
       facts: a row of `FACTS` for each.
-      problems: why it cannot be used; "" where it can, `NO_AUDIO` for what is not even called
-        as audio is.
-      formats: that ``facts["format"]`` points at.
+      problems: why each cannot be used; "" if it can, `NO_AUDIO` if it is not audio and its
+        suffix is not that of audio.
+      formats: names that ``facts["format"]`` indexes.
     """
 
     names: Strings
@@ -52,15 +52,15 @@ class Scan:
     formats: tuple[str, ...]
 
     def usable(self) -> np.ndarray:
-        """Which can be used, bool."""
+        """Mask of the files that can be used, bool."""
         return np.diff(self.problems.ends, prepend=0) == 0
 
     def take(self, rows: np.ndarray) -> "Scan":
-        """Those rows alone."""
+        """The scan of the files in these rows."""
         return Scan(self.names.take(rows), self.facts[rows], self.problems.take(rows), self.formats)
 
     def audio_names(self) -> Iterator[str]:
-        """Of the files that are audio, or called as audio is."""
+        """Names of the files that are audio or have a suffix of audio."""
         for name, problem in zip(self.names, self.problems, strict=True):
             if problem != NO_AUDIO:
                 yield name
@@ -68,8 +68,8 @@ class Scan:
     def skipped(self) -> dict[str, str]:
         """The reason by name, for each audio file that cannot be used."""
         rows = np.flatnonzero(~self.usable()).tolist()
-        found = {self.names[row]: self.problems[row] for row in rows}
-        return {name: problem for name, problem in found.items() if problem != NO_AUDIO}
+        problems = {self.names[row]: self.problems[row] for row in rows}
+        return {name: problem for name, problem in problems.items() if problem != NO_AUDIO}
 
 
 def scan(
@@ -78,39 +78,39 @@ def scan(
     include: Sequence[str] = ("*",),
     known: Scan | None = None,
     save: Callable[[Scan], None] = lambda scan: None,
-    progress: Callable[[Any, int, str], Any] = lambda items, total, what: items,
+    progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> Scan:
     """Finds the audio files below ``root`` and reads each from end to end, once, in threads.
 
-    The way through the folder is that of `aejax.data.walk`. The folders of aejax's own runs are
-    left out: what they hold is made from the corpus. Whether a file is audio is decided by what is
-    in it; one that cannot be opened, or is hidden, counts only if it is called as audio is.
+    Walks the folder with `aejax.data.walk`, and skips folders of aejax's own runs. A file is audio
+    by its contents; one that is hidden or cannot be opened counts only if its suffix is that of
+    audio.
 
     Args:
       root: searched recursively.
       include: glob patterns; a file counts if its path below ``root`` matches any.
-      known: an earlier scan; what has the same size and time is not read again.
-      save: is given what was found up to now, every half a minute of reading.
-      progress: wraps an iterable of a given length (0 if unknown), for a progress bar.
+      known: an earlier scan; files of the same size and time are not read again.
+      save: called with the scan so far, every half minute of reading.
+      progress: wraps an iterable of known length (0 if unknown), for a progress bar.
 
     Raises:
       UserError: the folder is not there, or holds no audio.
     """
     if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {what}; give a folder of audio files")
-    found = [
+        problem = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UserError(f"{root} {problem}; give a folder of audio files")
+    entries = [
         entry
         for entry in progress(walk.walk(root), 0, "looking for files")
-        if entry.problem != walk.LINKED  # what is searched already is no loss
+        if entry.problem != walk.LINKED  # its target is searched anyway
         and (matches(entry.name, include) or entry.name.endswith("/"))
     ]
-    if any(entry.name == "/" for entry in found):
+    if any(entry.name == "/" for entry in entries):
         raise UserError(f"{root} may not be entered; give a folder that may be read")
-    found.sort()
-    result = _fill(root, found, known, save, progress)
+    entries.sort()
+    result = _fill(root, entries, known, save, progress)
     others = sum(problem == NO_AUDIO for problem in result.problems)
-    if others == len(found):
+    if others == len(entries):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
         raise UserError(
             f"no audio files{pattern} below {root}"
@@ -120,7 +120,7 @@ def scan(
 
 
 def matches(name: str, include: Sequence[str]) -> bool:
-    """Whether a path matches any of the patterns, as they are or in their canonical spelling."""
+    """Whether a path matches any of the patterns, as written or in canonical spelling."""
     return any(
         pattern == "*"
         or fnmatch.fnmatchcase(name, pattern)
@@ -131,36 +131,41 @@ def matches(name: str, include: Sequence[str]) -> bool:
 
 def _fill(
     root: Path,
-    found: Sequence[Entry],
+    entries: Sequence[Entry],
     known: Scan | None,
     save: Callable[[Scan], None],
     progress: Callable[[Any, int, str], Any],
 ) -> Scan:
-    """Looks into what is not known already."""
-    facts = np.zeros(len(found), FACTS)
-    facts["bytes"] = [entry.bytes for entry in found]
-    facts["modified_ns"] = [entry.modified_ns for entry in found]
-    # None until it was looked at.
-    problems: list[str | None] = [entry.problem or None for entry in found]
+    """A scan of the entries; reads the files that are not in the earlier one."""
+    facts = np.zeros(len(entries), FACTS)
+    facts["bytes"] = [entry.bytes for entry in entries]
+    facts["modified_ns"] = [entry.modified_ns for entry in entries]
+    # None until the file is examined.
+    problems: list[str | None] = [entry.problem or None for entry in entries]
     formats: dict[str, int] = {}
     if known is not None:
         formats = {name: index for index, name in enumerate(known.formats)}
-        _recall(found, facts, problems, known)
+        _recall(entries, facts, problems, known)
 
     def result(rows: Sequence[int]) -> Scan:
         return Scan(
-            names=Strings.of([found[row][0] for row in rows]),
+            names=Strings.of([entries[row][0] for row in rows]),
             facts=facts[rows] if len(rows) < len(facts) else facts,
             problems=Strings.of([problems[row] or "" for row in rows]),
             formats=tuple(formats),
         )
 
-    todo = [row for row, problem in enumerate(problems) if problem is None]
-    saved = time.monotonic()
-    looks = in_order(
-        lambda row: _look(root / found[row].name), todo, threads=os.cpu_count() or 1, ahead=_AHEAD
+    pending = [row for row, problem in enumerate(problems) if problem is None]
+    last_save = time.monotonic()
+    examined = in_order(
+        lambda row: _examine(root / entries[row].name),
+        pending,
+        threads=os.cpu_count() or 1,
+        ahead=_AHEAD,
     )
-    for row, outcome in zip(todo, progress(looks, len(todo), "reading files"), strict=True):
+    for row, outcome in zip(
+        pending, progress(examined, len(pending), "reading files"), strict=True
+    ):
         if isinstance(outcome, str):
             problems[row] = outcome
         else:
@@ -168,48 +173,48 @@ def _fill(
             number = formats.setdefault(outcome.format, len(formats))
             for name, value in outcome._asdict().items():
                 facts[name][row] = number if name == "format" else value
-        if time.monotonic() - saved > _SAVE_EVERY:
+        if time.monotonic() - last_save > _SAVE_EVERY:
             save(result([row for row, problem in enumerate(problems) if problem is not None]))
-            saved = time.monotonic()
-    scanned = result(range(len(found)))
-    if todo:
+            last_save = time.monotonic()
+    scanned = result(range(len(entries)))
+    if pending:
         save(scanned)
     return scanned
 
 
 def _recall(
-    found: Sequence[Entry],
+    entries: Sequence[Entry],
     facts: np.ndarray,
     problems: list[str | None],
     known: Scan,
 ) -> None:
-    """Fills in what is known of files whose size and time are the same."""
-    place = {name: index for index, name in enumerate(known.names)}
+    """Copies the facts of files whose size and time are unchanged."""
+    known_rows = {name: row for row, name in enumerate(known.names)}
     sizes, times = known.facts["bytes"].tolist(), known.facts["modified_ns"].tolist()
-    for index, entry in enumerate(found):
-        old = place.get(entry.name)
+    for row, entry in enumerate(entries):
+        old = known_rows.get(entry.name)
         if entry.problem or old is None:
             continue
         if (sizes[old], times[old]) != (entry.bytes, entry.modified_ns):
             continue
         problem = known.problems[old]
-        if not problem.startswith(audio_file.OUT_OF_REACH):  # that may be mended elsewhere
-            facts[index], problems[index] = known.facts[old], problem
+        if not problem.startswith(audio_file.OUT_OF_REACH):  # may be repaired meanwhile
+            facts[row], problems[row] = known.facts[old], problem
 
 
-def _look(path: Path) -> Examination | str:
+def _examine(path: Path) -> Examination | str:
     try:
         return examine(path)
     except audio_file.NotAudio as reason:
         return str(reason) if walk.is_called(path.name) else NO_AUDIO
     except audio_file.UnusableAudio as reason:
         return str(reason)
-    except Exception as error:  # whatever it is, the others can be used
+    except Exception as error:  # one file must not stop the scan
         return f"unreadable: {type(error).__name__}: {error}"
 
 
 def cache_path(root: Path, include: Sequence[str] = ("*",)) -> Path | None:
-    """Where the scan of a folder is kept for whoever looks at it next; None without a home."""
+    """Path of a folder's cached scan; None without a home directory."""
     try:
         home = files.expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
     except UserError:
@@ -226,10 +231,10 @@ def save(path: Path, scanned: Scan) -> None:
 
 
 def load(path: Path) -> Scan | None:
-    """Reads what `save` wrote; None where there is none.
+    """Reads a scan written by `save`; None if the file does not exist.
 
     Raises:
-      UserError: it is something else.
+      UserError: the file is damaged.
     """
     if not os.path.lexists(path):
         return None
@@ -241,24 +246,24 @@ def load(path: Path) -> Scan | None:
 
 
 def recall(root: Path, include: Sequence[str] = ("*",)) -> Scan | None:
-    """What is kept of the last look at a folder; None where there is none that can be used."""
+    """The cached scan of a folder; None if there is none or it is damaged."""
     cache = cache_path(root, include)
-    with contextlib.suppress(UserError):  # what is damaged there is made anew, and replaced
+    with contextlib.suppress(UserError):  # a damaged cache is replaced
         return None if cache is None else load(cache)
     return None
 
 
 def as_arrays(scanned: Scan) -> dict[str, np.ndarray | Strings]:
-    """A scan, to be saved alone or in a larger table."""
+    """A scan as a dictionary of arrays, saved alone or in a larger table."""
     formats = Strings.of(scanned.formats)
     return dict(zip(_PARTS, (scanned.names, scanned.problems, formats, scanned.facts), strict=True))
 
 
 def from_arrays(arrays: Mapping[str, Any]) -> Scan:
-    """What `as_arrays` gave.
+    """The scan in a dictionary made by `as_arrays`.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: the arrays are not those of a scan.
     """
     names, problems, formats, facts = (arrays.get(key) for key in _PARTS)
     if not isinstance(facts, np.ndarray) or facts.dtype != FACTS or facts.ndim != 1:
@@ -281,5 +286,5 @@ def from_arrays(arrays: Mapping[str, Any]) -> Scan:
         ("channels", 1, 1024),
     ):
         if (used[field] < low).any() or (used[field] > high).any():
-            raise ValueError(f"{field} beyond all reason")
+            raise ValueError(f"{field} out of range")
     return scanned

@@ -1,4 +1,4 @@
-"""Audio files of any length in bounded memory: read once from beginning to end, and written."""
+"""Reading and writing of audio files of any length in bounded memory, forwards."""
 
 import contextlib
 import functools
@@ -13,10 +13,10 @@ import soxr
 
 from aejax.data import audio_file
 from aejax.data.audio_file import AudioFile, opened, read_blocks
-from aejax.errors import UserError
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
-# Containers by what a file is called; what else libsndfile writes nobody asks for.
+# Containers by suffix.
 FORMATS = {
     ".wav": "WAV",
     ".flac": "FLAC",
@@ -30,69 +30,69 @@ FORMATS = {
     ".caf": "CAF",
     ".w64": "W64",
 }
-# Containers with room for the same encodings.
+# Containers that take the same encodings.
 _FAMILIES = ({"WAV", "WAVEX", "RF64", "W64"},)
-_BLOCK = 2**16  # samples written at a time; libvorbis crashes if given many at once
-# Bytes of a sample; in encodings not named here it is no more than one.
+_BLOCK = 2**16  # samples written at a time; libvorbis crashes on many at once
+# Bytes per sample; at most one in other encodings.
 _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _WIDTHS |= {"ALAC_16": 2, "ALAC_20": 3, "ALAC_24": 3, "ALAC_32": 4}
-_MOST_BYTES = 2**32 - 2**20  # of sound where sizes have 32 bits, which count a header too
+_MOST_BYTES = 2**32 - 2**20  # of sound with 32-bit sizes, less room for the header
 _NOT_WRITTEN = 1  # libsndfile's number of "format not recognised"
 _MOST_SAMPLES = 2**36 - 1  # of FLAC
 
 
 class Reader:
-    """A file in stretches that may overlap, but never begin before the last one did.
+    """A file read in stretches that may overlap, each starting no earlier than the last.
 
-    Nothing is sought in the file: it is decoded once, in order, whatever its format.
+    The file is decoded once, in order, without seeking.
 
     Args:
-      file: at its beginning.
+      file: an open file at its beginning.
       sample_rate: Hz to resample to.
 
     Attributes:
-      peaks: ``[channels]``, of what was read so far, at the file's own rate.
+      peaks: ``[channels]``, of the audio read so far, at the file's own rate.
     """
 
     def __init__(self, file: AudioFile, sample_rate: int):
         self.peaks = np.zeros(file.channels, np.float32)
-        blocks = self._noted(read_blocks(file))
+        blocks = self._track_peaks(read_blocks(file))
         self._blocks = resampled(blocks, file.samplerate, sample_rate, file.channels)
         self._first = 0
-        self._kept = np.zeros((0, file.channels), np.float32)
+        self._buffer = np.zeros((0, file.channels), np.float32)
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Samples from one on, ``[channels, count]``; silence past the end."""
+        """``count`` samples from ``start`` on, ``[channels, count]``; silence past the end."""
         if start < self._first:
             raise ValueError(f"sample {start} is not there any more; {self._first} is the first")
         self._drop(start)
-        parts, there = [self._kept], len(self._kept)
-        while self._first + there < start + count:
+        parts, available = [self._buffer], len(self._buffer)
+        while self._first + available < start + count:
             block = next(self._blocks, None)
             if block is None:
                 break
             parts.append(block)
-            there += len(block)
-        self._kept = np.concatenate(parts)
+            available += len(block)
+        self._buffer = np.concatenate(parts)
         self._drop(start)
-        found = self._kept[:count].T
-        return np.pad(found, ((0, 0), (0, count - found.shape[1])))
+        samples = self._buffer[:count].T
+        return np.pad(samples, ((0, 0), (0, count - samples.shape[1])))
 
-    def _noted(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def _track_peaks(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
             self.peaks = np.maximum(self.peaks, np.abs(block).max(axis=0, initial=0))
             yield block
 
     def _drop(self, start: int) -> None:
-        gone = min(start - self._first, len(self._kept))
-        self._kept, self._first = self._kept[gone:], self._first + gone
+        dropped = min(start - self._first, len(self._buffer))
+        self._buffer, self._first = self._buffer[dropped:], self._first + dropped
 
 
 def resampled(
     blocks: Iterable[np.ndarray], rate: int, wanted: int, channels: int
 ) -> Iterator[np.ndarray]:
-    """Audio ``[samples, channels]`` block by block at another rate: the same numbers as all of it
-    at once."""
+    """Blocks of audio ``[samples, channels]`` resampled to another rate; equal to resampling all
+    of it at once."""
     if rate == wanted:
         yield from blocks
         return
@@ -111,43 +111,43 @@ def reading(path: Path, sample_rate: int) -> Iterator[Reader]:
 
 
 def format_of(name: str, like: str = "") -> tuple[str, str]:
-    """libsndfile's container and encoding for a file that is called so.
+    """libsndfile's container and encoding for a file name.
 
     Args:
-      name: of the file, of which the suffix counts.
-      like: container and encoding of another file, whose encoding is taken where the container is
-        of the same family.
+      name: of the file; only the suffix counts.
+      like: container and encoding of another file; its encoding is used if its container is of the
+        same family.
 
     Raises:
-      UserError: nothing that is called so can be written.
+      UserError: no format that can be written has this suffix.
     """
     suffix = Path(name).suffix.lower()
     if suffix not in FORMATS:
         known = ", ".join(sorted(FORMATS))
         raise UserError(f"{name}: cannot write {suffix or 'a file without a suffix'}; {known} can")
     container = FORMATS[suffix]
-    theirs, _, encoding = like.partition(" ")
+    other, _, encoding = like.partition(" ")
     if suffix == ".opus":
         return container, "OPUS"
-    if not _alike(theirs, container) or not soundfile.check_format(container, encoding):
+    if not _same_family(other, container) or not soundfile.check_format(container, encoding):
         encoding = ""
-    if encoding.startswith("MPEG"):  # of which libsndfile writes the default alone
+    if encoding.startswith("MPEG"):  # libsndfile writes only the default
         encoding = ""
     return container, encoding or soundfile.default_subtype(container)
 
 
-def _alike(theirs: str, ours: str) -> bool:
-    return theirs == ours or any({theirs, ours} <= family for family in _FAMILIES)
+def _same_family(first: str, second: str) -> bool:
+    return first == second or any({first, second} <= family for family in _FAMILIES)
 
 
 class Sound(NamedTuple):
-    """What a file is to be.
+    """The format and size of a file to be written.
 
     Attributes:
       samples: of each channel.
       sample_rate: Hz.
-      channels: how many.
-      container: of `format_of`.
+      channels: number of channels.
+      container: container and encoding, see `format_of`.
     """
 
     samples: int
@@ -157,14 +157,14 @@ class Sound(NamedTuple):
 
 
 def checked(name: str, sound: Sound) -> Sound:
-    """The sound as it will be written, found out before there is any: WAV of 4 GiB or more as RF64.
+    """The sound as it will be written, checked in advance: WAV of 4 GiB or more becomes RF64.
 
     Args:
       name: of the file, for the message.
-      sound: what is wanted.
+      sound: the requested format and size.
 
     Raises:
-      UserError: it cannot be written, or not be said by its header.
+      UserError: libsndfile or the container cannot hold it.
     """
     container, encoding = sound.container
     size = sound.samples * sound.channels * _WIDTHS.get(encoding, 1)
@@ -188,7 +188,7 @@ def checked(name: str, sound: Sound) -> Sound:
 
 @functools.lru_cache(256)
 def _problem(container: str, encoding: str, sample_rate: int, channels: int) -> str:
-    """Why that cannot be written: found out with a short sound in memory; "" if it can."""
+    """The reason why that cannot be written, tested with a short sound in memory; "" if it can."""
     if not (0 < sample_rate < 2**31 and 0 < channels <= 1024):
         return "libsndfile takes 1 to 1024 channels and 1 to 2147483647 Hz"
     if encoding == "VORBIS" and not (sample_rate <= 200_000 and channels <= 255):
@@ -206,23 +206,23 @@ def _problem(container: str, encoding: str, sample_rate: int, channels: int) -> 
         if error.code == _NOT_WRITTEN:
             reason = f"{container} does not take so many channels of {encoding}"
         return f"{reason}; take .wav"
-    return "" if back == kind else f"it would come back as {back}; take .wav"
+    return "" if back == kind else f"it would be read back as {back}; take .wav"
 
 
 def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: str = "") -> int:
-    """Writes audio block by block, whole or not at all.
+    """Writes audio block by block, atomically.
 
     Args:
       path: of the file.
-      blocks: float32 ``[samples, channels]``; what is too much is cut, what is missing is silence.
-      sound: what it is to be.
+      blocks: float32 ``[samples, channels]``; cut or padded with silence to ``sound.samples``.
+      sound: its format and size.
       comment: plain text for the file's metadata.
 
     Returns:
-      How many samples were beyond full scale, and are cut there; in floats none are.
+      The number of samples clipped at full scale; 0 for float encodings.
 
     Raises:
-      UserError: see `checked`; or there is no room for a comment.
+      UserError: see `checked`; or the format has no comment.
     """
     sound = checked(path.name, sound)
     container, encoding = sound.container
@@ -233,7 +233,7 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
         audio_file.creating(beside, **kind, format=container, subtype=encoding) as file,
     ):
         if comment:
-            _note(file, comment, path.name)
+            _set_comment(file, comment, path.name)
         for block in exactly(blocks, sound.samples, sound.channels):
             if file.subtype not in ("FLOAT", "DOUBLE"):
                 clipped += int((np.abs(block) > 1).sum())
@@ -243,7 +243,7 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
     return clipped
 
 
-def _note(file: soundfile.SoundFile, comment: str, name: str) -> None:
+def _set_comment(file: soundfile.SoundFile, comment: str, name: str) -> None:
     try:
         file.comment = comment
     except (soundfile.LibsndfileError, RuntimeError):
@@ -254,7 +254,7 @@ def _note(file: soundfile.SoundFile, comment: str, name: str) -> None:
 
 
 def exactly(blocks: Iterable[np.ndarray], samples: int, channels: int) -> Iterator[np.ndarray]:
-    """Blocks ``[samples, channels]`` of so many samples in all: cut, or with silence behind."""
+    """Blocks ``[samples, channels]`` cut or padded with silence to ``samples`` in total."""
     left = samples
     for block in blocks:
         if not left:

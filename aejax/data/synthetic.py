@@ -1,4 +1,4 @@
-"""The built-in corpus: sounds of seven kinds, made on the fly from a seed."""
+"""The built-in corpus: sounds of seven kinds, generated from a seed on access."""
 
 import dataclasses
 import functools
@@ -22,22 +22,22 @@ def _times(samples: int) -> np.ndarray:
 
 
 def _envelope(rng: Rng, samples: int) -> np.ndarray:
-    """Attack, then decay: from 2 to 100 ms, then from 0.1 to 2 s to 1/e."""
+    """An envelope: an attack of 2 to 100 ms, then a decay to 1/e in 0.1 to 2 s."""
     attack, decay = _between(rng, 0.002, 0.1), _between(rng, 0.1, 2.0)
     t = _times(samples)
     return np.minimum(t / attack, 1) * np.exp(-np.maximum(t - attack, 0) / decay)
 
 
 def _between(rng: Rng, low: float, high: float) -> float:
-    """Log-uniform."""
+    """A log-uniform random number."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _partials(rng: Rng, hz: float, phase: np.ndarray) -> np.ndarray:
-    """A sum of harmonics below Nyquist, whose amplitudes fall off with one formant on the way.
+    """A sum of harmonics below Nyquist with decreasing amplitudes and one formant.
 
     Args:
-      hz: the highest fundamental on the way, which decides how many harmonics there is room for.
+      hz: the highest fundamental, which limits the number of harmonics.
       phase: of the fundamental, in radians ``[samples]``.
     """
     count = max(1, min(40, int(0.45 * SAMPLE_RATE / hz)))
@@ -45,7 +45,7 @@ def _partials(rng: Rng, hz: float, phase: np.ndarray) -> np.ndarray:
     slope, formant, width = rng.uniform(0.5, 2.0), _between(rng, 300, 4000), rng.uniform(0.2, 0.8)
     amplitudes = n**-slope * (1 + 4 * np.exp(-((np.log(n * hz / formant) / width) ** 2)))
     if rng.uniform() < 0.3:
-        amplitudes[1::2] *= 0.05  # hollow, as a clarinet
+        amplitudes[1::2] *= 0.05  # weak even harmonics, as of a clarinet
     # sin(n a) = 2 cos(a) sin((n - 1) a) - sin((n - 2) a): no sine per harmonic.
     double_cosine = 2 * np.cos(phase)
     before, now = np.zeros_like(phase), np.sin(phase)
@@ -107,7 +107,7 @@ def _pluck(rng: Rng, hz: float, samples: int) -> np.ndarray:
 
 
 def _drum(rng: Rng, hz: float, samples: int) -> np.ndarray:
-    """Noise through a resonance at ``hz``, dying away, over a tone that falls."""
+    """Decaying noise with a resonance at ``hz``, plus a tone of falling pitch."""
     t = _times(samples)
     frequency = np.fft.rfftfreq(samples, 1 / SAMPLE_RATE)
     width = rng.uniform(0.3, 1.5)
@@ -131,13 +131,13 @@ FAMILIES: dict[str, Callable[[Rng, float, int], np.ndarray]] = {
 
 
 class SyntheticCorpus:
-    """``clips`` sounds of ``seconds`` each; what clip k sounds like depends on seed and k alone.
+    """A corpus of generated sounds; clip k depends only on the seed and k.
 
     Args:
-      clips: how many.
-      seconds: of each.
-      seed: of what they sound like.
-      settings: how to read them. They are split each by itself; every channel is the same.
+      clips: number of clips.
+      seconds: duration of each.
+      seed: of the sounds.
+      settings: how to read them. The split is by clip; all channels are equal.
     """
 
     scanned: None = None
@@ -169,17 +169,16 @@ class SyntheticCorpus:
                 "loudness": Column(None, np.asarray([recipe.loudness for recipe in recipes])),
             },
         )
-        # As many clips as fit are kept; others are made anew when they are asked for.
-        kept = max(1, int(settings.cache_bytes / (4 * seconds * SAMPLE_RATE)))
-        self._kept = kept
-        self._audio = functools.lru_cache(maxsize=kept)(self._make)
+        # Clips that do not fit in the cache are rendered on each access.
+        self._cache_size = max(1, int(settings.cache_bytes / (4 * seconds * SAMPLE_RATE)))
+        self._audio = functools.lru_cache(maxsize=self._cache_size)(self._make)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_audio"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._audio = functools.lru_cache(maxsize=self._kept)(self._make)
+        self._audio = functools.lru_cache(maxsize=self._cache_size)(self._make)
 
     def _make(self, index: int, samples: int) -> np.ndarray:
         return _render(self._seed, index, samples)
@@ -219,6 +218,6 @@ def _render(seed: int, index: int, samples: int) -> np.ndarray:
     onset = int(rng.uniform(0, 0.1) * samples)
     sound = FAMILIES[recipe.family](rng, recipe.pitch, samples - onset)
     sound = sound * (10 ** (recipe.loudness / 20) / np.abs(sound).max())
-    ramp = min(80, len(sound))  # 5 ms: a clip does not end with a click
+    ramp = min(80, len(sound))  # 5 ms, to avoid a click at the end
     sound[-ramp:] *= np.linspace(1, 0, ramp)
     return np.concatenate([np.zeros(onset), sound]).astype(np.float32)

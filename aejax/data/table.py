@@ -1,4 +1,4 @@
-"""Tables with a row for each clip, in columns of NumPy arrays: a million rows stay small."""
+"""Tables of clips as columns of NumPy arrays, small even for a million rows."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from aejax.errors import UserError
 from aejax.runtime import arrays
+from aejax.runtime.errors import UserError
 
-_MOST_BYTES = 1 << 30  # of tables of all files of a corpus
+_MOST_BYTES = 1 << 30  # of a table of all files of a corpus
 REMEDY = "delete it and it is made anew"
 SPLITS = ("train", "validation", "test")
 
 
 class Strings(Sequence[str]):
-    """Many strings in one block of bytes; names that are not UTF-8 too.
+    """Many strings in one block of bytes, including names that are not UTF-8.
 
     Args:
-      block: uint8, all of them one after the other.
-      ends: int64, where each ends.
+      block: uint8, their concatenation.
+      ends: int64, the end of each in ``block``.
     """
 
     def __init__(self, block: np.ndarray, ends: np.ndarray):
@@ -29,7 +29,7 @@ class Strings(Sequence[str]):
 
     @classmethod
     def of(cls, strings: Sequence[str]) -> "Strings":
-        """From any strings."""
+        """Packs a sequence of strings."""
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
         ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), ends.reshape(-1))
@@ -44,7 +44,7 @@ class Strings(Sequence[str]):
         return bytes(self._bytes[start : int(self.ends[index])]).decode("utf-8", "surrogateescape")
 
     def take(self, indices: np.ndarray) -> "Strings":
-        """Those of the given rows."""
+        """The strings of these rows."""
         starts = np.concatenate([[0], self.ends])[indices].tolist()
         ends = self.ends[indices].tolist()
         block = b"".join(self._bytes[start:end] for start, end in zip(starts, ends, strict=True))
@@ -57,11 +57,11 @@ class Strings(Sequence[str]):
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """What one label says of each row.
+    """The values of one label for all rows.
 
     Attributes:
-      categories: the different values there are, or None where ``values`` are numbers.
-      values: int32 indices of categories, -1 where there is none; or float64, NaN where none.
+      categories: the distinct values, or None if ``values`` are numbers.
+      values: int32 indices of categories, -1 for a missing one; or float64, NaN for a missing one.
     """
 
     categories: tuple[str, ...] | None
@@ -69,23 +69,25 @@ class Column:
 
     @classmethod
     def of(cls, cells: Sequence[str], *, numbers: bool = True) -> "Column":
-        """Numbers, if all cells that are not empty are finite numbers; categories otherwise, or
-        where ``numbers`` is False. Whole numbers of no more than 100 different values are
-        categories too: speakers, classes, folds."""
-        different = {cell for cell in cells if cell}
-        numbers = numbers and bool(different) and all(map(_is_number, different))
-        if numbers and (len(different) > 100 or not all(map(_is_whole, different))):
+        """The column of these cells: numbers, if all cells that are not empty are finite numbers;
+        categories otherwise, or if ``numbers`` is False. Whole numbers of at most 100 distinct
+        values are categories too: speakers, classes, folds."""
+        distinct = {cell for cell in cells if cell}
+        numbers = numbers and bool(distinct) and all(map(_is_number, distinct))
+        if numbers and (len(distinct) > 100 or not all(map(_is_whole, distinct))):
             return cls(None, np.asarray([float(cell) if cell else np.nan for cell in cells]))
-        categories = sorted(different)
-        place = {category: index for index, category in enumerate(categories)}
-        return cls(tuple(categories), np.asarray([place.get(cell, -1) for cell in cells], np.int32))
+        categories = sorted(distinct)
+        indices = {category: index for index, category in enumerate(categories)}
+        return cls(
+            tuple(categories), np.asarray([indices.get(cell, -1) for cell in cells], np.int32)
+        )
 
     def there(self) -> np.ndarray:
-        """The rows of which it says something, bool."""
+        """Mask of the rows with a value, bool."""
         return ~np.isnan(self.values) if self.categories is None else self.values >= 0
 
     def at(self, row: int) -> str | float | None:
-        """What it says of a row; None where it says nothing."""
+        """The value of a row; None if it is missing."""
         value = self.values[row]
         if self.categories is None:
             return None if np.isnan(value) else float(value)
@@ -108,14 +110,14 @@ class Clip:
     """One row of `Clips`.
 
     Attributes:
-      name: its path below the corpus, with the channel behind it if it is one of several; or a
-        made-up name for a synthetic clip.
-      frames: samples in time, at its own rate.
-      sample_rate: its own, in Hz.
-      channels: of its file.
-      samples: in time, at the corpus's rate.
+      name: its path below the corpus, followed by the channel if each is a clip; or a generated
+        name for a synthetic clip.
+      frames: its length in samples at its own rate.
+      sample_rate: its own rate, Hz.
+      channels: number of channels of its file.
+      samples: its length in samples at the corpus's rate.
       split: one of `SPLITS`.
-      labels: what is known about it, by name.
+      labels: its labels by name.
     """
 
     name: str
@@ -138,9 +140,9 @@ class Clips(Sequence[Clip]):
     Attributes:
       files: the name of each clip's file.
       frames, sample_rate, channels, samples: see `Clip`.
-      channel: which channel of the file, counted from 0; -1 for all of them together.
+      channel: index of the channel of the file; -1 for all channels.
       split: index in `SPLITS`.
-      labels: by name.
+      labels: columns by name.
     """
 
     files: Strings
@@ -156,7 +158,7 @@ class Clips(Sequence[Clip]):
         return len(self.frames)
 
     def name(self, index: int) -> str:
-        """See `Clip`."""
+        """The name of a clip, see `Clip`."""
         channel = int(self.channel[index])
         return self.files[index] + (f"[{channel + 1}]" if channel >= 0 else "")
 
@@ -177,12 +179,12 @@ class Clips(Sequence[Clip]):
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def seconds(self) -> np.ndarray:
-        """Of each clip."""
+        """Duration of each clip."""
         return self.frames / self.sample_rate
 
 
 def save_arrays(path: Path, columns: Mapping[str, np.ndarray | Strings]) -> None:
-    """Writes arrays and strings as ``.npz``, whole or not at all."""
+    """Writes arrays and strings as ``.npz``, atomically."""
     plain: dict[str, np.ndarray] = {}
     for name, value in columns.items():
         if isinstance(value, Strings):
@@ -193,11 +195,11 @@ def save_arrays(path: Path, columns: Mapping[str, np.ndarray | Strings]) -> None
 
 
 def load_arrays(path: Path, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """Reads what `save_arrays` wrote: numbers alone, never objects, and never more than the file
-    is long.
+    """Reads arrays and strings written by `save_arrays`: numbers, never objects, and never more
+    bytes than the file has.
 
     Raises:
-      UserError: it is something else.
+      UserError: the file is damaged.
     """
     _, plain = arrays.load(path, _MOST_BYTES, remedy=remedy)
     columns: dict[str, Any] = {}

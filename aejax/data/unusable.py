@@ -1,4 +1,4 @@
-"""Why an audio file cannot be used."""
+"""Reasons why an audio file cannot be used."""
 
 
 class UnusableAudio(Exception):
@@ -6,8 +6,8 @@ class UnusableAudio(Exception):
 
 
 class NotAudio(UnusableAudio):
-    """A file that may never have been audio: not even its beginning is."""
+    """A file that does not begin as audio, and may never have been audio."""
 
 
 class OutOfReach(UnusableAudio):
-    """A file that the system does not give: what is wrong need not lie in the file."""
+    """A file that cannot be opened or read; the file itself may be intact."""

@@ -1,4 +1,4 @@
-"""The one way through a folder of audio, for training, `aejax inspect` and every task."""
+"""The walk through a folder of audio, for training, `aejax inspect` and every task."""
 
 import os
 from collections.abc import Collection, Iterator
@@ -14,13 +14,13 @@ _OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
 
 
 class Entry(NamedTuple):
-    """A file below a folder, or why there is none.
+    """A file below a folder, or the reason why it is skipped.
 
     Attributes:
-      name: its path below the folder; that of a folder ends with ``/``.
-      bytes: its size; -1 where there is a problem.
-      modified_ns: when it was changed; 0 where there is a problem.
-      problem: why it is passed over; "" where it is not.
+      name: its path below the folder; paths of folders end with ``/``.
+      bytes: its size; -1 if there is a problem.
+      modified_ns: its modification time; 0 if there is a problem.
+      problem: the reason why it is skipped; "" if it is not.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
 
 def is_called(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
-    """Whether a file has the name of what is meant, by default of audio."""
+    """Whether a file name has one of the suffixes, by default those of audio."""
     return os.path.splitext(name)[1].lower() in suffixes
 
 
@@ -41,25 +41,25 @@ def walk(
     runs: bool = False,
     leave_out: Path | None = None,
 ) -> Iterator[Entry]:
-    """Every file below a folder, and what is passed over that may have been meant.
+    """Every file below a folder, and the skipped files and folders that may have been meant.
 
-    Links are followed, but to no folder twice, and to none that ``root`` itself is in. Of what is
-    hidden, only what is meant is named.
+    Links are followed, but to no folder twice and to none that contains ``root``. Hidden files are
+    listed only if they have one of the suffixes.
 
     Args:
       root: the folder.
-      meant: suffixes of what is looked for.
-      runs: whether to go into folders of aejax's own runs.
-      leave_out: a folder that is no part of it.
+      meant: suffixes of the files that are looked for.
+      runs: whether to enter folders of aejax's own runs.
+      leave_out: a folder to skip.
     """
-    above = [_identity(parent) for parent in (root, *root.resolve().parents)]
-    known = {*above, *([_identity(leave_out)] if leave_out is not None else [])}
+    ancestors = [_identity(parent) for parent in (root, *root.resolve().parents)]
+    known = {*ancestors, *([_identity(leave_out)] if leave_out is not None else [])}
     folders, hidden_folders = [""], list[tuple[str, tuple[int, int]]]()
     while folders or hidden_folders:
         hidden_folder = not folders
         if folders:
             below = folders.pop()
-        else:  # after all others, since those may be links to these
+        else:  # last, since other folders may be links to these
             below, identity = hidden_folders.pop()
             if identity in known:
                 continue
@@ -68,7 +68,7 @@ def walk(
             with os.scandir(os.path.join(root, below)) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            yield _passed_over(f"{below}/", _out_of_reach(error))
+            yield _skipped(f"{below}/", _out_of_reach(error))
             continue
         if not runs and {entry.name for entry in inside} >= _OF_A_RUN:
             continue
@@ -83,17 +83,17 @@ def walk(
                     if not hidden:
                         yield Entry(name, status.st_size, status.st_mtime_ns)
                     elif is_called(name, meant) and not files.is_temporary(entry.name):
-                        yield _passed_over(name, HIDDEN)
+                        yield _skipped(name, HIDDEN)
                 elif hidden:
                     hidden_folders.append((name, identity))
                 elif identity not in known:
                     known.add(identity)
                     deeper.append(name)
                 elif entry.is_symlink():
-                    yield _passed_over(f"{name}/", LINKED)
-            except OSError as error:  # a link to nowhere, or in a circle
+                    yield _skipped(f"{name}/", LINKED)
+            except OSError as error:  # a broken or circular link
                 if not hidden:
-                    yield _passed_over(name, _out_of_reach(error))
+                    yield _skipped(name, _out_of_reach(error))
         folders += reversed(deeper)
 
 
@@ -105,7 +105,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _passed_over(name: str, problem: str) -> Entry:
+def _skipped(name: str, problem: str) -> Entry:
     return Entry(name, -1, 0, problem)
 
 

@@ -1,4 +1,4 @@
-"""Who reads audio ahead of the device: threads or processes, watched."""
+"""Threads or processes that prefetch audio."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -9,16 +9,16 @@ from absl import flags
 
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.corpus import Corpus
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 class Workers(NamedTuple):
-    """Who reads: see ``config.data``. Batches are the same, whoever does.
+    """Settings of the workers: see ``config.data``. They do not change the batches.
 
     Attributes:
-      number: how many; 0 reads in the caller's thread.
+      number: number of workers; 0 reads in the caller's thread.
       kind: "thread" or "process".
-      report: told once of each clip that could not be read any more.
+      report: called once with a message for each clip that could not be read any more.
     """
 
     number: int = 4
@@ -26,11 +26,11 @@ class Workers(NamedTuple):
     report: Callable[[str], None] = lambda message: None
 
     def read(self, dataset: grain.MapDataset, corpora: Mapping[str, Corpus]) -> Iterator[Any]:
-        """The elements of a dataset in order, read ahead.
+        """The elements of a dataset in order, prefetched.
 
         Args:
           dataset: of batches.
-          corpora: by the key that says which of their clips were lost.
+          corpora: by the key of the batch that has the indices of their lost clips.
 
         Raises:
           UserError: a worker process died, or too much cannot be read any more.
@@ -40,11 +40,11 @@ class Workers(NamedTuple):
         options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
         iterable = dataset.to_iter_dataset(options)
         if processes:
-            if not flags.FLAGS.is_parsed():  # grain asks for some of its own
+            if not flags.FLAGS.is_parsed():  # grain reads its own flags
                 flags.FLAGS.mark_as_parsed()
             iterable = iterable.mp_prefetch(
                 grain.MultiprocessingOptions(processes, per_worker_buffer_size=2),
-                worker_init_fn=_leave_interrupts_to_the_parent,
+                worker_init_fn=_ignore_interrupts,
             )
         reported: set[tuple[str, int]] = set()
         try:
@@ -64,14 +64,14 @@ class Workers(NamedTuple):
             ) from None
 
 
-def _leave_interrupts_to_the_parent(index: int, count: int) -> None:
-    """Ctrl-C goes to all processes of a terminal; the run saves, and ends its workers itself."""
+def _ignore_interrupts(index: int, count: int) -> None:
+    """Ignores Ctrl-C, which all processes of a terminal receive; the run ends its workers."""
     del index, count
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def why_lost(corpus: Corpus, clip: int) -> str:
-    """A clip's name, why it cannot be read, and what that means."""
+    """A message about a clip that cannot be read, with the reason."""
     try:
         corpus.read(clip, 0, int(corpus.clips.samples[clip]))
         reason = "could not be read for a moment"

@@ -1,1 +1,1 @@
-"""Measuring what encodes and decodes."""
+"""Evaluation of codecs: metrics, probes, latent maps and audio examples."""

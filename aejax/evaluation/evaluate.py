@@ -1,4 +1,4 @@
-"""One evaluator for anything that turns features into features."""
+"""Metrics of any codec: a pair of functions from features to latents and back."""
 
 import dataclasses
 import functools
@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from aejax import signal
-from aejax.errors import UserError
 from aejax.evaluation import metrics
-from aejax.evaluation.by_clip import ClipErrors
-from aejax.overlap import overlapped
-from aejax.representation import Representation, valid_frames
+from aejax.evaluation.per_clip_errors import ClipErrors
+from aejax.prepare import Experiment
+from aejax.representations import Representation, valid_frames
+from aejax.runtime.errors import UserError
+from aejax.runtime.parallel import overlapped
 
 Encode = Callable[
     [Any, Float[Array, "batch frames bins"]], Float[Array, "batch latent_frames latent_dim"]
@@ -27,20 +28,20 @@ Decode = Callable[
 
 @dataclasses.dataclass(frozen=True)
 class Codec:
-    """Something to be measured.
+    """A codec to evaluate.
 
     Attributes:
       name: of its row.
       encode, decode: ``encode(variables, features)`` and ``decode(variables, latents)``. The same
-        function objects for the same model, so that what is compiled for them is compiled once.
+        function objects for the same model, so that they are compiled once.
       variables: a pytree of arrays.
-      latent_floats_per_second: None for what has no latents.
-      codes: ``codes(variables, features)``, ints ``[batch, latent_frames, codebooks]``, for what
-        quantises.
+      latent_floats_per_second: None for a codec without latents.
+      codes: ``codes(variables, features)``, ints ``[batch, latent_frames, codebooks]``, for a
+        codec that quantises.
       codebook_sizes: of the codes.
-      latent_dim: floats in a latent frame that are its own; behind them `encode` may give zeros, as
-        a model that was trained beside larger ones does. None for all.
-      decode_as: ``decode_as(variables, latents, speaker)``, for what is told who speaks.
+      latent_dim: floats used of each latent frame; None for all. `encode` pads them with zeros in
+        a model that was trained beside larger ones.
+      decode_as: ``decode_as(variables, latents, speaker)``, for a speaker-conditioned decoder.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Codec:
     decode_as: Callable[[Any, Any, Any], Any] | None = None
 
     def decoded(self, latents: jax.Array, speaker: jax.Array | None) -> jax.Array:
-        """Features of latents, compiled; told who speaks, if that is of use."""
+        """Features of latents, compiled; speaker-conditioned where the codec is."""
         if self.decode_as is None or speaker is None:
             return apply(self.variables, latents, function=self.decode)
         return apply(self.variables, latents, speaker, function=self.decode_as)
@@ -79,58 +80,75 @@ class Row:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Row":
-        """From ``results.json``; what other versions have in it beside is left out."""
+        """From ``results.json``; unknown fields, of other versions, are left out."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: row.get(name) for name in names})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Measures on the same clips, by the same function, whatever it is given.
+    """Computes the metrics of codecs on batches of clips.
 
     Attributes:
       representation: between audio and features.
-      yardstick: log-mel spectrogram that audio is measured by.
+      eval_mel: log-mel spectrogram of the audio metric.
       downsampling: frames in a block; a clip's last block counts whole.
       centre: ``[bins]``, near the mean of the features.
       place: puts a batch on the devices.
-      hear: what a codec hears of a placed batch, where that is other than what it is to give back:
-        the features that come back are then a mask of it.
+      hear: noisy audio of a placed batch, for denoising: the output features are then a mask of
+        it. None for reconstruction.
     """
 
     representation: Representation
-    yardstick: Representation
+    eval_mel: Representation
     downsampling: int
     centre: jax.Array
     place: Callable[[Any], dict[str, jax.Array]]
     hear: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
+    @classmethod
+    def of(cls, experiment: Experiment, mean: np.ndarray) -> "Evaluator":
+        """The evaluator of an experiment, with features of this mean ``[bins]``."""
+        return cls(
+            representation=experiment.representation,
+            eval_mel=experiment.eval_mel,
+            downsampling=experiment.downsampling,
+            centre=experiment.devices.copy(jnp.asarray(mean, jnp.float32)),
+            place=experiment.place,
+            hear=experiment.hear,
+        )
+
     def feature_rmse(self, codec: Codec, batches: Iterable[Any]) -> float:
-        """RMSE of the features that come back, in their unit."""
+        """RMSE of the output features, in their unit."""
         total = None
         for batch in batches:
             sums, _ = self._features(codec, self.place(batch))[3]
             total = metrics.add(total, jax.device_get(sums))
-        return metrics.rmse(_something(total))
+        return metrics.rmse(_require_frames(total))
 
     def row(self, codec: Codec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
-        """All metrics of a codec, but for the gains, which need another row; and the error of each
-        of the ``clips`` that there are in the corpus."""
+        """All metrics of a codec except the gains, which need another row; and the errors by clip.
+
+        Args:
+          codec: to evaluate.
+          batches: of the split.
+          clips: how many the corpus has.
+        """
         total = audio_total = None
         errors = ClipErrors(np.zeros(clips), np.zeros(clips))
         ratios: list[np.ndarray] = []
         counts: Any = 0
-        for batch, found in overlapped(
-            lambda batch: (batch, self._measured(codec, batch)), batches
+        for batch, measured in overlapped(
+            lambda batch: (batch, self._measure(codec, batch)), batches
         ):
-            (sums, rows), audio_sums, (si_sdr, audible), codes = found
+            (sums, rows), audio_sums, (si_sdr, audible), codes = measured
             total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
             ratios.append(si_sdr[audible])
             counts = counts + codes
-            there = batch["clip"] >= 0
-            for whole, part in zip((errors.frames, errors.squared_error), rows, strict=True):
-                np.add.at(whole, batch["clip"][there], part[there])
-        total, audio_total = _something(total), _something(audio_total)
+            is_clip = batch["clip"] >= 0
+            for by_clip, by_row in zip((errors.frames, errors.squared_error), rows, strict=True):
+                np.add.at(by_clip, batch["clip"][is_clip], by_row[is_clip])
+        total, audio_total = _require_frames(total), _require_frames(audio_total)
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
@@ -141,40 +159,43 @@ class Evaluator:
         )
         if codec.codes is not None:
             rate = self.representation.frame_rate / self.downsampling
-            costs: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
-            row = dataclasses.replace(row, **costs)
+            code_metrics: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
+            row = dataclasses.replace(row, **code_metrics)
         return row, errors
 
-    def _measured(self, codec: Codec, batch: Any) -> Any:
-        """Of a batch, on the host: sums of the features' errors, of all and of each row; of the
-        audio's; SI-SDR of each channel, and whether it has any sound; and how often codes occur."""
+    def _measure(self, codec: Codec, batch: Any) -> Any:
+        """Error sums of a batch, on the host.
+
+        Those of the features, over all rows and by row; those of the audio; SI-SDR of each channel
+        and whether it has any sound; and how often each code occurs.
+        """
         placed = self.place(batch)
-        heard, seen, output, of_features = self._features(codec, placed)
-        sums, *of_rows = _measure_audio(
+        noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
+        audio_sums, *si_sdr = _measure_audio(
             placed["audio"],
-            heard,
+            noisy_audio,
             output,
             placed["length"],
             representation=self.representation,
-            yardstick=self.yardstick,
+            eval_mel=self.eval_mel,
         )
         counts: Any = 0
         if codec.codes is not None:
-            codes = apply(codec.variables, seen, function=codec.codes)
-            counts = self._count(codes, placed["length"], seen, codec)
-        return jax.device_get((of_features, sums, of_rows, counts))
+            codes = apply(codec.variables, encoder_input, function=codec.codes)
+            counts = self._count(codes, placed["length"], encoder_input, codec)
+        return jax.device_get((feature_sums, audio_sums, si_sdr, counts))
 
     def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
-        """What is heard, if it is another audio; what is seen of it; what comes back; errors."""
-        features = seen = analyse(placed["audio"], representation=self.representation)
-        heard = None if self.hear is None else self.hear(placed)
-        if heard is not None:
-            seen = analyse(heard, representation=self.representation)
-        latents = apply(codec.variables, seen, function=codec.encode)
+        """Noisy audio, or None for reconstruction; input features; output features; error sums."""
+        features = encoder_input = analyse(placed["audio"], representation=self.representation)
+        noisy_audio = None if self.hear is None else self.hear(placed)
+        if noisy_audio is not None:
+            encoder_input = analyse(noisy_audio, representation=self.representation)
+        latents = apply(codec.variables, encoder_input, function=codec.encode)
         output = codec.decoded(latents, placed.get("speaker"))
         return (
-            heard,
-            seen,
+            noisy_audio,
+            encoder_input,
             output,
             _measure_features(
                 features,
@@ -187,7 +208,7 @@ class Evaluator:
         )
 
     def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
-        """The mean over channels with any sound; None where the phase is made up anyway."""
+        """The mean over channels with any sound; None where the phase is estimated."""
         if not len(ratios) or not (self.representation.exact or self.hear):
             return None
         return float(ratios.mean(dtype=np.float64))
@@ -198,17 +219,17 @@ class Evaluator:
         """How often each code occurs, ``[codebooks, entries]``."""
         mask = valid_frames(self.representation, length, features.shape[1], self.downsampling)
         used = np.asarray(codes)[np.asarray(mask[:, :: self.downsampling])]
-        most = max(codec.codebook_sizes)
-        return np.stack([np.bincount(column, minlength=most) for column in used.T])
+        size = max(codec.codebook_sizes)
+        return np.stack([np.bincount(column, minlength=size) for column in used.T])
 
 
-def _something(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
+def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
     if total is None or not total.frames:
-        raise UserError("no clip of the split can be read any more; put the audio back")
+        raise UserError("no clip of the split can be read any more; restore the files")
     return total
 
 
-# Compiled apart, so that all codecs share the transforms, which take long to compile.
+# Compiled separately: all codecs share the transforms, which take long to compile.
 
 
 @functools.partial(jax.jit, static_argnames="representation")
@@ -234,16 +255,16 @@ def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
 
 
 @functools.cache
-def bound(function: Callable[..., Any], *given: Any) -> Callable[..., Any]:
-    """A function of a model; the same object for the same model, so that what is compiled for it is
-    compiled once, also where several runs share it."""
-    return functools.partial(function, *given)
+def bound(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+    """`functools.partial`, cached: the same object for the same model, so that it is compiled once,
+    also where several runs share it."""
+    return functools.partial(function, *arguments)
 
 
 def latents_of(
     codec: Codec, features: Float[Array, "batch frames bins"]
 ) -> Float[Array, "batch latent_frames latent_dim"]:
-    """The codec's own latents of features."""
+    """The latents of features, without padding."""
     latents = apply(codec.variables, features, function=codec.encode)
     return latents[..., : codec.latent_dim]
 
@@ -263,44 +284,48 @@ def _measure_features(
     return sums, metrics.row_sums(output, features, mask)
 
 
-@functools.partial(jax.jit, static_argnames=("representation", "yardstick"))
+@functools.partial(jax.jit, static_argnames=("representation", "eval_mel"))
 def _measure_audio(
     audio: Float[Array, "batch samples *channels"],
-    heard: Float[Array, "batch samples *channels"] | None,
+    noisy_audio: Float[Array, "batch samples *channels"] | None,
     output: Float[Array, "batch frames bins"],
     length: Int[Array, " batch"],
     *,
     representation: Representation,
-    yardstick: Representation,
+    eval_mel: Representation,
 ) -> Any:
-    """Sums of the log-mel error; of each channel of each row, SI-SDR in dB, and whether there is
+    """Sums of the log-mel error; and of each channel of each row, SI-SDR in dB and whether it has
     any sound."""
-    back = in_sound(heard, output, representation)[:, : audio.shape[1]]
-    audio, length = audio[:, : back.shape[1]], jnp.minimum(length, back.shape[1])
-    audio, back = (signal.until_end(x, length) for x in (audio, back))
-    features = yardstick.analyse(audio)
-    mask = valid_frames(yardstick, length, features.shape[1], 1)
+    decoded = to_audio(noisy_audio, output, representation)[:, : audio.shape[1]]
+    audio, length = audio[:, : decoded.shape[1]], jnp.minimum(length, decoded.shape[1])
+    audio, decoded = (signal.until_end(x, length) for x in (audio, decoded))
+    features = eval_mel.analyse(audio)
+    mask = valid_frames(eval_mel, length, features.shape[1], 1)
     sums = metrics.error_sums(
-        yardstick.analyse(back), features, mask, jnp.zeros(features.shape[-1])
+        eval_mel.analyse(decoded), features, mask, jnp.zeros(features.shape[-1])
     )
-    return sums, *signal.channel_si_sdr(back, audio, length)
+    return sums, *signal.channel_si_sdr(decoded, audio, length)
 
 
 @functools.partial(jax.jit, static_argnames="representation")
-def in_sound(
-    heard: Float[Array, "batch samples *channels"] | None,
+def to_audio(
+    noisy_audio: Float[Array, "batch samples *channels"] | None,
     output: Float[Array, "batch frames bins"],
     representation: Representation,
 ) -> Float[Array, "batch samples *channels"]:
-    """What comes back as audio: as a mask of what was heard, if that is given."""
-    if heard is None:
+    """Audio of output features: synthesised, or with noisy audio as a mask of it."""
+    if noisy_audio is None:
         return representation.synthesise(output)
-    return representation.masked(heard, output)
+    return representation.masked(noisy_audio, output)
 
 
 def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
-    """The rows that have latents, with their gains over that of the rows named ``references`` which
-    has as many latent floats per second."""
+    """The rows, with their gains over the reference row of equal latent floats per second.
+
+    Args:
+      rows: all; those without latents are unchanged.
+      references: names of the reference rows.
+    """
     at_rate = {row.latent_floats_per_second: row for row in rows if row.name in references}
 
     def with_gain(row: Row) -> Row:
@@ -319,16 +344,16 @@ def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
 
 
 def identity(variables: None, x: Array) -> Array:
-    """No model at all: what is left is the representation's own loss."""
+    """No model: only the error of the representation remains."""
     del variables
     return x
 
 
 def encode(codec: Any, features: Float[Array, "batch frames bins"]) -> Array:
-    """For a codec that is itself a pytree with ``encode`` and ``decode``, such as PCA."""
+    """Latents by a codec that is itself a pytree with ``encode`` and ``decode``, such as PCA."""
     return codec.encode(features)
 
 
 def decode(codec: Any, latents: Float[Array, "batch latent_frames latent_dim"]) -> Array:
-    """The other half of `encode`."""
+    """Features by such a codec, see `encode`."""
     return codec.decode(latents)

@@ -1,4 +1,4 @@
-"""What a result is measured by. Each metric has one definition, one unit, one source.
+"""Metrics of results. Each has one definition, one unit, one source.
 
 All are computed from sums over frames, divided once at the end, so that short last batches and
 masked frames count right.
@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 
 class ErrorSums(NamedTuple):
-    """Sums over the frames that count.
+    """Sums over the valid frames.
 
     Attributes:
       frames: how many.
@@ -33,7 +33,7 @@ def error_sums(
     mask: Bool[Array, "batch frames"],
     centre: Float[Array, " bins"],
 ) -> ErrorSums:
-    """The sums of one batch. ``centre`` is taken off the values, to keep their squares small."""
+    """The sums of one batch. ``centre`` is subtracted from values, to keep their squares small."""
     weight = mask.astype(reference.dtype)[..., None]
     value = (reference - centre[None, None]) * weight
     axes = (0, 1)
@@ -50,8 +50,8 @@ def row_sums(
     reference: Float[Array, "batch frames bins"],
     mask: Bool[Array, "batch frames"],
 ) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
-    """Of each row: the frames that count, and the squared error summed over them, in the
-    features' unit squared, the mean over bins."""
+    """Valid frames of each row, and their squared error: the sum over frames and mean over bins, in
+    the features' unit squared."""
     weight = mask.astype(reference.dtype)
     return weight.sum(1), (jnp.square(output - reference).mean(-1) * weight).sum(1)
 
@@ -76,7 +76,7 @@ def rmse(sums: ErrorSums) -> float:
 def explained_variance(sums: ErrorSums) -> float | None:
     """Explained variance, no unit, 1 at best: ``1 - sum (x - y)² / sum (x - mean x)²``, the mean
     of each bin over all frames; ``sklearn.metrics.r2_score(multioutput="variance_weighted")``.
-    None where there is no variance to explain: pure silence.
+    None where the reference has no variance: pure silence.
     """
     spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
     return float(1 - sums.squared_error.sum() / spread) if spread > 0 else None
@@ -85,7 +85,7 @@ def explained_variance(sums: ErrorSums) -> float | None:
 def gain_db(rmse: float, reference_rmse: float) -> float | None:
     """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better.
 
-    None where either is exactly 0, which no ratio describes.
+    None where either is exactly 0.
     """
     if rmse == 0 or reference_rmse == 0:
         return None
@@ -93,7 +93,7 @@ def gain_db(rmse: float, reference_rmse: float) -> float | None:
 
 
 def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dict[str, float]:
-    """What codes cost and how well they are used.
+    """Bit rate and codebook usage of codes.
 
     Args:
       counts: how often each code occurred, ``[codebooks, entries]``.
@@ -101,7 +101,7 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
       rate: latent frames per second.
 
     Returns:
-      ``bits_per_second``: what all codes could tell apart, ``rate * sum log2 size``;
+      ``bits_per_second``: capacity of all codes, ``rate * sum log2 size``;
       ``codebook_utilisation``: part of the entries that occur, the mean over codebooks;
       ``perplexity``: ``2 ** entropy`` of each codebook's codes by themselves, the mean over
       codebooks; ``bitrate_efficiency``: the sum of those entropies over the sum of ``log2 size``.

@@ -1,10 +1,10 @@
-"""What the latents know: how well a linear probe reads each label of a clip from their mean.
+"""Linear probes: how well each label of a clip is predicted from its mean latent.
 
 A probe is a standardised linear model, fitted on training clips, measured on test clips (Alain and
 Bengio, "Understanding intermediate layers using linear classifier probes", 2016). Its input is the
-mean over a clip's frames, so what changes within a clip is not asked for. Its penalty is the same
-for all: with few clips for each dimension it overfits, and a larger source can score lower than a
-smaller one that is drawn from it.
+mean over a clip's frames, so changes within a clip are ignored. Its penalty is the same for all:
+with few clips for each dimension it overfits, and a larger source can score lower than a smaller
+one that is computed from it.
 """
 
 import dataclasses
@@ -16,22 +16,26 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aejax.data.table import Clips, Column
-from aejax.errors import UserError
+from aejax.evaluation.evaluate import Codec, analyse, identity, latents_of
+from aejax.prepare import Experiment
+from aejax.representations import valid_frames
+from aejax.runtime.errors import UserError
+from aejax.runtime.progress import bar
 
-# A label with more classes than this tells clips apart, not kinds; as in `by_clip`.
+# A label with more classes than this identifies clips, not classes; as in `per_clip_errors`.
 _MOST_CLASSES = 100
 _PENALTIES = 10.0 ** np.arange(-2, 7)
-# Several times what 20,000 clips of smooth spectra take.
+# Several times the iterations for 20,000 clips of smooth spectra.
 _MOST_ITERATIONS = 2000
 
 
 class ClipMeans:
-    """The mean over the frames of each clip, gathered batch by batch, in float64 on the host.
+    """The mean over the frames of each clip, accumulated in float64 on the host.
 
     A clip that was never added takes no memory until `means` is called.
 
     Args:
-      clips: how many there are in the corpus.
+      clips: how many the corpus has.
       dims: of a frame.
     """
 
@@ -45,51 +49,51 @@ class ClipMeans:
         mask: Bool[np.ndarray, "batch time"],
         clip: Int[np.ndarray, " batch"],
     ) -> None:
-        """Adds the frames that count.
+        """Adds the valid frames of a batch.
 
         Args:
           vectors: frames of features or latents.
-          mask: which of them count.
-          clip: whose they are, -1 for a row that only fills the batch. A clip may come in several
-            rows and batches.
+          mask: of valid frames.
+          clip: index of each row's clip, -1 for padding rows. A clip may have several rows and
+            batches.
         """
-        there = clip >= 0
+        is_clip = clip >= 0
         sums = vectors.sum(1, dtype=np.float64, where=mask[..., None])
-        np.add.at(self._sums, clip[there], sums[there])
-        np.add.at(self._frames, clip[there], mask[there].sum(1))
+        np.add.at(self._sums, clip[is_clip], sums[is_clip])
+        np.add.at(self._frames, clip[is_clip], mask[is_clip].sum(1))
 
     @property
     def seen(self) -> Bool[np.ndarray, " clips"]:
-        """The clips of which a frame counted."""
+        """Whether each clip has a valid frame."""
         return self._frames > 0
 
     def means(self) -> Float[np.ndarray, "clips dims"]:
-        """The mean of each clip, float32; NaN for clips that were not seen."""
+        """The mean of each clip, float32; NaN for clips without a valid frame."""
         means = np.full(self._sums.shape, np.nan, np.float32)
-        seen = self.seen[:, None]
-        np.divide(self._sums, self._frames[:, None], out=means, where=seen, casting="same_kind")
+        valid = self.seen[:, None]
+        np.divide(self._sums, self._frames[:, None], out=means, where=valid, casting="same_kind")
         return means
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRow:
-    """What was read of one label.
+    """Scores of the probes of one label.
 
     Attributes:
       label: its name.
-      measure: "accuracy" of categories, a fraction; "R²" of numbers, 1 at best, below 0 for what is
-        worse than the mean.
-      classes: among the clips fitted on; None for numbers.
-      train_clips: fitted on.
-      train_clips_found: training clips that have the label; more than were fitted on, where those
+      measure: "accuracy" of categories, a fraction; "R²" of numbers, 1 at best, below 0 for
+        predictions worse than the mean.
+      classes: among the clips of the fit; None for numbers.
+      train_clips: used for the fit.
+      train_clips_found: training clips that have the label; more than ``train_clips`` where those
         are a sample.
-      test_clips: measured on.
-      test_clips_unseen: left out, because no clip fitted on is of their class.
-      chance: what knowing nothing gives: the accuracy of the most frequent class of the clips
-        fitted on, or R² 0. None where nothing was measured.
-      scores: by source, None where nothing was measured.
-      unconverged: sources whose fit was stopped before its end; their score may be too low.
-      skipped: why nothing was measured, or None.
+      test_clips: scored.
+      test_clips_unseen: left out, because no clip of the fit is of their class.
+      chance: score of a constant prediction: the accuracy of the most frequent class of the fit, or
+        R² 0. None where the label was skipped.
+      scores: by source, None where the label was skipped.
+      unconverged: sources whose fit reached the iteration limit; their score may be too low.
+      skipped: why there is no score, or None.
     """
 
     label: str
@@ -106,7 +110,7 @@ class ProbeRow:
 
 
 def require_sklearn() -> None:
-    """Asks for scikit-learn before anything long has run.
+    """Checks that scikit-learn is installed, before a long computation.
 
     Raises:
       UserError: it is not installed.
@@ -126,18 +130,18 @@ def probe(
     most_clips: int = 20_000,
     seed: int = 0,
 ) -> list[ProbeRow]:
-    """Reads every label of the corpus from each source; the same input gives the same rows.
+    """Probes every label of the corpus from each source; deterministic.
 
     Args:
-      means: by source, a vector for each clip of the corpus. Clips that are not finite in one of
-        them, such as those that were not seen, are left out of all.
+      means: by source, a vector for each clip of the corpus. Clips that are not finite in any
+        source are left out of all.
       clips: with their labels. Clips without a label are left out of its row.
       train, test: indices of clips.
-      most_clips: of training clips are fitted on, spread evenly over the label's values.
-      seed: of which.
+      most_clips: most training clips of a fit, spread evenly over the label's values.
+      seed: of their choice.
 
     Returns:
-      A row for each label, also for those that cannot be read.
+      A row for each label, also for skipped ones.
 
     Raises:
       UserError: scikit-learn is not installed.
@@ -160,8 +164,8 @@ def _row(
     most_clips: int,
     rng: np.random.Generator,
 ) -> ProbeRow:
-    there, values = column.there(), column.values
-    train, test = train[there[train]], test[there[test]]
+    present, values = column.there(), column.values
+    train, test = train[present[train]], test[present[test]]
     fitted = spread(train[np.argsort(values[train], kind="stable")], most_clips, rng)
     classes = None if column.categories is None else np.unique(values[fitted])
     known = test if classes is None else test[np.isin(values[test], classes)]
@@ -179,22 +183,21 @@ def _row(
     reason = _why_not(row, values[fitted], values[known])
     if reason:
         return dataclasses.replace(row, skipped=reason)
-    read = _accuracy if classes is not None else _r_squared
-    found = {
-        name: read(vectors[fitted], values[fitted], vectors[known], values[known])
+    score_of = _accuracy if classes is not None else _r_squared
+    results = {
+        name: score_of(vectors[fitted], values[fitted], vectors[known], values[known])
         for name, vectors in means.items()
     }
     return dataclasses.replace(
         row,
         chance=0.0 if classes is None else _majority(values[fitted], values[known]),
-        scores={name: score for name, (score, _) in found.items()},
-        unconverged=tuple(name for name, (_, converged) in found.items() if not converged),
+        scores={name: score for name, (score, _) in results.items()},
+        unconverged=tuple(name for name, (_, converged) in results.items() if not converged),
     )
 
 
 def spread(items: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray:
-    """No more than ``most`` of the items, in order: one, drawn at random, of each of as many equal
-    stretches."""
+    """At most ``most`` of the items, in order: a random item of each of ``most`` equal segments."""
     if len(items) <= most:
         return items
     edges = np.arange(most + 1) * len(items) // most
@@ -202,7 +205,7 @@ def spread(items: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
-    """Why a label with these values cannot be read, or None."""
+    """Why a label with these values cannot be probed, or None."""
     if not len(train):
         return "no usable training clip has it"
     if row.classes == 1:
@@ -223,21 +226,20 @@ def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
 
 
 def _majority(train: np.ndarray, test: np.ndarray) -> float:
-    """Accuracy of the most frequent class of ``train``; of equally frequent ones, the first."""
+    """Accuracy of the most frequent class of ``train``; the first of equally frequent classes."""
     return float(np.mean(test == np.argmax(np.bincount(train))))
 
 
 def _accuracy(
     x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> tuple[float, bool]:
-    """Of logistic regression, ``C = 1``: the fraction it gets right, and whether its fit came to
-    an end."""
+    """Accuracy of logistic regression, ``C = 1``, and whether its fit converged."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=1.0, max_iter=_MOST_ITERATIONS)
     with warnings.catch_warnings():
-        # It is said in the row. What float32 cannot improve any more has come to its end.
+        # The row reports it. A fit at the precision of float32 has converged.
         warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = _standardised(model).fit(x_train.astype(np.float32), y_train)
     score = np.mean(fitted.predict(x_test.astype(np.float32)) == y_test)
@@ -247,17 +249,19 @@ def _accuracy(
 def _r_squared(
     x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
 ) -> tuple[float, bool]:
-    """Of ridge regression, its penalty chosen by leaving out clips of ``train``, as
-    ``1 - sum (y - ŷ)² / sum (y - mean y)²`` over the test clips (``sklearn.metrics.r2_score``);
-    its fit has a closed form."""
+    """R² of ridge regression on the test clips, and True: its fit has a closed form.
+
+    ``1 - sum (y - ŷ)² / sum (y - mean y)²`` (``sklearn.metrics.r2_score``); the penalty is
+    chosen by leave-one-out cross-validation on ``train``.
+    """
     from sklearn.linear_model import RidgeCV
 
-    # float64: thousands of bins that say nearly the same are too close to singular for float32.
+    # float64: thousands of nearly collinear bins are too close to singular for float32.
     model = RidgeCV(alphas=_PENALTIES)
     fitted = _standardised(model).fit(x_train.astype(np.float64), y_train)
     error = y_test - fitted.predict(x_test.astype(np.float64))
-    spread_out = y_test - y_test.mean()
-    return float(1 - np.square(error).sum() / np.square(spread_out).sum()), True
+    deviation = y_test - y_test.mean()
+    return float(1 - np.square(error).sum() / np.square(deviation).sum()), True
 
 
 def _standardised(model: Any) -> Any:
@@ -265,3 +269,28 @@ def _standardised(model: Any) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     return make_pipeline(StandardScaler(copy=False), model)
+
+
+def probe_latents(experiment: Experiment, pca: Codec, model: Codec) -> list[ProbeRow]:
+    """Scores of linear probes on time-averaged features and latents, by label."""
+    features = Codec("features", identity, identity, None, None)
+    means = {codec.name: _clip_means(experiment, codec) for codec in (features, pca, model)}
+    clips = experiment.corpus.clips
+    return probe(means, clips, clips.of_split("train"), clips.of_split("test"))
+
+
+def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
+    """Latents of each clip of the training and test splits, averaged over time."""
+    totals = None
+    for split in ("train", "test"):
+        for batch in bar(experiment.batches(split), desc=f"probing {codec.name}", unit="batch"):
+            placed = experiment.devices.place(batch)
+            features = analyse(placed["audio"], representation=experiment.representation)
+            latents = latents_of(codec, features)
+            frames, representation = features.shape[1], experiment.representation
+            mask = valid_frames(representation, placed["length"], frames, experiment.downsampling)
+            valid = np.asarray(mask)[:, :: frames // latents.shape[1]]
+            totals = totals or ClipMeans(len(experiment.corpus.clips), latents.shape[-1])
+            totals.add(np.asarray(latents), valid, batch["clip"])
+    assert totals is not None
+    return totals.means()

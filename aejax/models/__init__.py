@@ -1,1 +1,5 @@
-"""Flax modules from features to features. They know neither audio nor training."""
+"""Models: encoders, bottlenecks and decoders, put together as autoencoders; and PCA."""
+
+from aejax.models import bottlenecks, encoders
+
+__all__ = ["bottlenecks", "encoders"]

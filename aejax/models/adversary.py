@@ -1,4 +1,4 @@
-"""Who tries to tell speakers by latents, so that an encoder learns to give nothing away.
+"""Speaker adversary: a classifier of speakers that the encoder learns to defeat.
 
 Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015, whose
 gradient reversal this is; for voices, Chou et al., "Multi-target voice conversion without parallel
@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from aejax.models.blocks import ConvStack
+from aejax.models.encoders.conv import ConvStack
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def reversed_gradient(x: Array, strength: float) -> Array:
-    """``x``, whose gradient comes back turned over, times ``strength``."""
+    """``x``; its gradient is multiplied by ``-strength``."""
     del strength
     return x
 
@@ -29,11 +29,11 @@ reversed_gradient.defvjp(
 
 
 class Adversary(nn.Module):
-    """Tells speakers by latents, a stretch of latent frames at a time.
+    """Classifies the speaker of each latent frame from its neighbourhood.
 
     Attributes:
-      speakers: how many there are.
-      strength: of what the encoder feels of it.
+      speakers: how many.
+      strength: gradient-reversal coefficient λ.
     """
 
     speakers: int
@@ -46,14 +46,13 @@ class Adversary(nn.Module):
         mask: Float[Array, "batch latent_frames"],
         speaker: Int[Array, " batch"],
     ) -> Float[Array, ""]:
-        """How far off it is: cross-entropy, nats, mean over the latent frames that count of rows
-        whose speaker is known."""
-        given = reversed_gradient(latents, self.strength)
+        """Cross-entropy in nats, the mean over valid latent frames of rows with a known speaker."""
+        reversed_latents = reversed_gradient(latents, self.strength)
         network = ConvStack(
             out=self.speakers, width=128, depth=2, kernel_size=5, dropout=0.0, zero_start=False
         )
-        logits = network(given, train=True)
-        wanted = jnp.broadcast_to(jnp.maximum(speaker - 1, 0)[:, None], logits.shape[:2])
-        missed = optax.softmax_cross_entropy_with_integer_labels(logits, wanted)
-        counted = mask * (speaker > 0).astype(mask.dtype)[:, None]
-        return (missed * counted).sum() / jnp.maximum(counted.sum(), 1)
+        logits = network(reversed_latents, train=True)
+        target = jnp.broadcast_to(jnp.maximum(speaker - 1, 0)[:, None], logits.shape[:2])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        weight = mask * (speaker > 0).astype(mask.dtype)[:, None]
+        return (loss * weight).sum() / jnp.maximum(weight.sum(), 1)

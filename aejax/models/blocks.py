@@ -15,8 +15,8 @@ matmul = functools.partial(jnp.matmul, precision=EXACT)
 Dtype = Any  # of the arithmetic inside; parameters are float32 always
 
 # Steps before and after its own that something put out depends on; infinite where there is no end.
-Reach = tuple[float, float]
-NO_REACH: Reach = (0, 0)
+ReceptiveField = tuple[float, float]
+NO_CONTEXT: ReceptiveField = (0, 0)
 
 # Steps from which the library's convolution is the faster one (2 CPU cores; up to 3 times).
 _LONG = 512
@@ -164,71 +164,3 @@ class ResidualBlock(nn.Module):
         y = jax.nn.gelu(Conv1D(x.shape[-1], self.kernel_size, dtype=self.dtype)(y))
         y = Dropout(self.dropout)(y, train=train)
         return x + dense(x.shape[-1], dtype=self.dtype)(y)
-
-
-class ConvStack(nn.Module):
-    """Residual convolutions over blocks, ending in ``out`` channels.
-
-    Attributes:
-      out: channels that come out.
-      width: channels inside.
-      depth: residual blocks.
-      kernel_size: steps in time that each block sees.
-      dropout: fraction dropped inside each block.
-      zero_start: begin as the map to zero.
-      dtype: of the arithmetic.
-    """
-
-    out: int
-    width: int
-    depth: int
-    kernel_size: int
-    dropout: float
-    zero_start: bool
-    dtype: Dtype = jnp.float32
-
-    @property
-    def reach(self) -> Reach:
-        """In steps."""
-        before, after = same_padding(self.kernel_size)
-        return self.depth * before, self.depth * after
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> Float[Array, "batch time out"]:
-        x = dense(self.width, dtype=self.dtype)(x)
-        for _ in range(self.depth):
-            x = ResidualBlock(self.kernel_size, self.dropout, self.dtype)(x, train=train)
-        x = nn.LayerNorm(dtype=self.dtype)(x)
-        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
-
-
-class MLP(nn.Module):
-    """Dense layers over each block by itself, ending in ``out`` channels.
-
-    Attributes:
-      out: channels that come out.
-      width: channels inside.
-      depth: hidden layers: 1 is shallow.
-      dropout: fraction dropped after each.
-      zero_start: begin as the map to zero.
-      dtype: of the arithmetic.
-    """
-
-    out: int
-    width: int
-    depth: int
-    dropout: float
-    zero_start: bool
-    dtype: Dtype = jnp.float32
-    reach = NO_REACH
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "batch time channels"], *, train: bool
-    ) -> Float[Array, "batch time out"]:
-        for _ in range(self.depth):
-            x = jax.nn.gelu(dense(self.width, dtype=self.dtype)(x))
-            x = Dropout(self.dropout)(x, train=train)
-        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

@@ -1,5 +1,5 @@
-"""PCA of blocks of frames: an autoencoder whose fit is closed-form; and the best linear map through
-as few numbers from noisy blocks to clean ones."""
+"""PCA of blocks of frames, a closed-form autoencoder; and reduced-rank regression from noisy blocks
+to clean ones."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ class PCA:
     best linear map of that rank from blocks to other blocks (see `PairMoments`).
 
     Attributes:
-      mean: ``[block]``, of what comes out, in the features' unit.
+      mean: ``[block]``, of the output, in the features' unit.
       components: ``[latent_dim, block]``, orthonormal rows, the largest variance first.
       deviations: ``[latent_dim]``, standard deviation along each; latents are divided by it.
-      lowest, highest: ``[bins]``, beyond which no feature that comes back lies.
+      lowest, highest: ``[bins]``, range of the output features.
       downsampling: frames in a block.
-      input_mean: ``[block]``, of what goes in; None where that is what is to come out.
-      analysis: ``[latent_dim, block]``, from what goes in to latents before the division; None
-        where that is ``components``.
+      input_mean: ``[block]``, of the input; None where the target is the input.
+      analysis: ``[latent_dim, block]``, from the input to latents before the division; None where
+        it equals ``components``.
     """
 
     mean: Any  # Any, because JAX puts shapes and shardings where the arrays are
@@ -38,7 +38,7 @@ class PCA:
 
     @property
     def encoder(self) -> tuple[Any, Any]:
-        """What is taken off blocks that go in, and the rows that they are multiplied by."""
+        """Mean of the input blocks, and the analysis matrix, one row per latent."""
         if self.analysis is None:
             return self.mean, self.components
         return self.input_mean, self.analysis
@@ -59,52 +59,52 @@ class PCA:
         return self.limit(from_blocks(centred + self.mean[None, None], self.downsampling))
 
     def limit(self, features: Float[Array, "batch frames bins"]) -> Array:
-        """Features within the range of what comes back."""
+        """Features clipped to the range of the output."""
         return jnp.clip(features, self.lowest[None, None], self.highest[None, None])
 
     def within(
         self, lowest: Float[np.ndarray, " bins"], highest: Float[np.ndarray, " bins"]
     ) -> "PCA":
-        """The same with a range that is no wider than this one."""
+        """The same PCA with its range intersected with this one."""
         return self.replace(  # type: ignore[attr-defined]  # flax makes it
             lowest=jnp.maximum(self.lowest, jnp.asarray(lowest, jnp.float32)),
             highest=jnp.minimum(self.highest, jnp.asarray(highest, jnp.float32)),
         )
 
-    def first(self, kept: int) -> "PCA":
-        """PCA of that many latents: the first of these."""
+    def first(self, latents: int) -> "PCA":
+        """PCA of the first ``latents`` latents."""
         return self.replace(  # type: ignore[attr-defined]  # flax makes it
-            components=self.components[:kept],
-            deviations=self.deviations[:kept],
-            analysis=None if self.analysis is None else self.analysis[:kept],
+            components=self.components[:latents],
+            deviations=self.deviations[:latents],
+            analysis=None if self.analysis is None else self.analysis[:latents],
         )
 
 
-# How far beyond the range of the training features what comes back may lie, as a share of it.
+# Margin of the output range around that of the training features, as a fraction of it.
 MARGIN = 0.1
 
 
 class Range:
-    """The lowest and the highest of each entry of vectors that come in batches."""
+    """Running minimum and maximum of each entry of vectors."""
 
     def __init__(self, size: int):
         self.lowest, self.highest = np.full(size, np.inf), np.full(size, -np.inf)
 
     def update(self, vectors: Float[np.ndarray, "count size"]) -> None:
-        """Takes in more vectors."""
+        """Adds a batch of vectors."""
         self.lowest = np.minimum(self.lowest, vectors.min(axis=0))
         self.highest = np.maximum(self.highest, vectors.max(axis=0))
 
     def limits(self, downsampling: int) -> tuple[Array, Array]:
-        """Of each bin, with `MARGIN` of its range more on either side, ``[bins]`` each."""
+        """Minimum and maximum of each bin, widened by `MARGIN` of its range, ``[bins]`` each."""
         lowest = self.lowest.reshape(downsampling, -1).min(axis=0)
         highest = self.highest.reshape(downsampling, -1).max(axis=0)
-        more = MARGIN * (highest - lowest)
-        return jnp.asarray(lowest - more, jnp.float32), jnp.asarray(highest + more, jnp.float32)
+        margin = MARGIN * (highest - lowest)
+        return jnp.asarray(lowest - margin, jnp.float32), jnp.asarray(highest + margin, jnp.float32)
 
 
 class BlockMoments:
-    """Mean, covariance and range of vectors that come in batches, in float64, in constant memory.
+    """Running mean, covariance and range of vectors, in float64 and constant memory.
 
     Source: Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing
     sample variances", 1979, for vectors.
@@ -117,17 +117,17 @@ class BlockMoments:
         self.range = Range(size)
 
     def update(self, vectors: Float[np.ndarray, "count size"]) -> "BlockMoments":
-        """Takes in more vectors."""
+        """Adds a batch of vectors."""
         if not len(vectors):
             return self
         vectors = vectors.astype(np.float64)
         mean = vectors.mean(axis=0)
         centred = vectors - mean
-        apart = mean - self.mean
+        shift = mean - self.mean
         total = self.count + len(vectors)
         self.scatter += centred.T @ centred
-        self.scatter += np.outer(apart, apart) * (self.count * len(vectors) / total)
-        self.mean += apart * (len(vectors) / total)
+        self.scatter += np.outer(shift, shift) * (self.count * len(vectors) / total)
+        self.mean += shift * (len(vectors) / total)
         self.count = total
         self.range.update(vectors)
         return self
@@ -144,7 +144,7 @@ class BlockMoments:
         return _principal(self.scatter / max(1, self.count - 1))
 
     def pca(self, latent_dim: int, downsampling: int) -> PCA:
-        """The PCA of all vectors taken in."""
+        """The PCA of all vectors."""
         variances, components = self.variances()
         lowest, highest = self.range.limits(downsampling)
         return PCA(
@@ -160,7 +160,7 @@ class BlockMoments:
 def _standardisation(
     mean: np.ndarray, variance: float, downsampling: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of blocks of that mean and that sum of variances: the mean of each bin, and one deviation."""
+    """Mean of each bin, and one deviation, from the mean and total variance of blocks."""
     of_bins = mean.reshape(downsampling, -1).mean(axis=0)
     offset = mean - np.tile(of_bins, downsampling)
     scale = np.sqrt((variance + offset @ offset) / len(mean))
@@ -168,7 +168,7 @@ def _standardisation(
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, the largest first, and eigenvectors as rows, their largest entry above 0."""
+    """Eigenvalues, largest first, and eigenvectors as rows whose largest entry is positive."""
     values, vectors = np.linalg.eigh(covariance)
     components = vectors.T[::-1]
     largest = np.abs(components).argmax(axis=1)
@@ -177,19 +177,19 @@ def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _deviations(variances: np.ndarray) -> Array:
-    """What latents of these variances are divided by; those that have none are zero anyway."""
+    """Standard deviations of latents, positive also where the variance is 0."""
     top = variances.max(initial=0)
     usable = np.where(variances > 1e-12 * top, variances, top or 1)
     return jnp.asarray(np.sqrt(usable), jnp.float32)
 
 
 class PairMoments:
-    """Means and covariances of pairs of vectors, input and output, of one size, that come in
-    batches, in float64, in constant memory; see `BlockMoments`.
+    """Running means and covariances of pairs of vectors, input and output, of one size, in float64
+    and constant memory; see `BlockMoments`.
 
-    `pca` is reduced-rank regression: of all linear maps through ``latent_dim`` numbers, the one of
-    the least squared error. Source: Izenman, "Reduced-rank regression for the multivariate linear
-    model", Journal of Multivariate Analysis 5, 1975. Of pairs of equals it is PCA.
+    `pca` is reduced-rank regression: the linear map of rank ``latent_dim`` with the least squared
+    error. Source: Izenman, "Reduced-rank regression for the multivariate linear
+    model", Journal of Multivariate Analysis 5, 1975. For equal input and output it is PCA.
     """
 
     def __init__(self, size: int):
@@ -202,22 +202,22 @@ class PairMoments:
     def update(
         self, x: Float[np.ndarray, "count size"], y: Float[np.ndarray, "count size"]
     ) -> "PairMoments":
-        """Takes in more pairs."""
+        """Adds a batch of pairs."""
         if not len(x):
             return self
         x, y = x.astype(np.float64), y.astype(np.float64)
         mean = y.mean(axis=0)
-        apart, input_apart = mean - self.mean, x.mean(axis=0) - self.input.mean
+        shift, input_shift = mean - self.mean, x.mean(axis=0) - self.input.mean
         weight = self.input.count * len(x) / (self.input.count + len(x))
         self.input.update(x)
-        self.cross += (x - x.mean(axis=0)).T @ (y - mean) + np.outer(input_apart, apart) * weight
-        self.spread += float(np.square(y - mean).sum() + apart @ apart * weight)
-        self.mean += apart * (len(x) / self.input.count)
+        self.cross += (x - x.mean(axis=0)).T @ (y - mean) + np.outer(input_shift, shift) * weight
+        self.spread += float(np.square(y - mean).sum() + shift @ shift * weight)
+        self.mean += shift * (len(x) / self.input.count)
         self.range.update(y)
         return self
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of the outputs: see `BlockMoments.standardisation`."""
+        """Standardisation of the outputs, see `BlockMoments.standardisation`."""
         return _standardisation(self.mean, self.spread / self.input.count, downsampling)
 
     def _penalty(self, ridge: float) -> np.ndarray:
@@ -225,28 +225,27 @@ class PairMoments:
         return ridge * (np.trace(self.input.scatter) / size or 1.0) * np.eye(size)
 
     def regression(self, ridge: float) -> Float[np.ndarray, "inputs outputs"]:
-        """The map from inputs to outputs, both without their mean, of the least squared error.
+        """Least-squares map from centred inputs to centred outputs.
 
         Args:
-          ridge: times the mean variance of the inputs, what the square of each entry's distance
-            from the best multiple of the identity costs: little audio makes maps that are good for
-            nothing else.
+          ridge: penalty, relative to the mean variance of the inputs, on the squared distance from
+            the best multiple of the identity. It prevents overfitting to little audio.
         """
         scatter = self.input.scatter
         multiple = np.trace(self.cross) / (np.trace(scatter) or 1.0)
         rest = self.cross - multiple * scatter
-        found = np.linalg.solve(scatter + self._penalty(ridge), rest)
-        return found + multiple * np.eye(len(rest))
+        correction = np.linalg.solve(scatter + self._penalty(ridge), rest)
+        return correction + multiple * np.eye(len(rest))
 
     def squared_error(self, other: "PairMoments", regression: np.ndarray) -> float:
-        """What a map that was fitted to ``other`` pairs leaves of these."""
+        """Squared error on these pairs of a map that was fitted to ``other``, summed."""
         explained = 2 * self.cross - self.input.scatter @ regression
-        apart = self.mean - other.mean - (self.input.mean - other.input.mean) @ regression
+        bias = self.mean - other.mean - (self.input.mean - other.input.mean) @ regression
         rest = self.spread - float((regression * explained).sum())
-        return rest + self.input.count * float(apart @ apart)
+        return rest + self.input.count * float(bias @ bias)
 
     def pca(self, latent_dim: int, downsampling: int, ridge: float, regression: np.ndarray) -> PCA:
-        """The best map through so many numbers; ``regression``: of that ``ridge``."""
+        """The best map of rank ``latent_dim``; ``regression`` must be of that ``ridge``."""
         scatter = self.input.scatter
         fitted = regression.T @ (scatter + self._penalty(ridge)) @ regression
         components = _principal(fitted)[1][:latent_dim]
@@ -267,12 +266,12 @@ class PairMoments:
 
 @flax.struct.dataclass
 class ContextPCA:
-    """PCA's encoder with a linear decoder from the latents around a block, the best there is.
+    """PCA's encoder with the least-squares linear decoder from the latents around a block.
 
-    It tells how much of a model's gain over PCA is context, and how much is non-linearity.
+    It separates a model's gain over PCA into context and non-linearity.
 
     Attributes:
-      pca: whose latents they are.
+      pca: the encoder.
       kernel: ``[(before + 1 + after) latent_dim, block]``, the earliest latent frame first.
       bias: ``[block]``.
       before, after: latent frames on either side of a block's own.
@@ -293,7 +292,7 @@ class ContextPCA:
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"]
     ) -> Float[Array, "batch frames bins"]:
-        """Latents to features; beyond the ends they count as 0, PCA's mean."""
+        """Latents to features; latents beyond the ends are 0, PCA's mean."""
         context = neighbours(latents, self.before, self.after)
         blocks = matmul(context, self.kernel) + self.bias[None, None]
         return self.pca.limit(from_blocks(blocks, self.pca.downsampling))
@@ -302,15 +301,14 @@ class ContextPCA:
 def neighbours(
     latents: Float[Array, "batch latent_frames latent_dim"], before: int, after: int
 ) -> Float[Array, "batch latent_frames context"]:
-    """Each latent frame with so many before and after it, the earliest first."""
+    """Each latent frame concatenated with its neighbours, the earliest first."""
     steps = latents.shape[1]
     padded = jnp.pad(latents, ((0, 0), (before, after), (0, 0)))
     return jnp.concatenate([padded[:, i : i + steps] for i in range(before + 1 + after)], axis=-1)
 
 
 class LeastSquares:
-    """The best linear map from vectors to vectors that come in batches, in float64, in constant
-    memory, by its normal equations."""
+    """Linear least squares by the normal equations, in batches, float64 and constant memory."""
 
     def __init__(self, inputs: int, outputs: int):
         # The last input is a constant 1.
@@ -321,7 +319,7 @@ class LeastSquares:
     def update(
         self, x: Float[np.ndarray, "count inputs"], y: Float[np.ndarray, "count outputs"]
     ) -> "LeastSquares":
-        """Takes in more pairs."""
+        """Adds a batch of pairs."""
         x = np.pad(x.astype(np.float64), ((0, 0), (0, 1)), constant_values=1.0)
         y = y.astype(np.float64)
         self.gram += x.T @ x
@@ -331,28 +329,28 @@ class LeastSquares:
 
     @property
     def count(self) -> float:
-        """How many pairs."""
+        """Number of pairs."""
         return float(self.gram[-1, -1])
 
     def solve(
         self, ridge: float = 0.0, toward: Float[np.ndarray, "rows outputs"] | float = 0.0
     ) -> Float[np.ndarray, "rows outputs"]:
-        """The map ``[inputs + 1, outputs]``, its last row what is added.
+        """The map ``[inputs + 1, outputs]``; its last row is the bias.
 
         Args:
-          ridge: times the number of pairs, what the square of each entry's distance from
-            ``toward`` costs, but for the last row; at 0 it is the smallest where many are best.
+          ridge: penalty per pair on the squared distance from ``toward``, without the bias; at 0
+            the solution of minimum norm.
           toward: another such map.
         """
         rest = self.cross - self.gram @ (toward + np.zeros_like(self.cross))
         if not ridge:
             return toward + np.linalg.lstsq(self.gram, rest, rcond=1e-10)[0]
         penalty = np.full(len(self.gram), ridge * max(self.count, 1))
-        # What is added costs nothing, as far as it can be told.
+        # Nearly no penalty on the bias.
         penalty[-1] *= 1e-9
         return toward + np.linalg.solve(self.gram + np.diag(penalty), rest)
 
-    def squared_error(self, found: Float[np.ndarray, "rows outputs"]) -> float:
-        """What such a map leaves of all pairs."""
-        explained = 2 * self.cross - self.gram @ found
-        return self.squares - float((found * explained).sum())
+    def squared_error(self, coefficients: Float[np.ndarray, "rows outputs"]) -> float:
+        """Squared error of such a map on all pairs, summed."""
+        explained = 2 * self.cross - self.gram @ coefficients
+        return self.squares - float((coefficients * explained).sum())

@@ -1,1 +1,1 @@
-"""Results and audio in; tables and pictures out. No jax."""
+"""Reports: tables, pictures and HTML pages of results and audio. Does not import jax."""

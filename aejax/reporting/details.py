@@ -1,4 +1,4 @@
-"""What the page shows of each run by itself, as plain data for JSON."""
+"""Data of single runs for the page, as JSON."""
 
 import heapq
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from aejax.reporting.extras import is_labels
 from aejax.reporting.run_files import PCA, Run, gain
 
 _MOST_LATENTS = 256
-_MOST_VALUES = 200  # of a label, the lowest gains first
+_MOST_VALUES = 200  # per label, the lowest gains first
 
 CURVES = {
     "loss": ("loss/total", "validation/loss"),
@@ -21,12 +21,12 @@ CURVES = {
 
 
 def details(run: Run, label: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """All of one run but its curve and its sounds.
+    """All data of a run except its curve and its sounds.
 
     Args:
-      run: read from its directory.
-      label: what the page calls it.
-      defaults: of the config, dotted keys to values.
+      run: the run.
+      label: its name on the page.
+      defaults: default config, dotted keys to values.
     """
     return {
         "label": label,
@@ -51,10 +51,10 @@ def details(run: Run, label: str, defaults: Mapping[str, Any]) -> dict[str, Any]
 
 
 def unit(run: Run) -> str:
-    """Of the features; "" for those that have none."""
+    """Unit of the features; "" if they have none."""
     units = run.results.get("units") or {}
-    found = _text(units.get("feature_rmse"))
-    return "" if found == "1" else found
+    text = _text(units.get("feature_rmse"))
+    return "" if text == "1" else text
 
 
 def _text(value: Any, most: int = 2000) -> str:
@@ -68,51 +68,53 @@ def _short(value: float) -> float:
 
 
 def written(value: Any) -> str:
-    """A value of a config, as a person writes it."""
+    """A config value as text, in Python's syntax."""
     if isinstance(value, (list, tuple)):
         return f"({', '.join(map(written, value))}{',' if len(value) == 1 else ''})"
     return repr(value) if isinstance(value, str) else str(value)
 
 
 def config_rows(run: Run, defaults: Mapping[str, Any]) -> list[list[Any]]:
-    """Key, value, default, and whether they differ; "" is the default of what has none now."""
+    """Rows of key, value, default, and whether they differ; a missing default is ""."""
     rows = []
     for key, value in run.config.items():
-        ours = written(value)[:500]
-        usual = written(defaults[key]) if key in defaults else ""
-        rows.append([key, ours, usual, ours != usual])
+        text = written(value)[:500]
+        default = written(defaults[key]) if key in defaults else ""
+        rows.append([key, text, default, text != default])
     return rows
 
 
 def facts(run: Run) -> list[list[str]]:
-    """What is known about a run, as names and values."""
+    """Facts about a run, as pairs of name and value."""
     corpus, results = run.corpus, run.results
-    found = [["experiment", run.name], ["directory", run.path.name]]
+    pairs = [["experiment", run.name], ["directory", run.path.name]]
     if "title" in corpus:
-        found.append(["corpus", _text(corpus["title"])])
+        pairs.append(["corpus", _text(corpus["title"])])
         clips, seconds = corpus.get("clips"), corpus.get("seconds")
         if isinstance(clips, int) and isinstance(seconds, (int, float)):
-            found.append(["clips", f"{clips:,}, {seconds / 60:,.1f} minutes"])
+            pairs.append(["clips", f"{clips:,}, {seconds / 60:,.1f} minutes"])
         splits = corpus.get("splits")
         for split, part in splits.items() if isinstance(splits, dict) else ():
             if isinstance(part, dict):
                 words = f"{part.get('clips')} clips, {_number(part.get('seconds'))} s"
-                found.append([f"split {split}", words])
+                pairs.append([f"split {split}", words])
         left_out = corpus.get("left_out")
         if isinstance(left_out, dict) and left_out:
-            sized = {why: x for why, x in left_out.items() if isinstance(x, (dict, list)) and x}
-            counts = [f"{len(files)} {why}" for why, files in sized.items()]
-            found.append(["left out", ", ".join(counts) or "nothing"])
-    found.append(["sample rate", f"{run.config.get('data.sample_rate')} Hz"])
-    found.append(["seed", str(run.config.get("seed"))])
-    found.append(["device", _text(results.get("device"))])
+            sized = {
+                reason: x for reason, x in left_out.items() if isinstance(x, (dict, list)) and x
+            }
+            counts = [f"{len(files)} {reason}" for reason, files in sized.items()]
+            pairs.append(["left out", ", ".join(counts) or "nothing"])
+    pairs.append(["sample rate", f"{run.config.get('data.sample_rate')} Hz"])
+    pairs.append(["seed", str(run.config.get("seed"))])
+    pairs.append(["device", _text(results.get("device"))])
     for name, version in (results.get("versions") or {}).items():
-        found.append([f"{name} version", _text(version, 100)])
+        pairs.append([f"{name} version", _text(version, 100)])
     for name, best in (results.get("best") or {}).items():
         if isinstance(best, dict):
-            which = "chosen by validation" + ("" if name == "raw" else f" ({name})")
-            found.append([which, f"step {best.get('step')}"])
-    return [pair for pair in found if pair[1]]
+            title = "chosen by validation" + ("" if name == "raw" else f" ({name})")
+            pairs.append([title, f"step {best.get('step')}"])
+    return [pair for pair in pairs if pair[1]]
 
 
 def _number(value: Any) -> str:
@@ -120,12 +122,12 @@ def _number(value: Any) -> str:
 
 
 def _gains_by_label(run: Run) -> list[list[Any]]:
-    """Label, value, clips, PCA's error, the model's, and its gain in dB."""
+    """Rows of label, value, clips, PCA's error, the model's error, and its gain in dB."""
     rows = []
     for label, values in (run.results.get("by_label") or {}).items():
         if not isinstance(values, dict):
             continue
-        own = []
+        label_rows = []
         for value, part in values.items():
             gains = part.get("gain_over_pca_db") if isinstance(part, dict) else None
             errors = part.get("feature_rmse") if isinstance(part, dict) else None
@@ -133,13 +135,13 @@ def _gains_by_label(run: Run) -> list[list[Any]]:
                 numbers = [errors.get(PCA), errors.get(run.name), gains.get(run.name)]
                 known = [_short(x) for x in numbers if isinstance(x, (int, float))]
                 if len(known) == len(numbers):
-                    own.append([label, value, part.get("clips"), *known])
-        rows += heapq.nsmallest(_MOST_VALUES, own, key=lambda row: row[-1])
+                    label_rows.append([label, value, part.get("clips"), *known])
+        rows += heapq.nsmallest(_MOST_VALUES, label_rows, key=lambda row: row[-1])
     return rows
 
 
 def _clip(line: Mapping[str, Any], name: str) -> list[Any]:
-    """Name, labels, seconds, PCA's error, the model's, and its gain in dB."""
+    """A row of name, labels, seconds, PCA's error, the model's error, and its gain in dB."""
     errors = line["feature_rmse"]
     seconds = line.get("seconds")
     return [
@@ -157,7 +159,7 @@ def _label(value: Any) -> str:
 
 
 def _probes(run: Run) -> dict[str, Any] | None:
-    """Heads and rows of the probes' table."""
+    """Sources and rows of the probes' table; None if there are no probes."""
     rows = [
         row
         for row in run.results.get("probes") or []
@@ -184,15 +186,15 @@ def _score(value: Any) -> float | None:
 def _latents(run: Run) -> dict[str, list[float]] | None:
     if run.extras is None:
         return None
-    ours, theirs = run.extras.latent_variance, run.extras.pca_variance
+    model, pca = run.extras.latent_variance, run.extras.pca_variance
     return {
-        "model": [_short(x) for x in ours[:_MOST_LATENTS].tolist()],
-        "pca": [_short(x) for x in theirs[:_MOST_LATENTS].tolist()],
+        "model": [_short(x) for x in model[:_MOST_LATENTS].tolist()],
+        "pca": [_short(x) for x in pca[:_MOST_LATENTS].tolist()],
     }
 
 
 def _map(run: Run) -> dict[str, Any] | None:
-    """Where clips lie on the first two principal axes of their time-averaged latents."""
+    """Positions of clips on the first two principal axes of their time-averaged latents."""
     if run.extras is None or not run.extras.map_clips:
         return None
     xy, shares = project(run.extras.latent_means)
@@ -208,9 +210,9 @@ def _map(run: Run) -> dict[str, Any] | None:
 
 
 def project(means: np.ndarray) -> tuple[np.ndarray, list[float]]:
-    """The first two principal components of ``[clips, latent_dim]``, ``[clips, 2]`` and at most 1
-    in size; and the share of the variance that each of the two has."""
-    # Divided by the largest first, so that squares of any finite floats stay finite.
+    """The first two principal components of ``[clips, latent_dim]``, ``[clips, 2]`` scaled to at
+    most 1; and the fraction of the variance of each."""
+    # Normalised first, so that squares of any finite floats stay finite.
     centred = means.astype(np.float64) / max(float(np.abs(means).max(initial=0)), 1e-30)
     centred = centred - centred.mean(0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)

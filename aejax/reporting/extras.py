@@ -1,4 +1,4 @@
-"""What a run leaves behind for its report alone, in ``report.npz``: read, and checked."""
+"""The data of a run for its report, in ``report.npz``: reading and checks."""
 
 import dataclasses
 import re
@@ -8,31 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from aejax.errors import UserError
 from aejax.runtime import arrays
 from aejax.runtime.arrays import is_number
+from aejax.runtime.errors import UserError
 
 _MOST_MAPPED, _MOST_LATENTS = 500, 1 << 14
 
 
 @dataclasses.dataclass(frozen=True)
 class Extras:
-    """What ``report.npz`` holds, see `aejax.listening` and `aejax.latents`.
+    """The content of ``report.npz``, see `audio_examples` and `latent_map` in `aejax.evaluation`.
 
     Attributes:
       sample_rate: Hz, of the sounds.
       frame_rate: Hz, of the spectrograms.
-      floor_db: level that a spectrogram's 0 stands for.
-      versions: names of what was heard: "original", and codecs.
-      clips: ``{"name", "labels", "files"}`` of each clip heard; a file below ``audio/`` for each
+      floor_db: level of the value 0 in spectrograms.
+      versions: names of the versions: "original", and codecs.
+      clips: ``{"name", "labels", "files"}`` of each clip; a file below ``audio/`` for each
         version.
       spectrograms: uint8 ``[clips, versions, frames, bins]``, dB from ``floor_db`` to ``top_db``.
-      top_db: ``[clips]``, what 255 stands for.
-      frames: ``[clips]``, how many of them are the clip's.
+      top_db: ``[clips]``, level of the value 255.
+      frames: ``[clips]``, number of valid frames.
       map_clips: ``{"name", "labels"}`` of each clip whose latents were averaged.
       latent_means: float32 ``[map clips, latent_dim]``.
-      snippets: FLAC, of each map clip.
-      latent_variance, pca_variance: ``[latent_dim]``, what each latent explains by itself.
+      snippets: a FLAC file for each map clip.
+      latent_variance, pca_variance: ``[latent_dim]``, variance explained by each latent alone.
     """
 
     sample_rate: int
@@ -64,27 +64,27 @@ def read_extras(path: Path) -> Extras:
     """Reads and checks ``report.npz``.
 
     Raises:
-      UserError: it is not what a run writes.
+      UserError: the file is damaged.
     """
-    about, found = arrays.load(path)
+    about, loaded = arrays.load(path)
     try:
         for key, kind in _KINDS.items():
             if not isinstance(about[key], kind) or isinstance(about[key], bool):
-                raise ValueError(f"its {key} is not what a run writes")
+                raise ValueError(f"its {key} is not valid")
         extras = Extras(
             sample_rate=about["sample_rate"],
             frame_rate=float(about["frame_rate"]),
             floor_db=float(about["floor_db"]),
             versions=[str(name) for name in about["versions"]],
             clips=about["clips"],
-            spectrograms=found["spectrograms"],
-            top_db=found["top_db"],
-            frames=found["frames"],
+            spectrograms=loaded["spectrograms"],
+            top_db=loaded["top_db"],
+            frames=loaded["frames"],
             map_clips=about["map_clips"],
-            latent_means=found["latent_means"],
-            latent_variance=found["latent_variance"],
-            pca_variance=found["pca_variance"],
-            snippets=arrays.unpack_bytes(found["snippets.block"], found["snippets.ends"]),
+            latent_means=loaded["latent_means"],
+            latent_variance=loaded["latent_variance"],
+            pca_variance=loaded["pca_variance"],
+            snippets=arrays.unpack_bytes(loaded["snippets.block"], loaded["snippets.ends"]),
         )
         _check_extras(extras)
     except (KeyError, OverflowError, TypeError, ValueError) as error:
@@ -135,25 +135,25 @@ def _check_extras(extras: Extras) -> None:
             x.ndim == 1 and _all_finite(x) for x in (extras.latent_variance, extras.pca_variance)
         ),
     }
-    for what, check in checks.items():
+    for name, check in checks.items():
         if not check():
-            raise ValueError(f"its {what} are not what a run writes")
+            raise ValueError(f"its {name} are not valid")
 
 
 def is_clip(clip: Any) -> bool:
-    """A clip's name and labels."""
+    """Whether this is a dictionary with a clip's name and labels."""
     return isinstance(clip, dict) and isinstance(clip["name"], str) and is_labels(clip["labels"])
 
 
 def is_labels(labels: Any) -> bool:
-    """Names to text or numbers."""
+    """Whether this maps names to text or numbers."""
     return isinstance(labels, dict) and all(
         isinstance(value, str) or is_number(value) for value in labels.values()
     )
 
 
 def is_plain(name: str) -> bool:
-    """The name of a file, and no path."""
+    """Whether this is a plain file name, not a path."""
     return bool(re.fullmatch(r"[A-Za-z0-9_.\-]{1,200}", name)) and name not in (".", "..")
 
 

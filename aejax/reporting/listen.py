@@ -1,4 +1,4 @@
-"""What there is to hear and see of clips: which sounds, from which runs, once each."""
+"""Sounds and spectrograms of clips for the page, each once."""
 
 import dataclasses
 import os
@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from aejax.errors import UserError
 from aejax.reporting import curve, sound
 from aejax.reporting.curve import Line
 from aejax.reporting.extras import Extras
 from aejax.reporting.run_files import PCA, Run
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20
-# More sounds than that are not looked at: there is no room for them.
+# Most sounds that are read; more do not fit on the page.
 MOST_SOUNDS = 1600
 
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """One sound of a clip.
+    """One version of a clip: its sound and its spectrogram.
 
     Attributes:
-      label: what it is.
-      audio: float32 ``[samples]`` or ``[samples, channels]``, at the loudness of the others.
-      picture: uint8 ``[frames, bins]``, from ``floor_db`` at 0 to ``top_db`` at 255.
+      label: its name on the page.
+      audio: float32 ``[samples]`` or ``[samples, channels]``, as loud as the other versions.
+      picture: spectrogram, uint8 ``[frames, bins]``: 0 is ``floor_db``, 255 is ``top_db``.
     """
 
     label: str
@@ -39,16 +39,16 @@ class Version:
 
 @dataclasses.dataclass(frozen=True)
 class HeardClip:
-    """All versions of one clip.
+    """A clip in all its versions.
 
     Attributes:
-      name: of its file.
+      name: name of its file.
       corpus: label of its corpus.
-      labels: what is known about it.
+      labels: its labels by name.
       sample_rate: Hz.
-      seconds: of what is heard.
-      floor_db, top_db: of its pictures.
-      versions: the original first.
+      seconds: duration of the sounds.
+      floor_db, top_db: range of its spectrograms, dB.
+      versions: its versions, the original first.
     """
 
     name: str
@@ -62,21 +62,22 @@ class HeardClip:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Use:
-    """A clip of one run: the run's lines of the curve, its corpus, and the clip's place in it."""
+class _RunClip:
+    """A clip of one run, with the run's lines of the curve and its corpus; ``index`` is the clip's
+    in the run's extras."""
 
     run: Run
     line: str
     pca: str
     corpus: str
-    place: int
+    index: int
 
 
 def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardClip], list[str]]:
-    """Every clip in all versions, at one loudness; and what is missing, in words.
+    """Every clip in all versions, equally loud; and notes about what is missing.
 
-    Of runs that differ by seed alone the one with the lowest is heard. The original is there once
-    for all runs of a corpus, PCA once for all runs that share it.
+    Of runs that differ only by seed, the lowest seed is used. The original appears once for all
+    runs of a corpus, PCA once for all runs that share it.
 
     Raises:
       UserError: a sound file is damaged, too large, or a link.
@@ -89,17 +90,17 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
         if point.rows[0]["name"] == runs[point.runs[0]].name
     ]
     notes = []
-    silent = [runs[index].path.name for index, _ in chosen if runs[index].extras is None]
-    if silent:
-        notes.append(f"No report.npz, and so nothing to hear, of: {', '.join(silent)}.")
-    listed = [(index, line) for index, line in chosen if runs[index].extras is not None]
+    without_extras = [runs[index].path.name for index, _ in chosen if runs[index].extras is None]
+    if without_extras:
+        notes.append(f"No report.npz, and so nothing to hear, of: {', '.join(without_extras)}.")
+    available = [(index, line) for index, line in chosen if runs[index].extras is not None]
     most, sounds = 0, 0
-    for index, _ in listed:
+    for index, _ in available:
         extras = _extras(runs[index])
         sounds += len(extras.clips) * len(extras.versions)
         most += sounds <= MOST_SOUNDS
-    if most < len(listed):
-        notes.append(f"To keep this page small, only {most} of {len(listed)} models are heard.")
+    if most < len(available):
+        notes.append(f"To keep this page small, only {most} of {len(available)} models are heard.")
     corpora = curve.corpus_labels(runs)
     pca = {
         index: line.label
@@ -108,14 +109,14 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
         for point in line.points
         for index in point.runs
     }
-    groups: dict[Any, dict[str, list[_Use]]] = {}
-    for index, line in listed[:most]:
+    groups: dict[Any, dict[str, list[_RunClip]]] = {}
+    for index, line in available[:most]:
         clips = groups.setdefault(curve.sounds_key(runs[index]), {})
-        for place, clip in enumerate(_extras(runs[index]).clips):
-            found = clips.setdefault(clip["name"], [])
-            own = pca.get(index, PCA)
-            found.append(_Use(runs[index], line.label, own, corpora[index], place))
-    return [_clip(uses) for clips in groups.values() for uses in clips.values()], notes
+        for number, clip in enumerate(_extras(runs[index]).clips):
+            run_clips = clips.setdefault(clip["name"], [])
+            pca_label = pca.get(index, PCA)
+            run_clips.append(_RunClip(runs[index], line.label, pca_label, corpora[index], number))
+    return [_clip(run_clips) for clips in groups.values() for run_clips in clips.values()], notes
 
 
 def _extras(run: Run) -> Extras:
@@ -123,56 +124,56 @@ def _extras(run: Run) -> Extras:
     return run.extras
 
 
-def _clip(uses: Sequence[_Use]) -> HeardClip:
-    found: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
-    for use in uses:
-        extras, place = _extras(use.run), use.place
-        clip = extras.clips[place]
-        frames = int(extras.frames[place])
+def _clip(run_clips: Sequence[_RunClip]) -> HeardClip:
+    versions: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
+    for run_clip in run_clips:
+        extras, index = _extras(run_clip.run), run_clip.index
+        clip = extras.clips[index]
+        frames = int(extras.frames[index])
         for version, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
-            key, label = _version(use, name)
-            if key not in found:
-                audio = read_sound(use.run.path, "audio", file, extras.sample_rate)
-                picture = extras.spectrograms[place, version, :frames]
-                found[key] = (label, audio, picture)
+            key, label = _version(run_clip, name)
+            if key not in versions:
+                audio = read_sound(run_clip.run.path, "audio", file, extras.sample_rate)
+                picture = extras.spectrograms[index, version, :frames]
+                versions[key] = (label, audio, picture)
     order = {ORIGINAL: 0, curve.CEILING: 1, curve.NOISY: 1, PCA: 2}
-    keys = sorted(found, key=lambda key: order.get(key[0], 3))
-    first, place = _extras(uses[0].run), uses[0].place
+    keys = sorted(versions, key=lambda key: order.get(key[0], 3))
+    first, index = _extras(run_clips[0].run), run_clips[0].index
     rate = first.sample_rate
-    equal = sound.equally_loud([found[key][1] for key in keys], rate)
+    equal = sound.equally_loud([versions[key][1] for key in keys], rate)
     return HeardClip(
-        name=first.clips[place]["name"],
-        corpus=uses[0].corpus,
-        labels=first.clips[place]["labels"],
+        name=first.clips[index]["name"],
+        corpus=run_clips[0].corpus,
+        labels=first.clips[index]["labels"],
         sample_rate=rate,
         seconds=len(equal[0]) / rate,
         floor_db=float(first.floor_db),
-        top_db=float(first.top_db[place]),
+        top_db=float(first.top_db[index]),
         versions=[
-            Version(found[key][0], audio.astype(np.float32), found[key][2])
+            Version(versions[key][0], audio.astype(np.float32), versions[key][2])
             for key, audio in zip(keys, equal, strict=True)
         ],
     )
 
 
-def _version(use: _Use, name: str) -> tuple[tuple[str, Any], str]:
-    """What it is the same as, and its label."""
+def _version(run_clip: _RunClip, name: str) -> tuple[tuple[str, Any], str]:
+    """A key that is equal for equal sounds, and the label of a version."""
     if name == ORIGINAL:
         return (ORIGINAL, None), ORIGINAL
-    rates = {row["name"]: row for row in use.run.rows}.get(name, {})
+    rates = {row["name"]: row for row in run_clip.run.rows}.get(name, {})
     if name in (curve.CEILING, curve.NOISY):
-        rooms = (
+        prefixes = (
             ("representation.", "augment.noise") if name == curve.NOISY else ("representation.",)
         )
-        settings = {k: v for k, v in use.run.config.items() if k.startswith(rooms)}
+        settings = {k: v for k, v in run_clip.run.config.items() if k.startswith(prefixes)}
         return (name, repr(sorted(settings.items()))), name
     if name == PCA:
-        return (PCA, curve.pca_key(use.run)), f"{use.pca}, {rate_words(rates)}"
-    return ("model", id(use.run)), f"{use.line}, {rate_words(rates)}"
+        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {rate_words(rates)}"
+    return ("model", id(run_clip.run)), f"{run_clip.line}, {rate_words(rates)}"
 
 
 def rate_words(row: Any) -> str:
-    """``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
+    """The rate of a row as text: ``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
     floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
     words = [] if floats is None else [f"{floats:.6g} floats/s"]
     words += [] if bits is None else [f"{bits / 1000:.3g} kbit/s"]
@@ -193,7 +194,7 @@ def read_sound(run: Path, folder: str, name: str, sample_rate: int) -> np.ndarra
             with soundfile.SoundFile(os.dup(file.fileno()), closefd=True) as opened:
                 if opened.samplerate != sample_rate or not 1 <= opened.channels <= 2:
                     raise UserError(f"{path} is not at {sample_rate} Hz, as its run is")
-                # No longer than the file: 8 bits a sample are the fewest that WAV has here.
+                # Bounded by the size of the file: WAV has at least 8 bits per sample here.
                 most = _MOST_FILE // opened.channels
                 return opened.read(min(opened.frames, most), dtype="float32")
         except soundfile.SoundFileError as error:

@@ -1,4 +1,4 @@
-"""The report: one HTML file of one run or of many, with everything in it."""
+"""The report: a self-contained HTML file of one or more runs."""
 
 import base64
 import hashlib
@@ -18,10 +18,10 @@ from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
 from aejax.runtime import files
 
-# Of the page; base64 makes 4 bytes of 3.
+# Bytes in the page; base64 turns 3 bytes into 4.
 CLIP_BUDGET, SNIPPET_BUDGET, PICTURE_BUDGET = 24 << 20, 8 << 20, 5 << 20
 _MOST_SNIPPETS = 2000
-_MOST_WORST = 400  # clips in all tables of them together
+_MOST_WORST = 400  # clips in all tables of the worst clips together
 
 _GENERATOR = '<meta name="generator" content="aejax">'
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -34,12 +34,12 @@ def write(
     defaults: Mapping[str, Any],
     unfinished: Sequence[str] = (),
 ) -> None:
-    """Reads finished runs and writes a page about them, whole or not at all.
+    """Reads finished runs and writes a page about them, atomically.
 
     Args:
       path: of the page.
-      runs: directories.
-      defaults: of the config, dotted keys to values.
+      runs: their directories.
+      defaults: default config, dotted keys to values.
       unfinished: names of runs that are left out.
 
     Raises:
@@ -51,7 +51,7 @@ def write(
 
 
 def is_report(path: Path) -> bool:
-    """Whether a file is a page that `write` wrote."""
+    """Whether a file is a page written by `write`."""
     with path.open("rb") as file:
         return _GENERATOR.encode() in file.read(2000)
 
@@ -62,9 +62,11 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     lines = curve.lines(runs)
     clips, notes = listen.heard_clips(runs, lines)
     clips += [example for run in runs for example in read_examples(run.path)]
-    grid, sounds, shown, cut = _media(clips)
-    snippets, own, snippet_note = _snippets(runs)
-    found = [details.details(run, name, defaults) for run, name in zip(runs, names, strict=True)]
+    grid, sounds, images, media_notes = _media(clips)
+    snippets, snippet_indices, snippet_notes = _snippets(runs)
+    run_details = [
+        details.details(run, name, defaults) for run, name in zip(runs, names, strict=True)
+    ]
     units = sorted({details.unit(run) for run in runs})
     order = {line.label: number for number, line in enumerate(lines)}
     data = {
@@ -81,8 +83,10 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
         ],
         "units": units,
         "runs": [
-            each | {"snippets": places, "line": order[_line_of(lines, index)]}
-            for index, (each, places) in enumerate(zip(found, own, strict=True))
+            detail | {"snippets": indices, "line": order[_line_of(lines, number)]}
+            for number, (detail, indices) in enumerate(
+                zip(run_details, snippet_indices, strict=True)
+            )
         ],
         "levels": pictures.LEVELS,
     }
@@ -107,19 +111,19 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
         style_hash=_hash(style),
         script_hash=_hash(script),
         data=_json(data),
-        pictures=_json(shown),
+        pictures=_json(images),
         sounds=sounds,
         snippets=snippets,
         grid=grid,
-        notes=[*notes, *cut, *snippet_note],
+        notes=[*notes, *media_notes, *snippet_notes],
         table=_table(runs, names, units),
         differing=_differing(runs, names),
     )
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """What the page calls each run: its directory's name, or more of its path; its experiment's
-    name if it is alone."""
+    """The name of each run on the page: that of its directory, or more of its path; for a single
+    run, its experiment's name."""
     if len(runs) == 1:
         return [runs[0].name]
     return folder_names([run.path for run in runs])
@@ -131,7 +135,7 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _line_of(lines: Sequence[curve.Line], run: int) -> str:
-    """The line that a run's model is on."""
+    """The label of the line with a run's model."""
     for line in lines:
         if line.kind == "model" and any(run in point.runs for point in line.points):
             return line.label
@@ -143,7 +147,7 @@ def _hash(text: str) -> str:
 
 
 def _json(data: Any) -> Markup:
-    """JSON that can stand inside of a script element."""
+    """JSON that is safe inside a script element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -157,22 +161,22 @@ def _base64(files: Sequence[bytes]) -> list[str]:
 def _media(
     clips: Sequence[HeardClip],
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]], list[str]]:
-    """The grid, the sounds, the pictures, and what was shortened, in words."""
+    """The grid, the sounds, the spectrograms, and notes about shortened sounds."""
     versions = [(clip, version) for clip in clips for version in clip.versions]
     files, kind, seconds = sound.encode_all(
         [version.audio for _, version in versions],
         [clip.sample_rate for clip, _ in versions],
         CLIP_BUDGET * 3 // 4,
     )
-    shown = pictures.packed([version.picture for _, version in versions], PICTURE_BUDGET)
+    images = pictures.packed([version.picture for _, version in versions], PICTURE_BUDGET)
     grid: list[dict[str, Any]] = []
-    place = 0
+    first = 0
     for clip in clips:
         cards = [
-            {"label": version.label, "media": place + number, "of": place}
+            {"label": version.label, "media": first + number, "of": first}
             for number, version in enumerate(clip.versions)
         ]
-        place += len(cards)
+        first += len(cards)
         labels = "; ".join(f"{key}: {value}" for key, value in clip.labels.items())
         grid.append({"clip": clip, "labels": labels, "cards": cards})
     notes = []
@@ -180,23 +184,23 @@ def _media(
         notes.append("To keep this page small, its clips are Opus, not FLAC.")
     if seconds is not None:
         notes.append(f"To keep this page small, its clips were cut to {seconds:.1f} s.")
-    return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, shown, notes
+    return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
 
 
 def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], list[str]]:
-    """The snippets of all maps, each once; which of them each run's clips have, -1 for none;
+    """The distinct snippets of all maps; the indices of those of each run's clips, -1 for none;
     notes."""
-    places: dict[bytes, int] = {}
-    own = []
+    indices: dict[bytes, int] = {}
+    run_indices = []
     for run in runs:
         pieces = [] if run.extras is None else run.extras.snippets
-        for piece in pieces[: max(0, _MOST_SNIPPETS - len(places))]:
-            places.setdefault(piece, len(places))
-        own.append([places.get(piece, -1) for piece in pieces])
-    files, budget = list(places), SNIPPET_BUDGET * 3 // 4
+        for piece in pieces[: max(0, _MOST_SNIPPETS - len(indices))]:
+            indices.setdefault(piece, len(indices))
+        run_indices.append([indices.get(piece, -1) for piece in pieces])
+    files, budget = list(indices), SNIPPET_BUDGET * 3 // 4
     if sum(map(len, files)) <= budget:
-        return {"type": sound.FORMATS["flac"], "files": _base64(files)}, own, []
-    # What the map plays is a hint; decoding stops where there is no room for more anyway.
+        return {"type": sound.FORMATS["flac"], "files": _base64(files)}, run_indices, []
+    # Snippets are only previews: decode no more than fits in the budget.
     decoded = []
     for file in files:
         try:
@@ -207,11 +211,11 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
     files, kind, seconds = sound.encode_all(audio, rates, budget)
     cut = "" if seconds is None else f", and were cut to {seconds:.1f} s"
     note = f"To keep this page small, the map's snippets are {kind.title()}{cut}."
-    return {"type": sound.FORMATS[kind], "files": _base64(files)}, own, [note]
+    return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
 
 
 def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
-    """The results table: heads, and rows of (text, value to sort by)."""
+    """The results table: headings, and rows of (text, sort value)."""
     every = [(name, row) for run, name in zip(runs, names, strict=True) for row in run.rows]
     columns = [x for x in COLUMNS if any(row.get(x[2]) is not None for _, row in every)]
     unit = f" ({units[0]})" if len(units) == 1 and units[0] else ""
@@ -232,8 +236,7 @@ def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> d
 
 
 def _differing(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any] | None:
-    """Keys of the config that differ between runs, and their values in each; None where there
-    are none."""
+    """Config keys that differ between runs, and each run's values; None if there are none."""
     keys = list(dict.fromkeys(key for run in runs for key in run.config))
     differing = [key for key in keys if len({repr(run.config.get(key)) for run in runs}) > 1][:40]
     if not differing:

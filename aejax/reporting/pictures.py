@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 
 LEVELS = 64  # of gray
-_STRIDES = (1, 2, 4, 8, 16, 32, 64)  # frames that become one
+_STRIDES = (1, 2, 4, 8, 16, 32, 64)  # frames averaged into one
 
 
 def packed(pictures: Sequence[np.ndarray], budget: int) -> list[dict[str, Any]]:
-    """Pictures as the page has them; frames are averaged until all of them fit.
+    """Spectrograms as data for the page; frames are averaged until all fit in the budget.
 
     Args:
       pictures: uint8 ``[frames, bins]`` each.
-      budget: bytes of all of them, as they stand in the page.
+      budget: total bytes in the page.
 
     Returns:
-      ``frames``, ``bins`` and ``data`` of each: base64 of deflated levels, one byte each, a frame
-      after the other.
+      ``frames``, ``bins`` and ``data`` of each: base64 of deflated levels, one byte each, frame by
+      frame.
     """
-    found: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     for stride in _STRIDES:
-        found = [_pack(picture, stride) for picture in pictures]
-        if sum(len(picture["data"]) for picture in found) <= budget:
+        images = [_pack(picture, stride) for picture in pictures]
+        if sum(len(picture["data"]) for picture in images) <= budget:
             break
-    return found
+    return images
 
 
 def _pack(picture: np.ndarray, stride: int) -> dict[str, Any]:
@@ -45,6 +45,6 @@ def _pack(picture: np.ndarray, stride: int) -> dict[str, Any]:
 
 
 def unpacked(picture: Mapping[str, Any]) -> np.ndarray:
-    """Levels of what `packed` gave, uint8 ``[frames, bins]``, below `LEVELS`."""
+    """The levels in an element of `packed`, uint8 ``[frames, bins]``, below `LEVELS`."""
     data = zlib.decompress(base64.b64decode(picture["data"]), -15)
     return np.frombuffer(data, np.uint8).reshape(picture["frames"], picture["bins"])

@@ -1,4 +1,4 @@
-"""Reads finished runs and sweeps from their directories; nothing in there is trusted."""
+"""Reading of finished runs and sweeps; their files are checked, not trusted."""
 
 import dataclasses
 import heapq
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aejax.errors import UserError
 from aejax.reporting.extras import Extras, read_extras
 from aejax.runtime import files
 from aejax.runtime.arrays import is_number
+from aejax.runtime.errors import UserError
 
 REPORT = "report.html"
 ARRAYS = "report.npz"
@@ -25,18 +25,18 @@ PCA = "pca"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run, as its files have it.
+    """The contents of a finished run's files.
 
     Attributes:
-      path: of its directory.
+      path: the run's directory.
       config: dotted keys to values.
-      rows: of the results table.
+      rows: rows of the results table.
       results: the rest of ``results.json``.
-      corpus: of ``corpus.json``, or empty.
+      corpus: content of ``corpus.json``, or empty.
       curves: by name, (step, value) pairs, thinned out.
-      worst: lines of ``clips.jsonl``, where the model gains least over PCA first.
-      tested: how many lines there are.
-      extras: None where there is no ``report.npz``.
+      worst: lines of ``clips.jsonl``, those with the lowest gain over PCA first.
+      tested: number of lines in ``clips.jsonl``.
+      extras: content of ``report.npz``; None if there is none.
     """
 
     path: Path
@@ -51,70 +51,70 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The experiment's name."""
         return str(self.config["name"])
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of the run, of the order of its data, and of its split; 0 for what is no number."""
-        found = (self.config.get(key) for key in ("seed", "data.seed", "data.split_seed"))
-        return tuple(seed if isinstance(seed, int) else 0 for seed in found)
+        """Seeds of the run, of its data order and of its split; 0 for one that is no number."""
+        values = (self.config.get(key) for key in ("seed", "data.seed", "data.split_seed"))
+        return tuple(seed if isinstance(seed, int) else 0 for seed in values)
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """The directories of finished runs, each once, and the names of members that are not finished.
+    """The directories of finished runs, each once, and the names of unfinished members.
 
     Args:
-      paths: of runs, or of sweeps: directories with a ``sweep.json``.
+      paths: directories of runs, or of sweeps: directories with a ``sweep.json``.
 
     Raises:
-      UserError: one of them is neither, or is not finished.
+      UserError: a path is neither, or its run is not finished.
     """
-    found: dict[Path, Path] = {}
+    finished: dict[Path, Path] = {}
     unfinished: list[str] = []
     for path in paths:
         if (path / "sweep.json").exists():
             for member in members(path):
                 if (member / "results.json").is_file():
-                    found.setdefault(member.resolve(), member)
+                    finished.setdefault(member.resolve(), member)
                 else:
                     unfinished.append(member.name)
         elif (path / "results.json").is_file():
-            found.setdefault(path.resolve(), path)
+            finished.setdefault(path.resolve(), path)
         elif (path / "config.json").is_file():
             raise UserError(f"the run in {path} is not finished; start it again to go on with it")
         else:
             raise UserError(f"{path} is neither a run nor a sweep: no results.json, no sweep.json")
-    if not found:
+    if not finished:
         raise UserError(f"no finished run in {', '.join(map(str, paths))}")
-    return list(found.values()), unfinished
+    return list(finished.values()), unfinished
 
 
 def folder_names(paths: Sequence[Path]) -> list[str]:
-    """The names of folders, with as much of their paths before them as tells them apart."""
+    """Names of folders, with as many of their parents as are needed to make them distinct."""
     resolved = [path.resolve() for path in paths]
-    different = len(set(resolved))
+    count = len(set(resolved))
     for depth in (1, 2, 3):
         names = ["/".join(path.parts[-depth:]) for path in resolved]
-        if len(set(names)) == different:
+        if len(set(names)) == count:
             break
     else:
         names = list(map(str, resolved))
-    # As everything else that is shown: without what UTF-8 does not have.
+    # Lone surrogates are escaped, as in all text on the page.
     return [name.encode("utf-8", "backslashreplace").decode() for name in names]
 
 
 def members(sweep: Path) -> list[Path]:
-    """The directories of the runs of a sweep, by its ``sweep.json``.
+    """The directories of a sweep's runs, from its ``sweep.json``.
 
     Raises:
-      UserError: it is not what a sweep writes.
+      UserError: the file is damaged.
     """
     entries = files.read_object(sweep / "sweep.json", _MOST_RESULTS).get("members")
     root = sweep.resolve()
     if not isinstance(entries, list) or len(entries) > _MOST_MEMBERS:
         raise UserError(f"{sweep / 'sweep.json'} has no list of at most {_MOST_MEMBERS} members")
-    found = []
+    folders = []
     for member in entries:
         folder = member.get("folder") if isinstance(member, dict) else None
         if not isinstance(folder, str) or "\0" in folder or not 0 < len(folder) < 1000:
@@ -122,16 +122,16 @@ def members(sweep: Path) -> list[Path]:
         inside = (root / folder).resolve()
         if root not in inside.parents:
             raise UserError(f"{sweep / 'sweep.json'} has a member outside of {sweep}: {folder!r}")
-        found.append(sweep / folder)
-    return found
+        folders.append(sweep / folder)
+    return folders
 
 
 def read_run(path: Path, *, most_clips: int) -> Run:
-    """Reads a finished run, in memory and time that its files cannot push up.
+    """Reads a finished run, in bounded memory and time.
 
     Args:
-      path: of its directory.
-      most_clips: lines of ``clips.jsonl`` to keep.
+      path: the run's directory.
+      most_clips: most lines of ``clips.jsonl`` to return.
 
     Raises:
       UserError: one of its files is damaged, too large, or a link.
@@ -142,14 +142,14 @@ def read_run(path: Path, *, most_clips: int) -> Run:
         raise UserError(f"{path / 'config.json'} has no name of a run")
     results = read_results(path)
     rows = results.pop("rows")
-    there = (path / "corpus.json").is_file()
+    has_corpus = (path / "corpus.json").is_file()
     tested, worst = _worst(path / "clips.jsonl", name, most_clips)
     return Run(
         path=path,
         config=config,
         rows=rows,
         results=results,
-        corpus=files.read_object(path / "corpus.json", _MOST_RESULTS) if there else {},
+        corpus=files.read_object(path / "corpus.json", _MOST_RESULTS) if has_corpus else {},
         curves=_curves(path / "metrics.jsonl"),
         worst=worst,
         tested=tested,
@@ -158,10 +158,10 @@ def read_run(path: Path, *, most_clips: int) -> Run:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """``results.json`` of the run in ``path``, checked as far as it is used.
+    """The content of ``results.json`` of the run in ``path``, with the fields used here checked.
 
     Raises:
-      UserError: it is not.
+      UserError: the file is damaged.
     """
     file = path / "results.json"
     results = files.read_object(file, _MOST_RESULTS)
@@ -171,7 +171,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """JSON objects; a last line cut short by a kill is left out."""
+    """JSON objects of the lines of a file; an incomplete last line is left out."""
     if path.is_file():
         for line in files.read_lines(path, _MOST_LINES):
             if isinstance(line, str):
@@ -231,19 +231,19 @@ def _check_results(results: Mapping[str, Any], path: Path) -> None:
 
 
 def gain(line: Mapping[str, Any], name: str) -> float | None:
-    """Gain over PCA of one clip's line, dB, and None where there is none."""
+    """Gain over PCA of one clip's line, dB; None if an error is missing."""
     errors = line.get("feature_rmse")
     if not isinstance(errors, dict):
         return None
-    ours, theirs = errors.get(name), errors.get(PCA)
-    if not (is_number(ours) and is_number(theirs)):
+    error, pca_error = errors.get(name), errors.get(PCA)
+    if not (is_number(error) and is_number(pca_error)):
         return None
-    ratio = float(theirs or 0) / (float(ours or 0) or math.inf)
+    ratio = float(pca_error or 0) / (float(error or 0) or math.inf)
     return 20 * math.log10(ratio) if ratio > 0 else None
 
 
 def _worst(path: Path, name: str, most: int) -> tuple[int, list[dict[str, Any]]]:
-    """How many clips there are, and those where the model gains least over PCA."""
+    """The number of clips, and the lines of those with the lowest gain over PCA."""
     count = 0
 
     def ranked() -> Iterator[tuple[float, int, dict[str, Any]]]:
@@ -261,10 +261,10 @@ def _worst(path: Path, name: str, most: int) -> tuple[int, list[dict[str, Any]]]
 
 
 def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """All scalars by step, every second one left out whenever there are too many."""
+    """All scalars by step; every second point is dropped whenever there are too many."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    every: dict[str, int] = {}
-    seen: dict[str, int] = {}
+    strides: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for line in _lines(path):
         step = line.pop("step", None)
         if not isinstance(step, int) or not is_number(step):
@@ -274,10 +274,10 @@ def _curves(path: Path) -> dict[str, list[tuple[int, float]]]:
                 raise UserError(f"{path} has more than 1000 kinds of scalars")
             if not is_number(value):
                 continue
-            place = seen[name] = seen.get(name, -1) + 1
+            index = counts[name] = counts.get(name, -1) + 1
             points = curves.setdefault(name, [])
-            if place % every.setdefault(name, 1) == 0:
+            if index % strides.setdefault(name, 1) == 0:
                 points.append((step, float(value)))
             if len(points) > _MOST_CURVE:
-                curves[name], every[name] = points[::2], 2 * every[name]
+                curves[name], strides[name] = points[::2], 2 * strides[name]
     return curves

@@ -1,4 +1,4 @@
-"""Sounds for the page: at one loudness, encoded, within a budget."""
+"""Sounds for the page: equally loud, encoded, within a budget."""
 
 import io
 import math
@@ -10,11 +10,11 @@ import soundfile
 import soxr
 
 TARGET_DB = -23.0  # A-weighted level, re full scale
-_SOFTEST_DB = -70.0  # what is softer than this stays as it is
+_SOFTEST_DB = -70.0  # softer sounds keep their level
 _PEAK = 0.98
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 FORMATS = {"flac": "audio/flac", "opus": "audio/ogg; codecs=opus"}
-# Of libsndfile's Opus at its usual setting.
+# Of libsndfile's Opus at its default setting.
 _OPUS_BYTES_PER_SECOND = 5000
 
 
@@ -35,8 +35,8 @@ def a_weighted_db(audio: np.ndarray, sample_rate: int) -> float:
 
 
 def equally_loud(versions: Sequence[np.ndarray], sample_rate: int) -> list[np.ndarray]:
-    """All versions of a clip at `TARGET_DB`, A-weighted, or at one lower level that no peak
-    exceeds full scale at; what is nearly silent is left at its level.
+    """All versions of a clip at an A-weighted level of `TARGET_DB`, or at a lower one if a peak
+    would exceed full scale; nearly silent sounds keep their level.
 
     Args:
       versions: float, ``[samples]`` or ``[samples, channels]`` each.
@@ -51,8 +51,8 @@ def equally_loud(versions: Sequence[np.ndarray], sample_rate: int) -> list[np.nd
 
 
 def encode(audio: np.ndarray, sample_rate: int, kind: str = "flac") -> bytes:
-    """A file of one of `FORMATS`, of ``[samples]`` or ``[samples, channels]``; clips at full
-    scale. Opus is resampled where it does not know the rate."""
+    """The bytes of a file of one of `FORMATS`, from ``[samples]`` or ``[samples, channels]``; clips
+    at full scale. Opus is resampled if it does not have the rate."""
     file = io.BytesIO()
     audio = np.clip(audio, -1, 1)
     if kind == "flac":
@@ -68,15 +68,15 @@ def encode(audio: np.ndarray, sample_rate: int, kind: str = "flac") -> bytes:
 def encode_all(
     sounds: Sequence[np.ndarray], sample_rates: Sequence[int], budget: int
 ) -> tuple[list[bytes], str, float | None]:
-    """All sounds as FLAC if they fit, as Opus if they do not, shortened if they still do not.
+    """All sounds as FLAC if they fit in the budget, else as Opus, shortened if necessary.
 
     Args:
       sounds: ``[samples]`` or ``[samples, channels]`` each.
       sample_rates: Hz, of each.
-      budget: bytes of all files.
+      budget: total bytes.
 
     Returns:
-      The files, which of `FORMATS` they are, and the seconds they were cut to, or None.
+      The files, their format (one of `FORMATS`), and the seconds they were cut to, or None.
     """
     with ThreadPoolExecutor() as pool:
         if sum(sound.size for sound in sounds) < 2 * budget:
@@ -101,20 +101,21 @@ def encode_all(
 
 
 def cut_to(lengths: Sequence[float], total: float) -> float:
-    """The length that all have to be cut to so that they last no longer than ``total`` together."""
+    """The length to cut all to so that their sum is at most ``total``."""
     rest = total
-    for place, length in enumerate(sorted(lengths)):
-        if length * (len(lengths) - place) > rest:
-            return rest / (len(lengths) - place)
+    for index, length in enumerate(sorted(lengths)):
+        if length * (len(lengths) - index) > rest:
+            return rest / (len(lengths) - index)
         rest -= length
     return max(lengths, default=0.0)
 
 
 def decode(file: bytes, most_samples: int) -> tuple[np.ndarray, int]:
-    """The beginning of what `encode` gave: float32 ``[samples]`` or ``[samples, channels]``, Hz.
+    """The beginning of a file made by `encode`, float32 ``[samples]`` or ``[samples, channels]``,
+    and its sample rate, Hz.
 
     Raises:
-      ValueError: it is something else.
+      ValueError: it is no such file.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(file)) as opened:

@@ -22,8 +22,8 @@ def _gain(value: float | None) -> str:
     return f"{round(value, 2) + 0.0:+.2f}" if value else "0"  # and no -0.00
 
 
-# Two lines of heading, the key of a row, and how its value is written. Columns that no row has a
-# value for are left out.
+# Two lines of heading, the key of a row, and the format of its value. Columns without values are
+# left out.
 COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
     ("latent", "floats/s", "latent_floats_per_second", _number("{:.6g}")),
     ("latent", "bit/s", "bits_per_second", _number("{:.0f}")),
@@ -39,7 +39,7 @@ COLUMNS: tuple[tuple[str, str, str, Form], ...] = (
 
 
 def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
-    """Rows of ``results.json`` as an aligned table, a line for each; ``unit``: of the features."""
+    """Rows of ``results.json`` as an aligned table, one line each; ``unit`` of the features."""
     shown = f" ({unit})" if unit != "1" else ""
     columns = [column for column in COLUMNS if any(row.get(column[2]) is not None for row in rows)]
     cells = [
@@ -51,7 +51,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], unit: str) -> str:
 
 
 def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What probes read, a line for each label, a column for each source."""
+    """The scores of probes as an aligned table: a line for each label, a column for each source."""
     sources = list(dict.fromkeys(source for row in rows for source in row["scores"]))
     number = _number("{:.3f}")
     cells = [["what is read", "measure", "chance", *sources]]
@@ -65,7 +65,7 @@ def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """The first column to the left, all others to the right."""
+    """Cells as aligned text: the first column to the left, all others to the right."""
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = []
     for first, *rest in cells:

@@ -1,1 +1,1 @@
-"""The process and the machine: files read within bounds, and written whole or not at all."""
+"""The process and the machine: signals, memory, devices, and files written atomically."""

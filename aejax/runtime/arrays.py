@@ -1,4 +1,4 @@
-"""Arrays and the facts about them in one ``.npz``: what a run leaves behind for its report."""
+"""Arrays with metadata in one ``.npz``, for a run's report."""
 
 import json
 import zipfile
@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from aejax.errors import UserError, plain
 from aejax.runtime import files
+from aejax.runtime.errors import UserError, plain
 
 _ABOUT = "about"
 MOST_BYTES = 512 << 20
@@ -17,7 +17,7 @@ _MOST_MEMBERS = 32
 
 
 def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """Writes arrays, and facts that go into JSON, whole or not at all."""
+    """Writes arrays and metadata (as JSON) atomically."""
     text = json.dumps(about, allow_nan=False).encode()
     plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with files.replacing(path) as beside, beside.open("wb") as file:
@@ -27,18 +27,18 @@ def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> Non
 def load(
     path: Path, most: int = MOST_BYTES, *, remedy: str = "delete it to do without"
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Reads what `save` wrote: numbers alone, never objects, and never more than the file is long.
+    """Reads a file written by `save`: numbers, never objects, and never more than its size.
 
     Args:
       path: of the file.
-      most: bytes.
-      remedy: what to do about one that is damaged, for the error.
+      most: largest size, bytes.
+      remedy: advice about a damaged file, for the error.
 
     Returns:
-      The facts, parsed; the arrays by name, which cannot be written to.
+      The parsed metadata; the read-only arrays by name.
 
     Raises:
-      UserError: it is something else, or larger.
+      UserError: the file is damaged or too large.
     """
     with files.open_regular(path, most) as file:
         try:
@@ -46,14 +46,14 @@ def load(
                 listed = members.infolist()
                 if len(listed) > _MOST_MEMBERS or sum(x.file_size for x in listed) > most:
                     raise ValueError("more than a run writes")
-                found = {x.filename.removesuffix(".npy"): _read(members, x) for x in listed}
-            about = files.parse_json(found.pop(_ABOUT).tobytes())
+                loaded = {x.filename.removesuffix(".npy"): _read(members, x) for x in listed}
+            about = files.parse_json(loaded.pop(_ABOUT).tobytes())
         except KeyError as error:
             raise UserError(f"{path} is damaged (without {error}); {remedy}") from None
-        except Exception as error:  # whatever zipfile and NumPy make of bytes that are not theirs
+        except Exception as error:  # zipfile and NumPy raise many kinds on damaged files
             reason = plain(" ".join(str(error).split()))[:100]
             raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
-    return about, found
+    return about, loaded
 
 
 def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
@@ -69,31 +69,31 @@ def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         if not good or count * dtype.itemsize > member.file_size:
             raise ValueError(f"{member.filename} is not what it says")
         data = file.read(count * dtype.itemsize)
-        if file.read(1):  # read to its end, it is compared with its checksum
+        if file.read(1):  # reading to the end also checks the checksum
             raise ValueError(f"{member.filename} is not what it says")
     return np.frombuffer(data, dtype, count).reshape(shape)
 
 
 def is_number(value: Any) -> bool:
-    """An int or a float that is of a size that a page knows."""
+    """Whether a value is an int or float that JavaScript can represent."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
-        and abs(value) < 1e300  # Python's integers have no bound, a page's numbers do
+        and abs(value) < 1e300  # Python's integers are unbounded, JavaScript's are not
     )
 
 
 def pack_bytes(pieces: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """Many pieces as two arrays: ``block`` uint8 of all of them, ``ends`` int64 of each."""
+    """Byte strings as two arrays: ``block`` uint8, their concatenation, and ``ends`` int64."""
     ends = np.cumsum([len(piece) for piece in pieces], dtype=np.int64).reshape(-1)
     return {"block": np.frombuffer(b"".join(pieces), np.uint8), "ends": ends}
 
 
 def unpack_bytes(block: np.ndarray, ends: np.ndarray) -> list[bytes]:
-    """The pieces that `pack_bytes` was given.
+    """The byte strings packed by `pack_bytes`.
 
     Raises:
-      ValueError: the arrays are something else.
+      ValueError: the arrays are not made by `pack_bytes`.
     """
     good = block.dtype == np.uint8 and ends.dtype == np.int64 and block.ndim == ends.ndim == 1
     if not good or (np.diff(ends, prepend=0) < 0).any() or (len(ends) and ends[-1] != len(block)):

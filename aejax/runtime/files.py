@@ -1,4 +1,4 @@
-"""Files that are read within bounds, and files that are written whole or not at all."""
+"""Reading of files within bounds, and atomic writing."""
 
 import contextlib
 import io
@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from aejax.errors import DiskFull, UserError, no_room
 from aejax.runtime import stopping
+from aejax.runtime.errors import DiskFull, UserError, no_room
 
 fcntl: Any
 try:
@@ -20,14 +20,14 @@ try:
 except ImportError:
     fcntl = None
 
-_TEMPORARY = ".aejax-", ".part"  # how the names of files that are being written begin and end
+_TEMPORARY = ".aejax-", ".part"  # prefix and suffix of files being written
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` and ``~user`` replaced by a home directory.
 
     Raises:
-      UserError: nobody is called so.
+      UserError: there is no such user.
     """
     try:
         return Path(path).expanduser()
@@ -36,16 +36,16 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of that name is what a killed process left of `replacing`."""
+    """Whether this is the name of a temporary file of `replacing`."""
     return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
 @contextlib.contextmanager
 def room_for(path: Path) -> Iterator[None]:
-    """Has a full disk, which every library has an error of its own for, be a line on ``path``.
+    """Turns any library's error about a full disk into a `DiskFull` that names ``path``.
 
     Raises:
-      DiskFull: there is no room.
+      DiskFull: the disk is full.
     """
     try:
         yield
@@ -60,10 +60,10 @@ def room_for(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A new empty file in the same folder, which is renamed to ``path`` at the end of the block.
+    """A new empty file in the same folder, renamed to ``path`` at the end of the block.
 
-    Its name is new, so that nothing of anyone's is written over; permissions are those of any new
-    file. After an exception it is deleted, and ``path`` is as it was.
+    It has a unique name and the permissions of any new file. After an exception it is deleted, and
+    ``path`` is unchanged.
     """
     beside = _beside(path)
     with room_for(path), stopping.at_end(lambda: beside.unlink(missing_ok=True)):
@@ -77,9 +77,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """A new empty folder beside ``path``, which is renamed to it at the end of the block, in place
-    of what was there at its beginning. After an exception ``path`` is as it was."""
-    beside, replaces = _beside(path), os.path.lexists(path)
+    """A new empty folder beside ``path``, renamed to it at the end of the block; replaces what
+    existed at its beginning. After an exception ``path`` is unchanged."""
+    beside, exists = _beside(path), os.path.lexists(path)
 
     def remove() -> None:
         shutil.rmtree(beside, ignore_errors=True)
@@ -88,8 +88,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         beside.mkdir()
         try:
             yield beside
-            if replaces:
-                # Moved away first: deleting takes time, in which a kill would leave half a folder.
+            if exists:
+                # Renamed first: a kill while deleting would leave half a folder.
                 old = path.rename(_beside(path))
                 beside.rename(path)
                 _remove(old)
@@ -104,16 +104,16 @@ def _beside(path: Path) -> Path:
 
 
 def is_empty(folder: Path, *, beside: Collection[str] = ()) -> bool:
-    """Whether a folder holds nothing but what killed processes left, and files of these names."""
+    """Whether a folder holds only temporary files and files of these names."""
     return all(is_temporary(path.name) or path.name in beside for path in folder.iterdir())
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes of aejax out of a folder; what killed ones left there is deleted.
+    """Locks a folder against other processes of aejax, and deletes temporary files in it.
 
     Raises:
-      UserError: another process holds it.
+      UserError: another process has locked it.
     """
     if fcntl is None:  # no locks of this kind on this system
         yield
@@ -131,8 +131,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Deletes what killed processes left of `replacing` and `replacing_folder` in a folder that no
-    other process writes to."""
+    """Deletes temporary files of `replacing` and `replacing_folder` in a folder that no other
+    process writes to."""
     for path in folder.iterdir():
         if is_temporary(path.name):
             _remove(path)
@@ -146,9 +146,9 @@ def _remove(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8, whole or not at all."""
+    """Writes a text file in UTF-8, atomically."""
     with replacing(path) as beside:
-        # What is no Unicode, as names of files may be, is made visible.
+        # Names of files may not be Unicode; such bytes are escaped.
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -157,11 +157,11 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
 
     Args:
       path: of the file. It may lie in a folder that is a link.
-      most: bytes.
+      most: largest size, bytes.
       follow: whether it may be a link itself.
 
     Raises:
-      UserError: it is something else, or cannot be opened.
+      UserError: it is no regular file, too large, or cannot be opened.
     """
     file = _open(path, os.O_RDONLY | (0 if follow else _NO_LINK), "rb")
     if os.fstat(file.fileno()).st_size > most:
@@ -171,10 +171,10 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
 
 
 def open_lock(path: Path) -> io.FileIO:
-    """Opens a regular file to hold a lock on, which is made if it is not there, and no link.
+    """Opens a regular file for locking; creates it if it does not exist, and follows no link.
 
     Raises:
-      UserError: it is something else, or cannot be opened.
+      UserError: it is no regular file, or cannot be opened.
     """
     return _open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, "rb+")
 
@@ -183,7 +183,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def _open(path: Path, flags: int, mode: str) -> Any:
-    """Opens what is a regular file, without waiting for anyone at the other end of what is not."""
+    """Opens a regular file; never waits for the other end of a pipe."""
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -199,7 +199,7 @@ def read_json(path: Path, most: int) -> Any:
     """The parsed JSON of a regular file of at most ``most`` bytes; see `parse_json`.
 
     Raises:
-      UserError: it is something else.
+      UserError: the file is damaged or too large.
     """
     with open_regular(path, most) as file:
         try:
@@ -209,26 +209,26 @@ def read_json(path: Path, most: int) -> Any:
 
 
 def read_object(path: Path, most: int) -> dict[str, Any]:
-    """`read_json` of a file that holds one object.
+    """The JSON object in a file; see `read_json`.
 
     Raises:
-      UserError: it is something else.
+      UserError: the file is damaged, too large or holds something else.
     """
-    found = read_json(path, most)
-    if not isinstance(found, dict):
+    content = read_json(path, most)
+    if not isinstance(content, dict):
         raise UserError(f"{path} is damaged (no JSON object)")
-    return found
+    return content
 
 
 _MOST_LINE = 1 << 16
 
 
 def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
-    """The JSON objects of a regular file of at most ``most`` bytes with one in each line; of a line
-    that is something else, what is wrong with it. A last line cut short is left out.
+    """The JSON objects in the lines of a regular file of at most ``most`` bytes; for damaged lines
+    a message instead. An incomplete last line is left out.
 
     Raises:
-      UserError: it is something else.
+      UserError: it is no regular file, too large, or cannot be opened.
     """
     with open_regular(path, most) as file:
         number = 0
@@ -241,20 +241,23 @@ def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
                     pass
                 continue
             try:
-                found = parse_json(line)
+                content = parse_json(line)
             except ValueError as error:
                 if whole:
                     yield f"{path}, line {number} is damaged ({error})"
                 continue
-            good = isinstance(found, dict)
-            yield found if good else f"{path}, line {number} is damaged (no JSON object)"
+            yield (
+                content
+                if isinstance(content, dict)
+                else f"{path}, line {number} is damaged (no JSON object)"
+            )
 
 
 def parse_json(text: bytes) -> Any:
-    """JSON of finite numbers; text that is not Unicode is made visible.
+    """Parsed JSON with finite numbers only; text that is not Unicode is escaped.
 
     Raises:
-      ValueError: it is not that.
+      ValueError: the text is not such JSON.
     """
     try:
         return _clean(
@@ -282,7 +285,7 @@ def _finite(text: str) -> float:
 
 
 def _clean(value: Any) -> Any:
-    """Without lone surrogates, which names of files may have and UTF-8 does not."""
+    """A JSON value with lone surrogates escaped: names of files may have them, UTF-8 may not."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Being asked to stop, by SIGINT or SIGTERM: a program's work ends at once, or where it is whole.
+"""Handling of SIGINT and SIGTERM: the process ends at once, or after a `graceful` block.
 
-Nothing is raised into the work: an exception that comes in the middle of an import, or of a
-callback of the garbage collector, may be lost on its way, and the work go on. A thread waits for
-signals instead, which works while the main thread is in a library that compiles for minutes.
+No exception is raised in the main thread: in an import or a callback of the garbage collector it
+may be lost. A thread waits for signals instead, which also works while the main thread compiles for
+minutes.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_SAME_KEY = 0.2  # seconds in which a terminal and a wrapper both may send a signal of one Ctrl-C
-_FLUSH = 0.5  # seconds that what was printed may take to go to a slow reader
+_SAME_KEY = 0.2  # seconds; a terminal and a wrapper may both send a signal for one Ctrl-C
+_FLUSH = 0.5  # seconds to flush the output to a slow reader
 
 
 class _Listener:
-    """Of a process.
+    """The state of signal handling in a process.
 
     Attributes:
-      says: what to say of how the work goes on.
-      asked: the first signal that has come.
-      graceful: blocks of `graceful` that this process is in.
+      says: message about how to continue the work.
+      asked: the first signal received.
+      graceful: number of `graceful` blocks that this process is in.
     """
 
     def __init__(self, says: str):
@@ -45,7 +45,7 @@ class _Listener:
             self.graceful -= 1
 
     def receive(self, number: int) -> None:
-        """The first signal may wait for the end of `graceful`, the second does not."""
+        """Handles a signal: the first may wait for the end of `graceful`, the second does not."""
         with self._lock:
             if self.asked is None:
                 self.asked, self._since = number, time.monotonic()
@@ -61,20 +61,20 @@ _last: dict[object, Callable[[], None]] = {}
 
 
 def stopped_by(number: int) -> str:
-    """What to say of a signal."""
+    """The words for a signal."""
     return "interrupted" if number == signal.SIGINT else "stopped by SIGTERM"
 
 
 def exit_code(number: int) -> int:
-    """Of a program that a signal ends, as shells have it: 130 for SIGINT, 143 for SIGTERM."""
+    """The exit code of a program ended by a signal: 130 for SIGINT, 143 for SIGTERM."""
     return 128 + number
 
 
 def listen(says: str) -> None:
-    """From now on SIGINT and SIGTERM end this process, within `graceful` where it says so.
+    """Makes SIGINT and SIGTERM end this process, delayed to the end of a `graceful` block.
 
     Args:
-      says: how the work goes on, for the line that is printed.
+      says: message about how to continue the work, for the line that is printed.
     """
     global _listener
     listener = _listener = _Listener(says)
@@ -88,18 +88,18 @@ def listen(says: str) -> None:
                     listener.receive(number)
 
     threading.Thread(target=wait, daemon=True, name="signals").start()
-    for number in SIGNALS:  # a handler of Python's own, or none is written down
+    for number in SIGNALS:  # without a Python handler nothing is written to the socket
         signal.signal(number, _nothing)
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_leave_to_the_parent)
+        os.register_at_fork(after_in_child=_restore_defaults)
 
 
 def _nothing(number: int, frame: Any) -> None:
-    """A handler."""
+    """A handler that does nothing."""
 
 
-def _leave_to_the_parent() -> None:
+def _restore_defaults() -> None:
     global _listener
     _listener = None
     signal.set_wakeup_fd(-1)
@@ -109,10 +109,10 @@ def _leave_to_the_parent() -> None:
 
 @contextlib.contextmanager
 def graceful() -> Iterator[Callable[[], int | None]]:
-    """A function that says which signal has asked the block to stop, if any has.
+    """A function that returns the signal that asked the block to stop, or None.
 
-    The block has to look, and to end. A second signal ends the process at once; one that does not
-    `listen` does then what it did before.
+    The block must call it and end by itself. A second signal ends the process at once; without
+    `listen`, it has its previous effect.
     """
     listener = _listener
     if listener is None:
@@ -124,7 +124,7 @@ def graceful() -> Iterator[Callable[[], int | None]]:
         yield lambda: listener.asked
     finally:
         listener.leave()
-    if listener.asked is not None:  # it came after the last look
+    if listener.asked is not None:  # it came after the block's last call
         end(exit_code(listener.asked), f"error: {stopped_by(listener.asked)}; {listener.says}\n")
 
 
@@ -149,7 +149,7 @@ def _own_handlers() -> Iterator[Callable[[], int | None]]:
 
 @contextlib.contextmanager
 def at_end(function: Callable[[], None]) -> Iterator[None]:
-    """Has a function called if the process is ended within the block: its ``finally`` is not."""
+    """Calls a function if the process is ended within the block, where ``finally`` does not run."""
     key = object()
     _last[key] = function
     try:
@@ -159,26 +159,26 @@ def at_end(function: Callable[[], None]) -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends this process with an exit code, at once if that says that it was asked to stop."""
+    """Exits with a code; at once if it is that of a signal."""
     if code in map(exit_code, SIGNALS):
         end(code)
     sys.exit(code)
 
 
 def end(code: int, line: str = "") -> NoReturn:
-    """Ends this process without an orderly end, in which threads that compile are waited for."""
+    """Ends this process at once; an orderly exit would wait for threads that compile."""
     for function in list(_last.values()):
         with contextlib.suppress(Exception):
             function()
     processes = sys.modules.get("multiprocessing")
     for child in processes.active_children() if processes else ():
         child.kill()
-    # In a thread, since who reads may not, and another thread may hold the stream.
+    # In a thread: the reader may be stuck, or another thread may hold the stream.
     flushing = threading.Thread(target=_flush, daemon=True)
     flushing.start()
     flushing.join(_FLUSH)
     with contextlib.suppress(OSError):
-        bar = "\r\x1b[K" if os.isatty(2) else ""  # over what is left of a progress bar
+        bar = "\r\x1b[K" if os.isatty(2) else ""  # clears a progress bar
         os.write(2, f"{bar if line else ''}{line}".encode(errors="backslashreplace"))
     os._exit(code)
 

@@ -1,7 +1,7 @@
-"""Pure functions from sound to spectra and back, in librosa's words, usable anywhere in JAX.
+"""Pure functions between audio and spectra for JAX, with librosa's names.
 
-Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., frames, bins]``. Any
-number of leading dimensions goes through. What is array is traced, what is setting is static.
+Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., frames, bins]``, with
+any number of leading dimensions. Arrays are traced, settings are static.
 Arguments are checked: see `aejax.signal.arguments.checked`.
 """
 

@@ -1,4 +1,4 @@
-"""What the transforms ask of their arguments, checked when they are traced."""
+"""Checks of the transforms' arguments, at trace time."""
 
 import functools
 import inspect
@@ -20,11 +20,11 @@ MOST_SAMPLES = 2**24  # of a window; 128 MB in float64
 def compiled(*arrays: str) -> Callable[[Function], Function]:
     """``jax.jit`` for a function whose keyword-only arguments are settings, not arrays.
 
-    So that a transform is one compiled program also where it is called outside of `jit`: its
-    intermediate values need no memory of their own, and nothing is traced twice.
+    A transform is then one compiled program also outside of `jit`: its intermediate values need no
+    memory of their own, and nothing is traced twice.
 
     Args:
-      arrays: those keyword-only arguments that are arrays after all.
+      arrays: keyword-only arguments that are arrays.
     """
 
     def decorate(function: Function) -> Function:
@@ -36,11 +36,10 @@ def compiled(*arrays: str) -> Callable[[Function], Function]:
 
 
 def checked(function: Function) -> Function:
-    """The function, its arguments brought to the types of its annotations.
+    """The function with its arguments converted to the annotated types.
 
-    Numbers of NumPy, arrays without dimensions and whole numbers among the floats become Python's
-    ``int`` or ``float``, lists become tuples. Everything else that is not as annotated is a
-    ValueError that names the argument.
+    Numbers of NumPy, arrays without dimensions and integral floats become Python's ``int`` or
+    ``float``, lists become tuples. Any other type is a ValueError that names the argument.
     """
     signature = inspect.signature(function)
     kinds = {name: _kinds(parameter.annotation) for name, parameter in signature.parameters.items()}
@@ -56,13 +55,13 @@ def checked(function: Function) -> Function:
 
 
 def _kinds(annotation: Any) -> tuple:
-    """The members of a union; of anything else, itself."""
+    """The members of a union; otherwise the annotation itself."""
     is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if is_union else (annotation,)
 
 
 def _plain(name: str, value: Any, kinds: tuple) -> Any:
-    if (value is None and type(None) in kinds) or is_open(value):
+    if (value is None and type(None) in kinds) or is_symbolic(value):
         return value
     takes_arrays = any(kind is jax.Array or hasattr(kind, "array_type") for kind in kinds)
     takes_numbers = int in kinds or float in kinds
@@ -91,14 +90,14 @@ def _plain(name: str, value: Any, kinds: tuple) -> Any:
 
 
 def _of_kind(name: str, value: Any, kinds: tuple) -> Any:
-    """The array, if it is of whole numbers or of truth values where those are asked for."""
-    wanted = {dtype for kind in kinds for dtype in getattr(kind, "dtypes", ())}
-    if not wanted:
+    """The array, if its dtype is as annotated."""
+    dtypes = {dtype for kind in kinds for dtype in getattr(kind, "dtypes", ())}
+    if not dtypes:
         return value
     kind = jnp.dtype(value.dtype).kind
-    if wanted <= {"bool", "bool_"} and kind != "b":
+    if dtypes <= {"bool", "bool_"} and kind != "b":
         raise ValueError(f"{name} must be an array of booleans, got {_shown(value)}")
-    if all("int" in dtype for dtype in wanted) and kind not in "iu":
+    if all("int" in dtype for dtype in dtypes) and kind not in "iu":
         raise ValueError(f"{name} must be an array of whole numbers, got {_shown(value)}")
     return value
 
@@ -111,7 +110,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
 
 
 def _is_scalar(value: Any) -> bool:
-    """Whether it is a number of NumPy, and not an array that may be traced."""
+    """Whether it is a number of NumPy, not an array that may be traced."""
     return isinstance(value, np.generic | np.ndarray) and value.ndim == 0
 
 
@@ -122,29 +121,29 @@ def _is_numeric_array(value: Any) -> bool:
 
 
 def plain_number(name: str, value: Any, *, is_whole: bool = False) -> int | float:
-    """A number, or an array without dimensions, as Python's ``int`` or ``float``.
+    """A number or scalar array as Python's ``int`` or ``float``.
 
     Args:
       name: of the argument, for the message.
       value: anything.
-      is_whole: whether only whole numbers will do; 44100.0 is one.
+      is_whole: whether it must be whole; 44100.0 is.
 
     Raises:
       ValueError: it is no number, NaN, or not whole.
     """
-    wanted = f"{name} must be a {'whole ' * is_whole}number"
+    rule = f"{name} must be a {'whole ' * is_whole}number"
     number = value
     if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0:
         try:
             number = value.item()
         except jax.errors.ConcretizationTypeError:
-            raise ValueError(f"{wanted} that is known when this is compiled") from None
+            raise ValueError(f"{rule} that is known when this is compiled") from None
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
-        raise ValueError(f"{wanted}, got {_shown(value)}")
+        raise ValueError(f"{rule}, got {_shown(value)}")
     if not is_whole:
         return number
     if isinstance(number, float) and not (number.is_integer() and abs(number) < 2**53):
-        raise ValueError(f"{wanted}, got {_shown(value)}")
+        raise ValueError(f"{rule}, got {_shown(value)}")
     return int(number)
 
 
@@ -152,7 +151,7 @@ def whole_number(name: str, value: Any, *, least: int, most: int) -> int:
     """A whole number of any type in a range, as ``int``.
 
     Raises:
-      ValueError: it is not that.
+      ValueError: it is not whole or out of range.
     """
     number = plain_number(name, value, is_whole=True)
     if not least <= number <= most:
@@ -161,20 +160,20 @@ def whole_number(name: str, value: Any, *, least: int, most: int) -> int:
 
 
 def _shown(value: Any) -> str:
-    """In a line of bounded length."""
+    """The value in one line of bounded length."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:40]}..."
 
 
-def is_open(size: Any) -> bool:
-    """Whether a size is a symbol, as in a function that is exported for arrays of any size."""
+def is_symbolic(size: Any) -> bool:
+    """Whether a size is symbolic, as in a function exported for arrays of any size."""
     return jax.export.is_symbolic_dim(size)
 
 
 def check_integer(name: str, value: int, *, least: int = 1, most: int | None = None) -> None:
-    """Raises ValueError unless ``value`` is a whole number from ``least`` to ``most``; a size that
-    is left open for export is taken to be."""
-    if is_open(value):
+    """Raises ValueError unless ``value`` is a whole number from ``least`` to ``most``; symbolic
+    sizes pass."""
+    if is_symbolic(value):
         return
     is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not is_whole or value < least or (most is not None and value > most):
@@ -185,7 +184,7 @@ def check_integer(name: str, value: int, *, least: int = 1, most: int | None = N
 def check_real(name: str, x: jax.Array, *, ndim: int = 1) -> None:
     """Raises ValueError unless ``x`` is float32 or float64 with ``ndim`` dimensions or more.
 
-    Integers are refused instead of scaled by a guess, and half precision because FFTs refuse it.
+    Integers are refused as their scale is unknown, half precision as FFTs do not support it.
     """
     if x.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"{name} must be float32 (or float64), got {x.dtype}; convert it first")
@@ -193,7 +192,7 @@ def check_real(name: str, x: jax.Array, *, ndim: int = 1) -> None:
 
 
 def check_dimensions(name: str, x: jax.Array, ndim: int) -> None:
-    """Raises ValueError unless ``x`` has so many dimensions or more."""
+    """Raises ValueError unless ``x`` has at least ``ndim`` dimensions."""
     if x.ndim < ndim:
         raise ValueError(f"{name} must have at least {ndim} dimensions, got shape {x.shape}")
 
@@ -231,11 +230,11 @@ def check_choice(name: str, value: object, choices: tuple) -> None:
 
 
 def frame_sizes(n_fft: int, hop_length: int | None, win_length: int | None) -> tuple[int, int]:
-    """The hop and the window that these arguments of an STFT stand for, in samples.
+    """Hop and window length of an STFT in samples, with defaults filled in.
 
     Raises:
       ValueError: a size is not a whole number above 0, the window is longer than the transform,
-        or the hop is longer than the window, which would leave samples that no frame sees.
+        or the hop is longer than the window, which would skip samples.
     """
     check_integer("n_fft", n_fft, most=MOST_SAMPLES)
     win_length = n_fft if win_length is None else win_length

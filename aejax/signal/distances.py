@@ -1,9 +1,8 @@
-"""How far an estimate is from a reference: what codecs and vocoders are trained and measured by.
+"""Distances between estimate and reference audio: losses and metrics of codecs and vocoders.
 
-All take two pieces of audio ``[..., samples]`` of the same shape, full scale being 1. What is ours
-gives one value for each of the leading dimensions; `auraloss_multi_resolution_stft` and `dac_mel`
-are exactly other people's losses, and give one value for all, as theirs do. Every gradient is
-finite, on silence too.
+All take two arrays ``[..., samples]`` of the same shape, full scale being 1. They return one value
+per row, except `auraloss_multi_resolution_stft` and `dac_mel`, which reproduce published losses and
+return a scalar. Every gradient is finite, on silence too.
 """
 
 import math
@@ -21,18 +20,17 @@ from aejax.signal.stft import magnitude, spectrogram, stft_then
 from aejax.signal.weighting import a_weighting
 from aejax.signal.windows import window
 
-# Transform, hop and window, in samples. The longest is first here and below, so that it is the one
-# an error names.
+# Transform, hop and window, in samples. The longest is first here and below: errors name it.
 _AURALOSS_SIZES = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 _AURALOSS_POWER_FLOOR = 1e-8
 
 # Window, in samples, and mel bands.
 _DAC_SIZES = ((2048, 320), (1024, 160), (512, 80), (256, 40), (128, 20), (64, 10), (32, 5))
 _DAC_FLOOR = 1e-5
-# Bins for one of the transform's in which each of its filters is found filled, up to 400 kHz.
+# Oversampling of bins for which no filter is empty, up to 400 kHz.
 _DAC_FINER = 8
 
-# SI-SDR is not told apart beyond 100 dB; float32 would not know it beyond some 120.
+# SI-SDR is limited to 100 dB; float32 resolves some 120.
 _LEAST_RATIO = 1e-10
 
 
@@ -52,22 +50,22 @@ def multi_resolution_stft(
     ``rms(X - Y) / max(rms(Y), floor) + mean(|log(max(X, floor) / max(Y, floor))|)``,
 
     rms and mean over frames and bins. Source: Yamamoto, Song and Kim, "Parallel WaveGAN",
-    ICASSP 2020, equations 3 to 6; ours are the floors, and that each element of a batch stands for
-    itself.
+    ICASSP 2020, equations 3 to 6; the floors and the separate values of a
+    batch are ours.
 
     Args:
       estimate, reference: audio.
       n_ffts: samples of each transform and of its periodic Hann window, which fills it.
       hop_fraction: hop as a share of the window, above 0 and up to 1; rounded to samples.
       floor: magnitude that counts as silence, 1 being a full-scale sine in the middle of a bin, at
-        every resolution; -100 dB by default. What lies below gets no gradient from the logarithm.
+        every resolution; -100 dB by default. Lower values have no gradient from the logarithm.
 
     Returns:
-      ``[...]``, 0 for equals; no unit plus nepers. Twice the reference is at ``1 + log(2)``. Where
+      ``[...]``, 0 for equals; no unit plus nepers. Twice the reference gives ``1 + log(2)``. Where
       the reference is silent it is up to ``1 / floor`` times the estimate's RMS magnitude.
 
     Raises:
-      ValueError: an argument is not as said, or half of the longest transform is not shorter than
+      ValueError: an argument is invalid, or half of the longest transform is not shorter than
         the audio.
     """
     both = _pair(estimate, reference)
@@ -97,16 +95,16 @@ def auraloss_multi_resolution_stft(
 
     As `multi_resolution_stft`, with these conventions: transforms of 1024, 2048 and 512 samples,
     hops of 120, 240 and 50, Hann windows of 600, 1200 and 240 in their middle; magnitudes
-    ``sqrt(max(power, 1e-8))``, the floor being inside of the root and in the unit of the
-    transform, which is not scaled; and the norms of the spectral convergence are over the whole
-    batch, so that the loud decide. Source: auraloss 0.4.0, auraloss/freq.py.
+    ``sqrt(max(power, 1e-8))``, with the floor inside the root and in the unit of the unscaled
+    transform; and norms of the spectral convergence over the whole batch, where loud rows
+    dominate. Source: auraloss 0.4.0, auraloss/freq.py.
 
     Args:
       estimate, reference: audio; any leading dimensions, for auraloss always two.
-      where: the rows that count, all by default; the result is that of a batch of those alone.
+      where: mask of valid rows, all by default; other rows do not affect the result.
 
     Returns:
-      A scalar, 0 for equals, and where no row counts.
+      A scalar, 0 for equals, and without a valid row.
 
     Raises:
       ValueError: the arguments are not two such arrays, or have 1024 samples or less.
@@ -118,7 +116,7 @@ def auraloss_multi_resolution_stft(
         s = jnp.sqrt(jnp.maximum(power, _AURALOSS_POWER_FLOOR))
         error, total = (_mean_of_rows(jnp.square(x), where, axes=2) for x in (s[0] - s[1], s[1]))
         log = jnp.log(s)
-        # Of no rows, 0 over 0.
+        # 0 / 0 without a valid row.
         convergence = _root(error / jnp.maximum(total, _AURALOSS_POWER_FLOOR))
         return convergence + _mean_of_rows(jnp.abs(log[0] - log[1]), where, axes=2)
 
@@ -148,13 +146,13 @@ def multi_scale_mel(
       n_ffts: samples of each transform and of its window.
       n_mels: bands for each of them; the default fills all of them up to 96 kHz.
       floor: band magnitude that counts as silence, 1 being a full-scale sine in the middle of a
-        bin, before the triangles weigh it; -100 dB by default. What lies below gets no gradient.
+        bin, before the triangles weigh it; -100 dB by default. Lower values have no gradient.
 
     Returns:
-      ``[...]``, in nepers, 0 for equals. Twice the reference is at ``log(2)``.
+      ``[...]``, in nepers, 0 for equals. Twice the reference gives ``log(2)``.
 
     Raises:
-      ValueError: an argument is not as said, there are not as many ``n_mels`` as ``n_ffts``, half
+      ValueError: an argument is invalid, there are not as many ``n_mels`` as ``n_ffts``, half
         of the longest transform is not shorter than the audio, or a band would be empty.
     """
     both = _pair(estimate, reference)
@@ -185,13 +183,13 @@ def dac_mel(
     sample_rate: float,
     where: Bool[Array, "*batch"] | None = None,
 ) -> Float[Array, ""]:
-    """The mel loss descript-audio-codec is trained by, before its weight of 15.
+    """The mel loss of descript-audio-codec, before its weight of 15.
 
     ``sum over scales of mean(|log10(max(X, 1e-5) / max(Y, 1e-5))|)``, X and Y being magnitude mel
     spectrograms: periodic Hann windows of 32, 64, ..., 2048 samples a quarter of them apart, with
     reflected ends, unscaled, and 5, 10, ..., 320 bands from 0 Hz to Nyquist as librosa makes them
     (Slaney's scale and unit area). At rates above 44.1 kHz some bands of the shortest windows fall
-    between two bins; as in the original they are there, and 0.
+    between two bins; as in the original they are 0.
 
     Source: Kumar et al., "High-fidelity audio compression with improved RVQGAN", NeurIPS 2023;
     descript-audio-codec 1.0.0, dac/nn/loss.py (MelSpectrogramLoss), with conf/final/44khz.yml or
@@ -200,19 +198,19 @@ def dac_mel(
     Args:
       estimate, reference: audio.
       sample_rate: Hz, up to 400,000.
-      where: the rows that count, all by default.
+      where: mask of valid rows, all by default.
 
     Returns:
-      A scalar, the mean over the rows that count, 0 for equals. Ten times the reference is at
-      7, one for each scale.
+      A scalar, the mean over valid rows, 0 for equals. Ten times the reference gives 7, one for
+      each scale.
 
     Raises:
-      ValueError: an argument is not as said, or the audio has 1024 samples or less.
+      ValueError: an argument is invalid, or the audio has 1024 samples or less.
     """
     both = _pair(estimate, reference, is_reduced=True)
 
     def distance(n_fft: int, n_mels: int) -> jax.Array:
-        # Of a finer transform no filter is empty, and each bin of this one is one of its bins.
+        # In a finer transform no filter is empty, and its bins include all bins of this one.
         finer = mel_filterbank(sample_rate=sample_rate, n_fft=_DAC_FINER * n_fft, n_mels=n_mels)
         filters = finer[::_DAC_FINER].astype(both.dtype)
         mel = stft_then(
@@ -239,35 +237,34 @@ def si_sdr(
     floor: float = 1e-5,
     length: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
-    """Scale-invariant signal-to-distortion ratio in dB; more is better, so its negative is a loss.
+    """Scale-invariant signal-to-distortion ratio in dB; higher is better.
 
     ``10 log10(|a y|**2 / |a y - x|**2)`` with ``a = <x, y> / |y|**2``, x being the estimate and y
     the reference, each without its mean. Source: Le Roux et al., "SDR - half-baked or well
-    done?", ICASSP 2019, equations 4 and 5. The mean is taken off as Luo and Mesgarani do, who call
+    done?", ICASSP 2019, equations 4 and 5. The mean is subtracted as by Luo and Mesgarani, who call
     it SI-SNR (TasNet, ICASSP 2018); other libraries leave it in unless told (``zero_mean``).
 
     Args:
       estimate, reference: audio.
       floor: RMS, without the mean, that counts as silence.
-      length: samples of each row that count, all by default; what is behind them is no part of any
-        mean.
+      length: valid samples of each row, all by default; later samples are ignored.
 
     Returns:
-      ``[...]``, -100 to 100 dB. Where either is below ``floor`` it falls towards -100, which
-      silence has, also where both are silent: leave such out of a mean.
+      ``[...]``, -100 to 100 dB. Where either is below ``floor`` it falls towards -100, the
+      value of silence, also where both are silent: exclude such rows from a mean.
 
     Raises:
-      ValueError: an argument is not as said.
+      ValueError: an argument is invalid.
     """
     both = _pair(estimate, reference)
     check_level("floor", floor)
-    counts = _counts(both, length)
+    valid = _valid_samples(both, length)
 
     def mean(x: jax.Array) -> jax.Array:
-        return _mean_of_samples(x, counts)
+        return _mean_of_samples(x, valid)
 
-    both = (both - mean(both)) * counts
-    # Of unit RMS, so that what follows is the same number at every level.
+    both = (both - mean(both)) * valid
+    # Unit RMS: the result is the same number at every level.
     x, y = both / jnp.maximum(_root(mean(jnp.square(both))), floor)
     target = mean(x * y) * y
     distortion = mean(jnp.square(target - x))[..., 0]
@@ -283,13 +280,13 @@ def waveform_l1(
     length: Int[Array, "*batch"] | None = None,
 ) -> Float[Array, "*batch"]:
     """``mean(|estimate - reference|)`` over samples, in the unit of the audio; over the first
-    ``length`` of each row, where that is given.
+    ``length`` of each row, if not None.
 
     Raises:
       ValueError: the arguments are not two such arrays.
     """
     both = _pair(estimate, reference)
-    return _mean_of_samples(jnp.abs(both[0] - both[1]), _counts(both, length))[..., 0]
+    return _mean_of_samples(jnp.abs(both[0] - both[1]), _valid_samples(both, length))[..., 0]
 
 
 @compiled()
@@ -301,11 +298,11 @@ def a_weighted_spectral_distance(
     n_fft: int = 2048,
     floor: float = 1e-10,
 ) -> Float[Array, "*batch"]:
-    """Log-spectral distance in dB, each bin weighted by how loud the ear takes it to be.
+    """Log-spectral distance in dB, bins weighted by the A curve.
 
     ``sqrt(mean over frames t of sum over bins k of w[k] (X[t, k] - Y[t, k])**2)``, X and Y being
     ``10 log10(max(power, floor))`` of a periodic Hann window, a quarter of it apart, and
-    ``w[k] = 10**(A(f[k]) / 10)`` over the sum of these: the A curve as a factor on power.
+    ``w[k] = 10**(A(f[k]) / 10)`` over its sum: the A curve as a factor on power.
 
     Source: Gray and Markel, "Distance measures for speech processing", IEEE ASSP 24(5), 1976, the
     log spectral measure for p = 2, with one root over all frames; IEC 61672-1 for the curve A
@@ -316,13 +313,13 @@ def a_weighted_spectral_distance(
       sample_rate: Hz.
       n_fft: samples of the transform and of its window.
       floor: power that counts as silence, 1 being a full-scale sine in the middle of a bin; -100
-        dB by default. What lies below gets no gradient.
+        dB by default. Lower values have no gradient.
 
     Returns:
-      ``[...]``, in dB, 0 for equals. Ten times the reference is at 20 dB.
+      ``[...]``, in dB, 0 for equals. Ten times the reference gives 20 dB.
 
     Raises:
-      ValueError: an argument is not as said, or half of the transform is not shorter than the
+      ValueError: an argument is invalid, or half of the transform is not shorter than the
         audio.
     """
     both = _pair(estimate, reference)
@@ -337,7 +334,7 @@ def a_weighted_spectral_distance(
 
 
 def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False) -> jax.Array:
-    """Both, checked, as ``[2, ..., samples]``: one transform for both compiles in half the time.
+    """Estimate and reference as ``[2, ..., samples]``: one transform compiles in half the time.
 
     Raises:
       ValueError: one is no audio, they differ in shape or type, or, where the result is a mean
@@ -355,33 +352,33 @@ def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False
     return jnp.stack([estimate, reference])
 
 
-def _counts(both: jax.Array, length: jax.Array | None) -> jax.Array:
-    """1 for each sample that counts and 0 for the others, ``[1, ..., samples]``."""
-    place = jnp.asarray(expand(jnp.arange(both.shape[-1]), both.ndim))
+def _valid_samples(both: jax.Array, length: jax.Array | None) -> jax.Array:
+    """1 for each valid sample and 0 for the others, ``[1, ..., samples]``."""
+    index = jnp.asarray(expand(jnp.arange(both.shape[-1]), both.ndim))
     ends = jnp.full((1,) * both.ndim, both.shape[-1]) if length is None else length[None, ..., None]
-    return (place < ends).astype(both.dtype)
+    return (index < ends).astype(both.dtype)
 
 
-def _mean_of_samples(x: jax.Array, counts: jax.Array) -> jax.Array:
-    """The mean over the samples that count, with an axis of 1 in their place; 0 where none does."""
-    counts = counts if x.ndim == counts.ndim else counts[0]
-    return (x * counts).sum(-1, keepdims=True) / jnp.maximum(counts.sum(-1, keepdims=True), 1)
+def _mean_of_samples(x: jax.Array, valid: jax.Array) -> jax.Array:
+    """The mean over valid samples, ``[..., 1]``; 0 without any."""
+    valid = valid if x.ndim == valid.ndim else valid[0]
+    return (x * valid).sum(-1, keepdims=True) / jnp.maximum(valid.sum(-1, keepdims=True), 1)
 
 
 def _mean_of_rows(x: jax.Array, where: jax.Array | None, *, axes: int) -> jax.Array:
-    """The mean over all of the rows that count, ``[]``; 0 where none does. Behind the dimensions of
-    ``where`` there are so many axes more."""
+    """The mean over valid rows, ``[]``; 0 without any. ``x`` has ``axes`` more dimensions than
+    ``where``."""
     if where is None:
         return x.mean()
-    counts = where.reshape(*where.shape, *[1] * axes)
+    mask = where.reshape(*where.shape, *[1] * axes)
     count = where.sum().astype(x.dtype) * math.prod(x.shape[x.ndim - axes :])
-    return jnp.where(counts, x, 0).sum() / jnp.maximum(count, 1)
+    return jnp.where(mask, x, 0).sum() / jnp.maximum(count, 1)
 
 
 def _full_scale_spectrogram(
     x: jax.Array, n_fft: int, hop_length: int | None, *, power: float
 ) -> jax.Array:
-    """The spectrogram in which a full-scale sine in the middle of a bin is 1."""
+    """Spectrogram scaled so that a full-scale sine in the middle of a bin is 1."""
     return spectrogram(x * _full_scale(n_fft), n_fft=n_fft, hop_length=hop_length, power=power)
 
 

@@ -1,4 +1,4 @@
-"""Cutting a signal into overlapping frames, and adding them up again."""
+"""Overlapping frames of a signal, and overlap-add."""
 
 import dataclasses
 import functools
@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Inexact
 
-from aejax.signal.arguments import check_dimensions, check_integer, is_open
+from aejax.signal.arguments import check_dimensions, check_integer, is_symbolic
 
 # Numbers in the frames of one chunk. On a CPU they stay in its cache (2 MB in float32), and the
-# allocator hands the same memory out again: a 60 s signal whose frames were all there at once
-# spent two thirds of its time in page faults. An accelerator only has to be kept within its memory.
+# allocator reuses the memory: with all frames of a 60 s signal at once, two thirds of the time was
+# page faults. On an accelerator only its memory is a limit.
 CHUNK = {"cpu": 2**19}
 ACCELERATOR_CHUNK = 2**26
-# Up to so many numbers in all frames, a derivative keeps what was computed before; beyond, it is
-# faster to compute that again, in chunks.
+# Up to so many numbers in all frames, a derivative stores the forward pass; above, recomputing it
+# in chunks is faster.
 KEEP = {"cpu": 2**21}
-# Slices that one expression is made of, at the most.
+# Most slices in one expression.
 MOST_PIECES = 8
 
 
@@ -35,9 +35,9 @@ def frame(
 ) -> Inexact[Array, "*batch frames frame_length"]:
     """Overlapping frames, by slices of a reshape instead of a gather.
 
-    The signal is cut in pieces of one hop. A frame is that many whole pieces in a row and the
+    The signal is split into pieces of one hop. A frame is several whole pieces in a row and the
     beginning of one more, so ``ceil(frame_length / hop_length)`` shifted slices make all frames.
-    XLA makes of it that many slices, which copy whole rows, and one concatenation.
+    XLA compiles these to slices, which copy whole rows, and one concatenation.
 
     Raises:
       ValueError: a length is not a whole number above 0, or the signal is shorter than one frame.
@@ -51,7 +51,7 @@ def frame(
         raise ValueError(f"a signal of {samples} samples is shorter than a frame of {frame_length}")
     pieces_per_frame = -(-frame_length // hop_length)
     if pieces_per_frame > MOST_PIECES:
-        # So many slices that they would take long to compile: frames of frames instead.
+        # Many slices take long to compile: frames of frames instead.
         span = (MOST_PIECES - 1) * hop_length + frame_length
         x = _pad_end(x, samples + (MOST_PIECES - 1) * hop_length)
         long = frame(x, frame_length=span, hop_length=MOST_PIECES * hop_length)
@@ -67,7 +67,7 @@ def frame(
 def overlap_add(
     frames: Inexact[Array, "*batch frames frame_length"], *, hop_length: int
 ) -> Inexact[Array, "*batch samples"]:
-    """The sum of frames laid one hop apart: the adjoint of `frame`.
+    """The sum of frames one hop apart: the adjoint of `frame`.
 
     Returns:
       ``(frames - 1) * hop_length + frame_length`` samples.
@@ -83,7 +83,7 @@ def overlap_add(
     samples = (count - 1) * hop_length + frame_length
     pieces_per_frame = -(-frame_length // hop_length)
     if pieces_per_frame > MOST_PIECES:
-        # As in `frame`: neighbours are added up to long frames first.
+        # As in `frame`: neighbours are first added to long frames.
         lead = [(0, 0)] * (frames.ndim - 2)
         frames = jnp.pad(frames, [*lead, (0, -count % MOST_PIECES), (0, 0)])
         groups = jnp.moveaxis(_split(jnp.moveaxis(frames, -2, -1), MOST_PIECES), -3, -1)
@@ -106,17 +106,17 @@ def _add_shifted(parts: jax.Array, shift: int, axis: int) -> jax.Array:
 
 
 def fit_length(x: Inexact[Array, "*batch samples"], length: int) -> Inexact[Array, "*batch length"]:
-    """``x`` cut to ``length`` samples, or filled up with zeros behind."""
+    """``x`` trimmed, or padded with zeros at the end, to ``length`` samples."""
     return _pad_end(x[..., :length], length)
 
 
 def _split(x: jax.Array, size: int) -> jax.Array:
-    """The last axis as two, the second of ``size``."""
+    """``x`` with its last axis split in two, the second of ``size``."""
     return x.reshape(*x.shape[:-1], x.shape[-1] // size, size)
 
 
 def _merge(x: jax.Array, axis: int) -> jax.Array:
-    """Axis ``axis``, counted from the end, and the next one as one."""
+    """``x`` with axis ``axis``, counted from the end, and the next one merged."""
     shape = x.shape
     after = shape[axis + 2 :] if axis < -2 else ()
     return x.reshape(*shape[:axis], shape[axis] * shape[axis + 1], *after)
@@ -127,14 +127,13 @@ def _pad_end(x: jax.Array, length: int) -> jax.Array:
 
 
 def expand(row: jax.Array | np.ndarray, ndim: int) -> jax.Array | np.ndarray:
-    """A row with leading dimensions of 1, so that it multiplies arrays of ``ndim`` dimensions."""
+    """A row with leading dimensions of 1, to broadcast against ``ndim`` dimensions."""
     return row[(None,) * (ndim - 1)]
 
 
-# What follows goes over chunks of frames, as all of a signal's frames take `frame_length /
-# hop_length` times its memory. The derivative of a long signal is a second loop. (Forward-mode
-# derivatives, which JAX cannot take through such a pair of loops, are there for what fits in one
-# chunk.)
+# The functions below loop over chunks of frames: all frames of a signal take `frame_length /
+# hop_length` times its memory. The derivative of a long signal is a second loop. JAX cannot take
+# forward-mode derivatives through such a pair of loops; they work for signals of one chunk.
 
 
 def map_frames(
@@ -145,17 +144,17 @@ def map_frames(
     hop_length: int,
     chunked: bool = True,
 ) -> Inexact[Array, "*batch frames width"]:
-    """``function(frame(x, ...))``, a chunk of frames at a time: the same numbers in less memory.
+    """``function(frame(x, ...))``, a chunk of frames at a time: the same result in less memory.
 
     Args:
-      function: from ``[..., frames, frame_length]`` to ``[..., frames, width]``, each row by
-        itself. It must not close over traced arrays.
+      function: from ``[..., frames, frame_length]`` to ``[..., frames, width]``, row by row.
+        It must not close over traced arrays.
       x: a signal.
-      frame_length, hop_length: as for `frame`; raises what it raises.
-      chunked: False for the plain expression, where the frames have to be there anyway.
+      frame_length, hop_length: as for `frame`; raises the same.
+      chunked: False for the plain expression, where all frames are needed anyway.
     """
     chunks = _Chunks(x.shape[:-1], x.shape[-1], frame_length, hop_length)
-    if chunks.is_one or not chunked:
+    if chunks.is_single or not chunked:
         return function(frame(x, frame_length=frame_length, hop_length=hop_length))
     return _map_frames(function, chunks, x)
 
@@ -171,30 +170,30 @@ def map_overlap_add(
     """``overlap_add(function(s), ...)``, a chunk of frames at a time, in less memory.
 
     Args:
-      function: from ``[..., frames, width]`` to ``[..., frames, frame_length]``, each row by
-        itself. It must not close over traced arrays.
+      function: from ``[..., frames, width]`` to ``[..., frames, frame_length]``, row by row.
+        It must not close over traced arrays.
       s: one row for each frame.
-      frame_length: samples that ``function`` makes of a row.
+      frame_length: samples of a row of ``function``'s output.
       hop_length: as for `overlap_add`.
       chunked: as for `map_frames`.
     """
     samples = (s.shape[-2] - 1) * hop_length + frame_length
     chunks = _Chunks(s.shape[:-2], samples, frame_length, hop_length)
-    if chunks.is_one or not chunked:
+    if chunks.is_single or not chunked:
         return overlap_add(function(s), hop_length=hop_length)
     return _map_overlap_add(function, chunks, s)
 
 
 def _zeros(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
-    """Zeros with the leading dimensions of ``like``, laid out over devices as these are."""
+    """Zeros with the leading dimensions of ``like`` and their sharding over devices."""
     first = jnp.zeros_like(like[(..., *(slice(1) for _ in shape))], dtype=dtype)
     return jnp.broadcast_to(first, (*first.shape[: -len(shape)], *shape))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Chunks:
-    """Equal chunks of a signal's frames. The last is moved back to end with the signal, so it may
-    have frames in it that the one before had too.
+    """Equal chunks of a signal's frames. The last ends with the signal, so it may overlap the one
+    before.
 
     Attributes:
       batch: leading dimensions of the signal.
@@ -209,7 +208,7 @@ class _Chunks:
 
     @property
     def frames(self) -> int:
-        """Of the whole signal."""
+        """Frames of the whole signal."""
         return num_frames(self.samples, self.frame_length, self.hop_length)
 
     @property
@@ -220,19 +219,19 @@ class _Chunks:
         return -(-self.frames // -(-self.frames // most)) if self.frames else 0
 
     @property
-    def _open(self) -> bool:
-        """Whether sizes are symbols, of which nobody knows how many chunks they make."""
-        return any(map(is_open, (*self.batch, self.samples)))
+    def _is_symbolic(self) -> bool:
+        """Whether a size is symbolic, so that the number of chunks is unknown."""
+        return any(map(is_symbolic, (*self.batch, self.samples)))
 
     @property
-    def is_one(self) -> bool:
-        """Whether everything is in one chunk."""
-        return self._open or self.size >= self.frames
+    def is_single(self) -> bool:
+        """Whether there is only one chunk."""
+        return self._is_symbolic or self.size >= self.frames
 
     @property
     def keep(self) -> bool:
-        """Whether a derivative keeps what was computed before, instead of computing it again."""
-        if self._open:
+        """Whether a derivative stores the forward pass, instead of recomputing it."""
+        if self._is_symbolic:
             return True
         most = KEEP.get(jax.default_backend(), ACCELERATOR_CHUNK)
         return self.frames * self.frame_length * math.prod(self.batch) <= most
@@ -256,7 +255,7 @@ class _Chunks:
         return jax.lax.dynamic_slice_in_dim(x, chunk[1] * self.hop_length, self.span, axis=-1)
 
     def add_samples(self, x: jax.Array, samples: jax.Array, chunk: tuple) -> jax.Array:
-        """``x`` with a chunk's samples added in their place."""
+        """``x`` with a chunk's samples added."""
         start = chunk[1] * self.hop_length
         total = self.samples_of(x, chunk) + samples
         return jax.lax.dynamic_update_slice_in_dim(x, total, start, axis=-1)
@@ -266,7 +265,7 @@ class _Chunks:
         return jax.lax.dynamic_slice_in_dim(s, chunk[1], self.size, axis=-2)
 
     def put_rows(self, s: jax.Array, rows: jax.Array, chunk: tuple) -> jax.Array:
-        """``s`` with a chunk's rows in their place."""
+        """``s`` with a chunk's rows replaced."""
         return jax.lax.dynamic_update_slice_in_dim(s, rows, chunk[1], axis=-2)
 
     def only_new(self, rows: jax.Array, chunk: tuple) -> jax.Array:
@@ -299,11 +298,11 @@ def _map_frames_forward(function: Callable, chunks: _Chunks, x: jax.Array) -> tu
 
 
 def _map_frames_backward(
-    function: Callable, chunks: _Chunks, kept: Any, cotangent: jax.Array
+    function: Callable, chunks: _Chunks, residuals: Any, cotangent: jax.Array
 ) -> tuple[jax.Array]:
     if chunks.keep:
-        return kept(cotangent)
-    x = kept
+        return residuals(cotangent)
+    x = residuals
 
     def body(chunk: tuple, out: jax.Array) -> jax.Array:
         pull = jax.vjp(chunks.plain(function), chunks.samples_of(x, chunk))[1]

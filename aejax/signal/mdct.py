@@ -15,19 +15,19 @@ from aejax.signal.windows import window as make_window
 def mdct(
     x: Float[Array, "*batch samples"], *, win_length: int = 2048, window: Window = "sine"
 ) -> Float[Array, "*batch frames bins"]:
-    """Modified discrete cosine transform, of as many numbers a second as the signal has.
+    """Modified discrete cosine transform, critically sampled.
 
     ``X[k] = sqrt(2/N) sum_n w[n] x[n] cos(pi/N (n + 1/2 + N/2) (k + 1/2))`` with N bins, half the
-    window, which is also the hop. An orthogonal transform: energy is kept.
+    window, which is also the hop. The transform is orthogonal: it preserves energy.
 
     Source: Princen, Johnson and Bradley, "Subband/transform coding using filter bank designs based
     on time domain aliasing cancellation", ICASSP 1987.
 
     Args:
-      x: audio. Half a window of zeros comes before it, and behind it what fills the last frame.
+      x: audio; padded with half a window of zeros at the start, and to whole frames at the end.
       win_length: samples, a multiple of 4.
-      window: "sine", ``("kbd", beta)``, or another of `aejax.signal.windows.window` whose square
-        and the square of its other half add up to 1.
+      window: "sine", ``("kbd", beta)``, or another of `aejax.signal.windows.window` with squared
+        halves that add up to 1.
 
     Returns:
       ``[..., frames, win_length // 2]``; frames is ``ceil(samples / N) + 1``.
@@ -54,9 +54,9 @@ def imdct(
 
     Args:
       s: from `mdct`.
-      window: as it was given to `mdct`.
-      length: samples to return; by default ``(frames - 1) * bins``, which is the signal's length
-        filled up to whole hops.
+      window: as for `mdct`.
+      length: samples to return; by default ``(frames - 1) * bins``, the signal's length
+        rounded up to whole hops.
 
     Raises:
       ValueError: ``s`` has an odd number of bins or less than two frames, or the window, twice as
@@ -92,7 +92,7 @@ def _checked_window(window: Window, win_length: int) -> np.ndarray:
 
 
 def _fold(x: jax.Array) -> jax.Array:
-    """``[..., 2N]`` to ``[..., N]``: the aliasing that the cosines see. (a, b, c, d) becomes
+    """``[..., 2N]`` to ``[..., N]``: time-domain aliasing. (a, b, c, d) becomes
     (-c reversed - d, a - b reversed).
     """
     a, b, c, d = jnp.split(x, 4, axis=-1)

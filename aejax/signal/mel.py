@@ -1,4 +1,4 @@
-"""The mel scale, its filterbank, and what is computed with them."""
+"""The mel scale, mel filterbanks, mel spectrograms and MFCCs."""
 
 import functools
 from typing import Literal
@@ -20,7 +20,7 @@ from aejax.signal.scale import power_to_db
 from aejax.signal.stft import PadMode, detector, stft_then
 from aejax.signal.windows import Window
 
-# In full float32: accelerators would round the factors to 8 or 11 bits, which dB bring to light.
+# In full float32: accelerators would round the factors to 8 or 11 bits, an error visible in dB.
 matmul = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 Scale = Literal["slaney", "htk"]
@@ -30,15 +30,15 @@ _HZ_PER_MEL = 200 / 3
 _BREAK_HZ = 1000.0
 _BREAK_MEL = _BREAK_HZ / _HZ_PER_MEL
 _LOG_STEP = float(np.log(6.4)) / 27
-# O'Shaughnessy's, which HTK has: 2595 log10(1 + f / 700).
+# O'Shaughnessy's scale, used by HTK: 2595 log10(1 + f / 700).
 _HTK_FACTOR = 2595.0
 _HTK_HZ = 700.0
 
-# Filters that are applied by one matrix product.
+# Filters in one matrix product.
 GROUP = 16
 # Numbers in a filterbank, twice: 512 MB in float64.
 MOST_WEIGHTS = 2**27
-# Share of the sample rate; a filterbank over less would ask for transforms of millions of samples.
+# Share of the sample rate; a narrower filterbank would need transforms of millions of samples.
 NARROWEST = 1e-3
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
 
@@ -101,7 +101,7 @@ def mel_filterbank(
       float32 ``[n_fft // 2 + 1, n_mels]``, read-only.
 
     Raises:
-      ValueError: a size, the scale or the norm is not as said, ``fmin`` is negative, ``fmax`` is
+      ValueError: a size, the scale or the norm is invalid, ``fmin`` is negative, ``fmax`` is
         above Nyquist or not above ``fmin``, or a filter falls between two bins and would be empty;
         then the message names the smallest longer ``n_fft`` that fills all of them.
     """
@@ -150,15 +150,15 @@ def _smallest_n_fft(edges: np.ndarray, sample_rate: float, n_fft: int) -> int:
         lower, upper = edges[:-2][triangles], edges[2:][triangles]
         width = sample_rate / n_fft
         inside = (np.floor(lower / width) + 1) * width
-        # Rounding may have taken a bin on the edge for one inside.
+        # By rounding, a bin on the edge may count as inside.
         return np.where(inside > lower, inside, inside + width) < upper
 
     widths = edges[2:] - edges[:-2]
     narrowest = int(widths.argmin())
-    # A triangle wider than two bins has one inside, so the search ends.
+    # A triangle wider than two bins has a bin inside, so the search ends.
     enough = max(n_fft + 1, int(2 * sample_rate / widths[narrowest]) + 1)
     candidates = np.arange(n_fft + 1, enough + 1)
-    # Most fail at the narrowest filter, and all of them are asked about that one at once.
+    # Most fail at the narrowest filter: it is tested for all at once.
     candidates = candidates[filled(slice(narrowest, narrowest + 1), candidates)]
     return next(int(n) for n in candidates if filled(slice(None), n).all())
 
@@ -166,8 +166,8 @@ def _smallest_n_fft(edges: np.ndarray, sample_rate: float, n_fft: int) -> int:
 def apply_filterbank(x: jax.Array, filters: np.ndarray) -> jax.Array:
     """``x @ filters``, without most of the filterbank's zeros.
 
-    Neighbouring filters lie over neighbouring bins, so each group of them is a product with those
-    bins alone: a quarter of the work for 64 filters, an eighth for 128.
+    Neighbouring filters cover neighbouring bins, so each group is a product with those bins alone:
+    a quarter of the work for 64 filters, an eighth for 128.
     """
 
     def product(first: int) -> jax.Array:
@@ -200,7 +200,7 @@ def mel_spectrogram(
 ) -> Float[Array, "*batch frames n_mels"]:
     """Mel spectrogram, as ``librosa.feature.melspectrogram`` with time before frequency.
 
-    Arguments as for `aejax.signal.stft.spectrogram` and `mel_filterbank`; raises what they raise.
+    Arguments as for `aejax.signal.stft.spectrogram` and `mel_filterbank`; raises the same.
     """
     filters = mel_filterbank(
         sample_rate=sample_rate,
@@ -236,7 +236,7 @@ def mel_cepstrum(
         ``1 + lifter / 2 * sin(pi * (k + 1) / lifter)``.
 
     Raises:
-      ValueError: ``n_mfcc`` is not as said, or ``lifter`` is negative.
+      ValueError: ``n_mfcc`` is invalid, or ``lifter`` is negative.
     """
     check_real("log_mel", log_mel, ndim=2)
     n_mels = log_mel.shape[-1]
@@ -274,8 +274,8 @@ def mfcc(
 ) -> Float[Array, "*batch frames n_mfcc"]:
     """Mel-frequency cepstral coefficients, as ``librosa.feature.mfcc``.
 
-    Arguments as for `mel_spectrogram`, `aejax.signal.scale.power_to_db` and `mel_cepstrum`, of
-    which it is made; raises what they raise.
+    Arguments as for `mel_spectrogram`, `aejax.signal.scale.power_to_db` and `mel_cepstrum`, which
+    it calls; raises the same.
     """
     mel = mel_spectrogram(
         x,

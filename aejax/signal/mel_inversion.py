@@ -1,4 +1,4 @@
-"""From a mel spectrogram back to linear frequency."""
+"""Inversion of mel spectrograms to linear frequency."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -29,16 +29,16 @@ def mel_to_linear(
     method: Literal["nnls", "kl", "pinv"] = "nnls",
     num_iterations: int = 50,
 ) -> Float[Array, "*batch frames bins"]:
-    """A non-negative spectrum whose mel spectrum is (nearly) the one given.
+    """A non-negative spectrum whose mel spectrum is (nearly) ``mel``.
 
-    There are many: a mel spectrum has fewer numbers. Bins that no filter covers come out as zero.
+    It is not unique: a mel spectrum has fewer numbers. Bins that no filter covers are zero.
 
     Args:
-      mel: mel power (or magnitude, if that is what the filters were applied to), 0 or above.
-      sample_rate, n_fft, fmin, fmax, scale, norm: as for `aejax.signal.mel.mel_filterbank`, whose
-        filters made ``mel``.
+      mel: mel power, or mel magnitude for a magnitude spectrum, 0 or above.
+      sample_rate, n_fft, fmin, fmax, scale, norm: as for `aejax.signal.mel.mel_filterbank`, the
+        filters of ``mel``.
       method: "nnls", non-negative least squares, as ``librosa.feature.inverse.mel_to_stft``: loud
-        bands come out right to the last digit, quiet ones only in proportion to the loud.
+        bands are exact, errors of quiet bands are relative to the loud ones.
         "kl", the least generalised Kullback-Leibler divergence: it weighs errors in proportion to
         the level, so that errors in dB are small in quiet bands too.
         "pinv", the pseudo-inverse with its negative values set to zero: one matrix product.
@@ -48,7 +48,7 @@ def mel_to_linear(
       ``[..., frames, n_fft // 2 + 1]``.
 
     Raises:
-      ValueError: an argument is not as said, or as `mel_filterbank` raises it.
+      ValueError: an argument is invalid, or as `mel_filterbank` raises it.
     """
     check_real("mel", mel, ndim=2)
     check_integer("frames", mel.shape[-2])
@@ -66,23 +66,23 @@ def mel_to_linear(
     solve = METHODS[method](filters.astype(np.float64), num_iterations, mel.dtype)
 
     def solve_at_any_level(mel: jax.Array) -> jax.Array:
-        # A louder frame has a louder solution, and that is all: so it is solved at level 1, where
-        # products are far from the ends of float32, and the level has no part in the derivative.
+        # The solution scales with the level, so frames are solved at level 1, where products are
+        # far from the limits of float32. The level does not affect the derivative.
         level = jax.lax.stop_gradient(mel.max(axis=-1, keepdims=True))
         level = jnp.where(level > 0, level, 1)
         return solve(mel / level) * level
 
-    # Each row is a frame by itself, so the rows of a long spectrogram are solved chunk by chunk.
+    # Frames are independent, so a long spectrogram is solved chunk by chunk.
     n_mels = mel.shape[-1]
     rows = mel.reshape(*mel.shape[:-2], mel.shape[-2] * n_mels)
     return map_frames(solve_at_any_level, rows, frame_length=n_mels, hop_length=n_mels)
 
 
 def _least_squares(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
-    """Accelerated projected gradient, each bin with its own step, momentum restarted row by row.
+    """Accelerated projected gradient, with a step per bin, and momentum restarted row by row.
 
     With H = F F', which has no negative element, the diagonal of the row sums of H is above H, so
-    one over it is a step for which the error never grows.
+    its inverse is a step with which the error never grows.
 
     Sources: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J.
     Imaging Sciences 2(1), 2009; O'Donoghue and Candes, "Adaptive restart for accelerated gradient
@@ -119,14 +119,14 @@ def _kullback_leibler(filters: np.ndarray, num_iterations: int, dtype: np.dtype)
     """
     back = _transposed(filters).astype(dtype)
     forward = filters.astype(dtype)
-    # Below this share of the loudest, a band is silent: the slope of a quotient by it is finite.
+    # Below this fraction of the loudest a band is silent: the gradient of the ratio stays finite.
     silent = float(np.sqrt(jnp.finfo(dtype).tiny))
 
     def solve(mel: jax.Array) -> jax.Array:
         def update(x: jax.Array, _: None) -> tuple[jax.Array, None]:
-            have = matmul(x, forward)
-            is_silent = have < silent
-            ratio = jnp.where(is_silent, 0, mel / jnp.where(is_silent, 1, have))
+            current = matmul(x, forward)
+            is_silent = current < silent
+            ratio = jnp.where(is_silent, 0, mel / jnp.where(is_silent, 1, current))
             return x * matmul(ratio, back), None
 
         return jax.lax.scan(update, _spread(filters, dtype)(mel), length=num_iterations)[0]
@@ -135,14 +135,14 @@ def _kullback_leibler(filters: np.ndarray, num_iterations: int, dtype: np.dtype)
 
 
 def _pseudo_inverse(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
-    """One product; the number of iterations has no meaning here."""
+    """The pseudo-inverse; ``num_iterations`` is ignored."""
     del num_iterations
     inverse = np.linalg.pinv(filters).astype(dtype)
     return lambda mel: jnp.maximum(0, matmul(mel, inverse))
 
 
 def _spread(filters: np.ndarray, dtype: np.dtype) -> Solver:
-    """Every band's level given to the bins under its filter: a start without negative values."""
+    """A non-negative start: each band's level on the bins under its filter."""
     back = (_transposed(filters) / filters.sum(axis=0)[:, None]).astype(dtype)
     return lambda mel: matmul(mel, back)
 

@@ -24,8 +24,8 @@ def pcen(
 
     Agrees with ``librosa.pcen`` (which calls ``floor`` eps). librosa's defaults are made for a
     magnitude spectrogram of audio between ``-2**31`` and ``2**31``, so scale by that first. m is
-    of the first order, ``m[t] = (1 - b) m[t-1] + b s[t]``, and starts, as librosa's does, as if
-    all that came before had been 1.
+    of the first order, ``m[t] = (1 - b) m[t-1] + b s[t]``, and starts, as librosa's does,
+    from m[-1] = 1.
 
     Source: Wang et al., "Trainable frontend for robust and far-field keyword spotting",
     ICASSP 2017, equations 1 and 2; b from the time constant as in Lostanlen et al., "Per-channel
@@ -35,14 +35,14 @@ def pcen(
       s: mel or linear magnitude or power, 0 or above.
       sample_rate: Hz.
       hop_length: samples from frame to frame.
-      gain: 0 or above; at 1 the loudness is fully taken out.
+      gain: 0 or above; 1 removes the level completely.
       bias: above 0, in the unit of the ratio.
       power: above 0; the exponent of the compression.
-      time_constant: seconds over which m forgets.
-      floor: in the unit of ``s``, above 0; what silence is divided by.
+      time_constant: of m, seconds.
+      floor: in the unit of ``s``, above 0; divisor of silence.
 
     Raises:
-      ValueError: an argument is not as said.
+      ValueError: an argument is invalid.
     """
     check_real("s", s, ndim=2)
     check_level("sample_rate", sample_rate)
@@ -64,7 +64,7 @@ def smooth_in_time(
 ) -> Float[Array, "*batch frames bands"]:
     """``m[t] = (1 - rate) m[t-1] + rate s[t]``, with ``m[-1]`` equal to ``before``.
 
-    By an associative scan: a number of passes that grows with the logarithm of the frames.
+    By an associative scan: the number of passes is logarithmic in the frames.
     """
 
     def then(first: tuple, second: tuple) -> tuple:

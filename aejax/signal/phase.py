@@ -1,4 +1,4 @@
-"""Finding a phase for a magnitude spectrogram that has none."""
+"""Phase estimation for magnitude spectrograms."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from aejax.signal.stft import PadMode, inverse, power, stft_then
 from aejax.signal.stft import magnitude as absolute
 from aejax.signal.windows import Window
 
-MOST_ITERATIONS = 10_000  # nothing changes long before
+MOST_ITERATIONS = 10_000  # it converges long before
 
 
 @compiled("phase", "key")
@@ -34,30 +34,30 @@ def griffin_lim(
     Float[Array, "*batch samples"]
     | tuple[Float[Array, "*batch samples"], Float[Array, "*batch rounds"]]
 ):
-    """Audio whose STFT magnitude comes near the one given: the fast Griffin-Lim algorithm.
+    """Audio with approximately the given STFT magnitude, by the fast Griffin-Lim algorithm.
 
     Source: Perraudin, Balazs and Sondergaard, "A fast Griffin-Lim algorithm", WASPAA 2013,
     algorithm 1; momentum 0 is Griffin and Lim, 1984.
 
     Args:
       magnitude: ``[..., frames, n_fft // 2 + 1]``, non-negative.
-      n_fft, hop_length, win_length, window, center, pad_mode: as for `aejax.signal.stft.stft`, of
-        which this is the magnitude.
+      n_fft, hop_length, win_length, window, center, pad_mode: as for the
+        `aejax.signal.stft.stft` of ``magnitude``.
       num_iterations: rounds of inverse and forward transform; 0 only inverts the start.
       momentum: 0 up to (not including) 1.
       length: samples to return; by default all that `aejax.signal.stft.istft` makes.
-      phase: where to start, in radians.
-      key: for a random start. Without it and without ``phase`` the start is zero phase.
+      phase: initial phase in radians.
+      key: for a random initial phase; zero phase without ``key`` and ``phase``.
       return_convergence: whether to return the spectral convergence too.
 
     Returns:
       float32 ``[..., samples]``, and with ``return_convergence`` also
-      ``[..., num_iterations + 1]``: after 0, 1, ... iterations, how far the magnitude of the audio
-      is from the one given, ``norm(difference) / norm(given)`` over frames and bins, before the
-      audio is cut to ``length``. 0 for silence.
+      ``[..., num_iterations + 1]``: after 0, 1, ... iterations, the spectral convergence
+      ``norm(error) / norm(magnitude)`` over frames and bins, before the audio is trimmed to
+      ``length``. 0 for silence.
 
     Raises:
-      ValueError: an argument is not as said, or as `stft` and `istft` raise it.
+      ValueError: an argument is invalid, or as `stft` and `istft` raise it.
     """
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     check_real("magnitude", magnitude, ndim=2)
@@ -72,8 +72,8 @@ def griffin_lim(
         "window": window,
         "center": center,
     }
-    # Every round has the frames it began with. Where it can it also has the samples that are
-    # wanted, so that those behind the middle of the last frame are sought as the others are.
+    # The number of frames is the same in every round. Where possible so is the number of samples:
+    # those after the middle of the last frame are then estimated like the others.
     samples = (magnitude.shape[-2] - 1) * hop_length + (n_fft % 2 if center else n_fft)
     if length is not None and samples <= length < samples + hop_length:
         samples = length
@@ -81,7 +81,7 @@ def griffin_lim(
         raise ValueError("from the middle of one frame to itself there is no sample; give length")
     spectrum = _with_start(magnitude, phase, key)
 
-    # The magnitude is as large as all frames, so nothing is gained by making them in chunks.
+    # The magnitude is as large as all frames, so chunks would save no memory.
     def transform(audio: jax.Array) -> jax.Array:
         return stft_then(lambda s: s, audio, **sizes, pad_mode=pad_mode, chunked=False)
 

@@ -1,27 +1,26 @@
-"""Batches of audio as rows of single channels, silent behind the end of their clip."""
+"""Batches of audio as mono rows, silent after the end of each clip."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from aejax.signal.distances import si_sdr
 
-# Mean square, without the mean, up to which a row has no sound to compare, -60 dB re full scale.
+# Variance up to which a row counts as silent, -60 dB re full scale.
 _INAUDIBLE = 1e-6
 
 
 def until_end(
     audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
 ) -> Float[Array, "batch samples *channels"]:
-    """Audio with silence behind the first ``length`` samples of each clip."""
-    counts = jnp.arange(audio.shape[1])[None] < length[:, None]
-    return jnp.where(counts.reshape(*counts.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
+    """Audio with silence after the first ``length`` samples of each clip."""
+    valid = jnp.arange(audio.shape[1])[None] < length[:, None]
+    return jnp.where(valid.reshape(*valid.shape, *[1] * (audio.ndim - 2)), audio, 0.0)
 
 
 def channel_rows(
     audio: Float[Array, "batch samples *channels"], length: Int[Array, " batch"]
 ) -> tuple[Float[Array, "rows samples"], Int[Array, " rows"]]:
-    """Each channel of each clip as a row that is silent behind the clip's end, and the samples of
-    each row before that.
+    """Each channel of each clip as a row, silent after the clip's end, and the length of each row.
 
     Args:
       audio: a batch of mono clips, or of clips of several channels.
@@ -39,11 +38,10 @@ def channel_si_sdr(
     reference: Float[Array, "batch samples *channels"],
     length: Int[Array, " batch"],
 ) -> tuple[Float[Array, " rows"], Bool[Array, " rows"]]:
-    """SI-SDR in dB of each channel by itself up to the end of its clip, and whether it counts in a
-    mean: where the reference has a sound.
+    """SI-SDR in dB of each channel up to the end of its clip, and whether the reference has sound.
 
-    This is what ``loss.si_sdr`` learns from and what the results table shows the mean of. A channel
-    has its own scale: the balance of channels is not judged.
+    ``loss.si_sdr`` and the results table use its mean over channels with sound. Each channel has
+    its own scale, so the balance of channels does not matter.
 
     Args:
       estimate, reference: a batch of audio.

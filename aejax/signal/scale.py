@@ -25,10 +25,10 @@ def power_to_db(
       x: power (of the signal's squared unit), 0 or above.
       reference: the power at 0 dB; a number, or an array that broadcasts against ``x``, such as
         ``x.max()``.
-      floor: power below which all is silence; above 0. librosa calls it ``amin``. Silence is at
+      floor: power that counts as silence; above 0. librosa calls it ``amin``. Silence is at
         ``10 log10(floor)`` dB for a reference of 1.
-      top_db: if given, nothing is left further below the loudest value of its spectrogram, which
-        is the last two dimensions (librosa: of the whole array; its default is 80).
+      top_db: values are limited to this far below the maximum over the last two dimensions
+        (librosa: over the whole array; its default is 80); None for no limit.
 
     Raises:
       ValueError: ``floor`` is not above 0, or ``reference``, as a number, or ``top_db`` is not.
@@ -127,7 +127,7 @@ def mu_expand(x: Float[Array, "*shape"], *, mu: float = 255.0) -> Float[Array, "
 
 
 def _odd(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """``sign(x) function(|x|)`` for a function that is 0 at 0, with its slope there too."""
+    """``sign(x) function(|x|)`` for a function with ``function(0) = 0``, differentiable at 0."""
     is_positive = x >= 0
     above, below = jnp.where(is_positive, x, 0), jnp.where(is_positive, 0, -x)
     return function(above) - function(below)
@@ -137,11 +137,11 @@ def mu_quantize(x: Float[Array, "*shape"], *, mu: int = 255) -> Int[Array, "*sha
     """Mu-law in ``mu + 1`` steps, as ``librosa.mu_compress(quantize=True)``: 8 bits for mu = 255.
 
     Args:
-      x: audio; what is outside of -1 to 1 gets the outermost step.
+      x: audio; values outside of -1 to 1 get the outermost step.
       mu: an odd number, so that there is an even number of steps.
 
     Returns:
-      int32 from ``-(mu + 1) // 2`` to ``(mu + 1) // 2 - 1``; `mu_dequantize` is the way back.
+      int32 from ``-(mu + 1) // 2`` to ``(mu + 1) // 2 - 1``; `mu_dequantize` is the inverse.
 
     Raises:
       ValueError: ``mu`` is not a whole odd number above 0.
@@ -153,7 +153,7 @@ def mu_quantize(x: Float[Array, "*shape"], *, mu: int = 255) -> Int[Array, "*sha
 
 
 def mu_dequantize(steps: Int[Array, "*shape"], *, mu: int = 255) -> Float[Array, "*shape"]:
-    """float32 audio from what `mu_quantize` gave, as ``librosa.mu_expand(quantize=True)``."""
+    """float32 audio from steps of `mu_quantize`, as ``librosa.mu_expand(quantize=True)``."""
     _check_steps(mu)
     return mu_expand(steps.astype(jnp.float32) * (2 / (1 + mu)), mu=mu)
 

@@ -47,7 +47,7 @@ def stft(
       window: as for `aejax.signal.windows.window`, periodic.
       center: pad by ``n_fft // 2`` on both sides, so that frame t is centred at ``t * hop_length``.
       pad_mode: how to pad, as ``numpy.pad`` names it. librosa's default is "constant",
-        torch's is "reflect", which is ours too: it makes no edge where there is none.
+        torch's is "reflect", which is ours too: it adds no discontinuity.
 
     Returns:
       complex64 ``[..., frames, n_fft // 2 + 1]``; with ``center`` and an even ``n_fft``, frames is
@@ -55,11 +55,11 @@ def stft(
       has the magnitude ``sum(window) / 2``.
 
     Raises:
-      ValueError: a size, the window or ``pad_mode`` is not as said, or the signal is too short
+      ValueError: a size, the window or ``pad_mode`` is invalid, or the signal is too short
         for reflect padding or, without ``center``, for one frame.
 
-    As all that goes over a signal in chunks (`aejax.signal.framing`), it has reverse-mode
-    derivatives of any order, and forward-mode ones for signals that fit in one chunk.
+    Reverse-mode derivatives are of any order; forward-mode ones need signals that fit in one chunk,
+    see `aejax.signal.framing`.
     """
     return stft_then(
         lambda s: s,
@@ -85,7 +85,7 @@ def spectrogram(
     pad_mode: PadMode = "reflect",
     power: float = 2.0,
 ) -> Float[Array, "*batch frames bins"]:
-    """``magnitude(stft(x, ...))`` or ``power(stft(x, ...))``, without room for the STFT.
+    """``magnitude(stft(x, ...))`` or ``power(stft(x, ...))``, without memory for the STFT.
 
     Args:
       x, n_fft, hop_length, win_length, window, center, pad_mode: as for `stft`, raising the same.
@@ -115,14 +115,15 @@ def stft_then(
     pad_mode: PadMode,
     chunked: bool = True,
 ) -> jax.Array:
-    """``function(stft(x, ...))``, chunk by chunk, for a function that takes each frame by itself.
+    """``function(stft(x, ...))``, chunk by chunk, for a function of single frames.
 
     The STFT takes four times the memory of the signal at the usual hop of a quarter window, and
-    what is wanted of it is mostly less: so it is never there as a whole.
+    the result is mostly smaller: the STFT is never stored as a whole.
     """
     check_signal(x)
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
-    is_one, x = x.ndim == 1, jnp.atleast_2d(x)  # for a batch XLA's program is four times as fast
+    # XLA's program for a batch is four times as fast.
+    is_unbatched, x = x.ndim == 1, jnp.atleast_2d(x)
     weight = make_window(window, win_length, n_fft=n_fft).astype(x.dtype)
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
@@ -135,7 +136,7 @@ def stft_then(
         return function(jnp.fft.rfft(frames * expand(weight, frames.ndim), axis=-1))
 
     s = map_frames(transform, x, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
-    return s[0] if is_one else s
+    return s[0] if is_unbatched else s
 
 
 def _pad(x: jax.Array, n_fft: int, pad_mode: PadMode) -> jax.Array:
@@ -167,19 +168,19 @@ def istft(
 
     Args:
       s: complex64 ``[..., frames, n_fft // 2 + 1]``.
-      n_fft, hop_length, win_length, window, center: as they were given to `stft`.
-      length: samples to return, filled up with zeros where no frame reaches; by default all from
+      n_fft, hop_length, win_length, window, center: as for `stft`.
+      length: samples to return, padded with zeros where no frame reaches; by default all from
         the middle of the first frame to the middle of the last, ``(frames - 1) * hop_length``, and
-        one more for an odd ``n_fft``; without ``center``, all that the frames cover. Samples that
-        lie under the flank of the first or last window alone are the less exact the nearer they
-        are to its end; those under less than 1e-4 of its height are lost, and come out as zero.
+        one more for an odd ``n_fft``; without ``center``, all that the frames cover. Samples under
+        the flank of only the first or last window are less exact towards its end; those under less
+        than 1e-4 of its height are lost, and are zero.
 
     Returns:
       float32 ``[..., samples]``.
 
     Raises:
-      ValueError: a size is not as said, ``s`` has other bins than ``n_fft`` makes, or the windows,
-        as often as they come, leave samples without any weight.
+      ValueError: a size is invalid, ``s`` has other bins than ``n_fft``, or the windows, one
+        hop apart, leave samples without any weight.
     """
     return inverse(
         s,
@@ -203,7 +204,7 @@ def inverse(
     length: int | None,
     chunked: bool = True,
 ) -> jax.Array:
-    """`istft`, in chunks or, where its frames are to be kept anyway, not."""
+    """`istft`; ``chunked=False`` where all frames are stored anyway."""
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     check_spectrum(s, n_fft)
     if length is not None:
@@ -237,11 +238,11 @@ def _check_invertible(weight: np.ndarray, window: Window, win_length: int, hop_l
 
 
 def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Array:
-    """One over what ``count`` overlapping squared windows add up to, at each of their samples.
+    """One over the sum of ``count`` overlapping squared windows, at each sample.
 
-    The sum rises over the first windows, then repeats itself every hop, then falls. So it is
-    computed on the host for as few windows as have a hop that repeats, and that hop is broadcast
-    by the compiled program: as a constant the whole would be as long as the signal.
+    The sum rises over the first windows, then repeats every hop, then falls. The host computes it
+    for the fewest windows with a repeating hop, and the compiled program broadcasts that hop: a
+    constant for all windows would be as long as the signal.
     """
     per_window = -(-len(weight) // hop_length)
     few = min(count, per_window)
@@ -251,7 +252,7 @@ def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Ar
     covered = envelope > UNCOVERED * envelope.max()
     inverse = np.where(covered, 1 / np.where(covered, envelope, 1), 0).astype(weight.dtype)
     samples = (few - 1) * hop_length + len(weight)
-    # The last hop before the first window ends is under as many windows as any.
+    # The last hop of the first window is under the full number of windows.
     middle = (per_window - 1) * hop_length
     repeated = jnp.broadcast_to(
         inverse[middle : middle + hop_length], (count - few, hop_length)

@@ -1,4 +1,4 @@
-"""How loud the ear, or a loudness meter, takes each frequency to be."""
+"""Frequency weightings of loudness: the A and K curves."""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ Frequencies = float | np.ndarray | Float[Array, "*shape"]
 _A_POLES = (20.598997, 107.65265, 737.86223, 12194.217)
 _A_GAIN_DB = 2.0
 
-# ITU-R BS.1770-4, tables 1 and 2: numerator and denominator at 48 kHz of a shelf that stands for
+# ITU-R BS.1770-4, tables 1 and 2: numerator and denominator at 48 kHz of a shelf for the effect of
 # the head, and of a high-pass.
 _K_RATE = 48000
 _K_FILTERS = (
@@ -33,7 +33,7 @@ def a_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
     Args:
       hz: frequencies, 0 or above. JAX arrays give JAX arrays of their own type; all else is
         computed by numpy in float64.
-      min_db: the least that is returned; None for no limit. 0 Hz is at some -1666 dB then.
+      min_db: lower limit; None for none. 0 Hz is at some -1666 dB then.
     """
     xp, hz = _checked(hz)
     tiny = float(np.finfo(np.float32).tiny)
@@ -51,17 +51,17 @@ def a_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
 
 
 def k_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies:
-    """K-weighting in dB at frequencies in Hz: what loudness in LUFS is measured through.
+    """K-weighting in dB at frequencies in Hz, the weighting of loudness in LUFS.
 
-    Source: ITU-R BS.1770-4, the two filters as they are given for 48 kHz, at any rate of yours.
+    Source: ITU-R BS.1770-4, the two filters for 48 kHz, which hold at any sample rate.
 
     Args:
       hz: frequencies, 0 to 24,000. JAX arrays give JAX arrays of their own type; all else is
         computed by numpy in float64.
-      min_db: the least that is returned; None for no limit. 0 Hz is at some -287 dB then.
+      min_db: lower limit; None for none. 0 Hz is at some -287 dB then.
 
     Raises:
-      ValueError: a frequency is above 24 kHz; of a traced array this is not known, and not asked.
+      ValueError: a frequency is above 24 kHz; not checked for a traced array.
     """
     xp, hz = _checked(hz)
     if xp is np and np.any(hz > _K_RATE / 2):
@@ -77,7 +77,7 @@ def k_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
 
 
 def _checked(hz: Frequencies) -> tuple:
-    """The namespace to compute in, and the frequencies as its arrays."""
+    """The array namespace, and the frequencies as its arrays."""
     if not isinstance(hz, jax.Array):
         return np, np.asarray(hz, np.float64)
     check_real("hz", hz, ndim=0)
@@ -88,6 +88,6 @@ def _squared_response(taps: tuple[float, float, float], half: Frequencies) -> Fr
     """``|b0 + b1 z + b2 z**2|**2`` on the unit circle, ``half`` being ``sin(w / 2)**2``."""
     b0, b1, b2 = taps
     constant = (b0 + b1 + b2) ** 2
-    # Of (1, -2, 1) only rounding is left of these sums.
+    # For (1, -2, 1) these sums are 0 up to rounding.
     linear = -4 * (b0 * b1 + 4 * b0 * b2 + b1 * b2)
     return constant + (linear + 16 * b0 * b2 * half) * half

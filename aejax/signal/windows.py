@@ -1,4 +1,4 @@
-"""Windows, made on the host: they are constants of the compiled program."""
+"""Window functions, computed on the host as constants of the compiled program."""
 
 from collections.abc import Callable
 
@@ -49,24 +49,24 @@ WITH_PARAMETER: dict[str, Callable[[int, float], np.ndarray]] = {
     "gaussian": gaussian,
     "kbd": kaiser_bessel_derived,
 }
-# Beyond, a Kaiser window leaves the range of float64.
+# Above, a Kaiser window exceeds the range of float64.
 MOST_BETA = 700
-# These exist only as symmetric windows; both are made for a transform, not for a filter.
+# Only symmetric; both are for transforms, not for filter design.
 ALREADY_SYMMETRIC = ("sine", "kbd")
 
 
 def window(
     name: Window, win_length: int, *, periodic: bool = True, n_fft: int | None = None
 ) -> np.ndarray:
-    """The window of that name, as ``scipy.signal.get_window`` and centred as librosa does.
+    """The window ``name``, as ``scipy.signal.get_window`` and centred as librosa does.
 
     Args:
       name: "hann", "hamming", "blackman", "rectangular" or "sine"; or, with a parameter,
         ``("kaiser", beta)``, ``("gaussian", std)`` with std in samples, or ``("kbd", beta)``
         (Kaiser-Bessel derived, for the MDCT).
       win_length: samples.
-      periodic: one period of a window that repeats, for spectral analysis; otherwise symmetric,
-        for filter design. "sine" and "kbd" are symmetric always.
+      periodic: True for spectral analysis; False, symmetric, for filter design. "sine" and "kbd"
+        are always symmetric.
       n_fft: samples of the result, the window in its middle and zeros around; ``win_length`` by
         default.
 
@@ -74,7 +74,7 @@ def window(
       float64 ``[n_fft]``.
 
     Raises:
-      ValueError: the name is unknown, its parameter is missing, not wanted or not above 0, the
+      ValueError: the name is unknown, its parameter is missing, unexpected or not above 0, the
         window does not fit in ``n_fft``, a "kbd" window has an odd length, or all of it is zero.
     """
     n_fft = win_length if n_fft is None else n_fft

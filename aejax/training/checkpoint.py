@@ -25,8 +25,9 @@ import tensorstore
 from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
 
-from aejax.errors import UserError, plain
 from aejax.runtime import files
+from aejax.runtime.errors import UserError, plain
+from aejax.training.state import TrainState
 
 _ASIDE = ".damaged"  # behind the step in the name of a checkpoint that was set aside
 # Orbax's folder of arrays, and how many of them are read at a time.
@@ -74,6 +75,18 @@ class Snapshot:
 
     state: Any
     best: Any
+
+
+def first_snapshot(state: TrainState) -> Snapshot:
+    """The snapshot of a run that has not begun: its own variables are the best so far."""
+    return Snapshot(
+        state,
+        {
+            # A copy: the step donates its state, and the best variables must outlive that.
+            name: Best(jax.tree.map(jnp.copy, variables), jnp.float32(jnp.inf), jnp.int32(0))
+            for name, variables in state.candidates.items()
+        },
+    )
 
 
 class Checkpoints:

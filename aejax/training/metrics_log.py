@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from aejax.bars import warn
-from aejax.errors import DiskFull, UserError
 from aejax.runtime import files
 from aejax.runtime.arrays import is_number
+from aejax.runtime.errors import DiskFull, UserError
+from aejax.runtime.progress import warn
 
 _MOST_BYTES = 1 << 30
 

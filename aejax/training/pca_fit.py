@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from aejax.errors import UserError
 from aejax.models.blocks import from_blocks, to_blocks
 from aejax.models.pca import (
     PCA,
@@ -20,8 +19,9 @@ from aejax.models.pca import (
     PairMoments,
     neighbours,
 )
-from aejax.representation import Representation, valid_frames
+from aejax.representations import Representation, valid_frames
 from aejax.runtime import arrays
+from aejax.runtime.errors import UserError
 
 
 class Fit(NamedTuple):

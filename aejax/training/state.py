@@ -1,7 +1,7 @@
-"""What one training step changes, and its optimiser."""
+"""What one training step changes, and its optimizer."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import flax.struct
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from aejax import parts
 from aejax.models.autoencoder import Variables
+from aejax.optimizers import SCHEDULES
 
 
 @flax.struct.dataclass
@@ -67,31 +69,6 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     return lambda update: config.learning_rate * part(update)
 
 
-# By name, of the highest rate and the updates left.
-SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
-    "cosine": optax.cosine_decay_schedule,
-    "linear": lambda rate, updates: optax.linear_schedule(rate, 0.0, updates),
-    # To a hundredth.
-    "exponential": lambda rate, updates: optax.exponential_decay(rate, updates, 0.01),
-    "constant": lambda rate, updates: optax.constant_schedule(rate),
-}
-
-# By name, how gradients become updates before the learning rate, given the decay of the second
-# moment and that of the weights.
-OPTIMIZERS: dict[
-    str, Callable[[float, optax.GradientTransformation], optax.GradientTransformation]
-] = {
-    "adamw": lambda b2, decay: optax.chain(optax.scale_by_adam(b2=b2), decay),
-    "nadamw": lambda b2, decay: optax.chain(optax.scale_by_adam(b2=b2, nesterov=True), decay),
-    "lamb": lambda b2, decay: optax.chain(
-        optax.scale_by_adam(b2=b2), decay, optax.scale_by_trust_ratio()
-    ),
-    "lion": lambda b2, decay: optax.chain(optax.scale_by_lion(b2=b2), decay),
-    "rmsprop": lambda b2, decay: optax.chain(optax.scale_by_rms(decay=b2), decay),
-    "sgd": lambda b2, decay: optax.chain(optax.trace(decay=0.9, nesterov=True), decay),
-}
-
-
 def decays(params: Variables, *, pca_start: bool) -> Any:
     """Which parameters decay: matrices, but for linear maps that begin at PCA: decay would take
     from them what is right already."""
@@ -103,11 +80,11 @@ def decays(params: Variables, *, pca_start: bool) -> Any:
     return jax.tree_util.tree_map_with_path(one, params)
 
 
-def optimiser(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
     """``config.optimizer`` behind clipping by global norm, with decay of what `decays`. With
     ``accumulate``, on the mean gradient of so many batches."""
 
-    # What is injected is kept in the optimiser's state, as arrays: members of a population may each
+    # What is injected is kept in the optimizer's state, as arrays: members of a population may each
     # have their own in one compiled program.
     @optax.inject_hyperparams
     def injected(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
@@ -116,7 +93,7 @@ def optimiser(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransform
         )
         return optax.chain(
             optax.clip_by_global_norm(config.clip_norm),
-            OPTIMIZERS[config.optimizer](config.adam_b2, decay),
+            parts.optimizers.build(config.optimizer, config)(decay),
             optax.scale_by_schedule(schedule(config)),
             optax.scale_by_learning_rate(learning_rate),
         )

@@ -1,131 +1,125 @@
 """The one compiled step: waveform batch and state in, new state and metrics out."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from aejax.augmentations import Chain, Example
 from aejax.models import autoencoder
-from aejax.representation import Representation, valid_frames
-from aejax.training.augmentation import Augmentation, augment, seen
-from aejax.training.losses import Objective, compare, weighted
+from aejax.objective import Objective, compare, weighted
+from aejax.representations import Representation, analyse_blocks
 from aejax.training.state import TrainState
 
 Metrics = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]]
 
 
-def make_train_step(
-    representation: Representation,
-    model: autoencoder.Autoencoder,
-    tx: optax.GradientTransformation,
-    objective: Objective,
-    *,
-    samples: int,
-    downsampling: int,
-    augmentation: Augmentation,
-    ema_decay: float = 0.0,
-) -> TrainStep:
-    """The step as a pure function, to be compiled once.
+class Setup(NamedTuple):
+    """What is compiled into a step.
 
-    Args:
+    Attributes:
       representation: of the audio.
       model: trained on its features.
-      tx: the optimiser.
-      objective: what is learnt from.
+      tx: the optimizer.
+      objective: the sum of losses that is minimised.
       samples: of an excerpt; the batch has ``augmentation.span(samples)``.
       downsampling: frames in a block.
-      augmentation: of the audio, and of what the model sees of the features.
+      augmentation: of the audio, and of the encoder's input.
       ema_decay: of the moving average of the parameters, by update, if the state has one.
     """
 
-    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
-        heard, audio, length = augment(
-            augment_key,
-            batch["audio"],
-            batch["length"],
-            batch["place"],
-            augmentation,
-            samples=samples,
-            noise=batch.get("noise"),
+    representation: Representation
+    model: autoencoder.Autoencoder
+    tx: optax.GradientTransformation
+    objective: Objective
+    samples: int
+    downsampling: int
+    augmentation: Chain
+    ema_decay: float = 0.0
+
+
+def train_step(
+    setup: Setup, state: TrainState, batch: dict[str, jax.Array]
+) -> tuple[TrainState, Metrics]:
+    """One training step, from waveforms to updated parameters: a pure function."""
+    key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+    augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
+    audio, length, position = batch["audio"], batch["length"], batch["place"]
+    example = Example(audio, audio, length, position, batch.get("noise"))
+    noisy_audio, audio, length, *_ = setup.augmentation(augment_key, example, setup.samples)
+    analyse = functools.partial(
+        analyse_blocks, setup.representation, length=length, downsampling=setup.downsampling
+    )
+    target, frame_mask, block_mask = analyse(audio)
+    encoder_input = setup.augmentation.change_features(
+        input_key,
+        analyse(noisy_audio)[0] if setup.augmentation.separates else target,
+        state.collections["constants"]["mean"],
+        audio.shape[2] if audio.ndim == 3 else 1,
+    )
+    speaker = speaker_dropout(speaker_key, batch.get("speaker"))
+    masked = noisy_audio if setup.augmentation.task == "denoise" else None
+
+    def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
+        variables = {**state.variables, "params": params}
+        output = autoencoder.forward(
+            setup.model,
+            variables,
+            encoder_input,
+            block_mask,
+            train=True,
+            key=model_key,
+            speaker=speaker,
         )
-        features = representation.analyse(audio)
-        mask = valid_frames(representation, length, features.shape[1], downsampling)
         constants = state.collections["constants"]
-        given = seen(
-            input_key,
-            representation.analyse(heard) if augmentation.apart else features,
-            constants["mean"],
-            augmentation,
-            channels=audio.shape[2] if audio.ndim == 3 else 1,
-        )
-        speaker = batch.get("speaker")
-        if speaker is not None:
-            speaker = sometimes_nobody(speaker_key, speaker)
+        compared = compare(output.features, target, frame_mask, audio, length, constants, masked)
+        terms = setup.objective.terms(compared, constants) | output.losses
+        bottleneck = setup.model.bottleneck.weights(state.step)
+        total = weighted(terms, {**state.weights, **bottleneck, "adversary": 1.0})
+        return total, (terms, output.codebooks)
 
-        def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
-            variables = {**state.variables, "params": params}
-            output = autoencoder.forward(
-                model,
-                variables,
-                given,
-                mask[:, ::downsampling],
-                train=True,
-                key=model_key,
-                speaker=speaker,
-            )
-            compared = compare(
-                output.features,
-                features,
-                mask,
-                audio,
-                length,
-                constants,
-                heard if augmentation.target == "clean" else None,
-            )
-            terms = objective.terms(compared, constants) | output.losses
-            weights = {**state.weights, **model.bottleneck.weights(state.step), "adversary": 1.0}
-            total = weighted(terms, weights)
-            return total, (terms, output.codebooks)
+    (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
+    state = _updated(setup, state, gradients, codebooks)
+    metrics = {"loss/total": total, **{f"loss/{name}": value for name, value in terms.items()}}
+    metrics["gradient_norm"] = optax.tree.norm(gradients)
+    return state, metrics | {"parameter_norm": optax.tree.norm(state.params)}
 
-        (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(
-            state.params
-        )
-        # optax mixes its integer step count with floats; all else here holds under "strict".
-        with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = tx.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = {
-            "loss/total": total,
-            **{f"loss/{name}": value for name, value in terms.items()},
-            "gradient_norm": optax.tree.norm(gradients),
-            "parameter_norm": optax.tree.norm(params),
-        }
-        new_state = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=params,
-            collections=state.collections | ({"codebooks": codebooks} if codebooks else {}),
-            opt_state=opt_state,
-            ema=_average(state, params, opt_state, ema_decay),
-        )
-        return new_state, metrics
 
-    return train_step
+def make_train_step(*arguments: Any, **options: Any) -> TrainStep:
+    """`train_step` of a `Setup` with these fields, to be compiled once."""
+    return functools.partial(train_step, Setup(*arguments, **options))
 
 
 # How often a decoder is not told who speaks, so that it can do without.
-_UNTOLD = 0.1
+_SPEAKER_DROPOUT = 0.1
 
 
-def sometimes_nobody(key: jax.Array, speaker: jax.Array) -> jax.Array:
-    """Numbers of speakers ``[batch]``, now and then 0 instead."""
-    return jnp.where(jax.random.bernoulli(key, _UNTOLD, speaker.shape), 0, speaker)
+def speaker_dropout(key: jax.Array, speaker: jax.Array | None) -> jax.Array | None:
+    """Numbers of speakers ``[batch]``, now and then 0 instead; None where there are none."""
+    if speaker is None:
+        return None
+    return jnp.where(jax.random.bernoulli(key, _SPEAKER_DROPOUT, speaker.shape), 0, speaker)
+
+
+def _updated(setup: Setup, state: TrainState, gradients: dict, codebooks: dict) -> TrainState:
+    """The state after an update by these gradients."""
+    # optax mixes its integer step count with floats; all else here holds under "strict".
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = setup.tx.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=params,
+        collections=state.collections | ({"codebooks": codebooks} if codebooks else {}),
+        opt_state=opt_state,
+        ema=_average(state, params, opt_state, setup.ema_decay),
+    )
 
 
 def _average(state: TrainState, params: dict, opt_state: Any, decay: float) -> dict | None:

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aejax.errors import UserError
+from aejax.augmentations import Noise
+from aejax.augmentations.measuring import LATENTS_USE, heard_in_tests, window_keys
 from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables
-from aejax.representation import Representation, valid_frames
-from aejax.training.augmentation import Augmentation
-from aejax.training.losses import Objective, compare
-from aejax.training.measuring import LATENTS_USE, heard_in_tests, window_keys
+from aejax.objective import Objective, compare
+from aejax.representations import Representation, analyse_blocks
+from aejax.runtime.errors import UserError
 
 # As far on as any warm-up goes: a loss is not the lower for being early.
 _LATE = 2**30
@@ -57,22 +57,20 @@ def make_eval_step(
     objective: Objective,
     *,
     downsampling: int,
-    augmentation: Augmentation,
+    noise: Noise | None,
 ) -> EvalStep:
     """Sums over a batch, as a pure function, to be compiled once.
 
-    Of the augmentation only the noise is there, and only where it is to be taken away.
+    ``noise``: that is to be taken away, where any is.
     """
-    denoises = augmentation.target == "clean"
+    denoises = noise is not None
     sizes = model.bottleneck.codebook_sizes
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
         audio, length = batch["audio"], batch["length"]
-        heard = heard_in_tests(batch, amount=augmentation)
-        features = representation.analyse(audio)
+        heard = heard_in_tests(batch, noise=noise)
+        features, mask, block_mask = analyse_blocks(representation, audio, length, downsampling)
         seen = representation.analyse(heard) if denoises else features
-        mask = valid_frames(representation, length, features.shape[1], downsampling)
-        block_mask = mask[:, ::downsampling]
         speaker = batch.get("speaker")
         output = learnt = autoencoder.forward(
             model, variables, seen, block_mask, train=False, key=None, speaker=speaker

@@ -1,8 +1,8 @@
-"""What the bytes of an audio file say of themselves, whatever libsndfile takes on trust.
+"""Parsers of audio containers, which check what libsndfile takes on trust.
 
-Each kind of container has a `walk` that goes through what begins at one byte of a file, and gives
-a `Link`: where it ends, how long the sound is, and what a decoder has to be given so that it reads
-all of it. Time is a pass through the file at most, and memory is constant.
+Each kind of container has a `walk` that parses the sound at one byte of a file into a `Link`: its
+end, its length, and the bytes a decoder needs to read all of it. It takes at most one pass
+through the file, and constant memory.
 """
 
 from aejax.data.containers import au, caf, flac, iff, mpeg, ogg, old, riff, tags, wave64
@@ -15,10 +15,10 @@ _MOST_LINKS = 1024
 
 
 def links(source: Source) -> list[Link]:
-    """The sounds in a file, one behind the other.
+    """The sounds in a file, in order.
 
     Raises:
-      UnusableAudio: it is truncated or damaged, or contradicts itself.
+      UnusableAudio: the file is truncated or damaged, or contradicts itself.
     """
     start = tags.before(source, 0)
     stop = tags.behind(source, start)
@@ -42,7 +42,7 @@ def links(source: Source) -> list[Link]:
 
 
 def mpeg_link(source: Source) -> Link:
-    """A file of MPEG audio, which does not say so where it begins.
+    """The sound in a file of MPEG audio, which has no magic number.
 
     Raises:
       UnusableAudio: see `mpeg.walk`.
@@ -56,7 +56,7 @@ def mpeg_link(source: Source) -> Link:
 
 
 def _walk(source: Source, start: int, stop: int) -> Link | None:
-    """The sound that begins there; None if nothing that is known does."""
+    """The sound at ``start``; None if its container is not known."""
     magic = source.at(start, 4)
     if magic in riff.MAGIC and source.at(start + 8, 4) == b"WAVE":
         return riff.walk(source, start, stop)

@@ -5,16 +5,16 @@ from typing import Literal
 from aejax.data.containers.link import Link, Source, contradiction, sound_size, unknown
 
 MAGIC: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
-# Bytes of a sample by the number of its encoding.
+# Bytes per sample by the number of the encoding.
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 _UNKNOWN = 2**32 - 1
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Compares the sound with what the header says.
+    """Compares the sound with the header.
 
     Raises:
-      UnusableAudio: it is truncated, or more follows than the header says.
+      UnusableAudio: the sound is shorter or longer than the header says.
     """
     magic = source.at(start, 4)
     order = MAGIC[magic]
@@ -29,7 +29,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         raise contradiction(f"{claimed} bytes of sound, and {rest - size} more behind them")
     width = _WIDTHS.get(encoding)
     frames = size // (width * channels) if width else None
-    # Where samples have no size of their own, libsndfile takes all that follows for sound.
+    # If samples have no fixed size, libsndfile reads up to the end of the file.
     known = size == claimed and (width or sound.stop == source.size)
     if start == 0 and (known or claimed == _UNKNOWN and stop == source.size):
         return Link(sound.stop, None, frames)

@@ -5,10 +5,10 @@ from aejax.data.containers.riff import refuse_rest
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from chunk to chunk of what begins at ``start``.
+    """Parses the chunks from ``start`` on into a `Link`.
 
     Raises:
-      UnusableAudio: it is truncated.
+      UnusableAudio: the sound is truncated.
     """
     at, header, sound, claimed = start + 8, source.at(start, 8), range(0), 0
     packet, per_packet, frames = 0, 0, None

@@ -1,4 +1,4 @@
-"""FLAC (RFC 9639): where its last frame is, and how many samples that makes."""
+"""FLAC (RFC 9639): its last frame and its number of samples."""
 
 import re
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ MAGIC = b"fLaC"
 _ANOTHER = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _LONGEST_HEADER = 16
-_MOST_CHECKED = 2**23  # bytes whose CRC is computed, which takes a second
-_MOST_LOOKED = 2**19  # places, which takes a second
-_TAIL = 2**16  # bytes that are looked through at a time
+_MOST_CHECKED = 2**23  # bytes to compute a CRC of; takes a second
+_MOST_CANDIDATES = 2**19  # positions to test; takes a second
+_TAIL = 2**16  # bytes searched at a time
 
 
 def _table(polynomial: int, bits: int) -> list[int]:
-    """Of a CRC, for each byte."""
+    """The table of a CRC, by byte."""
     table = []
     for byte in range(256):
         crc = byte << bits - 8
@@ -39,7 +39,7 @@ _CRC_8, _CRC_16 = _table(0x07, 8), _table(0x8005, 16)
 
 
 class _Info(NamedTuple):
-    """The block STREAMINFO, and where frames begin."""
+    """The block STREAMINFO, and the position of the first frame."""
 
     block: int
     channels: int
@@ -50,14 +50,14 @@ class _Info(NamedTuple):
 
 class _Frame(NamedTuple):
     start: int  # byte of the file
-    end: int  # sample behind its last
+    end: int  # its last sample plus 1
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Looks for the last frame. If STREAMINFO says less than that, or nothing, it is mended.
+    """Finds the last frame, and corrects STREAMINFO if it has fewer samples or none.
 
     Raises:
-      UnusableAudio: it is truncated, or damaged at its end.
+      UnusableAudio: the sound is truncated, or damaged at its end.
     """
     info = _info(source, start, stop)
     if info is None:
@@ -80,7 +80,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
 
 
 def _info(source: Source, start: int, stop: int) -> _Info | None:
-    """What the blocks of metadata say; None where they are none."""
+    """The metadata; None if there is none."""
     data = source.at(start, 42)
     if len(data) < 42 or data[4] & 0x7F or data[5:8] != b"\0\0\x22":
         return None
@@ -93,7 +93,7 @@ def _info(source: Source, start: int, stop: int) -> _Info | None:
         at += 4 + int.from_bytes(head[1:], "big")
     if not last or at > stop:
         return None
-    # Blocks of several sizes that are numbered, as old encoders wrote them, cannot be counted so.
+    # Old encoders numbered blocks of several sizes; those cannot be counted.
     if data[8:10] != data[10:12] and source.at(at, 2) == b"\xff\xf8":
         return None
     packed = int.from_bytes(data[18:26], "big")
@@ -107,7 +107,7 @@ def _info(source: Source, start: int, stop: int) -> _Info | None:
 
 
 def _another(source: Source, start: int, stop: int) -> int:
-    """Where another FLAC begins, that was put behind; or ``stop``."""
+    """Start of another FLAC appended to this one; ``stop`` if there is none."""
     for at, data in source.blocks(start, stop, overlap=8):
         match = _ANOTHER.search(data)
         if match:
@@ -116,10 +116,10 @@ def _another(source: Source, start: int, stop: int) -> int:
 
 
 def _last_frame(source: Source, info: _Info, stop: int) -> int:
-    """The sample behind the last frame, which has to be whole.
+    """The number of samples up to the end of the last frame.
 
     Raises:
-      UnusableAudio: it is not.
+      UnusableAudio: the last frame is incomplete.
     """
     checked = 0
     for frame in _backwards(source, info, stop):
@@ -132,8 +132,8 @@ def _last_frame(source: Source, info: _Info, stop: int) -> int:
 
 
 def _backwards(source: Source, info: _Info, stop: int) -> Iterator[_Frame]:
-    """Whatever looks like the header of a frame, the last first."""
-    end, looked = stop, 0
+    """Candidates of frame headers, the last first."""
+    end, candidates = stop, 0
     while end > info.first:
         start = max(info.first, end - _TAIL)
         data = source.at(start, min(end + _LONGEST_HEADER, stop) - start)
@@ -141,14 +141,15 @@ def _backwards(source: Source, info: _Info, stop: int) -> Iterator[_Frame]:
             sample = _header(info, data[match.start() : match.start() + _LONGEST_HEADER])
             if sample:
                 yield _Frame(start + match.start(), sample)
-            looked += 1
-            if looked > _MOST_LOOKED:
+            candidates += 1
+            if candidates > _MOST_CANDIDATES:
                 raise UnusableAudio("damaged: a FLAC whose last frame cannot be found")
         end = start
 
 
 def _header(info: _Info, data: bytes) -> int:
-    """The sample behind a frame that begins so; 0 if none does (RFC 9639, section 9.1)."""
+    """The last sample of a frame with this header, plus 1; 0 if it is no header (RFC 9639, section
+    9.1)."""
     if len(data) < 6 or data[3] & 1:
         return 0
     size, rate, channels, bits = data[2] >> 4, data[2] & 15, data[3] >> 4, data[3] >> 1 & 7
@@ -158,7 +159,7 @@ def _header(info: _Info, data: bytes) -> int:
         return 0
     if bits and (0, 8, 12, 0, 16, 20, 24, 32)[bits] != info.bits:
         return 0
-    # The number is written as UTF-8 writes characters, up to 36 bits.
+    # The number is coded like a character in UTF-8, up to 36 bits.
     ones = 8 - (data[4] ^ 0xFF).bit_length()
     width = max(1, ones)
     if ones == 1 or ones > 7 or any(byte >> 6 != 2 for byte in data[5 : 4 + width]):
@@ -179,7 +180,7 @@ def _header(info: _Info, data: bytes) -> int:
 
 
 def _crc(table: list[int], bits: int, data: bytes) -> int:
-    """Of the data with its CRC behind it: 0 where that is right."""
+    """The CRC of data followed by their own CRC: 0 if that is right."""
     crc, above = 0, bits - 8
     for byte in data:
         crc = (crc << 8 & 0xFF00 if above else 0) ^ table[crc >> above ^ byte]

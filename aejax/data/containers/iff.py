@@ -15,7 +15,7 @@ from aejax.data.containers.link import (
 from aejax.data.containers.riff import following, is_chunk, only_chunks, refuse_rest
 
 _KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
-# Bytes of a sample where the header's bits do not say.
+# Bytes per sample of encodings that the header's bits do not tell.
 _WIDTHS = {b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1, b"fl32": 4, b"FL32": 4}
 _WIDTHS |= {b"fl64": 8, b"FL64": 8, b"in24": 3, b"in32": 4, b"23ni": 4, b"raw ": 1}
 _SOUND, _NEEDED = (b"SSND", b"BODY"), (b"COMM", b"FVER", b"VHDR")
@@ -23,15 +23,15 @@ _PLAIN = (b"NONE", b"sowt", b"twos", b"")
 
 
 def begins(source: Source, start: int) -> bool:
-    """Whether there is one at ``start``."""
+    """Whether such a file begins at ``start``."""
     return source.at(start, 4) == b"FORM" and source.at(start + 8, 4) in _KINDS
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from chunk to chunk of what begins at ``start``.
+    """Parses the chunks from ``start`` on into a `Link`.
 
     Raises:
-      UnusableAudio: it is truncated, or contradicts itself.
+      UnusableAudio: the sound is truncated, or contradicts itself.
     """
     outer = source.number(start + 4, 4, "big")
     needed: dict[bytes, bytes] = {}
@@ -45,7 +45,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
             if claimed >= 0:
                 raise contradiction("two chunks of sound")
             claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
-            # Nothing claimed, and no chunk behind it: written before the length was known.
+            # No size and no chunk after it: the header was written before the size was known.
             lost = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
             size = sound_size(claimed, stop - body, lost=lost or unknown(claimed))
             sound = range(body + min(first, size), body + size)
@@ -60,15 +60,15 @@ def walk(source: Source, start: int, stop: int) -> Link:
     if not sound or not needed:
         return Link.whole(source, start, stop)
     refuse_rest(source, at, min(stop, start + 8 + outer))
-    # Of Amiga's, libsndfile takes all that follows for sound.
+    # In Amiga's files, libsndfile reads up to the end of the file.
     straight &= kind in (b"AIFF", b"AIFC") or source.size - sound.stop < 2
     parts = None if straight else _rebuilt(kind, needed, sound)
     return Link(end, parts, _frames(needed, len(sound)))
 
 
 def _frames(needed: dict[bytes, bytes], size: int) -> int | None:
-    """Samples of each channel, where each has a size. What COMM counts is not asked: the sound's
-    own size is as long as it is."""
+    """Samples of each channel by the sound's size, not by COMM; None if they have no fixed
+    size."""
     common = needed.get(b"COMM", b"")
     channels, bits, kind = common[8:10], common[14:16], common[26:30]
     width = _WIDTHS.get(kind, -(-int.from_bytes(bits, "big") // 8) if kind in _PLAIN else 0)
@@ -77,8 +77,8 @@ def _frames(needed: dict[bytes, bytes], size: int) -> int | None:
 
 
 def _rebuilt(kind: bytes, needed: dict[bytes, bytes], sound: range) -> tuple[bytes | range, ...]:
-    """The same sound behind a header that is right. A size that does not fit is 0, which
-    libsndfile takes for all that follows."""
+    """The sound after a corrected header. Sizes that do not fit are 0: libsndfile then reads up to
+    the end."""
     name = b"SSND" if kind in (b"AIFF", b"AIFC") else b"BODY"
     inner = b"".join(chunk + b"\0" * (len(chunk) & 1) for chunk in needed.values())
     first = bytes(8) if name == b"SSND" else b""

@@ -1,4 +1,4 @@
-"""Stretches of a file's bytes: read within bounds, cut out, and put together anew."""
+"""Ranges of a file's bytes: read within bounds, extracted and joined."""
 
 import bisect
 import itertools
@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from aejax.data.unusable import UnusableAudio
 
-MOST_CHUNKS = 2**14  # of a header; a good one has some ten
+MOST_CHUNKS = 2**14  # in a header; usually some ten
 _BLOCK, _CACHE = 1 << 20, 1 << 13  # bytes read at a time
-# A size that is one of these, or up to so many bytes beside it, was written before it was known.
-_UNKNOWN, _BESIDE = (2**31, 2**32, 2**63, 2**64), 2**16
+# Sizes within `_TOLERANCE` bytes of these are placeholders.
+_UNKNOWN, _TOLERANCE = (2**31, 2**32, 2**63, 2**64), 2**16
 
-# What sounds begin with, by so many bytes that they are not there by chance. One by one, as that is
-# many times as fast as all at once.
+# The first bytes of sounds, long enough not to match by chance. Separate patterns are many times
+# faster than one.
 _BEGINS = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
@@ -30,21 +30,20 @@ _BEGINS = [
     )
 ]
 _LONGEST = 12
-# The same by their first four bytes, which a chunk of a file could be called.
+# Their first four bytes, which may be taken for the name of a chunk.
 BEGINS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b".snd", b"caff", b"fLaC", b"OggS")
 
 
 class Link(NamedTuple):
-    """One sound in a file; a file has several if it was put together of files.
+    """One sound in a file; concatenated files have several.
 
     Attributes:
-      end: byte of the file where it ends.
-      parts: what a decoder has to be given for it, bytes and ranges of bytes of the file; None for
-        the file as it is.
-      frames: how many samples of each channel the container speaks of; None if it does not say.
-      at_rate: Hz that these are counted at; 0 for the sound's own rate.
-      fewer, more: how many may be missing, or there besides, in a good file.
-      seeks: whether a stretch of it can be decoded alone.
+      end: its end, a byte of the file.
+      parts: input for a decoder, bytes and ranges of bytes of the file; None for the whole file.
+      frames: samples of each channel by the container; None if it does not say.
+      at_rate: Hz that ``frames`` are counted at; 0 for the sound's own rate.
+      fewer, more: how many fewer or more frames an intact file may have.
+      seeks: whether an excerpt can be decoded alone.
     """
 
     end: int
@@ -57,16 +56,16 @@ class Link(NamedTuple):
 
     @staticmethod
     def whole(source: "Source", start: int, stop: int) -> "Link":
-        """One of which nothing is known, from one byte to another."""
+        """A sound of unknown length from byte ``start`` to ``stop``."""
         whole = start == 0 and stop == source.size
         return Link(stop, None if whole else (range(start, stop),))
 
 
 class Source:
-    """The bytes of an open file.
+    """Random access to the bytes of an open file.
 
     Args:
-      descriptor: of a regular file, which stays open.
+      descriptor: of a regular file; it is not closed.
     """
 
     def __init__(self, descriptor: int):
@@ -75,7 +74,7 @@ class Source:
         self._first, self._cached = 0, b""
 
     def at(self, start: int, count: int) -> bytes:
-        """The bytes from one on: ``count``, or as many as there are."""
+        """``count`` bytes from ``start`` on, or fewer at the end of the file."""
         offset = start - self._first
         if not 0 <= offset <= len(self._cached) - count:
             if count >= _CACHE:
@@ -90,14 +89,14 @@ class Source:
         return os.read(self._descriptor, count)
 
     def number(self, start: int, width: int, order: str = "little", *, signed: bool = False) -> int:
-        """The number that ``width`` bytes are; 0 past the end of the file."""
+        """The integer in ``width`` bytes; 0 past the end of the file."""
         data = self.at(start, width)
         if len(data) < width:
             return 0
         return int.from_bytes(data, "big" if order == "big" else "little", signed=signed)
 
     def blocks(self, start: int, stop: int, overlap: int = 0) -> Iterator[tuple[int, bytes]]:
-        """All bytes in between in blocks that overlap, each with where it begins."""
+        """Overlapping blocks of the bytes from ``start`` to ``stop``, each with its position."""
         while start < stop:
             data = self.at(start, min(_BLOCK + overlap, stop - start))
             if not data:
@@ -106,16 +105,16 @@ class Source:
             start += min(_BLOCK, len(data))
 
     def zeros(self, start: int, stop: int) -> bool:
-        """Whether nothing else is in between."""
+        """Whether all bytes from ``start`` to ``stop`` are 0."""
         return not any(data.strip(b"\0") for _, data in self.blocks(start, stop))
 
 
 class View:
-    """Parts of a file as a file of their own, for `soundfile`.
+    """Parts of a file as a file object for `soundfile`.
 
     Args:
-      source: of ranges of bytes.
-      parts: as `Link` has them.
+      source: the file.
+      parts: bytes and ranges of bytes, see `Link`.
     """
 
     def __init__(self, source: Source, parts: Sequence[bytes | range]):
@@ -124,17 +123,17 @@ class View:
         self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of a file."""
+        """See `io.IOBase.seek`."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._ends[-1]}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def tell(self) -> int:
-        """As of a file."""
+        """See `io.IOBase.tell`."""
         return self._position
 
     def read(self, count: int = -1) -> bytes:
-        """As of a file."""
+        """See `io.RawIOBase.read`."""
         left = self._ends[-1] - self._position
         left, pieces = left if count < 0 else min(left, count), []
         while left > 0:
@@ -153,14 +152,14 @@ class View:
         return b"".join(pieces)
 
     def readinto(self, buffer: Any) -> int:
-        """As of a file."""
+        """See `io.RawIOBase.readinto`."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
 
 def another_in(source: Source, start: int, stop: int) -> int:
-    """Where the next sound begins, whatever lies before it; or ``stop``."""
+    """Start of the next sound after ``start``; ``stop`` if there is none."""
     for at, data in source.blocks(start, stop, overlap=_LONGEST):
         matches = filter(None, (pattern.search(data) for pattern in _BEGINS))
         first = min((match.start() for match in matches), default=-1)
@@ -169,26 +168,26 @@ def another_in(source: Source, start: int, stop: int) -> int:
     return stop
 
 
-def truncated(actual: int, claimed: int, what: str = "bytes") -> UnusableAudio:
-    """The reason why a file that is shorter than it says cannot be used."""
-    return UnusableAudio(f"truncated: {actual} of {claimed} {what}")
+def truncated(actual: int, claimed: int, unit: str = "bytes") -> UnusableAudio:
+    """The error for a file that is shorter than its header says."""
+    return UnusableAudio(f"truncated: {actual} of {claimed} {unit}")
 
 
 def contradiction(text: str) -> UnusableAudio:
-    """The reason why a file cannot be used whose header is wrong in itself."""
+    """The error for a file whose header contradicts itself."""
     return UnusableAudio(f"a header that contradicts itself: {text}")
 
 
 def sound_size(claimed: int, rest: int, *, lost: bool) -> int:
-    """How many bytes of sound there are.
+    """The number of bytes of sound.
 
     Args:
-      claimed: by the header.
-      rest: up to the end of the file.
+      claimed: size by the header.
+      rest: bytes up to the end of the file.
       lost: whether the header was written before the size was known.
 
     Raises:
-      UnusableAudio: there are fewer than claimed.
+      UnusableAudio: the file has fewer than claimed.
     """
     if lost:
         return rest
@@ -198,5 +197,5 @@ def sound_size(claimed: int, rest: int, *, lost: bool) -> int:
 
 
 def unknown(size: int) -> bool:
-    """Whether a size stands for one that was not known, or did not fit."""
-    return any(abs(size - value) <= _BESIDE for value in _UNKNOWN)
+    """Whether a size is a placeholder for one that was unknown or too large."""
+    return any(abs(size - value) <= _TOLERANCE for value in _UNKNOWN)

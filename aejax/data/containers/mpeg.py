@@ -1,4 +1,4 @@
-"""MPEG audio (ISO/IEC 11172-3 and 13818-3): every frame, and what a Xing header says of them."""
+"""MPEG audio (ISO/IEC 11172-3 and 13818-3): frames and the Xing header."""
 
 import re
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ _RATES = {
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
-# Where a frame or a tag may begin.
+# Possible starts of a frame or a tag.
 _NEXT = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]|ID3")
 _LONGEST = 2881  # bytes of a frame
-# A decoder may leave out the first frame, and what an encoder put before and behind the sound.
+# Frames by which decoders may differ: they may skip the first one and the encoder's padding.
 _SLACK = 2
 
 
 class Frame(NamedTuple):
-    """What the header of a frame says.
+    """The fields of a frame header.
 
     Attributes:
       size: bytes.
@@ -42,16 +42,16 @@ class Frame(NamedTuple):
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from frame to frame; what lies between two is stepped over.
+    """Counts the frames; skips bytes between them.
 
     Raises:
-      UnusableAudio: it is not as long as it says, or nobody knows how long it is.
+      UnusableAudio: the length differs from the header's, or is unknown.
     """
-    count, promised, first, rates, hz = 0, None, None, set[int](), set[int]()
+    count, expected, first, rates, hz = 0, None, None, set[int](), set[int]()
     for frame, body in frames(source, start, stop):
         if first is None:
-            first, promised = frame, _promised(body)
-            if promised is not None:
+            first, expected = frame, _frame_count(body)
+            if expected is not None:
                 continue
         count += 1
         rates.add(frame.rate)
@@ -60,14 +60,14 @@ def walk(source: Source, start: int, stop: int) -> Link:
         return Link.whole(source, start, stop)
     if len(hz) > 1:
         raise contradiction(f"frames at {' and '.join(map(str, sorted(hz)))} Hz; convert it")
-    if promised and count > promised:  # two files, one behind the other
+    if expected and count > expected:  # concatenated files
         raise contradiction(
-            f"it speaks of {promised} MPEG frames, and there are {count}; convert it"
+            f"it speaks of {expected} MPEG frames, and there are {count}; convert it"
         )
     constant = len(rates) <= 1
-    if promised:
-        if count < promised - 1:
-            raise truncated(count, promised, "MPEG frames")
+    if expected:
+        if count < expected - 1:
+            raise truncated(count, expected, "MPEG frames")
         return Link(stop, seeks=constant)
     if not constant:
         raise UnusableAudio(
@@ -79,12 +79,12 @@ def walk(source: Source, start: int, stop: int) -> Link:
 
 
 def fills(source: Source, start: int, stop: int) -> bool:
-    """Whether most of what is in between are frames."""
+    """Whether most bytes from ``start`` to ``stop`` are frames."""
     return sum(frame.size for frame, _ in frames(source, start, stop)) > (stop - start) // 2
 
 
 def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes]]:
-    """Every frame, and its bytes."""
+    """Every frame and its bytes."""
     at = start
     buffer, base = b"", start
     synced = True
@@ -110,7 +110,7 @@ def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes
 
 
 def header(data: bytes) -> Frame | None:
-    """What four bytes say, if they begin a frame."""
+    """The frame header in four bytes; None if they are none."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
@@ -124,8 +124,8 @@ def header(data: bytes) -> Frame | None:
     return Frame(samples * 125 * rate // sample_rate + padding, rate, samples, sample_rate)
 
 
-def _promised(frame: bytes) -> int | None:
-    """The number of frames in a Xing, Info or VBRI header; 0 if it does not say."""
+def _frame_count(frame: bytes) -> int | None:
+    """Frames by a Xing, Info or VBRI header; 0 if it does not say, None if there is none."""
     tag = re.search(rb"Xing|Info", frame[:64])
     if tag:
         fields = frame[tag.end() : tag.end() + 8]

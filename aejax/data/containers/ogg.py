@@ -1,4 +1,4 @@
-"""Ogg (RFC 3533): every page, the sounds in it one behind the other, and how long each is.
+"""Ogg (RFC 3533): pages, consecutive sounds, and their lengths.
 
 Sources: Xiph.Org, Vorbis I, sections 4 and A; RFC 7845 (Opus); Ogg FLAC mapping 1.0.
 """
@@ -16,8 +16,8 @@ _FIRST, _LAST = 2, 4  # flags of a page
 _MOST_STREAMS, _MOST_PARTS = 64, 2**17
 _LARGEST = 27 + 255 + 255 * 255  # bytes of a page
 _BUFFER = 1 << 19
-# Every byte with its bits the other way round, for `bytes.translate`.
-_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+# Every byte with its bits reversed, for `bytes.translate`.
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class _Page(NamedTuple):
@@ -35,7 +35,7 @@ class _Page(NamedTuple):
 
 
 class _Stream:
-    """A sound, or what else it is, as far as its pages were looked at."""
+    """A logical stream, of sound or not, as far as its pages were parsed."""
 
     def __init__(self, page: _Page):
         self.number, self.ended = page.number - 1, False
@@ -44,12 +44,12 @@ class _Stream:
             if page.body.startswith(magic):
                 self.codec = codec(page.body)
         self.parts: list[bytes | range] = []
-        self.begin: int | None = None  # granule position that the sound begins at
+        self.begin: int | None = None  # granule position of the first sample
         self.granule = 0
         self._open = b""
 
     def add(self, page: _Page) -> None:
-        """Checks a page and counts what is in it."""
+        """Checks the next page and counts its samples."""
         if page.number != self.number + 1:
             raise UnusableAudio(
                 f"damaged: a page before {page.number} of the Ogg stream is missing"
@@ -66,7 +66,7 @@ class _Stream:
         elif len(self.parts) < _MOST_PARTS:
             self.parts.append(part)
         else:
-            raise UnusableAudio("an Ogg file in more pieces than can be put together; convert it")
+            raise UnusableAudio("an Ogg file in too many pieces; convert it")
         samples = sum(map(self.codec.samples, self._packets(page)))
         if page.granule == -1 or not samples and self.begin is None:
             return
@@ -77,7 +77,7 @@ class _Stream:
         self.granule = page.granule
 
     def _packets(self, page: _Page) -> Iterator[bytes]:
-        """Those that end in the page; of long ones, the beginning."""
+        """Packets that end in the page; of long packets, only the beginning."""
         start, end = 0, 0
         for size in page.sizes:
             end += size
@@ -89,8 +89,8 @@ class _Stream:
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from page to page until all streams that begin together have ended: checks the CRC of
-    each, and that none is missing.
+    """Parses the pages up to the end of all streams that begin together; checks their CRCs and
+    numbers.
 
     Raises:
       UnusableAudio: it is truncated or damaged, contradicts itself, or has two sounds at once.
@@ -106,7 +106,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
                 raise UnusableAudio(f"more than {_MOST_STREAMS} streams side by side")
             streams[page.serial] = _Stream(page)
         elif page.serial not in streams:
-            raise UnusableAudio("damaged: a page of an Ogg stream that has no beginning")
+            raise UnusableAudio("damaged: a page of an Ogg stream whose beginning is missing")
         streams[page.serial].add(page)
         end = page.end
     sounds = [stream for stream in streams.values() if stream.codec is not None]
@@ -122,14 +122,14 @@ def walk(source: Source, start: int, stop: int) -> Link:
     (sound,) = sounds
     whole = sound.parts == [range(0, source.size)]
     if sound.begin and sound.codec is not None and sound.codec.skip:
-        # Cut out of a longer stream: there is nothing to skip, and libsndfile would not either.
+        # Cut out of a longer stream: there is nothing to skip, and libsndfile skips nothing.
         sound.codec.skip, whole = 0, False
         sound.parts[0:1] = _without_skip(source, sound.parts[0])
     return _link(sound, end, None if whole else tuple(sound.parts))
 
 
 def _ended(streams: dict[bytes, _Stream]) -> bool:
-    """Whether every sound is over; pictures and the like may go on."""
+    """Whether every sound has ended; other streams may continue."""
     return all(stream.ended for stream in streams.values() if stream.codec is not None)
 
 
@@ -144,13 +144,13 @@ def _link(sound: _Stream, end: int, parts: tuple[bytes | range, ...] | None) -> 
                 f"granule positions speak of {frames} frames, and packets of"
                 f" {codec.counted - codec.skip}"
             )
-    rounded = 6 if codec.rate else 0  # at 8 kHz, a sample is as long as 6 at 48 kHz
+    rounded = 6 if codec.rate else 0  # one sample at 8 kHz is 6 at 48 kHz
     frames = max(0, frames)
     return Link(end, parts, frames, codec.rate, rounded, codec.longest, seeks=begin == 0)
 
 
 def _without_skip(source: Source, part: bytes | range) -> tuple[bytes, range]:
-    """Pages of Opus whose header, which has the first to itself, says that nothing is skipped."""
+    """Pages of Opus with a skip of 0 in the header, which is alone in the first page."""
     assert isinstance(part, range)
     body = 27 + source.number(part.start + 26, 1)
     size = body + sum(source.at(part.start + 27, body - 27))
@@ -162,7 +162,7 @@ def _without_skip(source: Source, part: bytes | range) -> tuple[bytes, range]:
 
 
 def last_page(source: Source) -> int:
-    """How many samples there are before the last page; 0 if that is not easy to say."""
+    """Number of samples before the last page; 0 if unknown."""
     first = max(0, source.size - 2 * _LARGEST)
     tail = source.at(first, source.size - first)
     last = tail.rfind(MAGIC)
@@ -195,6 +195,6 @@ def _pages(source: Source, start: int, stop: int) -> Iterator[_Page]:
 
 
 def crc(data: bytes) -> int:
-    """Ogg's CRC-32 takes bits from the other end than zlib's, begins at 0 and is not inverted."""
-    turned = zlib.crc32(data.translate(_TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{turned:032b}"[::-1], 2)
+    """Ogg's CRC-32: unlike zlib's, it reverses the bits, begins at 0 and is not inverted."""
+    reverse = zlib.crc32(data.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reverse:032b}"[::-1], 2)

@@ -1,20 +1,20 @@
-"""Containers of old machines and programs: what their headers say of the sound behind them.
+"""Containers of old machines and programs: the lengths in their headers.
 
-IRCAM, PAF, PVF and XI do not say how long it is; HTK and Psion's are held to it by libsndfile.
+IRCAM, PAF, PVF and XI have none; libsndfile checks those of HTK and Psion.
 """
 
 import re
 
 from aejax.data.containers.link import MOST_CHUNKS, Link, Source, contradiction, truncated
 
-_MORE = 512  # samples that a writer may have padded a block with
+_MORE = 512  # samples of padding that a writer may have added
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """How many samples the header speaks of; None where that is another kind of file.
+    """The whole file as a `Link`, with the number of samples if the header is known.
 
     Raises:
-      UnusableAudio: it is truncated, or has sound in several blocks.
+      UnusableAudio: the file is truncated, or has sound in several blocks.
     """
     head, frames = source.at(start, 1024), None
     if head.startswith(b"NIST_1A"):
@@ -31,7 +31,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         frames = _sample_dump(head, stop - start)
     elif head.startswith(b"Creative Voice File"):
         _check_voice(source, start + int.from_bytes(head[20:22], "little"), stop)
-    elif b"wavedata" in head:  # MATLAB 4 or 5: its name, behind the number of columns
+    elif b"wavedata" in head:  # MATLAB 4 or 5: its name, after the number of columns
         name = head.index(b"wavedata")
         new = head.startswith(b"MATLAB")
         little = head[126:128] == b"IM" if new else _number(head, name - 20, "little") < 1000
@@ -45,7 +45,7 @@ def _number(head: bytes, start: int, order: str) -> int:
 
 
 def _sample_dump(head: bytes, size: int) -> int:
-    """MIDI Sample Dump Standard: packets of 127 bytes with 120 of sound in them."""
+    """Samples in a MIDI Sample Dump: packets of 127 bytes with 120 of sound."""
     frames = sum((byte & 127) << 7 * index for index, byte in enumerate(head[10:13]))
     per_packet = 120 // max(2, -(-head[6] // 7)) if len(head) > 6 else 120
     needed = 21 + -(-frames // per_packet) * 127
@@ -55,7 +55,7 @@ def _sample_dump(head: bytes, size: int) -> int:
 
 
 def _check_voice(source: Source, at: int, stop: int) -> None:
-    """Creative's blocks: each has its kind, and its size in 24 bits."""
+    """Checks Creative's blocks: each has a kind and a size in 24 bits."""
     sounds = 0
     for _ in range(MOST_CHUNKS):
         kind, size = source.at(at, 1), source.number(at + 1, 3)

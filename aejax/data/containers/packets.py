@@ -1,18 +1,18 @@
-"""How many samples the packets of an Ogg stream make, without decoding them."""
+"""Number of samples in the packets of an Ogg stream, without decoding them."""
 
 from typing import ClassVar
 
 
 class Codec:
-    """Counts the packets of a stream.
+    """Counts the samples of a stream.
 
     Attributes:
-      bare: whether its packets alone, without Ogg's pages, are a file that can be decoded.
-      strip: bytes of the first packet that such a file does not have.
-      rate: Hz that granule positions count at; 0 for the sound's own.
-      longest: samples that a packet may make; the last ones may be cut by as many.
-      skip: samples at the beginning that are not part of the sound.
-      counted: samples up to now; None if nobody knows.
+      bare: whether the packets without Ogg's pages are a decodable file.
+      strip: bytes to remove from the first packet for such a file.
+      rate: Hz of the granule positions; 0 for the sound's own rate.
+      longest: most samples in a packet; the end may be trimmed by as many.
+      skip: samples to skip at the beginning.
+      counted: samples so far; None if unknown.
     """
 
     bare: ClassVar[bool] = False
@@ -26,12 +26,12 @@ class Codec:
         self.headers = 0
 
     def samples(self, packet: bytes) -> int:
-        """Of that packet, the next."""
+        """Number of samples in the next packet."""
         raise NotImplementedError
 
 
 class Vorbis(Codec):
-    """Blocks of two sizes that overlap by half; the setup header says which mode has which."""
+    """Vorbis: overlapping blocks of two sizes; the setup header has the size of each mode."""
 
     def __init__(self, first: bytes):
         super().__init__(first)
@@ -62,8 +62,8 @@ class Vorbis(Codec):
 
 
 def _modes(setup: bytes) -> list[int]:
-    """Whether blocks of each mode are long. The list stands at the end of the setup header, and is
-    read from there: 6 bits of its length, then 41 bits for each, and a bit that is 1."""
+    """Whether blocks of each mode are long. The list is at the end of the setup header and is read
+    backwards: 6 bits of its length, 41 bits for each mode, and a bit that is 1."""
     bits = int.from_bytes(setup, "little")
     end = bits.bit_length() - 1
     flags: list[int] = []
@@ -80,7 +80,7 @@ def _modes(setup: bytes) -> list[int]:
 
 
 class Opus(Codec):
-    """Frames of 2.5 to 60 ms, of which the first byte of a packet speaks (RFC 6716, 3.1)."""
+    """Opus: frames of 2.5 to 60 ms, given by the first byte of a packet (RFC 6716, 3.1)."""
 
     rate = 48_000
     longest = 2 * 5760
@@ -106,13 +106,13 @@ class Opus(Codec):
 
 
 class Flac(Codec):
-    """Frames of FLAC, which count themselves."""
+    """FLAC: frames that have their own numbers."""
 
     bare = True
     strip = 9
 
     def samples(self, packet: bytes) -> int:
-        """See `Codec`; only whether there is sound in it."""
+        """1 if the packet has sound, else 0; see `Codec`."""
         return int(packet[:1] == b"\xff" and packet[1:2] in (b"\xf8", b"\xf9"))
 
 

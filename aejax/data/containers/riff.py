@@ -1,4 +1,4 @@
-"""WAV, WAVE_FORMAT_EXTENSIBLE, RIFX, RF64 and BW64: chunks, and how long they really are.
+"""WAV, WAVE_FORMAT_EXTENSIBLE, RIFX, RF64 and BW64: chunks and their real sizes.
 
 Sources: Microsoft and IBM, Multimedia Programming Interface 1.0; EBU Tech 3306; ITU-R BS.2088.
 """
@@ -20,15 +20,15 @@ from aejax.data.containers.link import (
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _FULL = 0xFFFFFFFF  # "see ds64"
-# Chunks that stand behind sound whose length was not known.
-_LATER = rb"LIST|id3 |ID3 |bext|iXML|cue |PEAK|afsp|_PMX|smpl|inst|JUNK|DISP|axml|chna"
-_MOST_LATER = 64
+# Chunks that may follow sound of unknown length.
+_TRAILING = rb"LIST|id3 |ID3 |bext|iXML|cue |PEAK|afsp|_PMX|smpl|inst|JUNK|DISP|axml|chna"
+_MOST_TRAILING = 64
 
 Order = Literal["little", "big"]
 
 
 class Header(NamedTuple):
-    """What is needed to decode the sound: byte order, and what two chunks hold."""
+    """Data needed to decode the sound: its byte order and the contents of two chunks."""
 
     order: Order = "little"
     form: bytes = b""
@@ -36,10 +36,10 @@ class Header(NamedTuple):
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from chunk to chunk of what begins at ``start``.
+    """Parses the chunks from ``start`` on into a `Link`.
 
     Raises:
-      UnusableAudio: it is truncated, or contradicts itself.
+      UnusableAudio: the sound is truncated, or contradicts itself.
     """
     magic = source.at(start, 4)
     header = Header("big" if magic == b"RIFX" else "little")
@@ -62,11 +62,11 @@ def walk(source: Source, start: int, stop: int) -> Link:
             claimed = source.number(wide + 8, 8) if wide and size == _FULL else size
             straight &= not sound and bool(wide) == (size == _FULL)
             lost = unknown(claimed)
-            if claimed == 0 and not looked:  # once, as the answer is the same for what follows
+            if claimed == 0 and not looked:  # once, as it is the same for later chunks
                 looked, lost = True, not only_chunks(source, body, stop, header.order)
             size = sound_size(claimed, stop - body, lost=lost)
             if lost and size != claimed:
-                size -= _later(source, stop, header.order)
+                size -= _trailing_size(source, stop, header.order)
             straight &= size == claimed
             sound.append(range(body, body + size))
         end = min(body + size, stop)
@@ -83,21 +83,21 @@ def walk(source: Source, start: int, stop: int) -> Link:
 
 
 def is_chunk(source: Source, at: int, stop: int, order: Order) -> bool:
-    """Whether a chunk that fits begins there, or the file ends."""
+    """Whether a chunk that fits, or the end of the file, is at ``at``."""
     head = source.at(at, 8)
     return at + 8 > stop or _is_name(head[:4]) and int.from_bytes(head[4:], order) <= stop - at - 8
 
 
 def following(source: Source, end: int, stop: int, order: Order) -> int:
-    """Where the chunk behind one that ends there begins: at an even byte, though some writers leave
-    out the byte that makes it even."""
+    """Start of the chunk after one that ends at ``end``: an even byte, although some writers leave
+    out the padding."""
     even = end + (end & 1)
     odd = end & 1 and not is_chunk(source, even, stop, order) and is_chunk(source, end, stop, order)
     return end if odd else even
 
 
 def only_chunks(source: Source, at: int, stop: int, order: Order) -> bool:
-    """Whether all that follows is chunks."""
+    """Whether the bytes from ``at`` on are chunks."""
     for _ in range(MOST_CHUNKS):
         if not is_chunk(source, at, stop, order):
             return False
@@ -112,24 +112,25 @@ def _is_name(name: bytes) -> bool:
     return len(name) == 4 and all(32 <= byte < 127 for byte in name)
 
 
-def _later(source: Source, stop: int, order: Order) -> int:
-    """Bytes of the chunks behind sound of unknown length, which end where the file does."""
+def _trailing_size(source: Source, stop: int, order: Order) -> int:
+    """Size of the chunks after sound of unknown length; they end with the file."""
     first = max(0, stop - 2**16)
     tail = source.at(first, stop - first)
-    for match in itertools.islice(re.finditer(_LATER, tail), _MOST_LATER):
+    for match in itertools.islice(re.finditer(_TRAILING, tail), _MOST_TRAILING):
         if only_chunks(source, first + match.start(), stop, order):
             return stop - first - match.start()
     return 0
 
 
 def refuse_rest(source: Source, at: int, stop: int) -> None:
-    """Whoever wrote a size too small leaves sound behind that is no chunk."""
+    """Raises if bytes after the sound are no chunk: its size in the header is too small."""
     if stop - at > 8 and not _is_name(source.at(at, 4)) and not source.zeros(at, stop):
         raise contradiction(f"{stop - at} bytes behind the sound are nothing that is known")
 
 
 def frames_of(header: Header, size: int) -> int | None:
-    """Samples of each channel, where each has a size; checks those that have to go together."""
+    """Samples of each channel, None if they have no fixed size; checks the format for
+    contradictions."""
 
     def value(start: int, width: int) -> int:
         return int.from_bytes(header.form[start : start + width], header.order)
@@ -149,7 +150,7 @@ def frames_of(header: Header, size: int) -> int | None:
 
 
 def rebuilt(header: Header, sound: list[range]) -> tuple[bytes | range, ...]:
-    """The same sound behind a header that is right."""
+    """The sound after a corrected header, see `Link.parts`."""
     size = sum(map(len, sound))
 
     def number(value: int, width: int = 4) -> bytes:

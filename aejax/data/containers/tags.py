@@ -1,12 +1,12 @@
-"""Tags before and behind any audio file: no part of it, though players put them there."""
+"""Tags that players add before and after the sound of any audio file."""
 
 from aejax.data.containers.link import Source
 
-_MOST = 64  # behind one another
+_MOST = 64  # consecutive tags
 
 
 def before(source: Source, start: int) -> int:
-    """Where the ID3v2 tags that begin there end."""
+    """End of the ID3v2 tags at ``start``."""
     for _ in range(_MOST):
         head = source.at(start, 10)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
@@ -19,17 +19,17 @@ def before(source: Source, start: int) -> int:
 
 
 def behind(source: Source, start: int) -> int:
-    """Where what begins at ``start`` ends: before ID3v1, APE and Lyrics3 tags behind it."""
+    """End of the sound at ``start``, before ID3v1, APE and Lyrics3 tags."""
     stop = source.size
     for _ in range(_MOST):
-        size = _size_behind(source, stop)
+        size = _last_tag_size(source, stop)
         if not 0 < size <= stop - start:
             break
         stop -= size
     return stop
 
 
-def _size_behind(source: Source, stop: int) -> int:
+def _last_tag_size(source: Source, stop: int) -> int:
     tail = source.at(max(0, stop - 128), min(stop, 128))
     if tail[:3] == b"TAG" and len(tail) == 128:
         return 128

@@ -1,20 +1,20 @@
 """Sonic Foundry's Wave64: chunks whose names have 16 bytes and whose sizes have 64 bits.
 
-Sizes count the header of their chunk, of 24 bytes, and chunks begin at multiples of 8.
+Sizes include the header of the chunk, 24 bytes, and chunks begin at multiples of 8.
 """
 
 from aejax.data.containers import riff
 from aejax.data.containers.link import MOST_CHUNKS, Link, Source, sound_size, unknown
 
 MAGIC = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
-_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # behind "wave", "fmt " and "data"
+_NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # after "wave", "fmt " and "data"
 
 
 def walk(source: Source, start: int, stop: int) -> Link:
-    """Goes from chunk to chunk of what begins at ``start``.
+    """Parses the chunks from ``start`` on into a `Link`.
 
     Raises:
-      UnusableAudio: it is truncated, or contradicts itself.
+      UnusableAudio: the sound is truncated, or contradicts itself.
     """
     header, sound = riff.Header(), list[range]()
     at, end = start + 40, stop
@@ -32,7 +32,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
             header = header._replace(form=source.at(body, min(size - 24, 4096)))
         elif name == b"fact" + _NAME:
             header = header._replace(fact=source.at(body, min(size - 24, 4096)))
-        # Some writers leave out the bytes behind the last chunk that make it a multiple of 8.
+        # Some writers do not pad the last chunk to a multiple of 8.
         end = min(at + size, stop)
         at += -(-size // 8) * 8
     sound = [part for part in sound if part]
@@ -40,7 +40,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         return Link.whole(source, start, stop)
     riff.refuse_rest(source, at, min(stop, start + source.number(start + 16, 8)))
     frames = riff.frames_of(header, sum(map(len, sound)))
-    # libsndfile takes all that follows for sound.
+    # libsndfile reads up to the end of the file.
     straight = start == 0 and len(sound) == 1 and source.size - sound[0].stop < 8
     return Link(end, None if straight else riff.rebuilt(header, sound), frames)
 

@@ -1,0 +1,97 @@
+"""Augmentations: random changes of training excerpts, in the compiled step; one file each."""
+
+from ml_collections import ConfigDict
+
+from aejax import parts
+from aejax.augmentations.base import Augmentation, Chain, Example
+from aejax.augmentations.cut import Cut
+from aejax.augmentations.eq import EQ, InputEQ
+from aejax.augmentations.gain import Gain
+from aejax.augmentations.masks import FrequencyMasks, TimeMasks
+from aejax.augmentations.mix import Mix
+from aejax.augmentations.noise import Noise
+from aejax.augmentations.polarity import Polarity
+from aejax.augmentations.speed import Speed
+from aejax.augmentations.vtlp import VTLP
+from aejax.runtime.errors import UserError
+
+__all__ = [
+    "EQ",
+    "VTLP",
+    "Augmentation",
+    "Chain",
+    "Cut",
+    "Example",
+    "FrequencyMasks",
+    "Gain",
+    "InputEQ",
+    "Mix",
+    "Noise",
+    "Polarity",
+    "Speed",
+    "TimeMasks",
+    "check",
+    "from_config",
+]
+
+register = parts.augmentations.register
+
+# In this order by default: noise comes after what a sound itself may be, and the level of all last.
+DEFAULT_CHAIN = (
+    "speed",
+    "mix",
+    "eq",
+    "polarity",
+    "cut",
+    "noise",
+    "input_eq",
+    "gain",
+    "vtlp",
+    "time_masks",
+    "frequency_masks",
+)
+
+
+def default_chain() -> tuple[str, ...]:
+    """aejax's own, and behind them those of anyone else."""
+    return (*DEFAULT_CHAIN, *(name for name in parts.augmentations if name not in DEFAULT_CHAIN))
+
+
+def from_config(config: ConfigDict, samples: int) -> Chain:
+    """The chain that ``config.augment`` of a whole config describes, to ``samples``."""
+    chain: list[tuple[str, Augmentation]] = []
+    for name in config.augment.chain:
+        part = parts.augmentations.build(
+            name,
+            config.augment,
+            samples=samples,
+            task=config.task,
+            changes=tuple(before for _, before in chain if before.also_noise),
+        )
+        if part.is_on:
+            chain.append((name, part))
+    return Chain(tuple(chain), config.task)
+
+
+def noise_of(config: ConfigDict) -> Noise | None:
+    """What adds noise, where any is added."""
+    found = [part for _, part in from_config(config, 1).parts if isinstance(part, Noise)]
+    return found[0] if found else None
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses a chain whose first part is not that which takes more than it gives, and denoising
+    without noise.
+
+    Raises:
+      UserError: naming the key.
+    """
+    for name, part in from_config(config, 1000).parts[1:]:
+        if part.span(1000) != 1000:
+            raise UserError(
+                f"config.augment.chain={tuple(config.augment.chain)}: {name} takes a longer excerpt"
+                " than it gives; it has to come first"
+            )
+    if config.task == "denoise" and noise_of(config) is None:
+        kind = config.augment.noise.kind
+        raise UserError(f"config.task='denoise' means nothing to augment.noise.kind={kind}")

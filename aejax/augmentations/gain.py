@@ -1,0 +1,29 @@
+"""Louder or softer."""
+
+import dataclasses
+
+import jax
+from jaxtyping import Array, Int
+
+from aejax import signal
+from aejax.augmentations.base import Audio, Augmentation, of_rows
+from aejax.parts import at_least, augmentations, key
+
+
+@augmentations.register("gain")
+@dataclasses.dataclass(frozen=True)
+class Gain(Augmentation):
+    """Louder or softer, uniform in dB."""
+
+    db: float = key(6.0, at_least(0), "dB; louder or softer by up to this; 0 is off")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether levels change."""
+        return self.db > 0
+
+    def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
+        """Each row by a gain of its own."""
+        del length
+        gain = jax.random.uniform(key, audio.shape[:1], minval=-self.db, maxval=self.db)
+        return audio * of_rows(signal.db_to_amplitude(gain), audio)

@@ -1,0 +1,133 @@
+"""Noise, to be robust against or to be taken away."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from aejax import parts, signal
+from aejax.augmentations.base import Audio, Augmentation, Example, of_rows
+from aejax.augmentations.eq import along_time, filtered
+from aejax.parts import anything, augmentations, fraction, key, one_of, pair
+from aejax.runtime.errors import UserError
+
+
+@augmentations.register("noise")
+@dataclasses.dataclass(frozen=True)
+class Noise(Augmentation):
+    """Noise added at a random signal-to-noise ratio; with task="denoise", to the input alone.
+
+    It is added to what has been changed already, so that the ratio is as drawn; that from a folder
+    is changed in speed and response too, by draws of its own.
+
+    Attributes:
+      task: "reconstruct" or "denoise".
+      changes: of recorded noise.
+    """
+
+    task: str
+    changes: tuple[Augmentation, ...]
+    kind: str = key("none", one_of("none", "white", "pink", "folder"), "of noise")
+    path: str = key("", anything, "folder of audio that is noise, for kind=folder")
+    probability: float = key(0.5, fraction, "of adding noise to an excerpt")
+    snr_db: tuple[float, float] = key(
+        (0.0, 30.0), pair(-100, 200), "dB; lowest and highest signal-to-noise ratio, uniform"
+    )
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """A path where there is one to read, and noise that its keys are about."""
+        noise = config.augment.noise
+        if (noise.kind == "folder") != bool(noise.path):
+            raise UserError(
+                f"config.augment.noise.kind={noise.kind!r} and augment.noise.path={noise.path!r} do"
+                " not go together: noise from a folder takes kind='folder' and its path, any other"
+                " noise takes no path"
+            )
+        for name in ("probability", "snr_db"):
+            is_on = noise.kind != "none"
+            parts.needs(cls, config, f"augment.noise.{name}", "augment.noise.kind", is_on)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is any."""
+        return self.kind != "none"
+
+    def __call__(self, key: jax.Array, example: Example) -> Example:
+        """An example with noise in its input."""
+        shape_key, level_key = jax.random.split(key)
+        noise = example.noise
+        if self.kind == "folder":
+            assert noise is not None  # the loader gives it
+            noise = self._changed(shape_key, noise, example.input.shape[1])
+        audio = self.add((shape_key, level_key), example.input, example.length, noise)
+        if self.task == "denoise":
+            return example._replace(input=audio)
+        return example.with_target(audio)
+
+    def _changed(self, key: jax.Array, noise: Array, samples: int) -> Array:
+        """Recorded noise as it would be of another thing of its kind."""
+        position_key, *keys = jax.random.split(key, 1 + len(self.changes))
+        rows = noise.shape[0]
+        whole = jnp.full((rows,), noise.shape[1], jnp.int32)
+        example = Example(noise, noise, whole, jax.random.uniform(position_key, (rows,)))
+        for part, part_key in zip(self.changes, keys, strict=True):
+            example = part(part_key, example)
+        return example.target[:, :samples]
+
+    def add(
+        self,
+        keys: tuple[jax.Array, jax.Array],
+        audio: Audio,
+        length: Int[Array, " batch"],
+        noise: Audio | None,
+        *,
+        always: bool = False,
+    ) -> Audio:
+        """Audio with noise in it: the recorded, or what the first of ``keys`` makes; its level is
+        drawn from the second."""
+        shape_key, level_key = keys
+        if noise is None:
+            noise = coloured_noise(shape_key, audio, pink=self.kind == "pink")
+        probability = 1.0 if always else self.probability
+        return add_noise(level_key, audio, length, noise, self.snr_db, probability)
+
+
+def coloured_noise(
+    key: jax.Array, audio: Float[Array, "batch samples *channels"], *, pink: bool
+) -> Float[Array, "batch samples *channels"]:
+    """Gaussian noise of the shape of ``audio``: white, or pink, whose power falls by 3 dB an
+    octave. Another in each channel."""
+    white = jax.random.normal(key, audio.shape, audio.dtype)
+    if not pink:
+        return white
+    spectrum = jnp.fft.rfft(white, axis=1)
+    order = jnp.arange(spectrum.shape[1], dtype=audio.dtype)
+    amplitude = jnp.where(order > 0, jax.lax.rsqrt(jnp.maximum(order, 1.0)), 0.0)
+    return filtered(spectrum, along_time(amplitude[None], audio), audio.shape[1])
+
+
+def add_noise(
+    key: jax.Array,
+    audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
+    noise: Float[Array, "batch samples *channels"],
+    snr_db: tuple[float, float],
+    probability: float,
+) -> Float[Array, "batch samples *channels"]:
+    """Noise added to each row with that probability, at a signal-to-noise ratio drawn uniformly in
+    dB: the power of the row over that of its noise, as far as its clip goes (``length``), which
+    is as far as there is noise."""
+    choice_key, level_key = jax.random.split(key)
+    rows = (audio.shape[0],)
+    chosen = jax.random.bernoulli(choice_key, probability, rows)
+    ratio_db = jax.random.uniform(level_key, rows, minval=snr_db[0], maxval=snr_db[1])
+    axes = tuple(range(1, audio.ndim))
+    noise = signal.until_end(noise, length)
+    power = jnp.square(signal.until_end(audio, length)).mean(axes)
+    noise_power = jnp.square(noise).mean(axes)
+    wanted = power * signal.db_to_power(-ratio_db)
+    amount = jnp.sqrt(wanted / jnp.where(noise_power > 0, noise_power, 1.0))
+    return audio + of_rows(jnp.where(chosen, amount, 0.0), audio) * noise

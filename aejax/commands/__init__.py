@@ -1,0 +1,1 @@
+"""The commands of ``aejax``: their arguments, and what they do."""

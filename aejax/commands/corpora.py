@@ -1,0 +1,145 @@
+"""``aejax inspect`` and ``aejax pack``: folders of audio."""
+
+import argparse
+import dataclasses
+import json
+import os
+import shlex
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from aejax import parts
+from aejax.data import audio_file, packed, record
+from aejax.data.corpus import Corpus, Settings
+from aejax.data.folder import open_folder
+from aejax.data.keys import Data
+from aejax.data.packing import pack
+from aejax.data.preflight import preflight, report
+from aejax.runtime import files
+from aejax.runtime.errors import UserError, plain
+from aejax.runtime.progress import progress
+
+
+def add(commands: Any) -> dict[str, Any]:
+    """Adds a parser for each command; what runs each, by name."""
+    data = Data()
+    corpus = argparse.ArgumentParser(add_help=False)
+    corpus.add_argument(
+        "folder", type=files.expand, metavar="DIR", help="of audio, searched recursively"
+    )
+    corpus.add_argument(
+        "--sample_rate",
+        type=int,
+        default=data.sample_rate,
+        metavar="HZ",
+        help="to resample to; %(default)s by default, as data.sample_rate of a config",
+    )
+    corpus.add_argument("--channels", choices=audio_file.CHANNEL_POLICIES, default=data.channels)
+    corpus.add_argument(
+        "--include",
+        action="append",
+        metavar="PATTERN",
+        help="glob of paths to take; may be given again",
+    )
+    corpus.add_argument(
+        "--labels",
+        default=data.labels,
+        metavar="TABLE",
+        help="CSV, TSV or Parquet with a column 'path'; DIR/labels.csv by default, if it is there",
+    )
+    about = "what is in a folder of audio or in a pack, what is wrong with it, how it splits"
+    inspect = commands.add_parser("inspect", parents=[corpus], help=about, description=about)
+    inspect.add_argument("--split_by", choices=("file", "folder"), default=data.split_by)
+    inspect.add_argument("--split_seed", type=int, default=data.split_seed)
+    for name in ("validation_fraction", "test_fraction"):
+        about = "of files or folders; %(default)s by default"
+        inspect.add_argument(
+            f"--{name}", type=float, default=getattr(data, name), metavar="F", help=about
+        )
+    inspect.add_argument("--json", action="store_true", help="everything, for machines")
+    about = "decodes and resamples a folder of audio into a few large files to train from"
+    packing = commands.add_parser("pack", parents=[corpus], help=about, description=about)
+    packing.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
+    packing.add_argument(
+        "--encoding",
+        choices=record.ENCODINGS,
+        default="pcm16",
+        help="pcm16 is fastest, flac smallest, float32 exact",
+    )
+    packing.add_argument("--shard_megabytes", type=int, default=256, metavar="MB")
+    packing.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="threads")
+    return {"inspect": _inspect, "pack": _pack}
+
+
+def _settings(options: argparse.Namespace, **more: Any) -> Settings:
+    return Settings(
+        sample_rate=options.sample_rate,
+        channels=options.channels,
+        include=tuple(options.include or ("*",)),
+        labels=options.labels,
+        **more,
+    )
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    keys = ("split_by", "split_seed", "validation_fraction", "test_fraction")
+    splitting = {key: getattr(options, key) for key in keys}
+    _check(options, splitting)
+    corpus: Corpus
+    damage: dict[str, str] = {}
+    if packed.is_pack(options.folder):
+        about = packed.about(options.folder)
+        options.sample_rate, options.channels = about["sample_rate"], about["channels"]
+        pack_of = packed.PackedCorpus(options.folder, _settings(options, **splitting))
+        corpus, damage = pack_of, pack_of.damage(progress)
+    else:
+        corpus = open_folder(options.folder, _settings(options, **splitting), progress=progress)
+    found = preflight(corpus)
+    if options.json:
+        print(json.dumps(found.as_json() | {"damaged_shards": damage}, indent=1))
+    else:
+        print(report(found))
+        for name, reason in damage.items():
+            print(f"  {plain(name)}: {plain(reason)}")
+    if damage:
+        raise UserError(f"{len(damage)} shards of {options.folder} are damaged")
+
+
+def _pack(options: argparse.Namespace) -> None:
+    _check(options, {})
+    if options.shard_megabytes < 1 or options.jobs < 1:
+        raise UserError("--shard_megabytes and --jobs must be at least 1")
+    source = open_folder(options.folder, _settings(options), progress=progress)
+    pack(
+        source,
+        options.out,
+        encoding=options.encoding,
+        shard_bytes=options.shard_megabytes << 20,
+        jobs=options.jobs,
+        progress=progress,
+    )
+    print(report(preflight(source), most=5))
+    default = Data()
+    flags = [f"--config.data.path={shlex.quote(str(options.out))}"]
+    flags += [
+        f"--config.data.{key}={getattr(options, key)}"
+        for key in ("sample_rate", "channels")
+        if getattr(options, key) != getattr(default, key)
+    ]
+    print(
+        f"\npacked in {plain(str(options.out))}; to train on it:\n"
+        f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
+        f" {' '.join(flags)}"
+    )
+
+
+def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:
+    """By the rules of the config, which has the same keys."""
+    asked = dataclasses.replace(
+        Data(), path=str(options.folder), sample_rate=options.sample_rate, **splitting
+    )
+    for name, (_, about) in parts.keys_of(Data).items():
+        if problem := about.rule(getattr(asked, name)):
+            raise UserError(f"config.data.{name}={getattr(asked, name)!r} {problem}")
+    Data.check(ConfigDict({"data": dataclasses.asdict(asked)}))

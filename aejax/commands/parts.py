@@ -1,0 +1,62 @@
+"""``aejax parts``: what a config can name, and the keys of each."""
+
+import argparse
+import inspect
+from typing import Any
+
+from aejax import parts
+from aejax.runtime.errors import UserError
+
+
+def add(commands: Any) -> dict[str, Any]:
+    """Adds the parser; what runs it, by name."""
+    about = "what a config can name: encoders, losses, augmentations ..., and the keys of each"
+    parser = commands.add_parser("parts", help=about, description=about)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a part, for its keys")
+    return {"parts": _parts}
+
+
+def _parts(options: argparse.Namespace) -> None:
+    print(of_name(options.name) if options.name else overview())
+
+
+def overview() -> str:
+    """All parts, by kind, each with the first line of its docstring."""
+    from aejax import config  # noqa: F401  which registers aejax's own
+
+    lines = []
+    for registry in parts.REGISTRIES:
+        lines += ["", f"{registry.kind}{'es' if registry.kind[-1] == 's' else 's'}:"]
+        width = max(map(len, registry), default=0)
+        lines += [f"  {name:{width}}  {_first_line(part)}" for name, part in registry.items()]
+    return "\n".join(lines[1:])
+
+
+def of_name(name: str) -> str:
+    """The keys of every part of that name, with default and meaning.
+
+    Raises:
+      UserError: there is none.
+    """
+    from aejax.config import keys  # other commands begin at once, without JAX
+
+    known = {other for registry in parts.REGISTRIES for other in registry}
+    if name not in known:
+        raise UserError(f"aejax parts: {name!r} {parts.unknown(name, sorted(known))}")
+    blocks = []
+    for registry in parts.REGISTRIES:
+        if name not in registry:
+            continue
+        lines = [f"{registry.kind} {name}: {inspect.getdoc(registry[name])}"]
+        for full, usual, about in keys():
+            if full.startswith(f"{registry.room}.{name}."):
+                bounds = f"; {about.rule.says}" if about.rule.says else ""
+                lines += [f"  config.{full}={usual!r}", f"      {about.meaning}{bounds}"]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _first_line(part: Any) -> str:
+    text = (inspect.getdoc(part) or "").partition("\n\n")[0]
+    first = " ".join(text.split())
+    return first.partition(". ")[0].partition(": ")[0].removesuffix(".")

@@ -1,0 +1,80 @@
+"""Config keys of the corpus."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from aejax import parts
+from aejax.parts import above, anything, at_least, between, key, one_of, rule
+from aejax.runtime.errors import UserError
+
+PATTERNS = rule(
+    lambda value: len(value) > 0 and all(isinstance(pattern, str) for pattern in value),
+    "one or more glob patterns",
+)
+
+
+@dataclasses.dataclass
+class Data:
+    """Of the corpus."""
+
+    path: str = key("", anything, "folder of audio, or a pack of one; '' is the built-in corpus")
+    include: tuple = key(("*",), PATTERNS, "glob patterns; files whose path matches one are taken")
+    labels: str = key("", anything, "table of labels; '' is labels.csv, .tsv or .parquet in path")
+    sample_rate: int = key(16_000, between(1000, 1_000_000), "Hz; everything is resampled to it")
+    channels: str = key(
+        "mono",
+        one_of("mono", "first", "stereo", "each"),
+        "mono: their mean; first: that one; stereo: two; each: every channel is a clip",
+    )
+    split_by: str = key(
+        "file", one_of("file", "folder"), "folder: each top-level one is in one split"
+    )
+    seed: int = key(0, between(0, 2**32), "of order, excerpts, and the built-in corpus")
+    split_seed: int = key(0, between(0, 2**32), "another one puts other files into each split")
+    validation_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
+    test_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
+    excerpt_seconds: float = key(2.0, above(0, 3600), "s; of each training excerpt at most")
+    weighting: str = key(
+        "duration", one_of("duration", "equal"), "duration: long clips are drawn more often"
+    )
+    silence_db: float = key(
+        -60.0, between(-200, 1), "dB re full scale; a softer excerpt is drawn again"
+    )
+    silence_redraws: int = key(0, between(0, 1000), "at most so many times")
+    workers: int = key(4, between(0, 257), "who read audio ahead of the device; 0 for none")
+    worker_kind: str = key("thread", one_of("thread", "process"), "the batches are the same")
+    cache_megabytes: int = key(256, at_least(0, 10**7), "MB of decoded audio kept by each process")
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """A folder for what is about one, a split to train on, excerpts that fit into memory."""
+        data = config.data
+        if not data.path and tuple(data.include) != ("*",):
+            raise UserError(
+                f"config.data.include={tuple(data.include)} needs a data.path to pick from"
+            )
+        if not data.path and data.labels:
+            raise UserError(
+                f"config.data.labels={data.labels!r} needs a data.path that it is about"
+            )
+        held_out = data.validation_fraction + data.test_fraction
+        if held_out >= 1:
+            raise UserError(
+                f"config.data.validation_fraction + data.test_fraction = {held_out:g} leaves"
+                " nothing to train on"
+            )
+        parts.at_most(
+            data.excerpt_seconds * data.sample_rate,
+            2**28,
+            f"data.excerpt_seconds x data.sample_rate ({data.excerpt_seconds:g} s at"
+            f" {data.sample_rate} Hz)",
+        )
+
+
+@dataclasses.dataclass
+class Synthetic:
+    """Of the built-in corpus."""
+
+    clips: int = key(1000, at_least(3, 10**7), "how many")
+    seconds: float = key(2.0, between(0.1, 60), "s; of each")

@@ -1,0 +1,94 @@
+"""Checks of audio and latents from a caller."""
+
+from typing import Any
+
+import numpy as np
+
+from aejax.data.examination import HIGHEST_RATE, LOUDEST, LOWEST_RATE
+from aejax.signal.arguments import whole_number
+
+# A batch with so many times more rows than samples has transposed axes.
+_FAR_MORE_ROWS, _FEW_ROWS = 4, 16
+
+
+def rate(sample_rate: Any, own: int) -> int:
+    """A sample rate in Hz as ``int``, ``own`` for None.
+
+    Raises:
+      ValueError: it is no sample rate of audio.
+    """
+    if sample_rate is None:
+        return own
+    return whole_number("sample_rate", sample_rate, least=LOWEST_RATE, most=HIGHEST_RATE)
+
+
+def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
+    """Audio as float32 ``[rows, samples, *channels]``, and whether it had the axis of rows.
+
+    Args:
+      audio: ``[samples]`` or ``[rows, samples]``; with a last axis of 2 for two channels.
+      channels: 1 or 2.
+
+    Raises:
+      ValueError: it has another shape, is not of floats, or has values that are no audio.
+    """
+    array = _floats("audio", audio, "full scale at 1; divide integers of 16 bits by 32768")
+    ndim = 1 if channels == 1 else 2
+    shape = "[samples]" if channels == 1 else "[samples, 2]"
+    is_valid = array.ndim in (ndim, ndim + 1) and array.size > 0
+    if not is_valid or (ndim == 2 and array.shape[-1] != 2):
+        transposed = ndim == 2 and array.ndim > 1 and array.shape[-2] == 2
+        raise ValueError(
+            f"audio must be {shape}, or that with an axis of a batch before, and have a sample at"
+            f" least; it is {list(array.shape)}" + ("; transpose it" if transposed else "")
+        )
+    is_batch = array.ndim == ndim + 1
+    array = array if is_batch else array[None]
+    count, samples = array.shape[:2]
+    if count > max(_FEW_ROWS, _FAR_MORE_ROWS * samples):
+        hint = "; if it is [samples, channels], transpose it" if ndim == 1 else ""
+        raise ValueError(
+            f"audio has {count:,} rows of {samples:,} samples each, {list(array.shape)}{hint}"
+        )
+    for row in array:
+        if not np.isfinite(row).all():
+            raise ValueError("audio has samples that are not finite")
+        loudest = max(float(row.max()), -float(row.min()))  # LOUDEST is no float16
+        if loudest > LOUDEST:
+            raise ValueError(
+                f"audio goes up to {loudest:g}; full scale is 1, and above {LOUDEST:g} there is no"
+                " sound"
+            )
+    return array.astype(np.float32), is_batch
+
+
+def latents(array: Any, dim: int) -> tuple[np.ndarray, bool]:
+    """Latents as float32 ``[rows, latent_frames, latent_dim]``, and whether they had the axis of
+    rows.
+
+    Raises:
+      ValueError: they have another shape, are not of floats, or not finite.
+    """
+    checked = _floats("latents", array, "as encode gives them")
+    if checked.ndim not in (2, 3) or checked.shape[-1] != dim or not checked.size:
+        raise ValueError(
+            f"latents must be [latent_frames, {dim}] or [batch, latent_frames, {dim}], not"
+            f" {list(checked.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        checked = checked.astype(np.float32)
+    if not np.isfinite(checked).all():
+        raise ValueError("latents are not all finite")
+    is_batch = checked.ndim == 3
+    return (checked if is_batch else checked[None]), is_batch
+
+
+def _floats(name: str, values: Any, rule: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except Exception as error:  # whatever an object's own conversion raises
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(f"{name} cannot be made an array of ({reason})") from None
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"{name} must be of floats, {rule}; it is of {array.dtype}")
+    return array

@@ -1,0 +1,313 @@
+"""Compression of audio files by a trained model."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.config import flatten
+from aejax.data import streams
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.streams import Sound
+from aejax.evaluation import entropy_coding
+from aejax.evaluation.evaluate import apply, bound
+from aejax.inference import container, reconstruct
+from aejax.inference.container import Compressed
+from aejax.inference.model import Encoded, TrainedModel
+from aejax.models import autoencoder
+from aejax.runtime import files
+from aejax.runtime.errors import UserError
+from aejax.signal.arguments import plain_number
+
+# The search for a step size ends after so many rounds, or at this fraction of the wanted rate.
+_ROUNDS, _NEAR = 14, 0.98
+_FINEST, _COARSEST = 2.0**-7, 2.0**7
+_DEFAULT = 0.1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Codec:
+    """A trained model with the entropy coding of its latents, see `load`.
+
+    Attributes:
+      model: trained.
+      statistics: of its latents; None where they are entries of codebooks.
+      shift: added to latents before rounding.
+      fixed: the step size, where the model was trained for one; else None.
+    """
+
+    model: TrainedModel
+    statistics: entropy_coding.Statistics | None
+    shift: float = 0.0
+    fixed: float | None = None
+
+    @property
+    def codebooks(self) -> int:
+        """Codebooks of the model; 0 where latents are real numbers or levels."""
+        return len(self.model.model.bottleneck.codebook_sizes) if self.statistics is None else 0
+
+    @property
+    def scales(self) -> tuple[float, float]:
+        """The finest and the coarsest step size."""
+        only = 1.0 if self.statistics is None else self.fixed
+        return (_FINEST, _COARSEST) if only is None else (only, only)
+
+    @functools.cached_property
+    def identity(self) -> bytes:
+        """Hash of all that decoding depends on, 16 bytes."""
+        config, digest = flatten(self.model.config), hashlib.sha256()
+        prefixes = ("representation.", "model.", "data.sample_rate", "data.channels")
+        settings = {key: repr(config[key]) for key in sorted(config) if key.startswith(prefixes)}
+        digest.update(json.dumps(settings).encode())
+        leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(self.model.variables)]
+        if self.statistics is not None:
+            leaves += dataclasses.astuple(self.statistics)
+        for leaf in leaves:
+            digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.digest()[:16]
+
+    def frame_model(self, scale: float, codebooks: int) -> Callable[[], entropy_coding.FrameModel]:
+        """A factory of models of the integers of latent frames."""
+        if self.statistics is None:
+            usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["share"])
+            return lambda: entropy_coding.Entries(usage[:codebooks])
+        statistics = self.statistics
+        return lambda: entropy_coding.Predictor(statistics, scale)
+
+
+def load(model: TrainedModel, run: Path) -> Codec:
+    """The entropy coding of a run's model.
+
+    Raises:
+      UserError: the statistics of its latents are missing or damaged.
+    """
+    bottleneck = model.model.bottleneck
+    if "codebooks" in model.variables:
+        return Codec(model, None)
+    statistics = entropy_coding.load(
+        run / entropy_coding.FILE, "model", model.config.model.latent_dim
+    )
+    levels = bool(bottleneck.codebook_sizes)
+    return Codec(model, statistics, bottleneck.bound if levels else 0.0, 1.0 if levels else None)
+
+
+def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> str:
+    """Compresses an audio file.
+
+    Args:
+      codec: of the model.
+      source: an audio file.
+      target: to write, whole or not at all.
+      kbps: kbit/s at most; None for the rate that the model was trained for, or, without one,
+        steps of a tenth of the latents' deviation.
+
+    Returns:
+      A message with the size of the file.
+
+    Raises:
+      UnusableAudio, UserError: the file cannot be read, or the model has no such rate.
+    """
+    if kbps is not None and not plain_number("kbps", kbps) > 0:
+        raise ValueError(f"kbps must be above 0, got {kbps!r}")
+    model = codec.model
+    sound = reconstruct.like(source, "-.wav")
+    samples = reconstruct.samples_of(sound, model.sample_rate)
+    # At least one latent frame.
+    seconds = max(samples, model.block) / model.sample_rate
+    function = autoencoder.encode if codec.statistics else autoencoder.codes
+    encoded = reconstruct.encode(model, source, sound.channels, samples, function=function)
+    encode_payload = _coder(codec, encoded.latents)
+    if codec.statistics is None:
+        choices = [Choice(1.0, used) for used in range(codec.codebooks, 0, -1)]
+        choice, payload = _finest_of(choices, encode_payload, kbps, seconds, model.config.name)
+    elif codec.fixed is not None or kbps is None:
+        if kbps is not None:
+            raise UserError(
+                f"{model.config.name} was trained for levels of its own; leave out --kbps"
+            )
+        choice = Choice(codec.fixed or _DEFAULT, 0)
+        payload = encode_payload(choice)
+    else:
+        choice, payload = _finest(encode_payload, kbps, seconds, model.config.name)
+    data = Compressed(
+        model.config.name,
+        codec.identity,
+        sound.sample_rate,
+        sound.channels,
+        sound.samples,
+        choice.codebooks,
+        choice.scale,
+        payload.data,
+        payload.has_silence,
+        np.broadcast_to(encoded.most, sound.channels),
+    ).pack()
+    with files.replacing(target) as beside:
+        beside.write_bytes(data)
+    pcm = 2 * sound.samples * sound.channels
+    return (
+        f"{len(data):,} bytes, {len(data) * 8e-3 / (samples / model.sample_rate):.2f} kbit/s,"
+        f" 1/{pcm / len(data):.0f} of 16-bit PCM"
+    )
+
+
+class Choice(NamedTuple):
+    """Precision of coded latents: the step size and the number of codebooks."""
+
+    scale: float
+    codebooks: int
+
+
+class Payload(NamedTuple):
+    """Coded latents, and whether they mark the latent frames of digital silence."""
+
+    data: bytes
+    has_silence: bool
+
+
+Coder = Callable[[Choice], Payload]
+
+
+def _coder(codec: Codec, latents: np.ndarray) -> Coder:
+    """A function that codes latents, or codes, at a precision."""
+    if codec.statistics is None:
+        silent = latents[..., 0] < 0
+    else:
+        silent, latents = codec.model.is_silent(latents), latents + np.float32(codec.shift)
+    marks = silent if silent.any() else None
+
+    def encode_payload(choice: Choice) -> Payload:
+        if codec.statistics is None:
+            integers = latents[..., : choice.codebooks].astype(np.int32)
+        else:
+            integers = entropy_coding.quantise(latents, codec.statistics.steps * choice.scale)
+        frames = codec.frame_model(choice.scale, choice.codebooks)
+        return Payload(entropy_coding.encode(integers, frames, marks), marks is not None)
+
+    return encode_payload
+
+
+def _finest_of(
+    choices: Sequence[Choice], encode_payload: Coder, kbps: float | None, seconds: float, name: str
+) -> tuple[Choice, Payload]:
+    """The finest of the choices, from fine to coarse, whose rate is at most ``kbps``."""
+    for choice in choices:
+        payload = encode_payload(choice)
+        if kbps is None or _kbps(payload, seconds) <= kbps:
+            return choice, payload
+    raise _too_low(name, kbps, payload, seconds)
+
+
+def _finest(
+    encode_payload: Coder, kbps: float, seconds: float, name: str
+) -> tuple[Choice, Payload]:
+    """The finest step size whose rate over the whole sound is at most ``kbps``.
+
+    The rate is nearly linear in the logarithm of the step size, so each guess interpolates between
+    the nearest two.
+    """
+    coarse, fine = np.log2(_COARSEST), np.log2(_FINEST)
+    best = Choice(_COARSEST, 0), encode_payload(Choice(_COARSEST, 0))
+    low = _kbps(best[1], seconds)
+    if low > kbps:
+        raise _too_low(name, kbps, best[1], seconds)
+    finest = Choice(_FINEST, 0)
+    payload = encode_payload(finest)
+    high = _kbps(payload, seconds)
+    if high <= kbps:
+        return finest, payload
+    for _ in range(_ROUNDS):
+        if low >= _NEAR * kbps:
+            break
+        fraction = np.clip((kbps - low) / (high - low), 0.1, 0.9)
+        guess = Choice(float(2.0 ** (coarse + fraction * (fine - coarse))), 0)
+        payload = encode_payload(guess)
+        rate = _kbps(payload, seconds)
+        if rate <= kbps:
+            best, coarse, low = (guess, payload), np.log2(guess.scale), rate
+        else:
+            fine, high = np.log2(guess.scale), rate
+    return best
+
+
+def _kbps(payload: Payload, seconds: float) -> float:
+    """Bit rate of all channels together."""
+    return len(payload.data) * 8e-3 / seconds
+
+
+def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) -> UserError:
+    lowest = np.ceil(100 * _kbps(payload, seconds)) / 100
+    return UserError(
+        f"{name} cannot do with {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
+    )
+
+
+def decompress(codec: Codec, source: Path, target: Path) -> str:
+    """Decompresses a file of `compress` to audio.
+
+    Raises:
+      UnusableAudio: it is damaged, or not written by `compress`.
+      UserError: it was made by another model, or the audio cannot be written.
+    """
+    compressed, model = container.read(source), codec.model
+    known = codec.codebooks
+    if compressed.model != codec.identity:
+        ours = model.config.name
+        raise UserError(
+            f"{source} was made by another model: it needs that of a run called {compressed.name!r}"
+            f" ({compressed.model.hex()}), and this is one called {ours!r} ({codec.identity.hex()})"
+        )
+    finest, coarsest = codec.scales
+    if (
+        not bool(known) <= compressed.codebooks <= known
+        or not finest <= compressed.scale <= coarsest
+    ):
+        raise UnusableAudio(
+            f"damaged: {compressed.codebooks} codebooks, steps of {compressed.scale:g}"
+        )
+    wanted = (
+        compressed.samples,
+        compressed.sample_rate,
+        compressed.channels,
+        streams.format_of(target.name),
+    )
+    sound = streams.checked(target.name, Sound(*wanted))
+    rows = sound.channels if model.channels == 1 else 1
+    frames = model.latent_frames(reconstruct.samples_of(sound, model.sample_rate))
+    width = compressed.codebooks or model.config.model.latent_dim
+    try:
+        integers, silent = entropy_coding.decode(
+            compressed.payload,
+            rows,
+            frames,
+            width,
+            codec.frame_model(compressed.scale, compressed.codebooks),
+            has_silence=compressed.has_silence,
+        )
+    except entropy_coding.DamagedCode as error:
+        raise UnusableAudio(f"damaged: {error}") from None
+    latents = np.where(
+        silent[..., None], model.silence, _latents(codec, integers, compressed.scale)
+    )
+    segments = frames * model.block // model.segment
+    ceilings = compressed.ceilings
+    if model.channels != 1:
+        ceilings = ceilings.max(keepdims=True)
+    encoded = Encoded(latents, np.tile(ceilings[:, None], segments))
+    audio = reconstruct.decoded(model, encoded, sound.channels)
+    return reconstruct.write(audio, model, sound, target, encoded.most)
+
+
+def _latents(codec: Codec, integers: np.ndarray, scale: float) -> np.ndarray:
+    if codec.statistics is None:
+        function: Any = bound(autoencoder.from_codes, codec.model.model)
+        return np.asarray(apply(codec.model.variables, jnp.asarray(integers), function=function))
+    shifted = entropy_coding.dequantise(integers, codec.statistics.steps * scale)
+    return shifted - np.float32(codec.shift)

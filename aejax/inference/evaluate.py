@@ -1,0 +1,80 @@
+"""Evaluation of a trained model on other audio than its own test split."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from aejax.corpora import denoises, open_corpus, open_noise, settings_of
+from aejax.data.corpus import Corpus
+from aejax.data.loader import Batches, TestNoise, Workers
+from aejax.evaluation.codecs import PCA_ROW, model_codec, nothing_row
+from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
+from aejax.inference.model import TrainedModel
+from aejax.prepare import eval_mel, excerpt_blocks, hearing
+from aejax.runtime.devices import Devices
+from aejax.runtime.progress import bar, warn
+from aejax.training import pca_fit
+
+_ALL = "train"  # the split of all clips where the others are empty
+
+
+def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list[Row], list[str]]:
+    """The metrics of the model and of its run's PCA on every clip of a folder or a pack.
+
+    Args:
+      model: trained.
+      run: its directory, with the PCA.
+      folder: of audio; all of it is used.
+
+    Returns:
+      The corpus, the rows of the results table, and a message for each clip that could not
+      be read, also on standard error.
+
+    Raises:
+      UserError: there is no audio, or no PCA.
+    """
+    config = model.config
+    corpus = open_corpus(folder, settings_of(config, all_of_it=True))
+    noise = open_noise(config) if denoises(config) else None
+    fitted = pca_fit.load(
+        run / "pca.npz",
+        downsampling=config.model.downsampling,
+        bins=model.representation.bins,
+        latent_dim=config.model.latent_dim,
+    )
+    devices = Devices(config.train.batch_size)
+    evaluator = Evaluator(
+        representation=model.representation,
+        eval_mel=eval_mel(config),
+        downsampling=config.model.downsampling,
+        centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
+        place=devices.place,
+        hear=hearing(config),
+    )
+    frames = excerpt_blocks(config, model.representation) * config.model.downsampling
+    excerpt = model.representation.samples(frames)
+    lost: list[str] = []
+
+    def report(message: str) -> None:
+        if message not in lost:
+            lost.append(message)
+            warn(message)
+
+    batches = Batches(
+        corpus,
+        _ALL,
+        excerpt=excerpt,
+        batch_size=config.train.batch_size,
+        noise=None if noise is None else TestNoise(noise, "test", excerpt),
+        workers=Workers(report=report),
+    )
+    codecs = [
+        Codec(nothing_row(config), identity, identity, None, None),
+        Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
+        model_codec(config, model.model, model.variables, model.latent_rate),
+    ]
+    rows = []
+    for codec in codecs:
+        measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
+        rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
+    return corpus, with_gains(rows, [PCA_ROW]), lost

@@ -1,0 +1,57 @@
+"""Variational latents."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
+from aejax.parts import at_least, bottlenecks, key
+
+# Where the logarithm of the variance begins: latents of nearly no noise, as PCA's.
+_FIRST_LOG_VARIANCE = -4.0
+
+
+@bottlenecks.register("vae")
+class VAE(Bottleneck):
+    """Gaussian latents, sampled in learning, their mean in use.
+
+    Source: Kingma and Welling, "Auto-encoding variational Bayes", 2014; free bits from Kingma et
+    al., "Improved variational inference with inverse autoregressive flow", 2016, appendix C.8.
+    """
+
+    kl_weight: float = key(
+        1e-3, at_least(0), "of the KL divergence, the mean over latents in nats, against an l2 loss"
+    )
+    warmup_steps: int = key(200, at_least(0), "batches over which that weight rises from 0")
+    free_bits: float = key(0.0, at_least(0), "of each latent, that cost nothing")
+
+    @property
+    def random(self) -> bool:
+        """Latents are sampled."""
+        return True
+
+    @property
+    def channels(self) -> int:
+        """Means and logarithms of variances."""
+        return 2 * self.latent_dim
+
+    def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
+        """The weight of the KL divergence, on its way up."""
+        part = jnp.minimum(step.astype(jnp.float32) / max(self.warmup_steps, 1), 1.0)
+        return {"kl": self.kl_weight * (part if self.warmup_steps else 1.0)}
+
+    def __call__(
+        self, z: Float[Array, "batch latent_frames channels"], mask: Mask, *, train: bool
+    ) -> Latents:
+        del train
+        mean, log_variance = jnp.split(z, 2, axis=-1)
+        log_variance = jnp.clip(log_variance + _FIRST_LOG_VARIANCE, -20.0, 10.0)
+        nats = 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+        nats = masked_mean(nats, mask)
+        self.add_loss("kl", jnp.maximum(nats, self.free_bits * math.log(2)).mean())
+        if not self.has_rng("latents"):
+            return mean
+        noise = jax.random.normal(self.make_rng("latents"), mean.shape, mean.dtype)
+        return mean + jnp.exp(log_variance / 2) * noise

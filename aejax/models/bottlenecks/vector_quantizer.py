@@ -1,0 +1,248 @@
+"""Vector quantisers: each latent frame is the sum of one entry from each of a few codebooks."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from aejax import parts
+from aejax.models.blocks import EXACT
+from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
+from aejax.parts import at_least, between, bottlenecks, fraction, key
+
+_LLOYD_ROUNDS = 10
+# Of vectors, at an entry: less is none.
+_NO_SHARE = 1e-12
+
+
+def nearest(
+    vectors: Float[Array, "*shape latent_dim"], codebook: Float[Array, "entries latent_dim"]
+) -> Int[Array, "*shape"]:
+    """Index of the entry nearest to each vector."""
+    product = jnp.matmul(vectors, codebook.T, precision=EXACT)
+    squared = jnp.square(codebook).sum(-1)
+    return (squared.reshape(*[1] * (vectors.ndim - 1), -1) - 2 * product).argmin(-1)
+
+
+@functools.partial(jax.jit, static_argnames="entries")
+def k_means(
+    key: jax.Array,
+    vectors: Float[Array, "count latent_dim"],
+    *,
+    entries: int,
+) -> tuple[Float[Array, "entries latent_dim"], Float[Array, " entries"]]:
+    """A codebook of ``entries`` by Lloyd's algorithm, from random vectors, and how many vectors
+    each entry stands for. An entry without any stays where it is."""
+    start = jax.random.choice(key, vectors.shape[0], (entries,), vectors.shape[0] < entries)
+
+    def lloyd(_: Array, codebook: Array) -> Array:
+        sums, counts = _sums(nearest(vectors, codebook), vectors, entries)
+        return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], codebook)
+
+    codebook = jax.lax.fori_loop(0, _LLOYD_ROUNDS, lloyd, vectors[start])
+    return codebook, _sums(nearest(vectors, codebook), vectors, entries)[1]
+
+
+def _sums(index: Array, vectors: Array, entries: int) -> tuple[Array, Array]:
+    """Sum and number of the vectors of each entry."""
+    sums = jax.ops.segment_sum(vectors, index, entries)
+    counts = jax.ops.segment_sum(jnp.ones_like(vectors[:, 0]), index, entries)
+    return sums, counts
+
+
+def start_codebooks(
+    key: jax.Array, latents: Float[Array, "count latent_dim"], sizes: tuple[int, ...]
+) -> dict[str, Array]:
+    """The collection "codebooks" by k-means of latents, each codebook on what the ones before it
+    leave over."""
+    entries, counts = [], []
+    for key in jax.random.split(key, len(sizes)):  # noqa: B020  the first key is used up
+        codebook, count = k_means(key, latents, entries=sizes[0])
+        latents = latents - codebook[nearest(latents, codebook)]
+        entries.append(codebook)
+        # As if each batch had been so: the running counts below are of one batch.
+        counts.append(count / count.sum())
+    return {"entries": jnp.stack(entries), "share": jnp.stack(counts)}
+
+
+class VectorQuantizer(Bottleneck):
+    """Each latent frame is the sum of an entry from each codebook.
+
+    Entries follow the vectors they stand for by a moving average; one that stands for hardly any
+    is put on a random vector of the batch. Source: van den Oord et al., "Neural discrete
+    representation learning", 2017 (commitment, appendix A.1: moving averages); Zeghidour et al.,
+    "SoundStream", 2021 (residuals, quantiser dropout, dead codes).
+
+    Attributes:
+      num_quantizers: codebooks.
+      quantizer_dropout: how often an excerpt uses a random number of codebooks only; the commitment
+        of the others is 0 there.
+    """
+
+    codebook_size: int = key(1024, at_least(2, 2**18), "entries of each codebook")
+    commitment: float = key(
+        0.25, at_least(0), "weight of the distance of latents from their entries"
+    )
+    decay: float = key(0.99, between(0, 1), "of the moving average that entries are")
+    dead_share: float = key(
+        0.03, between(0, 1), "of an equal share; an entry used less is replaced"
+    )
+    num_quantizers = 1
+    quantizer_dropout = 0.0
+    bounded = True
+    quantises = True
+
+    @property
+    def whitened(self) -> bool:
+        """Distances between latents have to mean distances between features."""
+        return False
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """Of the codebooks."""
+        return (self.codebook_size,) * self.num_quantizers
+
+    def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
+        """The weight of the commitment."""
+        del step
+        return {"commitment": self.commitment}
+
+    def setup(self) -> None:
+        shape = (self.num_quantizers, self.codebook_size, self.latent_dim)
+        # Distinct at random, for a model that is not started by k-means.
+        self.entries = self.variable(
+            "codebooks",
+            "entries",
+            lambda: 0.1 * jax.random.normal(self.make_rng("params"), shape),
+        )
+        self.share = self.variable(
+            "codebooks", "share", lambda: jnp.full(shape[:2], 1 / self.codebook_size)
+        )
+
+    def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
+        batch = z.shape[0]
+        kept = jnp.full((batch,), self.num_quantizers)
+        if train and self.quantizer_dropout:
+            fewer_key, number_key = jax.random.split(self.make_rng("latents"))
+            fewer = jax.random.bernoulli(fewer_key, self.quantizer_dropout, (batch,))
+            number = jax.random.randint(number_key, (batch,), 1, self.num_quantizers + 1)
+            kept = jnp.where(fewer, number, kept)
+        quantised, commitment, index, vectors = self._quantise(z, kept, mask)
+        self.add_loss("commitment", commitment)
+        if train:
+            used = jnp.ones(z.shape[:2], bool) if mask is None else mask
+            self._follow(index, vectors, used[None] & self._keeps(kept))
+        return z + jax.lax.stop_gradient(quantised - z)
+
+    def codes(self, z: Latents) -> Int[Array, "batch latent_frames codes"]:
+        """Which entry of each codebook."""
+        kept = jnp.full((z.shape[0],), self.num_quantizers)
+        return jnp.moveaxis(self._quantise(z, kept, None)[2], 0, -1)
+
+    def from_codes(self, codes: Int[Array, "batch latent_frames codes"]) -> Latents:
+        """The sum of those entries of the first codebooks."""
+        first = self.entries.value[: codes.shape[-1]]
+        each = jax.vmap(lambda entries, index: entries[index], in_axes=(0, -1))(first, codes)
+        return each.sum(0)
+
+    def first(self, z: Latents, kept: int) -> Latents:
+        """Latents by their first codebooks alone."""
+        return self._quantise(z, jnp.full((z.shape[0],), kept), None)[0]
+
+    def _keeps(self, kept: Int[Array, " batch"]) -> Bool[Array, "quantizers batch 1"]:
+        return (jnp.arange(self.num_quantizers)[:, None] < kept[None])[:, :, None]
+
+    def _quantise(
+        self, z: Latents, kept: Int[Array, " batch"], mask: Mask
+    ) -> tuple[Latents, Array, Array, Array]:
+        """What the codebooks make of latents, the commitment loss, the indices ``[quantizers,
+        batch, latent_frames]``, and what each codebook was given."""
+
+        def stage(carry: tuple[Array, Array], given: tuple[Array, Array]) -> tuple[tuple, tuple]:
+            residual, total = carry
+            codebook, keep = given
+            index = nearest(jax.lax.stop_gradient(residual), codebook)
+            chosen = jnp.where(keep[..., None], codebook[index], 0.0)
+            far = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
+            loss = masked_mean(jnp.where(keep, far, 0.0), mask)
+            return (residual - jax.lax.stop_gradient(chosen), total + chosen), (
+                index,
+                jax.lax.stop_gradient(residual),
+                loss,
+            )
+
+        start = (z, jnp.zeros_like(z))
+        stages = (self.entries.value, self._keeps(kept))
+        (_, total), (index, vectors, losses) = jax.lax.scan(stage, start, stages)
+        return total, losses.mean(), index, vectors
+
+    def _follow(
+        self,
+        index: Int[Array, "quantizers batch latent_frames"],
+        vectors: Float[Array, "quantizers batch latent_frames latent_dim"],
+        used: Bool[Array, "quantizers batch latent_frames"],
+    ) -> None:
+        """Moves the entries towards the vectors they stand for, and the dead ones elsewhere."""
+        weight = used.reshape(self.num_quantizers, -1).astype(vectors.dtype)
+        vectors = vectors.reshape(self.num_quantizers, -1, self.latent_dim)
+        index = index.reshape(self.num_quantizers, -1)
+        total = jax.vmap(lambda v, i: jax.ops.segment_sum(v, i, self.codebook_size))
+        sums = total(vectors * weight[..., None], index)
+        counts = total(weight, index)
+        number = jnp.maximum(weight.sum(-1), 1)[:, None]
+        # Shares, not counts: the number of vectors differs from batch to batch.
+        share = self.decay * self.share.value + (1 - self.decay) * counts / number
+        entries = self.decay * self.share.value[..., None] * self.entries.value
+        entries = entries + (1 - self.decay) * sums / number[..., None]
+        # One that stands for nothing stays where it is.
+        stands = (share > _NO_SHARE)[..., None]
+        share_of = jnp.maximum(share, _NO_SHARE)[..., None]
+        entries = jnp.where(stands, entries / share_of, self.entries.value)
+        dead = share * self.codebook_size < self.dead_share
+        keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
+        # Vectors drawn at random from those that count.
+        pick = jax.vmap(
+            lambda key, upto: jnp.searchsorted(
+                upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1], side="right"
+            )
+        )(keys, jnp.cumsum(weight, -1))
+        pick = jnp.minimum(pick, weight.shape[-1] - 1)
+        fresh = jnp.take_along_axis(vectors, pick[..., None], axis=1)
+        any_used = weight.sum(-1)[:, None] > 0
+        dead = dead & any_used
+        # A codebook that no excerpt used stays as it is.
+        self.entries.value = jnp.where(
+            dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.entries.value)
+        )
+        self.share.value = jnp.where(
+            dead, 1 / self.codebook_size, jnp.where(any_used, share, self.share.value)
+        )
+
+
+@bottlenecks.register("vq")
+class VQ(VectorQuantizer):
+    """Vector quantisation: each latent frame is one entry of a codebook."""
+
+
+@bottlenecks.register("rvq")
+class RVQ(VectorQuantizer):
+    """Residual vector quantisation: each codebook stands for what the ones before it leave over."""
+
+    num_quantizers: int = key(8, between(1, 129), "codebooks")
+    quantizer_dropout: float = key(
+        0.5, fraction, "how often an excerpt uses a random number of codebooks only"
+    )
+    sizes = "codebooks"
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Codebooks to leave out, where some are to be."""
+        parts.needs(
+            cls,
+            config,
+            "model.rvq.quantizer_dropout",
+            "model.rvq.num_quantizers",
+            config.model.rvq.num_quantizers > 1,
+        )

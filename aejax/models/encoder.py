@@ -1,0 +1,46 @@
+"""The encoder: standardised features ``[batch, frames, bins]`` to latents."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from aejax.models.blocks import EXACT, NO_CONTEXT, ReceptiveField, dense, last_layer, to_blocks
+from aejax.models.encoders.base import receptive_field_of
+
+
+class Encoder(nn.Module):
+    """``z = W x + f(x)``, where W sees one block of frames and f may see more; or one of the two.
+
+    Attributes:
+      downsampling: frames in a block.
+      channels: that the bottleneck takes of each block.
+      network: f, from frames; None for W alone, which is what PCA can do.
+      linear: whether there is W.
+      zero_layer: put a dense layer behind f that begins as the map to zero.
+    """
+
+    downsampling: int
+    channels: int
+    network: nn.Module | None
+    linear: bool
+    zero_layer: bool = False
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """In latent frames."""
+        return NO_CONTEXT if self.network is None else receptive_field_of(self.network)
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch frames bins"], *, train: bool = False
+    ) -> Float[Array, "batch latent_frames channels"]:
+        total = jnp.zeros((), x.dtype)
+        if self.linear:
+            blocks = to_blocks(x, self.downsampling)
+            total = dense(self.channels, precision=EXACT, name="linear")(blocks)
+        if self.network is None:
+            return total
+        latents = self.network(x, train=train).astype(x.dtype)
+        if self.zero_layer:
+            latents = last_layer(self.channels, zero_start=True, dtype=x.dtype)(latents)
+        return total + latents

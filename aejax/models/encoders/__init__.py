@@ -1,0 +1,33 @@
+"""Encoders, and the decoders that mirror them: one file each."""
+
+from aejax.models.encoders.base import (
+    Linear,
+    Network,
+    OfBlocks,
+    ToBlocks,
+    begins_at_zero,
+    has_network,
+    network,
+)
+from aejax.models.encoders.conv import ConvStack
+from aejax.models.encoders.mlp import MLP
+from aejax.models.encoders.recurrent import GRU, LSTM
+from aejax.models.encoders.transformer import Transformer
+from aejax.models.encoders.wave_conv import WaveDecoder, WaveEncoder
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MLP",
+    "ConvStack",
+    "Linear",
+    "Network",
+    "OfBlocks",
+    "ToBlocks",
+    "Transformer",
+    "WaveDecoder",
+    "WaveEncoder",
+    "begins_at_zero",
+    "has_network",
+    "network",
+]

@@ -1,0 +1,259 @@
+"""Recurrent networks over frames, or over raw samples: LSTM and GRU by ``jax.lax.scan``."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from aejax.models.blocks import Dropout, Dtype, dense, last_layer
+from aejax.models.encoders.base import Network
+from aejax.parts import at_least, encoders, key
+from aejax.runtime.errors import UserError
+
+Carry = tuple[Array, ...]
+
+
+def _sigmoid_of(tanh_of_half: Array) -> Array:
+    """sigmoid(x) by tanh(x / 2). Of several gates that is one tanh, which XLA does not make again
+    for each thing that needs it, as it does its own sigmoid's exponential and division."""
+    return 0.5 * tanh_of_half + 0.5
+
+
+def _lstm(carry: Carry, gates: Array) -> Carry:
+    """Gates in the order input, forget, candidate, output.
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of
+    Gers et al., 2000.
+    """
+    width = gates.shape[-1] // 4
+    halves = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), width)
+    # The forget gate begins near 1: Jozefowicz et al., "An empirical exploration of recurrent
+    # network architectures", ICML 2015.
+    ahead = jnp.repeat(jnp.asarray([0.0, 0.5, 0.0, 0.0], gates.dtype), width)
+    i, f, g, o = jnp.split(jnp.tanh(halves[None] * gates + ahead[None]), 4, axis=-1)
+    cell = _sigmoid_of(f) * carry[0] + _sigmoid_of(i) * g
+    return cell, _sigmoid_of(o) * jnp.tanh(cell)
+
+
+def _gru(carry: Carry, gates: Array) -> Carry:
+    """Gates in the order reset, update, and the two parts of the candidate.
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; the reset
+    gate behind the product, as cuDNN has it.
+    """
+    (state,) = carry
+    width = state.shape[-1]
+    reset, update = jnp.split(_sigmoid_of(jnp.tanh(0.5 * gates[:, : 2 * width])), 2, axis=-1)
+    by_input, by_state = jnp.split(gates[:, 2 * width :], 2, axis=-1)
+    new = jnp.tanh(by_input + reset * by_state)
+    return ((1 - update) * new + update * state,)
+
+
+def _gru_join(by_input: Array, by_state: Array) -> Array:
+    both = by_input.shape[-1] // 3 * 2
+    total = by_input[..., :both] + by_state[..., :both]
+    return jnp.concatenate([total, by_input[..., both:], by_state[..., both:]], axis=-1)
+
+
+class Cell(NamedTuple):
+    """What happens in one step once the products with the input and with the state are made.
+
+    Attributes:
+      join: both products to gates, linear.
+      step: what is carried, and the gates, to what is carried on; the state comes last.
+      gates: times the state's width is what a product gives.
+      carried: arrays.
+    """
+
+    join: Callable[[Array, Array], Array]
+    step: Callable[[Carry, Array], Carry]
+    gates: int
+    carried: int
+
+
+_LSTM = Cell(jnp.add, _lstm, gates=4, carried=2)
+_GRU = Cell(_gru_join, _gru, gates=3, carried=1)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _recur(
+    cell: Cell,
+    cut: int,
+    by_input: Float[Array, "time batch gates"],
+    kernel: Float[Array, "width gates"],
+    bias: Float[Array, " gates"],
+) -> Float[Array, "time batch width"]:
+    """The states after each step, from zeros.
+
+    Its gradient is written out. Of a loop that is transposed the kernel's gradient is a small
+    product in each step, added to an array of the kernel's size; here it is one product over all
+    steps.
+    """
+    return _forwards(cell, cut, by_input, kernel, bias)[0]
+
+
+def _forwards(
+    cell: Cell, cut: int, by_input: Array, kernel: Array, bias: Array
+) -> tuple[Array, tuple]:
+    def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Array, Carry, Array]]:
+        gates = cell.join(by_input, carry[-1] @ kernel + bias[None])
+        after = cell.step(carry, gates)
+        return after, (after[-1], carry, gates)
+
+    start = (jnp.zeros((by_input.shape[1], kernel.shape[0]), by_input.dtype),) * cell.carried
+    _, (states, before, gates) = jax.lax.scan(step, start, by_input)
+    return states, (before, gates, kernel)
+
+
+def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Array, Array, Array]:
+    before, gates, kernel = saved
+    steps = len(gates)
+    joined = jnp.arange(steps) % (cut or steps) != 0
+    # Turned once: a product with its second factor turned takes twice as long.
+    turned = jax.lax.optimization_barrier(kernel.T)
+
+    def apart(gates: Array) -> tuple[Array, Array]:
+        """Gradients by both products of the one by the gates."""
+        product = jax.ShapeDtypeStruct((*gates.shape[:-1], kernel.shape[1]), gates.dtype)
+        return jax.linear_transpose(cell.join, product, product)(gates)
+
+    def step(after: Carry, at: tuple) -> tuple[Carry, Array]:
+        carry, gates, gradient, joined = at
+        _, transpose = jax.vjp(cell.step, carry, gates)
+        carry, gates = transpose((*after[:-1], after[-1] + gradient))
+        carry = (*carry[:-1], carry[-1] + apart(gates)[1] @ turned)
+        return tuple(c * joined.astype(c.dtype) for c in carry), gates
+
+    end = tuple(jnp.zeros_like(c[0]) for c in before)
+    _, gates = jax.lax.scan(step, end, (before, gates, gradient, joined), reverse=True)
+    by_input, by_state = apart(gates)
+    return by_input, jnp.einsum("tbw,tbg->wg", before[-1], by_state), by_state.sum((0, 1))
+
+
+_recur.defvjp(_forwards, _backwards)
+
+
+class RecurrentLayer(nn.Module):
+    """One layer of LSTM or GRU cells along time, from a state of zeros.
+
+    The products with the input are made for all steps at once; only those with the state are in the
+    loop.
+
+    Attributes:
+      cell: of LSTM or GRU.
+      width: of the state.
+      cut: steps after which back-propagation is cut; 0 for never.
+      hold: steps that each input lasts; with more than one they are told apart by their place.
+      dtype: of the arithmetic.
+    """
+
+    cell: Cell
+    width: int
+    cut: int
+    hold: int = 1
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch inputs channels"]
+    ) -> Float[Array, "batch time width"]:
+        gates = self.cell.gates * self.width
+        by_input = dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
+        if self.hold > 1:
+            place = self.param("place", nn.initializers.normal(0.1), (self.hold, gates))
+            by_input = by_input[:, None] + place.astype(self.dtype)[None, :, None]
+            by_input = by_input.reshape(-1, *by_input.shape[2:])
+        start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+        kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
+        bias = self.param("state_bias", nn.initializers.zeros, (gates,)).astype(self.dtype)
+        return jnp.moveaxis(_recur(self.cell, self.cut, by_input, kernel, bias), 0, 1)
+
+
+class Recurrent(Network, kw_only=True):
+    """Layers over all frames.
+
+    Attributes:
+      downsampling: frames in a block.
+      cell: of each layer.
+    """
+
+    downsampling: int
+    cut: int = key(0, at_least(0), "steps after which back-propagation is cut; 0 for never")
+    cell = _LSTM
+    takes_frames = True
+    receptive_field = (math.inf, 0)  # in latent frames
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Cells, and a start that does not put PCA beside samples one by one."""
+        name = cls.part_name  # type: ignore[attr-defined]  # which registering gives it
+        if config.representation.name == "waveform" and config.model.pca_start:
+            raise UserError(
+                f"config.model.pca_start=True does not go with model.encoder={name!r} over"
+                " samples (representation.name='waveform'): set pca_start to False"
+            )
+        if not config.model[name].depth:
+            raise UserError(
+                f"config.model.{name}.depth=0 leaves model.encoder={name!r} without cells"
+            )
+
+
+class RecurrentDecoder(Recurrent):
+    """Layers over all frames: each latent frame lasts as long as its block, and what they have
+    taken in so far is what they make frames of."""
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
+    ) -> Float[Array, "batch frames out"]:
+        x = z
+        for layer in range(self.depth):
+            hold = self.downsampling if layer == 0 else 1
+            x = RecurrentLayer(self.cell, self.width, self.cut, hold, self.dtype)(x)
+            x = Dropout(self.dropout)(x, train=train)
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
+
+
+class GRUDecoder(RecurrentDecoder):
+    """`RecurrentDecoder` of gated recurrent units."""
+
+    cell = _GRU
+
+
+@encoders.register("lstm")
+class LSTM(Recurrent):
+    """Long short-term memory over all frames; the state after the last frame of a block becomes its
+    latents.
+
+    Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997.
+    """
+
+    decoder = RecurrentDecoder
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch frames bins"], *, train: bool
+    ) -> Float[Array, "batch latent_frames out"]:
+        for _ in range(self.depth):
+            x = RecurrentLayer(self.cell, self.width, self.cut, dtype=self.dtype)(x)
+            x = Dropout(self.dropout)(x, train=train)
+        x = x[:, self.downsampling - 1 :: self.downsampling]
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
+
+
+@encoders.register("gru")
+class GRU(LSTM):
+    """Gated recurrent units over all frames; the state after the last frame of a block becomes its
+    latents.
+
+    Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.
+    """
+
+    cell = _GRU
+    decoder = GRUDecoder

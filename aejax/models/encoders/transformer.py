@@ -1,0 +1,92 @@
+"""A transformer whose tokens are blocks of frames."""
+
+import functools
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from aejax.models.blocks import Dropout, Dtype, dense, last_layer
+from aejax.models.encoders.base import Network
+from aejax.parts import at_least, encoders, key
+from aejax.runtime.errors import UserError
+
+# Wavelengths of the rotations go from 2 pi tokens to this many times as many.
+_LONGEST = 10_000.0
+
+
+def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time heads size"]:
+    """Turns pairs of channels by angles that grow with time, so that the product of two tokens
+    depends on how far apart they are.
+
+    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021, with
+    the two channels of a pair half the size apart.
+    """
+    steps, half = x.shape[1], x.shape[-1] // 2
+    rate = _LONGEST ** (-np.arange(half) / half)
+    xp = np if isinstance(steps, int) else jnp  # a length that is left open, for export
+    angle = (xp.arange(steps, dtype=float)[:, None] * rate)[None, :, None]
+    cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (xp.cos, xp.sin))
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a dense layer of four times the width, each on the norm of its input and
+    added to it.
+
+    Source: Vaswani et al., "Attention is all you need", 2017; the norm before, as in Xiong et al.,
+    "On layer normalization in the transformer architecture", 2020.
+    """
+
+    heads: int
+    dropout: float
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"], *, train: bool
+    ) -> Float[Array, "batch time channels"]:
+        batch, steps, width = x.shape
+        drop = functools.partial(Dropout(self.dropout), train=train)
+        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = dense(3 * width, dtype=self.dtype)(y)
+        query, key, value = jnp.split(y.reshape(batch, steps, 3 * self.heads, -1), 3, axis=2)
+        y = jax.nn.dot_product_attention(rotary(query), rotary(key), value)
+        x = x + drop(dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
+        y = nn.LayerNorm(dtype=self.dtype)(x)
+        y = jax.nn.gelu(dense(4 * width, dtype=self.dtype)(y))
+        return x + drop(dense(width, dtype=self.dtype)(y))
+
+
+@encoders.register("transformer")
+class Transformer(Network):
+    """Blocks of frames attend to all others, in both directions; ends in ``out`` channels."""
+
+    heads: int = key(8, at_least(1, 2**12), "of attention; widths are multiples of twice as many")
+    receptive_field = (math.inf, math.inf)
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Heads of an even size."""
+        own = config.model.transformer
+        for name in ("width", "decoder_width"):
+            if own[name] % (2 * own.heads):
+                raise UserError(
+                    f"config.model.transformer.{name}={own[name]} must be a multiple of 2 x heads"
+                    f" = {2 * own.heads}"
+                )
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"], *, train: bool
+    ) -> Float[Array, "batch time out"]:
+        x = dense(self.width, dtype=self.dtype)(x)
+        for _ in range(self.depth):
+            x = TransformerBlock(self.heads, self.dropout, self.dtype)(x, train=train)
+        x = nn.LayerNorm(dtype=self.dtype)(x)
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

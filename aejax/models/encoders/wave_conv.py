@@ -1,0 +1,241 @@
+"""Convolutions on raw samples, at a rate that falls by strides and rises again.
+
+Source: Tagliasacchi et al., "SEANet: a multi-modal speech enhancement network", 2020, and Kumar et
+al., "High-fidelity audio compression with improved RVQGAN", 2023, with two changes: the rate is
+changed by reshape and dense layer (sub-pixel), which compiles to a matrix product, and weights are
+not normalised.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from aejax.models.blocks import (
+    Conv1D,
+    Dropout,
+    Dtype,
+    ReceptiveField,
+    dense,
+    from_blocks,
+    last_layer,
+    to_blocks,
+)
+from aejax.parts import between, encoders, integers, key
+from aejax.runtime.errors import UserError
+
+_DILATIONS = (1, 3, 9)
+_KERNEL_SIZE = 7
+
+
+def _fitted(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Coefficients, the constant first, of a polynomial of degree 5 that is the function of the
+    squared angle from 0 to a quarter of a turn: Chebyshev's interpolation, as exact as float32."""
+    found = np.polynomial.Chebyshev.interpolate(function, 5, domain=[0, (np.pi / 2) ** 2])
+    return found.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
+
+
+_SINE = _fitted(lambda squared: np.sinc(np.sqrt(squared) / np.pi))  # of it, over the angle
+_COSINE = _fitted(lambda squared: np.cos(np.sqrt(squared)))
+# Pi in two parts, of which float32 has the products with small integers exactly, or nearly.
+_PI = (np.float32(3.140625), np.float32(np.pi - 3.140625))
+
+
+def _sine_cosine(angle: Array) -> tuple[Array, Array]:
+    """Sine and cosine, both with their sign or both without: of squares and product it does not
+    matter. With XLA's own, snakes were two thirds of a step of wave_conv on a CPU."""
+    turns = jnp.round(angle * np.float32(1 / np.pi))
+    rest = (angle - turns * _PI[0]) - turns * _PI[1]
+    squared = jnp.square(rest)
+
+    def polynomial(coefficients: np.ndarray) -> Array:
+        value = jnp.full_like(squared, coefficients[-1])
+        for coefficient in coefficients[-2::-1]:
+            value = value * squared + coefficient
+        return value
+
+    return rest * polynomial(_SINE), polynomial(_COSINE)
+
+
+@jax.custom_vjp
+def snake(
+    x: Float[Array, "batch time channels"], alpha: Float[Array, "1 1 channels"]
+) -> Float[Array, "batch time channels"]:
+    """``x + sin²(alpha x) / alpha``, and nothing where alpha is 0."""
+    sine, _ = _sine_cosine(alpha * x)
+    return x + jnp.square(sine) * _inverse(alpha)
+
+
+def _inverse(alpha: Array) -> Array:
+    """Never through zero, wherever training takes it."""
+    return alpha / (jnp.square(alpha) + 1e-6)
+
+
+def _snake_forwards(x: Array, alpha: Array) -> tuple[Array, tuple[Array, Array]]:
+    return snake(x, alpha), (x, alpha)
+
+
+def _snake_backwards(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, alpha = saved
+    sine, cosine = _sine_cosine(alpha * x)
+    inverse, slope = jax.jvp(_inverse, (alpha,), (jnp.ones_like(alpha),))
+    double = 2 * sine * cosine
+    by_alpha = gradient * (double * x * inverse + jnp.square(sine) * slope)
+    return (
+        gradient * (1 + double * alpha * inverse),
+        by_alpha.sum((0, 1), keepdims=True),
+    )
+
+
+snake.defvjp(_snake_forwards, _snake_backwards)
+
+
+class Snake(nn.Module):
+    """``x + sin²(alpha x) / alpha``, one learnt alpha a channel.
+
+    Source: Ziyin, Hartwig and Ueda, "Neural networks fail to learn periodic functions and how to
+    fix it", 2020.
+    """
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"]
+    ) -> Float[Array, "batch time channels"]:
+        alpha = self.param("alpha", nn.initializers.ones, (x.shape[-1],))[None, None]
+        return snake(x.astype(jnp.float32), alpha).astype(self.dtype)
+
+
+class ResidualUnits(nn.Module):
+    """Three times ``x + conv1(snake(conv7(snake(x))))``, dilated ever wider."""
+
+    dtype: Dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch time channels"]
+    ) -> Float[Array, "batch time channels"]:
+        channels = x.shape[-1]
+        for dilation in _DILATIONS:
+            y = Conv1D(channels, _KERNEL_SIZE, dilation, self.dtype)(Snake(self.dtype)(x))
+            x = x + dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
+        return x
+
+
+# Of `ResidualUnits`, and of convolutions, steps on either side: kernels are odd.
+_UNITS_CONTEXT = sum(_DILATIONS) * (_KERNEL_SIZE // 2)
+_BLOCKS_CONTEXT = 1
+
+
+def _steps(strides: tuple[int, ...]) -> list[int]:
+    """Samples in a step of each stage, and in a block."""
+    return [math.prod(strides[:stage]) for stage in range(len(strides) + 1)]
+
+
+class Waves(nn.Module):
+    """What `WaveEncoder` and `WaveDecoder` are sized by.
+
+    Attributes:
+      out: of the encoder, channels; of the decoder, samples in a frame.
+      zero_start: begin as the map to zero.
+      dtype: of the arithmetic.
+    """
+
+    out: int
+    zero_start: bool
+    dtype: Dtype = jnp.float32
+    strides: tuple[int, ...] = key(
+        (4, 8, 8), integers(2, 4096), "of the stages; their product is the samples in a block"
+    )
+    width: int = key(32, between(1, 2**16), "channels at the rate of the samples")
+    decoder_width: int = key(0, between(0, 2**16), "of the decoder; 0 is as wide as the encoder")
+    dropout: float = key(0.1, between(0, 1), "fraction", per_member=True)
+    takes_frames = True
+
+
+class WaveDecoder(Waves):
+    """The mirror of `WaveEncoder`; its samples come as frames of ``out``."""
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """In blocks."""
+        samples = 0
+        for step, coarser in itertools.pairwise(_steps(self.strides)):
+            samples += _UNITS_CONTEXT * step
+            samples = (math.ceil(samples / coarser) + _BLOCKS_CONTEXT) * coarser
+        return (samples // coarser + _KERNEL_SIZE // 2,) * 2
+
+    @nn.compact
+    def __call__(
+        self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool
+    ) -> Float[Array, "batch frames bins"]:
+        stages = len(self.strides)
+        x = Conv1D(self.width * 2**stages, _KERNEL_SIZE, dtype=self.dtype)(z)
+        x = Dropout(self.dropout)(x, train=train)
+        for stage in reversed(range(stages)):
+            channels, stride = self.width * 2**stage, self.strides[stage]
+            x = Conv1D(stride * channels, 3, dtype=self.dtype)(Snake(self.dtype)(x))
+            x = ResidualUnits(self.dtype)(from_blocks(x, stride))
+        x = Snake(self.dtype)(x)
+        samples = last_layer(1, zero_start=self.zero_start, dtype=self.dtype)(x)
+        return samples.reshape(z.shape[0], -1, self.out)
+
+
+@encoders.register("wave_conv")
+class WaveEncoder(Waves):
+    """Convolutions on samples: blocks of ``prod(strides)`` samples to ``out`` channels, twice as
+    many channels at each stride."""
+
+    decoder = WaveDecoder
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Samples of one channel, in blocks of as many as the strides make."""
+        model, hop_length = config.model, config.representation.waveform.hop_length
+        if config.representation.name != "waveform":
+            raise UserError(
+                "config.model.encoder='wave_conv' takes representation.name='waveform', not"
+                f" {config.representation.name!r}"
+            )
+        if config.data.channels == "stereo":
+            raise UserError(
+                "config.model.encoder='wave_conv' takes one channel, and data.channels='stereo'"
+                " gives two; 'mono' or 'each' does"
+            )
+        block, made = model.downsampling * hop_length, math.prod(model.wave_conv.strides)
+        if made != block:
+            raise UserError(
+                f"config.model.wave_conv.strides={tuple(model.wave_conv.strides)} make blocks of"
+                f" {made} samples, representation.waveform.hop_length x model.downsampling ="
+                f" {block}; they have to be the same"
+            )
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """In blocks."""
+        *stages, block = steps = _steps(self.strides)
+        samples = (
+            _KERNEL_SIZE // 2 + _UNITS_CONTEXT * sum(stages) + _BLOCKS_CONTEXT * sum(steps[1:])
+        )
+        return (math.ceil(samples / block),) * 2
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch frames bins"], *, train: bool
+    ) -> Float[Array, "batch latent_frames out"]:
+        samples = x.reshape(x.shape[0], -1, 1)
+        x = Conv1D(self.width, _KERNEL_SIZE, dtype=self.dtype)(samples)
+        for stage, stride in enumerate(self.strides):
+            x = ResidualUnits(self.dtype)(x)
+            x = to_blocks(Snake(self.dtype)(x), stride)
+            # Three blocks wide: what lies at the edge of one is seen by the next.
+            x = Conv1D(self.width * 2 ** (stage + 1), 3, dtype=self.dtype)(x)
+        x = Dropout(self.dropout)(Snake(self.dtype)(x), train=train)
+        return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

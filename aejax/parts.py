@@ -1,0 +1,302 @@
+"""Parts: classes that a config can name, whose fields are config keys.
+
+A part is a class in a file of anyone's, registered under the name that configs use::
+
+    @encoders.register("my_net")
+    class MyNet(nn.Module):
+        \"\"\"What it is, and where it comes from.\"\"\"
+
+        out: int  # given by aejax
+        width: int = key(256, at_least(1), "channels inside")  # config.model.my_net.width
+
+A field made by `key` is a config key; one without a default is given by aejax when it builds the
+part. A part may have a classmethod ``check(config)`` that raises `UserError` for what takes more
+than one key to judge.
+"""
+
+import dataclasses
+import difflib
+import functools
+import operator
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from ml_collections import ConfigDict
+
+from aejax.runtime import files
+from aejax.runtime.errors import UserError
+
+Part = TypeVar("Part", bound=type)
+_KEY = "aejax.parts.Key"
+_AEJAX = Path(__file__).parent
+
+
+class Key(NamedTuple):
+    """What a config key may be, and means.
+
+    Attributes:
+      rule: what its values may be.
+      meaning: one line, with the unit.
+      per_member: whether members of a population, trained by one compiled step, may differ in it.
+    """
+
+    rule: "Rule"
+    meaning: str
+    per_member: bool
+
+
+def key(default: Any, rule: "Rule", meaning: str, *, per_member: bool = False) -> Any:
+    """A field of a dataclass that configs may set: its default, its rule and its meaning."""
+    return dataclasses.field(default=default, metadata={_KEY: Key(rule, meaning, per_member)})
+
+
+def keys_of(section: type) -> dict[str, tuple[Any, Key]]:
+    """Name to default and `Key` of every field of a dataclass that is a config key."""
+    return {
+        field.name: (field.default, field.metadata[_KEY])
+        for field in dataclasses.fields(section)
+        if _KEY in field.metadata
+    }
+
+
+class Registry:
+    """Parts of one kind, by name.
+
+    Args:
+      kind: what one is called: "encoder".
+      room: of the config, where their keys are: ``config.<room>.<name>``.
+      choice: the config key that names the chosen part, or parts, within the room; "" where each
+        part's own keys decide whether it is used.
+    """
+
+    def __init__(self, kind: str, room: str, choice: str):
+        self.kind, self.room, self.choice = kind, room, choice
+        self._parts: dict[str, Any] = {}
+        self.files: dict[str, str] = {}  # that register them, by name
+
+    def register(self, name: str) -> Callable[[Part], Part]:
+        """A decorator that makes a class a part.
+
+        Raises:
+          ValueError: the name is none, or is taken by a class of another file.
+        """
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(f"{name!r} must be lower-case letters, digits and '_'")
+
+        file = os.path.abspath(sys._getframe(1).f_code.co_filename)
+
+        def decorate(part: Part) -> Part:
+            for other in REGISTRIES:
+                taken = other.files.get(name, file) if other.room == self.room else file
+                if taken != file:
+                    raise ValueError(f"{self.room}.{name} is taken by {taken}")
+            self._parts[name], self.files[name] = part, file
+            part.part_name = name  # type: ignore[attr-defined]
+            return part
+
+        return decorate
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parts[name]
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Names and classes."""
+        return iter(self._parts.items())
+
+    def build(self, name: str, room: ConfigDict, **given: Any) -> Any:
+        """The part of that name, with its keys from ``room``, and those of ``given`` that it has
+        fields for."""
+        return build(self._parts[name], room.get(name, {}), **given)
+
+
+def build(part: Any, values: Mapping[str, Any] | ConfigDict, **given: Any) -> Any:
+    """A part with the values of its keys, and those of ``given`` that it has fields for."""
+    fields = {field.name for field in dataclasses.fields(part)}
+    keys = {name: values[name] for name in keys_of(part)}
+    keys = {name: tuple(x) if isinstance(x, list) else x for name, x in keys.items()}
+    return part(**{name: x for name, x in given.items() if name in fields}, **keys)
+
+
+representations = Registry("representation", "representation", "name")
+encoders = Registry("encoder", "model", "encoder")
+bottlenecks = Registry("bottleneck", "model", "bottleneck")
+losses = Registry("loss", "loss", "")
+augmentations = Registry("augmentation", "augment", "chain")
+optimizers = Registry("optimizer", "train", "optimizer")
+REGISTRIES = (representations, encoders, bottlenecks, losses, augmentations, optimizers)
+
+
+def outside() -> dict[str, str]:
+    """Parts that are not aejax's own: ``"model.my_net"`` to the file that registers it."""
+    return {
+        f"{registry.room}.{name}": file
+        for registry in REGISTRIES
+        for name, file in registry.files.items()
+        if not Path(file).is_relative_to(_AEJAX)
+    }
+
+
+def load(path: str | Path) -> None:
+    """Runs a file that registers parts, unless that has been done.
+
+    Raises:
+      UserError: there is no such file.
+    """
+    path = files.expand(path)
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file of parts")
+    if str(path) not in outside().values():
+        runpy.run_path(str(path))
+
+
+# Rules.
+
+MOST = 2**31 - 1  # of numbers without a bound of their own: what int32 holds
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What values of a key may be.
+
+    Attributes:
+      wrong: what is wrong with a value, or "".
+      says: what it must be, "at least 1"; "" for anything.
+    """
+
+    wrong: Callable[[Any], str]
+    says: str
+
+    def __call__(self, value: Any) -> str:
+        """What is wrong with a value, or ""."""
+        return self.wrong(value)
+
+
+def rule(is_good: Callable[[Any], bool], says: str) -> Rule:
+    """A rule of one condition: ``rule(lambda x: x % 2 == 0, "even")``."""
+    return Rule(lambda value: "" if is_good(value) else f"must be {says}", says)
+
+
+anything = Rule(lambda value: "", "")
+fraction = rule(lambda value: 0 <= value <= 1, "from 0 to 1")
+
+
+def at_least(low: float, most: float = MOST) -> Rule:
+    """From ``low`` to ``most``, both included."""
+    return Rule(
+        lambda value: f"must be at least {low:g}" if value < low else _too_much(value, most),
+        f"at least {low:g}{_up_to(most)}",
+    )
+
+
+def above(low: float, most: float = MOST) -> Rule:
+    """Above ``low``, up to ``most``."""
+    return Rule(
+        lambda value: f"must be above {low:g}" if value <= low else _too_much(value, most),
+        f"above {low:g}{_up_to(most)}",
+    )
+
+
+def _too_much(value: float, most: float) -> str:
+    return "" if value <= most else f"must be at most {most:g}"
+
+
+def _up_to(most: float) -> str:
+    return "" if most == MOST else f", at most {most:g}"
+
+
+def between(low: float, high: float) -> Rule:
+    """From ``low`` up to but not ``high``."""
+    return rule(lambda value: low <= value < high, f"at least {low:g} and below {high:g}")
+
+
+def one_of(*known: str) -> Rule:
+    """One of a few names; one that is spelt alike is proposed."""
+    return Rule(lambda value: unknown(value, known), f"one of {', '.join(known)}")
+
+
+def registered(registry: Registry, *others: str) -> Rule:
+    """The name of a part, or one of ``others``."""
+    return Rule(lambda value: unknown(value, (*registry, *others)), "the name of a part")
+
+
+def unknown(value: Any, known: Iterable[str]) -> str:
+    """What is wrong with a name that has to be one of these."""
+    names = list(known)
+    if value in names:
+        return ""
+    near = difflib.get_close_matches(str(value), names, n=1)
+    shown = ", ".join(name or repr(name) for name in names)
+    return f"must be one of {shown}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def pair(low: float, high: float) -> Rule:
+    """Two numbers, the second not below the first."""
+
+    def is_good(value: Any) -> bool:
+        good = len(value) == 2 and all(is_number(x) for x in value)
+        return bool(good and low <= value[0] <= value[1] <= high)
+
+    return rule(is_good, f"two numbers from {low:g} to {high:g}, the lower one first")
+
+
+def integers(low: int, high: int, most: int = 4096) -> Rule:
+    """One or more integers, ``most`` of them at most."""
+
+    def is_good(value: Any) -> bool:
+        return 0 < len(value) <= most and all(
+            isinstance(x, int) and not isinstance(x, bool) and low <= x <= high for x in value
+        )
+
+    return rule(is_good, f"one or more integers from {low} to {high}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an integer or a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+# For `check` methods.
+
+
+def value(config: ConfigDict, full: str) -> Any:
+    """The value of a dotted key."""
+    return functools.reduce(operator.getitem, full.split("."), config)
+
+
+def needs(section: type, config: ConfigDict, full: str, other: str, is_used: bool) -> None:
+    """Refuses a key that was set, where another one decides that it is not used.
+
+    Args:
+      section: whose key it is.
+      config: of an experiment.
+      full: the key, dotted.
+      other: the key that decides.
+      is_used: what it has decided.
+
+    Raises:
+      UserError: naming both.
+    """
+    usual, _ = keys_of(section)[full.rpartition(".")[2]]
+    if not is_used and value(config, full) != usual:
+        raise UserError(
+            f"config.{full}={value(config, full)!r} means nothing to {other}="
+            f"{value(config, other)}; leave it out"
+        )
+
+
+def at_most(size: float, most: float, what: str) -> None:
+    """Refuses what no machine has the memory for: a config may come from anyone.
+
+    Raises:
+      UserError: naming what it is.
+    """
+    if size > most:
+        raise UserError(f"config: {what} comes to {size:g}, and may be {most:g} at most")

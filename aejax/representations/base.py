@@ -1,0 +1,284 @@
+"""What a representation is: a pair of analyse and synthesise, between audio and features."""
+
+import dataclasses
+import math
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from ml_collections import ConfigDict
+
+from aejax import signal
+from aejax.parts import at_least, between, key
+from aejax.runtime.errors import UserError
+
+Count = TypeVar("Count", int, jax.Array)
+Limits = tuple[Float[np.ndarray, " bins"], Float[np.ndarray, " bins"]]
+_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+class Representation:
+    """Audio to features and back, with all sizes known before anything runs.
+
+    A new one is a frozen dataclass with ``sample_rate`` and ``hop_length`` that says how many
+    ``bins`` it has, and how to `analyse` and `synthesise`. The rest is as for frames that do not
+    overlap, unless it says otherwise.
+
+    Attributes:
+      sample_rate: Hz.
+      hop_length: samples from one frame to the next.
+      unit: of the features: "dB", or "1" for what is a plain number.
+      exact: whether `synthesise` undoes `analyse`, so that a gradient can go through it to audio.
+      fewest_frames: of the shortest excerpt that can be analysed.
+      receptive_field: frames at each edge of an excerpt affected by its being cut out there.
+      synthesis_context: frames' worth of audio at each edge that depends on features beyond.
+      levels: whether bins are levels along frequency, which can be stretched.
+
+    They are Any, as some have values of them and others work them out.
+    """
+
+    sample_rate: Any
+    hop_length: Any
+    unit: Any = "1"
+    exact: Any = True
+    fewest_frames: Any = 1
+    receptive_field: Any = 0
+    synthesis_context: Any = 0
+    levels: Any = False
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame."""
+        raise NotImplementedError
+
+    bins_keys: Any = "bins"  # `bins` by the keys that it is made of, for messages
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.sample_rate / self.hop_length
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Raises UserError for keys that do not go together."""
+
+    def limits(self) -> Limits:
+        """The lowest and the highest value of each bin in any sound within full scale."""
+        return symmetric(_FLOAT32, self.bins)
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return frames * self.hop_length
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples; for arrays of lengths too."""
+        return -(-samples // self.hop_length)
+
+    def analyse(self, audio: Float[Array, "..."]) -> Float[Array, "*batch frames bins"]:
+        """Audio, ``[..., samples]`` or with its channels behind, to features."""
+        raise NotImplementedError
+
+    def synthesise(self, features: Float[Array, "*batch frames bins"]) -> Float[Array, "..."]:
+        """Features to audio."""
+        raise NotImplementedError
+
+    def masked(
+        self, audio: Float[Array, "..."], features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "..."]:
+        """What of audio is in features: every bin of its STFT, with its phase, made no louder than
+        they say. Features that know of phases by themselves are just synthesised.
+
+        Args:
+          audio: of a whole number of hops, see `samples`.
+          features: of as many frames.
+        """
+        del audio
+        return self.synthesise(features)
+
+
+def symmetric(highest: float, bins: int) -> Limits:
+    """From ``-highest`` to ``highest`` in every bin."""
+    return np.full(bins, -highest), np.full(bins, highest)
+
+
+def radial(
+    parts: Float[Array, "parts *batch frames bins"], power: float
+) -> Float[Array, "1 *batch frames bins"]:
+    """What parts are multiplied by for their magnitude to be raised to a power; finite, and with
+    finite gradients, at 0."""
+    squared = jnp.square(parts).sum(0, keepdims=True)
+    return jnp.power(jnp.maximum(squared, 1e-20), (power - 1) / 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class STFTRepresentation(Representation):
+    """What is computed from an STFT whose first frame is centred on the first sample.
+
+    Attributes:
+      sample_rate: Hz.
+      n_fft, win_length, hop_length: samples; a ``win_length`` of 0 is ``n_fft``.
+    """
+
+    sample_rate: int
+    n_fft: int = key(1024, between(16, 2**20), "samples in a transform")
+    win_length: int = key(0, at_least(0), "samples in its window; 0 is n_fft")
+    hop_length: int = key(256, at_least(1, 2**19), "samples from one frame to the next")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "win_length", self.win_length or self.n_fft)
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """An even transform, a window within it, and frames that overlap by half or more."""
+        name = cls.part_name  # type: ignore[attr-defined]  # which registering gives it
+        own, before = config.representation[name], f"config.representation.{name}"
+        if own.n_fft % 2:
+            raise UserError(f"{before}.n_fft={own.n_fft} must be even")
+        if own.win_length > own.n_fft:
+            raise UserError(
+                f"{before}.win_length={own.win_length} must be at most n_fft={own.n_fft}"
+            )
+        longest = "win_length" if own.win_length else "n_fft"
+        if own.hop_length > own[longest] // 2:
+            raise UserError(
+                f"{before}.hop_length={own.hop_length} must be at most half of"
+                f" {longest}={own[longest]}, or the way back to audio has gaps"
+            )
+
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
+        return 2 + self.n_fft // 2 // self.hop_length
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames with less than half a window before them."""
+        return math.ceil(self.n_fft / 2 / self.hop_length)
+
+    @property
+    def synthesis_context(self) -> int:
+        """Frames that have a part in the sample in the middle of one."""
+        return self.receptive_field
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return (frames - 1) * self.hop_length
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return 1 + samples // self.hop_length
+
+    def _window(self) -> np.ndarray:
+        return signal.window("hann", self.win_length).astype(np.float64)
+
+    def _highest_magnitude(self) -> float:
+        """Of a bin of the STFT of any sound within full scale: the sum of its window."""
+        return float(self._window().sum())
+
+    def _gain(self, noisy: Array, features: Array) -> Array:
+        """What each bin of the STFT of noisy features is multiplied by, from 0 to 1."""
+        raise NotImplementedError
+
+    def masked(
+        self,
+        audio: Float[Array, "*batch samples"],
+        features: Float[Array, "*batch frames bins"],
+    ) -> Float[Array, "*batch samples"]:
+        """Audio with each bin of its STFT made as soft as features say, if they do.
+
+        Sources: Wang, Narayanan and Wang, "On training targets for supervised speech separation",
+        2014, section II.D (the FFT magnitude mask), with 1 as its upper end; of what knows phases,
+        Erdogan et al., "Phase-sensitive and recognition-boosted speech separation", 2015,
+        section 3 (the truncated phase-sensitive mask).
+        """
+        spectrum = signal.stft(
+            audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
+        )
+        gain = self._gain(self.analyse(audio), features)
+        return signal.istft(
+            jax.lax.complex(spectrum.real * gain, spectrum.imag * gain),
+            n_fft=self.n_fft,
+            win_length=self.win_length,
+            hop_length=self.hop_length,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LevelRepresentation(STFTRepresentation):
+    """Levels in dB, without phases. The way back finds some (Griffin-Lim).
+
+    Attributes:
+      sample_rate, n_fft, win_length, hop_length: see `STFTRepresentation`.
+      floor_db: power below this is silence, in dB re 1.
+      griffin_lim_iterations: rounds of the phase search.
+    """
+
+    floor_db: float = key(-60.0, between(-300, 100), "dB; power below this counts as silence")
+    griffin_lim_iterations: int = key(
+        32, at_least(1, 10_000), "rounds of the search for phases on the way back to audio"
+    )
+    unit = "dB"
+    exact = False
+    levels = True
+
+    @property
+    def synthesis_context(self) -> int:
+        """Each round of Griffin-Lim lets frames depend on those that they overlap with."""
+        neighbours = math.ceil(self.n_fft / self.hop_length) - 1
+        return self.griffin_lim_iterations * neighbours + self.receptive_field
+
+    def _limits(self, highest: np.ndarray) -> Limits:
+        """From the floor."""
+        return np.full(len(highest), self.floor_db), highest
+
+    def _softer(self, louder: Array) -> Array:
+        """Gains of what would be so many dB louder, where that is below 0."""
+        return signal.db_to_amplitude(jnp.minimum(louder, 0))
+
+    def _from_power(
+        self, power: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples"]:
+        """A power spectrogram with a phase found for it, as audio."""
+        audio = signal.griffin_lim(
+            jnp.sqrt(power),
+            n_fft=self.n_fft,
+            win_length=self.win_length,
+            hop_length=self.hop_length,
+            num_iterations=self.griffin_lim_iterations,
+        )
+        assert isinstance(audio, jax.Array)  # and not a pair, which only comes on request
+        return audio
+
+
+def valid_frames(
+    representation: Representation, length: Int[Array, " batch"], frames: int, downsampling: int
+) -> Bool[Array, "batch frames"]:
+    """Which frames count: those of every block that the clip reaches into.
+
+    Args:
+      representation: whose frames they are.
+      length: samples of each row before its clip ends; 0 for a row that only fills the batch.
+      frames: of each row, whole blocks.
+      downsampling: frames in a block.
+    """
+    covered = jnp.where(length > 0, representation.frames(length), 0)
+    blocks = -(-covered // downsampling)
+    return jnp.arange(frames)[None] < (blocks * downsampling)[:, None]
+
+
+def analyse_blocks(
+    representation: Representation,
+    audio: Float[Array, "batch samples *channels"],
+    length: Int[Array, " batch"],
+    downsampling: int,
+) -> tuple[
+    Float[Array, "batch frames bins"],
+    Bool[Array, "batch frames"],
+    Bool[Array, "batch latent_frames"],
+]:
+    """Features of audio, which of their frames count, and which of their blocks."""
+    features = representation.analyse(audio)
+    frame_mask = valid_frames(representation, length, features.shape[1], downsampling)
+    return features, frame_mask, frame_mask[:, ::downsampling]

@@ -1,0 +1,116 @@
+"""Several channels, each by itself."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from aejax.representations.base import Count, Limits, Representation
+
+
+@dataclasses.dataclass(frozen=True)
+class Multichannel(Representation):
+    """Any representation, of each channel by itself, their bins side by side.
+
+    Attributes:
+      inner: of one channel.
+      channels: how many.
+    """
+
+    inner: Representation
+    channels: int
+
+    @property
+    def bins(self) -> int:
+        """Features in one frame, of all channels."""
+        return self.inner.bins * self.channels
+
+    @property
+    def bins_keys(self) -> str:
+        """`bins` by keys."""
+        return f"{self.inner.bins_keys} x {self.channels} channels"
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.inner.sample_rate
+
+    @property
+    def levels(self) -> bool:
+        """Whether bins are levels along frequency."""
+        return self.inner.levels
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second, Hz."""
+        return self.inner.frame_rate
+
+    @property
+    def fewest_frames(self) -> int:
+        """Frames of the shortest excerpt that can be analysed."""
+        return self.inner.fewest_frames
+
+    @property
+    def unit(self) -> str:
+        """Of the features."""
+        return self.inner.unit
+
+    @property
+    def exact(self) -> bool:
+        """Whether `synthesise` undoes `analyse`."""
+        return self.inner.exact
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next."""
+        return self.inner.hop_length
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames at either end that hear a cut."""
+        return self.inner.receptive_field
+
+    @property
+    def synthesis_context(self) -> int:
+        """Frames' worth of audio at either end that is other for a cut."""
+        return self.inner.synthesis_context
+
+    def limits(self) -> Limits:
+        """Those of each channel, one after the other."""
+        lowest, highest = self.inner.limits()
+        return np.tile(lowest, self.channels), np.tile(highest, self.channels)
+
+    def samples(self, frames: int) -> int:
+        """Samples of the excerpt that has exactly that many frames."""
+        return self.inner.samples(frames)
+
+    def frames(self, samples: Count) -> Count:
+        """Frames of a signal of that many samples."""
+        return self.inner.frames(samples)
+
+    def analyse(
+        self, audio: Float[Array, "*batch samples channels"]
+    ) -> Float[Array, "*batch frames bins"]:
+        """Audio to the features of the first channel, then those of the next."""
+        features = self.inner.analyse(jnp.moveaxis(audio, -1, -2))
+        return jnp.concatenate(jnp.moveaxis(features, -3, 0), axis=-1)
+
+    def synthesise(
+        self, features: Float[Array, "*batch frames bins"]
+    ) -> Float[Array, "*batch samples channels"]:
+        """Features to audio, each channel by itself."""
+        return jnp.moveaxis(self.inner.synthesise(self._apart(features)), -2, -1)
+
+    def masked(
+        self,
+        audio: Float[Array, "*batch samples channels"],
+        features: Float[Array, "*batch frames bins"],
+    ) -> Float[Array, "*batch samples channels"]:
+        """Each channel of audio by the features of its own."""
+        masked = self.inner.masked(jnp.moveaxis(audio, -1, -2), self._apart(features))
+        return jnp.moveaxis(masked, -2, -1)
+
+    def _apart(self, features: Array) -> Array:
+        """Features ``[..., channels, frames, bins]``."""
+        return jnp.stack(jnp.split(features, self.channels, axis=-1), axis=-3)

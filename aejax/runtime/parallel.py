@@ -1,0 +1,39 @@
+"""Overlapping of calls, where a single call does not use all cores of a CPU."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import jax
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def at_a_time() -> int:
+    """Number of concurrent calls: 2 on a single CPU device. One call fills an accelerator, and
+    several devices must run all calls in the same order."""
+    return 2 if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else 1
+
+
+def overlapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map(function, items)``, in order, with `at_a_time` concurrent calls in threads.
+
+    The first call runs alone, so that functions are compiled once.
+    """
+    source = iter(items)
+    yield from map(function, islice(source, 1))
+    concurrent = at_a_time()
+    if concurrent == 1:
+        yield from map(function, source)
+        return
+    with ThreadPoolExecutor(concurrent) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in source:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > concurrent:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,0 +1,29 @@
+"""Progress bars and warnings on the terminal."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+from aejax.runtime.errors import plain
+
+
+def progress(items: Any, total: int, desc: str) -> tqdm:
+    """A progress bar that counts files."""
+    return bar(items, total=total or None, desc=desc, unit="file")
+
+
+def warn(message: str) -> None:
+    """Prints a warning to standard error, without breaking a progress bar."""
+    tqdm.write(f"warning: {plain(message)}", file=sys.stderr)
+
+
+def note(message: str) -> None:
+    """Prints a message to standard error; standard output is for results."""
+    tqdm.write(plain(message), file=sys.stderr)
+
+
+def bar(items: Any = None, **options: Any) -> tqdm:
+    """A progress bar for a terminal or a log, shown after a second and removed at the end."""
+    interval = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(items, leave=False, mininterval=interval, delay=1, dynamic_ncols=True, **options)

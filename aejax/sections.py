@@ -1,0 +1,220 @@
+"""Config keys that belong to no part: of the run, its data, its training and what is measured."""
+
+import dataclasses
+import re
+
+from ml_collections import ConfigDict
+
+from aejax import optimizers, parts, representations
+from aejax.data.keys import Data, Synthetic
+from aejax.models.encoders import has_network
+from aejax.parts import (
+    Rule,
+    above,
+    anything,
+    at_least,
+    between,
+    integers,
+    key,
+    one_of,
+    registered,
+)
+from aejax.runtime.errors import UserError
+
+ROWS = ("original", "noisy", "pca", "pca_context", "representation_only")
+
+
+_NAME = "letters, digits, '-', '_' and '.', beginning with one of the first"
+
+
+def _name(value: str) -> str:
+    if value in ROWS:
+        return "is the name of another row; give another"
+    return "" if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value) else f"must be {_NAME}"
+
+
+def _sizes(value: tuple[int, ...]) -> str:
+    if not len(value):
+        return ""
+    twice = "" if len(set(value)) == len(value) else "must not have the same number twice"
+    return integers(1, 2**16)(value) or twice
+
+
+def _augmentations(value: tuple[str, ...]) -> str:
+    wrong = [problem for name in value if (problem := parts.unknown(name, parts.augmentations))]
+    twice = "" if len(set(value)) == len(value) else "must not have the same name twice"
+    return wrong[0] if wrong else twice
+
+
+NAME = Rule(_name, _NAME)
+SIZES = Rule(_sizes, "integers, none twice")
+AUGMENTATIONS = Rule(_augmentations, "names of augmentations, none twice")
+
+
+@dataclasses.dataclass
+class Experiment:
+    """Of the whole run."""
+
+    name: str = key("experiment", NAME, "of the run: its directory and its row in the table")
+    seed: int = key(
+        0,
+        between(0, 2**32),
+        "of what is random in the step: weights, dropout, augmentation, codebooks",
+        per_member=True,
+    )
+    task: str = key(
+        "reconstruct",
+        one_of("reconstruct", "denoise"),
+        "what is to be given back: what is heard, or that without augment.noise",
+    )
+
+
+@dataclasses.dataclass
+class RepresentationChoice:
+    """Which representation."""
+
+    name: str = key("mel", registered(parts.representations), "of audio: which part")
+
+
+@dataclasses.dataclass
+class Model:
+    """Of every model."""
+
+    encoder: str = key("conv", registered(parts.encoders), "which part")
+    decoder: str = key("", registered(parts.encoders, ""), "which part; '' mirrors the encoder")
+    bottleneck: str = key("none", registered(parts.bottlenecks), "which part")
+    downsampling: int = key(8, at_least(1, 2**16), "frames in a block, which is one latent frame")
+    latent_dim: int = key(32, at_least(1, 2**16), "floats in a latent frame")
+    speaker_label: str = key("", anything, "label that the decoder is told; latents can do without")
+    adversary: float = key(0.0, at_least(0), "gradient-reversal coefficient; 0 for no adversary")
+    pca_start: bool = key(True, anything, "begin as PCA, exactly: a linear path beside the network")
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Fewer latents than numbers in a block, and a network where something needs one."""
+        model = config.model
+        representation = representations.build(config)
+        bins, words = representation.bins, f"representation's {representation.bins_keys}"
+        block = model.downsampling * bins
+        parts.at_most(block, 2**20, f"model.downsampling x {words}")
+        if model.latent_dim > block:
+            raise UserError(
+                f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
+                f" model.downsampling x {words} = {model.downsampling} x {bins} = {block}"
+            )
+        parts.needs(
+            cls, config, "model.adversary", "model.speaker_label", bool(model.speaker_label)
+        )
+        if model.decoder == model.encoder:
+            raise UserError(
+                f"config.model.decoder={model.decoder!r} is what mirrors the encoder anyway; leave"
+                " it out"
+            )
+        decoder = "model.decoder" if model.decoder else "model.encoder"
+        is_told = has_network(parts.value(config, decoder))
+        parts.needs(cls, config, "model.speaker_label", decoder, is_told)
+
+
+@dataclasses.dataclass
+class Train:
+    """Of training."""
+
+    batch_size: int = key(16, at_least(1, 2**20), "excerpts")
+    steps: int = key(1000, at_least(0), "batches")
+    optimizer: str = key("adamw", registered(parts.optimizers), "which part")
+    schedule: str = key("cosine", one_of(*optimizers.SCHEDULES), "after the warm-up")
+    learning_rate: float = key(1e-3, above(0, 1e38), "the highest", per_member=True)
+    warmup_steps: int = key(50, at_least(0), "updates over which the learning rate rises from 0")
+    weight_decay: float = key(0.1, at_least(0), "of matrices, at each update", per_member=True)
+    clip_norm: float = key(1.0, above(0), "largest global norm of the gradients")
+    accumulate: int = key(1, at_least(1), "batches whose gradients make one update")
+    ema_decay: float = key(0.0, between(0, 1), "of a moving average of parameters; 0 for none")
+    dtype: str = key("float32", one_of("float32", "bfloat16"), "of the networks' arithmetic")
+    validate_every: int = key(200, at_least(1), "steps; a checkpoint is saved then too")
+    log_every: int = key(20, at_least(1), "steps")
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Whole updates, and nothing that is of networks alone where there is none."""
+        model = config.model
+        if not (has_network(model.encoder) or has_network(model.decoder or model.encoder)):
+            parts.needs(cls, config, "train.dtype", "model.encoder", False)
+            usual, _ = parts.keys_of(cls)["weight_decay"]
+            if config.train.weight_decay not in (usual, 0) and model.pca_start:
+                raise UserError(
+                    f"config.train.weight_decay={config.train.weight_decay:g} means nothing to"
+                    f" model.encoder={model.encoder} with model.pca_start=True, since what begins"
+                    " at PCA does not decay; leave it out"
+                )
+        if config.train.steps % config.train.accumulate:
+            raise UserError(
+                f"config.train.accumulate={config.train.accumulate} batches make an update, and"
+                f" train.steps={config.train.steps} is not a multiple of it: the last would do"
+                " nothing"
+            )
+
+
+@dataclasses.dataclass
+class Chain:
+    """Which augmentations."""
+
+    chain: tuple = key((), AUGMENTATIONS, "augmentations, in order; a part's own keys switch it on")
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Of what is measured in the end."""
+
+    listen_clips: int = key(4, at_least(1, 10_000), "test clips written as audio and drawn")
+    cuts: tuple = key((), SIZES, "rows of the first so many latents of ordered, codebooks of rvq")
+    refine_steps: int = key(0, at_least(0, 10**6), "of improving latents, as a row of its own")
+    probes: bool = key(False, anything, "what latents know of labels; needs scikit-learn")
+
+    @classmethod
+    def check(cls, config: ConfigDict) -> None:
+        """Sizes that the bottleneck has, and latents that can be moved to a better place."""
+        evaluate, model = config.evaluate, config.model
+        bottleneck, cuts = parts.bottlenecks[model.bottleneck], tuple(evaluate.cuts)
+        if cuts and not bottleneck.sizes:
+            raise UserError(
+                f"config.evaluate.cuts={cuts} goes with model.bottleneck='ordered' or 'rvq', whose"
+                " first latents or codebooks can do without the others, not with"
+                f" {model.bottleneck!r}"
+            )
+        counted = "model.latent_dim"
+        if bottleneck.sizes == "codebooks":
+            counted = f"model.{model.bottleneck}.num_quantizers"
+        most = parts.value(config, counted)
+        if cuts and max(cuts) > most:
+            raise UserError(f"config.evaluate.cuts={cuts} goes beyond {counted}={most}")
+        if not evaluate.refine_steps:
+            return
+        refine = f"config.evaluate.refine_steps={evaluate.refine_steps}"
+        if bottleneck.bounded:
+            few = "only a few places" if bottleneck.quantises else "no place beyond its bound"
+            raise UserError(
+                f"{refine} moves latents about, and model.bottleneck={model.bottleneck!r} leaves"
+                f" them {few}"
+            )
+        for used, name in (
+            (config.task == "denoise", "task='denoise'"),
+            (model.speaker_label, f"model.speaker_label={model.speaker_label!r}"),
+        ):
+            if used:
+                raise UserError(
+                    f"{refine} minimises the reconstruction error of the input, so it cannot be"
+                    f" combined with {name}"
+                )
+
+
+SECTIONS = {
+    "": Experiment,
+    "data": Data,
+    "data.synthetic": Synthetic,
+    "representation": RepresentationChoice,
+    "model": Model,
+    "loss": None,
+    "train": Train,
+    "augment": Chain,
+    "evaluate": Evaluate,
+}

@@ -1,0 +1,1 @@
+"""Many experiments: sweeps, populations in one compiled step, searches, and where they run."""

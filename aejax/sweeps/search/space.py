@@ -1,0 +1,217 @@
+"""What is searched: config keys, and the values that each may take."""
+
+import ast
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from ml_collections import ConfigDict
+
+from aejax import parts
+from aejax.config import check_known, flatten
+from aejax.runtime.errors import UserError
+
+_NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(.*))?")
+# Trials that differ in these have errors in different units, or of different features.
+_UNITS = ("representation.name", "representation.compression")
+_FEATURES = (
+    *("representation.", "data.path", "data.include", "data.sample_rate", "data.channels"),
+    *("data.split", "data.validation", "data.test", "data.synthetic."),
+)
+# What the latent rate depends on: floats per second, and bits where latents are quantised.
+_FLOATS = {"model.latent_dim", "model.downsampling", "representation.hop_length"}
+_FLOATS |= {"data.sample_rate"}
+_BITS = {"model.bottleneck", "model.fsq.levels", "model.vq.codebook_size"}
+_BITS |= {"model.rvq.codebook_size", "model.rvq.num_quantizers"}
+FLOAT_RATE, BIT_RATE = "latent_floats_per_second", "bits_per_second"
+
+
+@runtime_checkable
+class Suggesting(Protocol):
+    """What asks for values: a trial of Optuna's."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
+        """An integer, both ends among them."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        """A number."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, integers where these are; ``log``: by their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def suggest(self, trial: Suggesting, key: str) -> int | float:
+        """The value of a trial."""
+        if isinstance(self.low, int) and isinstance(self.high, int):
+            return trial.suggest_int(key, self.low, self.high, log=self.log)
+        return trial.suggest_float(key, self.low, self.high, log=self.log)
+
+    def read(self, kept: Any) -> Any:
+        """The value from what the journal has."""
+        return kept
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{':log' if self.log else ''}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of some values."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Suggesting, key: str) -> Any:
+        """The value of a trial."""
+        return self.read(trial.suggest_categorical(key, [str(value) for value in self.values]))
+
+    def read(self, kept: Any) -> Any:
+        """The value from what the journal has: text, since Optuna keeps no tuples."""
+        return {str(value): value for value in self.values}[kept]
+
+    def __str__(self) -> str:
+        return ",".join(str(value).replace(" ", "") for value in self.values)
+
+
+Space: TypeAlias = Mapping[str, Range | Choice]
+
+
+def parse_space(text: str, config: ConfigDict) -> dict[str, Range | Choice]:
+    """What ``--search_space`` says.
+
+    Args:
+      text: words of the form ``KEY=LOW..HIGH``, ``KEY=LOW..HIGH:log`` or ``KEY=A,B,C``: both ends
+        are in a range, and a range of an integer key has integers only.
+      config: says which keys there are, and of which type.
+
+    Returns:
+      Keys to what they may be, in the order given.
+
+    Raises:
+      UserError: naming the word and what is wrong with it.
+    """
+    known, space = flatten(config), {}
+    for word in text.split():
+        key, equals, values = word.partition("=")
+        if not equals or not values:
+            raise UserError(
+                f"--search_space: {word!r} must be KEY=LOW..HIGH, KEY=LOW..HIGH:log or KEY=A,B,C"
+            )
+        check_known(key, known)
+        if key in space:
+            raise UserError(f"--search_space: {key} is there twice")
+        space[key] = _parse(word, values, known[key])
+        if key in _UNITS:
+            raise UserError(
+                f"--search_space: {key}: the errors of its values are not comparable; search each"
+                " of them by itself"
+            )
+    if not space:
+        raise UserError(
+            "--search_space is empty; give keys and values, such as"
+            ' --search_space="model.latent_dim=4..64:log model.encoder=conv,mlp"'
+        )
+    return space
+
+
+def _parse(word: str, values: str, example: Any) -> Range | Choice:
+    number = isinstance(example, (int, float)) and not isinstance(example, bool)
+    found = _RANGE.fullmatch(values)
+    if found and not number:
+        kind = type(example).__name__
+        raise UserError(f"--search_space: {word}: a {kind} has no range; give values, A,B,C")
+    if number and ".." in values:
+        if not found:
+            raise UserError(f"--search_space: {word}: the range must be LOW..HIGH or LOW..HIGH:log")
+        return _parse_range(word, found, example)
+    choices = parse_choices("--search_space", word, values, example)
+    if len(choices) < 2:
+        raise UserError(f"--search_space: {word} must have two or more values")
+    return Choice(choices)
+
+
+def _parse_range(word: str, found: re.Match[str], example: int | float) -> Range:
+    low, high = (_parse_value("--search_space", word, text, example) for text in found.groups()[:2])
+    if found[3] not in (None, "log"):
+        raise UserError(f"--search_space: {word}: after the range there can be ':log' only")
+    log = found[3] == "log"
+    if low >= high:
+        raise UserError(f"--search_space: {word}: {low} is not below {high}")
+    if log and low <= 0:
+        raise UserError(f"--search_space: {word}: a logarithm needs a range above 0")
+    return Range(low, high, log)
+
+
+def parse_choices(flag: str, word: str, values: str, example: Any) -> tuple[Any, ...]:
+    """Values of a key, given as text with commas between them.
+
+    Args:
+      flag: that they were given to, and ``word`` of it, for messages.
+      values: the text.
+      example: a value of the key, of the type that all of them have.
+
+    Raises:
+      UserError: one cannot be read, or is there twice.
+    """
+    if isinstance(example, tuple):
+        found = _parse_tuples(flag, word, values)
+    else:
+        found = tuple(_parse_value(flag, word, text, example) for text in values.split(","))
+    if len(set(found)) < len(found):
+        raise UserError(f"{flag}: {word} has a value twice")
+    return found
+
+
+def _parse_tuples(flag: str, word: str, values: str) -> tuple[Any, ...]:
+    try:
+        parsed = ast.literal_eval(f"[{values}]")
+        hash(tuple(parsed))
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        parsed = [None]
+    if not all(isinstance(value, tuple) for value in parsed):
+        raise UserError(
+            f"{flag}: {word}: the values are tuples, written like (4,8),(2,4,8) or (4,)"
+        )
+    return tuple(parsed)
+
+
+def _parse_value(flag: str, word: str, text: str, example: Any) -> Any:
+    if isinstance(example, bool):
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{flag}: {word}: {text!r} is neither true nor false")
+    if isinstance(example, str):
+        return text
+    kind, what = (int, "an integer") if isinstance(example, int) else (float, "a number")
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{flag}: {word}: {text!r} is not {what}")
+    return value
+
+
+def other_features(space: Space) -> list[str]:
+    """Keys by which trials differ in the features that their errors are of."""
+    return [key for key in space if key.startswith(_FEATURES)]
+
+
+def rate_of(config: ConfigDict, space: Space) -> tuple[str, bool]:
+    """The latent rate that a search is told apart by, as rows of results name it: bits per second
+    where every bottleneck quantises; and whether it differs between trials."""
+    bottlenecks = space.get("model.bottleneck")
+    names = bottlenecks.values if isinstance(bottlenecks, Choice) else (config.model.bottleneck,)
+    quantised = all(parts.bottlenecks[name].quantises for name in names)
+    keys = _FLOATS | _BITS if quantised else _FLOATS
+    return BIT_RATE if quantised else FLOAT_RATE, any(key in space for key in keys)

@@ -1,0 +1,68 @@
+"""The step, compiled for the devices that are there."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from aejax.models.bottlenecks import VectorQuantizer
+from aejax.prepare import Experiment
+from aejax.training import checkpoint, state
+from aejax.training.step import TrainStep, make_train_step
+
+
+def compile_step(experiment: Experiment, snapshot: checkpoint.Snapshot) -> jax.stages.Compiled:
+    """The step of an experiment, compiled; says how long that took.
+
+    Args:
+      experiment: of the run.
+      snapshot: shapes are enough.
+    """
+    begin = time.perf_counter()
+    compiled = compiled_for(experiment, step_of(experiment), snapshot.state)
+    size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
+    memory = step_bytes(compiled)
+    shown = "" if memory is None else f", {memory / 1e6:,.0f} MB"
+    seconds = time.perf_counter() - begin
+    print(f"compiled the step in {seconds:.1f} s; {size:,} parameters{shown}")
+    return compiled
+
+
+def step_of(experiment: Experiment) -> TrainStep:
+    """The step of an experiment, as a pure function."""
+    config, model = experiment.config, experiment.model
+    if isinstance(model.bottleneck, VectorQuantizer):
+        # Codebooks move as far in the batches of one update as they would in one batch.
+        decay = model.bottleneck.decay ** (1 / config.train.accumulate)
+        model = model.clone(bottleneck=model.bottleneck.clone(decay=decay))
+    return make_train_step(
+        experiment.representation,
+        model,
+        state.make_optimizer(config.train, pca_start=config.model.pca_start),
+        experiment.objective,
+        samples=experiment.excerpt,
+        downsampling=experiment.downsampling,
+        augmentation=experiment.augmentation,
+        ema_decay=config.train.ema_decay,
+    )
+
+
+def compiled_for(
+    experiment: Experiment, step: Callable[..., Any], first: Any
+) -> jax.stages.Compiled:
+    """A step, compiled for states that look like ``first``, which are donated to it."""
+    devices = experiment.devices
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
+    )
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
+    return jitted.lower(shapes, experiment.place(experiment.silent_batch())).compile()
+
+
+def step_bytes(compiled: jax.stages.Compiled) -> int | None:
+    """What a compiled step takes, its state and batch included, where the backend knows."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return found.argument_size_in_bytes + found.temp_size_in_bytes

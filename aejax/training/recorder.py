@@ -1,0 +1,191 @@
+"""What happens beside the steps of a run: validation, the best variables, checkpoints, the log."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aejax.evaluation import metrics
+from aejax.models import autoencoder
+from aejax.prepare import Experiment
+from aejax.runtime.errors import UserError
+from aejax.training import checkpoint, metrics_log, state, validation
+from aejax.training.baselines import Baselines
+from aejax.training.checkpoint import Best, Snapshot
+from aejax.training.state import TrainState
+
+
+def nothing(state: TrainState, log: metrics_log.MetricsLog) -> None:
+    """Shows nothing."""
+
+
+def unchanged(snapshot: Snapshot) -> Snapshot:
+    """A snapshot as it is."""
+    return snapshot
+
+
+def eval_step_of(experiment: Experiment, model: autoencoder.Autoencoder) -> validation.EvalStep:
+    """The compiled sums over a validation batch."""
+    step = validation.make_eval_step(
+        experiment.representation,
+        model,
+        experiment.objective,
+        downsampling=experiment.downsampling,
+        noise=experiment.noise_to_remove,
+    )
+    return jax.jit(step)
+
+
+class Recorder:
+    """Validates, keeps the best variables, saves and logs; an `aejax.training.loop.Observer`.
+
+    Args:
+      stack: closes what is opened here.
+      experiment: of the run.
+      baselines: of it.
+      best: variables up to now, by name; they are replaced as there are better ones.
+      first: steps done before.
+      clock: of the steps.
+      validate: sums over a validation batch, from `eval_step_of`.
+      show: is called after each validation.
+      progress: a bar over steps that this run moves on, if any.
+      model: whose shapes the states have; the experiment's own by default.
+      as_saved: a snapshot in the shapes in which it is saved.
+    """
+
+    def __init__(
+        self,
+        stack: contextlib.ExitStack,
+        experiment: Experiment,
+        baselines: Baselines,
+        best: dict[str, Best],
+        *,
+        first: int,
+        clock: "Clock",
+        validate: validation.EvalStep,
+        show: Callable[[TrainState, metrics_log.MetricsLog], None] = nothing,
+        progress: Any = None,
+        model: autoencoder.Autoencoder | None = None,
+        as_saved: Callable[[Snapshot], Snapshot] = unchanged,
+    ):
+        path, config = experiment.workdir.path, experiment.config
+        self.best = best
+        self._experiment, self._model = experiment, model or experiment.model
+        self._pca_rmse = baselines.validation_rmse
+        self._clock, self._eval_step, self._show = clock, validate, show
+        self._progress, self._as_saved = progress, as_saved
+        after = first if checkpoint.steps(path / "checkpoints") else None
+        self._checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
+        self._log = stack.enter_context(metrics_log.MetricsLog(path, after=first or -1))
+        self._learning_rate = state.learning_rate(config.train)
+        self._weights = validation.final_weights(experiment.objective, self._model)
+
+    def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
+        """Logs the metrics of a step that is done.
+
+        Raises:
+          UserError: one of them is not finite.
+        """
+        scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        bad = [name for name, value in scalars.items() if not math.isfinite(value)]
+        if bad:
+            bad.sort(key=lambda name: not name.startswith("loss/"))
+            raise UserError(
+                f"step {step}: {', '.join(f'{name} is {scalars[name]}' for name in bad)};"
+                f" the batch was {self._experiment.clip_names(clips)}. The last good checkpoint is"
+                " kept; a lower train.learning_rate or train.clip_norm may help"
+            )
+        options = self._experiment.config.train
+        if step % options.log_every == 0:
+            rate = float(self._learning_rate((step - 1) // options.accumulate))
+            self._log(step, scalars | self._clock.read(step) | {"learning_rate": rate})
+        if self._progress is not None:
+            self._progress.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)
+            self._progress.update()
+
+    def validate(self, step: int, state: TrainState) -> None:
+        """Logs how good a state is, keeps its variables if they are the best, and saves."""
+        scalars, losses = self._validated(state)
+        self._log(step, scalars)
+        for name, variables in state.candidates.items():
+            if losses[name] < float(self.best[name].loss):
+                del self.best[name]  # before there is another
+                copy = jax.tree.map(jnp.copy, variables)
+                self.best[name] = Best(copy, jnp.float32(losses[name]), jnp.int32(step))
+        self.save(step, state)
+        self._clock.reset()
+
+    def save(self, step: int, state: TrainState) -> None:
+        """Saves a checkpoint."""
+        del step
+        self._checkpoints.save(self._as_saved(Snapshot(state, self.best)))
+
+    def _validated(self, state: TrainState) -> tuple[dict[str, float], dict[str, float]]:
+        """What is logged of a state, and the validation loss of each of its candidates."""
+        experiment, pca_rmse = self._experiment, self._pca_rmse
+        scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
+        for name, variables in state.candidates.items():
+            found = validation.validate(
+                self._eval_step,
+                variables,
+                experiment.batches("validation"),
+                experiment.place,
+                self._weights,
+            )
+            room = "validation" if name == "raw" else f"validation_{name}"
+            scalars |= {f"{room}/loss": found.loss, f"{room}/feature_rmse": found.feature_rmse}
+            if len(found.terms) > 1:
+                scalars |= {f"{room}/loss/{term}": value for term, value in found.terms.items()}
+            gain = metrics.gain_db(found.feature_rmse, pca_rmse)
+            if gain is not None:
+                scalars[f"{room}/gain_over_pca_db"] = gain
+            losses[name] = found.loss
+            if name == "raw" and int(state.step):
+                self._warn_of_collapse(found)
+        self._show(state, self._log)
+        return scalars, losses
+
+    def _warn_of_collapse(self, found: validation.Validation) -> None:
+        config = self._experiment.config.model
+        sizes = self._model.bottleneck.codebook_sizes
+        own = found.first(config.latent_dim)
+        for line in validation.collapsed(own, config.bottleneck, sizes):
+            self._experiment.warn_once(line)
+
+
+class Clock:
+    """Steps per second, and the fraction of the time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, dict[str, float]] = (-1, {})
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew."""
+        self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
+
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The same batches; how long each takes to come is counted."""
+        while True:
+            start = time.perf_counter()
+            batch = next(batches)
+            self._waited += time.perf_counter() - start
+            self._steps += 1
+            yield batch
+
+    def read(self, step: int) -> dict[str, float]:
+        """Since it was last read, for this step; read again for it, the same."""
+        if self._last[0] != step:
+            elapsed = time.perf_counter() - self._start
+            scalars = {
+                "time/steps_per_second": self._steps / elapsed,
+                "time/data_wait_fraction": self._waited / elapsed,
+            }
+            self._last = step, scalars
+            self.reset()
+        return self._last[1]

@@ -1,0 +1,95 @@
+"""The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from aejax.models import autoencoder
+from aejax.models.bottlenecks.vector_quantizer import start_codebooks
+from aejax.prepare import Experiment
+from aejax.representations import analyse_blocks
+from aejax.training import checkpoint, pca_fit, state
+
+
+def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snapshot:
+    """The snapshot of a run that has not begun: its own variables are the best so far."""
+    config = experiment.config
+    optimizer = state.make_optimizer(config.train, pca_start=config.model.pca_start)
+    first = initial_state(experiment, fit, optimizer)
+    return experiment.devices.copy(checkpoint.first_snapshot(first))
+
+
+def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> state.TrainState:
+    """The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+    config, model = experiment.config, experiment.model
+    init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
+    variables = autoencoder.init(model, init_key, config.model.downsampling)
+    variables = autoencoder.standardise(variables, fit.mean, fit.scale)
+    variables = autoencoder.limit(variables, fit.pca.lowest, fit.pca.highest)
+    if config.model.pca_start:
+        variables = autoencoder.start_at_pca(model, variables, fit.pca)
+    if "codebooks" in variables:
+        latents = first_latents(experiment, variables)
+        codebooks = start_codebooks(codebook_key, latents, model.bottleneck.codebook_sizes)
+        variables = {**variables, "codebooks": {"bottleneck": codebooks}}
+    weights = experiment.objective.weights
+    return state.create(variables, optimizer, step_key, weights, ema=config.train.ema_decay > 0)
+
+
+# Vectors that k-means sees for each entry of a codebook.
+_VECTORS_PER_ENTRY = 20
+
+
+def first_latents(experiment: Experiment, variables: autoencoder.Variables) -> jax.Array:
+    """Latents of random training excerpts before anything is learnt, ``[count, latent_dim]``."""
+    model = experiment.model
+    wanted = _VECTORS_PER_ENTRY * max(model.bottleneck.codebook_sizes)
+
+    @jax.jit
+    def encode(placed: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        features, _, block_mask = analyse_blocks(
+            experiment.representation,
+            placed["audio"][:, : experiment.excerpt],
+            jnp.minimum(placed["length"], experiment.excerpt),
+            experiment.downsampling,
+        )
+        return autoencoder.before_bottleneck(model, variables, features), block_mask
+
+    found: list[np.ndarray] = []
+    for batch in experiment.train_batches(0):
+        latents, mask = jax.device_get(encode(experiment.devices.place(batch)))
+        found.append(latents[mask])
+        if sum(len(part) for part in found) >= wanted:
+            break
+    return jnp.concatenate(found)[:wanted]
+
+
+def snapshot_shapes(experiment: Experiment) -> checkpoint.Snapshot:
+    """The shapes of a run's snapshots, which take no memory."""
+    return abstract_snapshot(experiment.config, experiment.model, experiment.objective.weights)
+
+
+def abstract_snapshot(
+    config: ConfigDict, model: autoencoder.Autoencoder, weights: Mapping[str, float]
+) -> checkpoint.Snapshot:
+    """The shapes of the snapshots of a run, which take no memory.
+
+    Args:
+      config: of the run, all of it.
+      model: of the run.
+      weights: of the loss's terms, by name.
+    """
+    tx = state.make_optimizer(config.train, pca_start=config.model.pca_start)
+
+    def first() -> checkpoint.Snapshot:
+        key = jax.random.key(0)
+        features = jnp.zeros((1, config.model.downsampling, model.bins))
+        variables = autoencoder.without_losses(model.init(key, features))
+        ema = config.train.ema_decay > 0
+        return checkpoint.first_snapshot(state.create(variables, tx, key, weights, ema=ema))
+
+    return jax.eval_shape(first)
