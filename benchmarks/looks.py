@@ -12,7 +12,7 @@ from typing import Any
 
 CHOSEN_ON, PUBLISHED_ON = (0, 1, 2), 7
 # Keys that are no setting: names, places, and the training seeds that a row is the mean of.
-NO_SETTING = ("name", "seed", "data.seed", "data.path", "augment.noise_path")
+NO_SETTING = ("name", "seed", "data.seed", "data.path", "augment.noise.path")
 
 
 class Looks:

@@ -28,12 +28,10 @@ import numpy as np
 import torch
 import twins
 
-from aejax import representation as representations
-from aejax.memory import keep_freed
+from aejax import augmentations, objective, representations
 from aejax.models import autoencoder
-from aejax.training import augmentation
+from aejax.runtime.malloc import keep_freed
 from aejax.training import state as states
-from aejax.training.losses import Objective
 from aejax.training.step import make_train_step
 
 EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
@@ -65,40 +63,42 @@ def load(name):
     return runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"]()
 
 
-def build(config, weights):
+def build(config):
     """aejax's step as a run compiles it, on noise."""
     representation = representations.from_config(config)
     dtype = jnp.dtype(config.train.dtype)
     model = autoencoder.from_config(config.model, representation.bins, dtype)
-    tx = states.optimiser(config.train, pca_start=config.model.pca_start)
+    tx = states.make_optimizer(config.train, pca_start=config.model.pca_start)
     mean, scale = np.full(representation.bins, -40.0), np.asarray(15.0)
     if representation.exact:
         mean, scale = np.zeros(representation.bins), np.asarray(0.1)
     downsampling = config.model.downsampling
     variables = autoencoder.init(model, jax.random.key(0), downsampling)
     variables = autoencoder.standardise(variables, mean, scale)
-    amount = augmentation.from_config(config)
     latent_frames = int(config.data.excerpt_seconds * representation.frame_rate / downsampling)
     samples = representation.samples(latent_frames * downsampling)
+    augmentation = augmentations.from_config(config, samples)
+    learnt = objective.from_config(config, representation)
     step = make_train_step(
         representation,
         model,
         tx,
-        Objective(weights, representation, config.data.sample_rate),
+        learnt,
         samples=samples,
         downsampling=downsampling,
-        augmentation=amount,
+        augmentation=augmentation,
         ema_decay=config.train.ema_decay,
     )
     rows = config.train.batch_size
     rng = np.random.default_rng(0)
+    span = augmentation.span(samples)
     batch = {
-        "audio": (0.1 * rng.standard_normal((rows, amount.span(samples)))).astype(np.float32),
-        "length": np.full(rows, amount.span(samples), np.int32),
+        "audio": (0.1 * rng.standard_normal((rows, span))).astype(np.float32),
+        "length": np.full(rows, span, np.int32),
         "place": np.zeros(rows, np.float32),
     }
     params = jax.device_get(variables["params"])  # the state itself is given away
-    state = states.create(variables, tx, jax.random.key(1), weights)
+    state = states.create(variables, tx, jax.random.key(1), learnt.weights)
     begin = time.perf_counter()
     compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
     seconds = time.perf_counter() - begin
@@ -133,31 +133,27 @@ def build(config, weights):
     )
 
 
-def weights_of(config):
-    return {name: loss.weight for name, loss in config.loss.items() if loss.weight}
-
-
 def build_torch(config, twin, audio, length, compiled):
     module = torch.compile(twin) if compiled else twin
     decay, plain = [], []
     for name, p in twin.named_parameters():
         (decay if p.ndim > 1 and ".linear." not in name else plain).append(p)
-    optimiser = torch.optim.AdamW(
+    make_optimizer = torch.optim.AdamW(
         [
             {"params": decay, "weight_decay": config.train.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ],
         lr=1e-4,
-        betas=(0.9, config.train.adam_b2),
+        betas=(0.9, config.train.adamw.b2),
         fused=True,
     )
 
     def run(steps):
         for _ in range(steps):
-            optimiser.zero_grad(set_to_none=True)
+            make_optimizer.zero_grad(set_to_none=True)
             module(audio, length).backward()
             torch.nn.utils.clip_grad_norm_(twin.parameters(), config.train.clip_norm)
-            optimiser.step()
+            make_optimizer.step()
         if audio.is_cuda:
             torch.cuda.synchronize()
 
@@ -177,7 +173,7 @@ def seconds_per_step(run, steps):
 def measure(name, rounds):
     """One row of the table."""
     config = load(name)
-    step = build(config, weights_of(config))
+    step = build(config)
     step.run(2)
     seconds = statistics.median(seconds_per_step(step.run, 1) for _ in range(rounds))
     cells = [
@@ -195,8 +191,10 @@ def compare(name, rounds, steps):
     """aejax and its twin, in turns."""
     print(f"{name}:", flush=True)
     config = load(name)
-    config.augment.speed = (1.0, 1.0)
-    step = build(config, {"l2": 1.0})
+    config.augment.speed.range = (1.0, 1.0)
+    for loss, options in config.loss.items():
+        options.weight = float(loss == "l2")
+    step = build(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     twin = twins.Twin(config, step.bins, step.mean, step.scale)
     twins.copy_weights(step.params["encoder"], twin.encoder)

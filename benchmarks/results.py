@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from looks import CHOSEN_ON, PUBLISHED_ON
+from runs import REPOSITORY, SEEDS, Measured, Run, Runner
 
 from aejax.runtime import files
-from runs import REPOSITORY, SEEDS, Measured, Run, Runner
 
 PAGE = REPOSITORY / "docs" / "results.md"
 

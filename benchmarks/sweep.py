@@ -31,12 +31,12 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 GRID = "model.latent_dim=4,8,12,16,24,32 seed=0,1,2"
 SMALL = {
     "data.synthetic.clips": 120,
-    "model.width": 128,
-    "model.depth": 2,
+    "model.conv.width": 128,
+    "model.conv.depth": 2,
     "train.steps": 120,
     "train.validate_every": 120,
     "evaluate.listen_clips": 1,
-    "representation.griffin_lim_iterations": 8,
+    "representation.mel.griffin_lim_iterations": 8,
 }
 WAYS = {
     "population": ["--sweep_mode=population"],

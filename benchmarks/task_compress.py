@@ -23,14 +23,16 @@ from pesq import pesq
 from pystoi import stoi
 
 import aejax
-from aejax import coding, prepare, signal
+from aejax import corpora, signal
 from aejax.data.loader import Batches
+from aejax.evaluation import entropy_coding
 from aejax.evaluation.evaluate import analyse
+from aejax.inference import compress
+from aejax.inference.model import TrainedModel
 from aejax.models import autoencoder
-from aejax.tasks import compress
-from aejax.trained import TrainedModel
+from aejax.prepare import excerpt_blocks
+from aejax.runtime.devices import Devices
 from aejax.training import pca_fit
-from aejax.training.devices import Devices
 
 RATES = (1.0, 2.0, 4.0, 8.0)
 PCA_SIZES = (32, 64, 128, 256, 384)
@@ -43,7 +45,7 @@ PEERS = {
 
 
 def clips(config, split):
-    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
+    corpus = corpora.open_corpus(pathlib.Path(config.data.path), corpora.settings_of(config))
     for clip in corpus.clips.of_split(split).tolist():
         yield corpus.read(clip, 0, int(corpus.clips.samples[clip]))
 
@@ -51,8 +53,8 @@ def clips(config, split):
 def pcas(model):
     """PCA of the run's training split at several sizes, as trained models with the same coder."""
     config, representation = model.config, model.representation
-    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
-    frames = prepare.excerpt_blocks(config, representation) * config.model.downsampling
+    corpus = corpora.open_corpus(pathlib.Path(config.data.path), corpora.settings_of(config))
+    frames = excerpt_blocks(config, representation) * config.model.downsampling
     batches = Batches(
         corpus,
         "train",
@@ -71,8 +73,8 @@ def pcas(model):
     for size in PCA_SIZES:
         linear = as_model(model, fitted._replace(pca=fitted.pca.first(size)))
         # Latents have unit variance, so these are how strongly features react to each.
-        steps = coding.steps_of(np.asarray(fitted.pca.deviations)[:size])
-        statistics = coding.fit([linear.encode(audio) for audio in sounds], steps)
+        steps = entropy_coding.steps_of(np.asarray(fitted.pca.deviations)[:size])
+        statistics = entropy_coding.fit([linear.encode(audio) for audio in sounds], steps)
         found[f"PCA of {size}"] = compress.Codec(linear, statistics)
     return found
 
@@ -105,15 +107,17 @@ def rate_and_error(codec, sounds, scale):
         model = codec.model
         latents = model.encode(audio)[None]
         steps = codec.statistics.steps * scale
-        integers = coding.quantise(latents, steps)
-        size += len(coding.encode(integers, codec.frame_model(scale, 0)))
+        integers = entropy_coding.quantise(latents, steps)
+        size += len(entropy_coding.encode(integers, codec.frame_model(scale, 0)))
         seconds += len(audio) / model.sample_rate
         frames = latents.shape[1] * model.config.model.downsampling
         padded = np.zeros(model.representation.samples(frames), np.float32)
         padded[: len(audio)] = audio[: len(padded)]
         features = analyse(padded[None], representation=model.representation)
         back = autoencoder.decode(
-            model.model, model.variables, coding.dequantise(integers, steps).astype(np.float32)
+            model.model,
+            model.variables,
+            entropy_coding.dequantise(integers, steps).astype(np.float32),
         )
         kept = model.representation.frames(len(audio))
         error = np.asarray(back - features)[:, :kept]
@@ -317,16 +321,16 @@ def timed(run, repeats=3):
         return seconds / sorted(best)[repeats // 2]
 
     steps = codec.statistics.steps * 0.5
-    integers = coding.quantise(model.encode(audio)[None], steps)
-    payload = coding.encode(integers, codec.frame_model(0.5, 0))
+    integers = entropy_coding.quantise(model.encode(audio)[None], steps)
+    payload = entropy_coding.encode(integers, codec.frame_model(0.5, 0))
 
     def encode():
-        found = coding.quantise(model.encode(audio)[None], steps)
-        coding.encode(found, codec.frame_model(0.5, 0))
+        found = entropy_coding.quantise(model.encode(audio)[None], steps)
+        entropy_coding.encode(found, codec.frame_model(0.5, 0))
 
     def integers_back():
-        found = coding.decode(payload, *integers.shape, codec.frame_model(0.5, 0))
-        return coding.dequantise(found, steps).astype(np.float32)
+        found = entropy_coding.decode(payload, *integers.shape, codec.frame_model(0.5, 0))
+        return entropy_coding.dequantise(found, steps).astype(np.float32)
 
     def decode_features():
         given = integers_back()

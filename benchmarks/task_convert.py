@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 import aejax
-from aejax import prepare
+from aejax import corpora
 
 FRAMES = 20  # to which digits are stretched
 
@@ -61,7 +61,7 @@ def digits(run):
     """Prints how often the target speaker and the same digit are heard."""
     model = aejax.load(run)
     config, rate = model.config, model.sample_rate
-    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
+    corpus = corpora.open_corpus(pathlib.Path(config.data.path), corpora.settings_of(config))
 
     def clips(split):
         for clip in corpus.clips.of_split(split).tolist():
@@ -126,7 +126,7 @@ def sentences(run, pair=("vctk_p225", "vctk_p226")):
     """Prints how far converted and unconverted sentences are from the target's own."""
     model = aejax.load(run)
     config, rate = model.config, model.sample_rate
-    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
+    corpus = corpora.open_corpus(pathlib.Path(config.data.path), corpora.settings_of(config))
     found, splits = {}, {}
     for clip in range(len(corpus.clips)):
         name = pathlib.PurePath(corpus.clips.name(clip))

@@ -16,7 +16,7 @@ from pesq import pesq
 from pystoi import stoi
 
 import aejax
-from aejax import prepare, signal
+from aejax import corpora, signal
 
 RATE = 16_000
 RATIOS = (-5, 0, 5, 10, 15)
@@ -67,8 +67,8 @@ def wiener(noisy, noise, smoothing=0.98, least=0.06):
 
 def mixtures(config, clips):
     """(clean, noisy, ratio in dB), each with `LEAD` samples of noise before the speech."""
-    corpus = prepare.open_corpus(pathlib.Path(config.data.path), prepare.settings_of(config))
-    noise = prepare.open_noise(config)
+    corpus = corpora.open_corpus(pathlib.Path(config.data.path), corpora.settings_of(config))
+    noise = corpora.open_noise(config)
     speech = corpus.clips.of_split("test")
     noises = noise.clips.of_split("test")
     speech = speech[np.linspace(0, len(speech) - 1, min(clips, len(speech))).round().astype(int)]

@@ -24,7 +24,9 @@ import task_convert
 import task_denoise
 
 import aejax
-from aejax import listening, prepare
+from aejax import corpora
+from aejax.evaluation import audio_examples
+from aejax.prepare import eval_mel as eval_mel_of
 from aejax.runtime import files
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
@@ -32,7 +34,7 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 SPLIT = ["data.split_seed=1"]
 SPEECH = [*SPLIT, "data.path=AUDIO/speech", "data.include=('librispeech_*/*','vctk_*/*')"]
 UNSEEN = [*SPEECH, "data.split_by=folder", "data.test_fraction=0.2"]
-NOISY = [*UNSEEN, "augment.noise=folder", "augment.noise_path=AUDIO/noise"]
+NOISY = [*UNSEEN, "augment.noise.kind=folder", "augment.noise.path=AUDIO/noise"]
 CODEC = ["name=codec", *UNSEEN, "train.weight_decay=2.0", "train.steps=3000"]
 # Latents, and what each costs against the error: for few bits and for more.
 CODECS = {
@@ -44,12 +46,15 @@ CODECS = {
 # By name: the experiment, and what differs from it.
 RUNS = {
     "mel_denoise": ("mel_denoise", NOISY),
-    "complex_denoise": ("complex_denoise", NOISY),
     **CODECS,
     "digits": (
         "voice_convert",
         [*SPLIT, "data.path=AUDIO/speech", "data.include=('fsdd_*/*',)", "data.sample_rate=8000"]
-        + ["data.excerpt_seconds=0.6", "representation.n_fft=512", "representation.hop_length=128"],
+        + [
+            "data.excerpt_seconds=0.6",
+            "representation.mel.n_fft=512",
+            "representation.mel.hop_length=128",
+        ],
     ),
     "sentences": ("voice_convert", [*SPEECH, "train.steps=2000"]),
 }
@@ -75,7 +80,7 @@ def trained(name, audio, root):
 
 
 def denoise(audio, root):
-    runs = [trained(name, audio, root) for name in ("mel_denoise", "complex_denoise")]
+    runs = [trained(name, audio, root) for name in ("mel_denoise",)]
     task_denoise.compare(runs)
     for run in runs:
         model = aejax.load(run)
@@ -84,7 +89,9 @@ def denoise(audio, root):
             if ratio in (0, 10):
                 labels = {"use": "aejax denoise", "SNR": f"{ratio} dB"}
                 sounds = {"clean": clean, "noisy": noisy, "denoised": model.denoise(noisy)}
-                examples.append(listening.Example(f"example {len(examples) + 1}", labels, sounds))
+                examples.append(
+                    audio_examples.Example(f"example {len(examples) + 1}", labels, sounds)
+                )
         write(run, model, examples)
 
 
@@ -103,7 +110,7 @@ def compressed(audio, root):
                 versions[f"{kbps:g} kbit/s"] = back
             versions["Opus"] = task_compress.through_libsndfile(sound, rate, ".opus", 1.0, place)[1]
             examples.append(
-                listening.Example(f"example {number + 1}", {"use": "aejax compress"}, versions)
+                audio_examples.Example(f"example {number + 1}", {"use": "aejax compress"}, versions)
             )
     first, last = (sound[: 2 * rate] for sound in (sounds[0], sounds[-1]))
     ends = [model.encode(sound) for sound in (first, last)]
@@ -112,7 +119,7 @@ def compressed(audio, root):
         f"{share:.0%}": model.decode((1 - share) * ends[0] + share * ends[1]) for share in steps
     }
     examples.append(
-        listening.Example("from one sound to another", {"use": "aejax interpolate"}, between)
+        audio_examples.Example("from one sound to another", {"use": "aejax interpolate"}, between)
     )
     write(run, model, examples)
 
@@ -124,8 +131,8 @@ def convert(audio, root):
     task_convert.sentences(sentences)
     for run, targets in ((digits, None), (sentences, ("vctk_p225", "vctk_p226"))):
         model = aejax.load(run)
-        corpus = prepare.open_corpus(
-            pathlib.Path(model.config.data.path), prepare.settings_of(model.config)
+        corpus = corpora.open_corpus(
+            pathlib.Path(model.config.data.path), corpora.settings_of(model.config)
         )
         examples = []
         for clip in corpus.clips.of_split("test").tolist():
@@ -139,13 +146,13 @@ def convert(audio, root):
                     if target != who
                 }
                 labels = {"use": "aejax convert", "synthetic": "all but the first"}
-                examples.append(listening.Example(name, labels, versions))
+                examples.append(audio_examples.Example(name, labels, versions))
         write(run, model, examples)
 
 
 def write(run, model, examples):
-    yardstick = prepare.yardstick(model.config)
-    listening.write_examples(run, yardstick, model.sample_rate, examples)
+    eval_mel = eval_mel_of(model.config)
+    audio_examples.write_examples(run, eval_mel, model.sample_rate, examples)
     subprocess.run([sys.executable, "-m", "aejax.cli", "report", str(run)], check=True)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aejax import signal
+from aejax import representations, signal
 
 
 class Conv(nn.Conv1d):
@@ -81,11 +81,12 @@ class Reshape:
 class ConvStack(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
-        self.add(nn.Linear(inputs, config.width))
-        for _ in range(config.depth):
-            self.add(Residual(config.width, config.kernel_size, config.dropout))
-        self.add(norm(config.width))
-        self.add(nn.Linear(config.width, outputs))
+        network = config[config.encoder]
+        self.add(nn.Linear(inputs, network.width))
+        for _ in range(network.depth):
+            self.add(Residual(network.width, network.kernel_size, network.dropout))
+        self.add(norm(network.width))
+        self.add(nn.Linear(network.width, outputs))
 
 
 class Recurrent(nn.Module):
@@ -100,12 +101,13 @@ class Recurrent(nn.Module):
 class RecurrentEncoder(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
+        network = config[config.encoder]
         self.downsampling = config.downsampling
-        for index in range(config.depth):
-            layer = Recurrent(config.width if index else inputs, config.width)
+        for index in range(network.depth):
+            layer = Recurrent(network.width if index else inputs, network.width)
             setattr(self, f"RecurrentLayer_{index}", layer)
-            self.order += [layer, nn.Dropout(config.dropout)]
-        self.Dense_0 = nn.Linear(config.width, outputs)
+            self.order += [layer, nn.Dropout(network.dropout)]
+        self.Dense_0 = nn.Linear(network.width, outputs)
 
     def forward(self, x):
         return self.Dense_0(super().forward(x)[:, self.downsampling - 1 :: self.downsampling])
@@ -114,14 +116,15 @@ class RecurrentEncoder(Sequence):
 class RecurrentDecoder(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
+        network = config[config.encoder]
         self.register_buffer("places", torch.eye(config.downsampling))
-        for index in range(config.depth):
+        for index in range(network.depth):
             # Each latent frame with its place in the block, as one of so many.
-            given = config.width if index else inputs + config.downsampling
-            layer = Recurrent(given, config.width)
+            given = network.width if index else inputs + config.downsampling
+            layer = Recurrent(given, network.width)
             setattr(self, f"RecurrentLayer_{index}", layer)
-            self.order += [layer, nn.Dropout(config.dropout)]
-        self.Dense_0 = nn.Linear(config.width, outputs)
+            self.order += [layer, nn.Dropout(network.dropout)]
+        self.Dense_0 = nn.Linear(network.width, outputs)
 
     def forward(self, z):
         batch, blocks, _ = z.shape
@@ -161,11 +164,12 @@ class TransformerBlock(nn.Module):
 class Transformer(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
-        self.add(nn.Linear(inputs, config.width))
-        for _ in range(config.depth):
-            self.add(TransformerBlock(config.width, config.heads, config.dropout))
-        self.add(norm(config.width))
-        self.add(nn.Linear(config.width, outputs))
+        network = config[config.encoder]
+        self.add(nn.Linear(inputs, network.width))
+        for _ in range(network.depth):
+            self.add(TransformerBlock(network.width, network.heads, network.dropout))
+        self.add(norm(network.width))
+        self.add(nn.Linear(network.width, outputs))
 
 
 class Snake(nn.Module):
@@ -199,26 +203,28 @@ class ResidualUnits(nn.Module):
 class WaveEncoder(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
+        network = config[config.encoder]
         self.order.append(Reshape(lambda x, _: x.reshape(len(x), -1, 1), 1))
-        self.add(Conv(1, config.width, 7))
-        for stage, stride in enumerate(config.strides):
-            channels = config.width * 2**stage
+        self.add(Conv(1, network.width, 7))
+        for stage, stride in enumerate(network.strides):
+            channels = network.width * 2**stage
             self.add(ResidualUnits(channels))
             self.add(Snake(channels))
             self.order.append(Reshape(blocks, stride))
             self.add(Conv(stride * channels, 2 * channels, 3))
         self.add(Snake(2 * channels))
-        self.order.append(nn.Dropout(config.dropout))
+        self.order.append(nn.Dropout(network.dropout))
         self.add(nn.Linear(2 * channels, outputs))
 
 
 class WaveDecoder(Sequence):
     def __init__(self, config, inputs, outputs):
         super().__init__()
-        channels = config.width * 2 ** len(config.strides)
+        network = config[config.encoder]
+        channels = network.width * 2 ** len(network.strides)
         self.add(Conv(inputs, channels, 7))
-        self.order.append(nn.Dropout(config.dropout))
-        for stride in reversed(config.strides):
+        self.order.append(nn.Dropout(network.dropout))
+        for stride in reversed(network.strides):
             self.add(Snake(channels))
             channels //= 2
             self.add(Conv(2 * channels, stride * channels, 3))
@@ -274,12 +280,13 @@ class Twin(nn.Module):
 
     def __init__(self, config, bins, mean, scale):
         super().__init__()
-        r, m, a = config.representation, config.model, config.augment
-        self.waveform = r.name == "waveform"
-        self.sizes = (r.n_fft, r.hop_length, m.downsampling)
-        self.floor = 10 ** (r.floor_db / 10)
-        self.gain_db, self.eq_db, self.mix = a.gain_db, a.eq_db, a.mix_probability
+        m, a = config.model, config.augment
+        r = representations.from_config(config)
+        self.waveform = config.representation.name == "waveform"
+        self.sizes = (None if self.waveform else r.n_fft, r.hop_length, m.downsampling)
+        self.gain_db, self.eq_db, self.mix = a.gain.db, a.eq.db, a.mix.probability
         if not self.waveform:
+            self.floor = 10 ** (r.floor_db / 10)
             filters = signal.mel_filterbank(
                 sample_rate=config.data.sample_rate, n_fft=r.n_fft, n_mels=r.n_mels
             )

@@ -36,7 +36,7 @@ jaxtyping.install_import_hook("aejax", "typechecker.check")
 
 from aejax import config as config_module  # noqa: E402  the hook must come first
 from aejax import main as main_module  # noqa: E402
-from aejax.config import ENCODERS, REPRESENTATIONS  # noqa: E402
+from aejax import parts  # noqa: E402
 from aejax.data import folder  # noqa: E402
 from aejax.data.corpus import Settings  # noqa: E402
 
@@ -62,14 +62,15 @@ def shrink(config):
     config.data.synthetic.clips = 40
     config.data.synthetic.seconds = 1.0
     config.data.excerpt_seconds = 0.5
-    if "griffin_lim_iterations" in REPRESENTATIONS[config.representation.name]:
-        config.representation.griffin_lim_iterations = 2
-    if config.model.encoder == "wave_conv":
-        config.model.width = 4
-    elif "width" in ENCODERS[config.model.encoder]:
-        config.model.width = min(config.model.width, 32)
-    if "depth" in ENCODERS[config.model.encoder]:
-        config.model.depth = 1
+    representation = config.representation[config.representation.name]
+    if "griffin_lim_iterations" in representation:
+        representation.griffin_lim_iterations = 2
+    for name in {config.model.encoder, config.model.decoder or config.model.encoder}:
+        network = config.model.get(name, {})
+        if "width" in network:
+            network.width = 4 if name == "wave_conv" else min(network.width, 32)
+        if "depth" in network:
+            network.depth = 1
     if config.model.bottleneck == "rvq":
         config.model.rvq.update(codebook_size=16, num_quantizers=4)
         config.evaluate.cuts = (2,)
@@ -82,6 +83,15 @@ def shrink(config):
     config.train.log_every = 1
     config.evaluate.listen_clips = 2
     return config
+
+
+def set_model(model, **changes):
+    """Sets keys of ``config.model``; such as there are none of there are its encoder's."""
+    own = {name: value for name, value in changes.items() if name not in model}
+    model.update({name: value for name, value in changes.items() if name in model})
+    for name, value in own.items():
+        model[model.encoder][name] = value
+    return model
 
 
 # Of a process of tests; what it starts comes on top.
@@ -128,6 +138,15 @@ def _bounded_memory(request):
         )
 
 
+@pytest.fixture(autouse=True)
+def _parts_as_before():
+    """No test sees the parts that another has registered."""
+    before = [(dict(registry._parts), dict(registry.files)) for registry in parts.REGISTRIES]
+    yield
+    for registry, (known, files) in zip(parts.REGISTRIES, before, strict=True):
+        registry._parts, registry.files = known, files
+
+
 @pytest.fixture
 def unchecked_types():
     """Calls as they are outside of the tests, where no annotation is checked."""
@@ -140,8 +159,8 @@ def unchecked_types():
 def flags(monkeypatch):
     """Flags as they are in a new process, before and after; and this process as it is."""
     monkeypatch.chdir(REPOSITORY)
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
     yield
     for name in list(main_module.FLAGS):
         main_module.FLAGS[name].unparse()

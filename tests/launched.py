@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 def note(folder, name, seconds=0.0):

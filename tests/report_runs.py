@@ -45,7 +45,7 @@ def make_run(
     (path / "config.json").write_text(config_module.to_json(config))
     rate = 7.8125 * config.model.latent_dim
     error = 20.0 / (1 + config.model.latent_dim) ** 0.5 + 0.1 * config.seed
-    ceiling = "noisy" if config.augment.target == "clean" else "representation only"
+    ceiling = "noisy" if config.task == "denoise" else "representation only"
     own = [
         row(ceiling, None, 0.0),
         row("pca", rate, error + 0.5, gain=0.0),

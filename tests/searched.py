@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from aejax import config as config_module
-from aejax import search
-from aejax.errors import UserError, exit_code
+from aejax.runtime.errors import UserError, exit_code
+from aejax.sweeps import search
 
 SPACE = "model.latent_dim=4..64:log train.learning_rate=1e-4..1e-2:log"
 

@@ -13,9 +13,9 @@ from conftest import REPOSITORY
 from trained_runs import model_of, write_run
 
 import aejax
-from aejax import coding
 from aejax.cli import main
 from aejax.data.preflight import preflight, report
+from aejax.evaluation import entropy_coding
 
 RNG = np.random.default_rng(0)
 
@@ -158,15 +158,17 @@ def test_a_reader_that_has_seen_enough_is_no_error(audio_folder):
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
-    small = {"model.width": 8, "model.latent_dim": 4}
-    noise = {"augment.noise": "white", "augment.target": "clean"}
+    small = {"model.mlp.width": 8, "model.latent_dim": 4}
+    noise = {"augment.noise.kind": "white", "task": "denoise"}
     speakers = {"speakers": ("ann", "bob"), "model.speaker_label": "folder"}
     for name, changes in (("plain", {}), ("denoiser", noise), ("voices", speakers)):
         write_run(root / name, model_of("complex_spectrogram", "mlp", **small, **changes))
     model = aejax.load(root / "plain")
     rng = np.random.default_rng(0)
     frames = rng.standard_normal((50, model.config.model.latent_dim))
-    coding.save(root / "plain" / coding.FILE, model=coding.fit([frames], np.ones(4)))
+    entropy_coding.save(
+        root / "plain" / entropy_coding.FILE, model=entropy_coding.fit([frames], np.ones(4))
+    )
     return root
 
 

@@ -5,8 +5,15 @@ import itertools
 import pytest
 
 from aejax import config as config_module
-from aejax.config import BOTTLENECKS, ENCODERS, LOSSES, QUANTIZED, REPRESENTATIONS
-from aejax.errors import UserError
+from aejax import optimizers, parts
+from aejax.losses import AudioLoss
+from aejax.representations import STFTRepresentation
+from aejax.runtime.errors import UserError
+
+OVER_STFT = [
+    name for name, part in parts.representations.items() if issubclass(part, STFTRepresentation)
+]
+AUDIO_LOSSES = [name for name, part in parts.losses.items() if issubclass(part, AudioLoss)]
 
 
 def configured(changes):
@@ -27,45 +34,53 @@ def refusal(changes):
 WAVE_CONV = {
     "model.encoder": "wave_conv",
     "representation.name": "waveform",
-    "representation.hop_length": 1,
+    "representation.waveform.hop_length": 1,
     "model.downsampling": 256,
-    "model.strides": (4, 8, 8),
+    "model.wave_conv.strides": (4, 8, 8),
 }
-
-MASK = {"model.encoder": "mask", "representation.name": "complex_spectrogram"}
 
 # What is set, and which keys the refusal names.
 TOGETHER = [
-    ({"representation.fmax": 8001.0}, ["representation.fmax", "data.sample_rate"]),
+    ({"representation.mel.fmax": 8001.0}, ["representation.mel.fmax", "data.sample_rate"]),
     (
-        {"representation.fmax": 5000.0, "data.sample_rate": 8000},
-        ["representation.fmax=5000", "data.sample_rate=8000"],
+        {"representation.mel.fmax": 5000.0, "data.sample_rate": 8000},
+        ["representation.mel.fmax=5000", "data.sample_rate=8000"],
     ),
     (
-        {"representation.fmin": 300.0, "representation.fmax": 300.0},
-        ["representation.fmin=300", "representation.fmax"],
+        {"representation.mel.fmin": 300.0, "representation.mel.fmax": 300.0},
+        ["representation.mel.fmin=300", "fmax"],
     ),
-    ({"representation.fmin": 8000.0}, ["representation.fmin", "fmax"]),
+    ({"representation.mel.fmin": 8000.0}, ["representation.mel.fmin", "fmax"]),
     (
-        {"representation.name": "mdct", "representation.hop_length": 255},
-        ["representation.hop_length=255", "representation.name=mdct"],
+        {"representation.name": "mdct", "representation.mdct.hop_length": 255},
+        ["representation.mdct.hop_length=255", "must be even"],
     ),
-    (
-        {"representation.win_length": 1026},
-        ["representation.win_length=1026", "representation.n_fft=1024"],
-    ),
-    (
-        {"representation.hop_length": 513},
-        ["representation.hop_length=513", "representation.n_fft=1024"],
-    ),
-    (
-        {"representation.hop_length": 257, "representation.win_length": 512},
-        ["representation.hop_length=257", "representation.win_length=512"],
+    *(
+        (
+            {"representation.name": name} | {f"representation.{name}.{key}": x for key, x in own},
+            says,
+        )
+        for name in OVER_STFT
+        for own, says in (
+            (
+                [("win_length", 1026)],
+                [f"representation.{name}.win_length=1026", "n_fft=1024"],
+            ),
+            (
+                [("hop_length", 513)],
+                [f"representation.{name}.hop_length=513", "n_fft=1024"],
+            ),
+            (
+                [("hop_length", 257), ("win_length", 512)],
+                [f"representation.{name}.hop_length=257", "win_length=512"],
+            ),
+            ([("n_fft", 1023)], [f"representation.{name}.n_fft=1023", "must be even"]),
+        )
     ),
     ({"model.latent_dim": 641}, ["model.latent_dim", "model.downsampling", "n_mels"]),
     (
-        {"model.latent_dim": 9, "model.downsampling": 2, "representation.n_mels": 4},
-        ["model.latent_dim", "model.downsampling x n_mels = 2 x 4 = 8"],
+        {"model.latent_dim": 9, "model.downsampling": 2, "representation.mel.n_mels": 4},
+        ["model.latent_dim", "model.downsampling x representation's n_mels = 2 x 4 = 8"],
     ),
     (
         {"model.latent_dim": 1281, "data.channels": "stereo"},
@@ -93,14 +108,13 @@ TOGETHER = [
     ),
     ({**WAVE_CONV, "data.channels": "stereo"}, ["model.encoder='wave_conv'", "data.channels"]),
     (
-        {**WAVE_CONV, "model.strides": (4, 8)},
-        ["model.strides=(4, 8)", "representation.hop_length", "model.downsampling"],
+        {**WAVE_CONV, "model.wave_conv.strides": (4, 8)},
+        [
+            "model.wave_conv.strides=(4, 8)",
+            "representation.waveform.hop_length",
+            "model.downsampling",
+        ],
     ),
-    (
-        {"model.encoder": "mask"},
-        ["model.encoder='mask'", "representation.name='complex_spectrogram'", "'mel'"],
-    ),
-    ({**MASK, "data.channels": "stereo"}, ["model.encoder='mask'", "data.channels"]),
     (
         {"model.encoder": "lstm", "representation.name": "waveform"},
         ["model.pca_start", "model.encoder='lstm'", "representation.name='waveform'"],
@@ -109,37 +123,58 @@ TOGETHER = [
         {"model.encoder": "gru", "representation.name": "waveform"},
         ["model.pca_start", "model.encoder='gru'", "representation.name='waveform'"],
     ),
-    ({"model.encoder": "gru", "model.depth": 0}, ["model.depth=0", "model.encoder='gru'"]),
-    (
-        {"model.encoder": "transformer", "model.width": 40, "model.heads": 8},
-        ["model.width=40", "model.heads"],
+    *(
+        (
+            {"model.encoder": name, f"model.{name}.depth": 0},
+            [f"model.{name}.depth=0", f"model.encoder={name!r}"],
+        )
+        for name in ("lstm", "gru")
     ),
-    (
-        {"model.encoder": "transformer", "model.decoder_width": 40, "model.heads": 8},
-        ["model.decoder_width=40", "model.heads"],
+    *(
+        (
+            {"model.encoder": "transformer", f"model.transformer.{width}": size}
+            | {"model.transformer.heads": heads},
+            [f"model.transformer.{width}={size}", f"2 x heads = {2 * heads}"],
+        )
+        for width, size, heads in (("width", 40, 8), ("decoder_width", 40, 8), ("width", 48, 5))
     ),
     (
         {"model.encoder": "wave_conv", "representation.name": "waveform"}
-        | {"model.decoder_depth": 2},
-        ["model.decoder_depth=2", "model.encoder=wave_conv"],
+        | {"model.conv.decoder_depth": 2},
+        ["model.conv.decoder_depth=2", "model.encoder=wave_conv"],
+    ),
+    ({"model.decoder": "conv"}, ["model.decoder='conv'", "mirrors the encoder"]),
+    (
+        {"model.decoder": "wave_conv"},
+        ["model.encoder='wave_conv'", "representation.name='waveform'"],
     ),
     (
-        {"model.encoder": "transformer", "model.width": 48, "model.heads": 5},
-        ["model.width=48", "model.heads"],
+        {"model.decoder": "transformer", "model.transformer.width": 40},
+        ["model.transformer.width=40", "2 x heads = 16"],
     ),
+    (
+        {"model.decoder": "mlp", "model.lstm.width": 40},
+        ["model.lstm.width=40", "model.encoder=conv,mlp"],
+    ),
+    (
+        {"model.decoder": "linear", "model.speaker_label": "folder"},
+        ["model.speaker_label='folder'", "model.decoder=linear"],
+    ),
+    ({"model.adversary": 0.5}, ["model.adversary=0.5", "model.speaker_label"]),
     *(
         (
             {"model.bottleneck": name, "evaluate.refine_steps": 1},
             ["evaluate.refine_steps=1", f"model.bottleneck={name!r}"],
         )
-        for name in QUANTIZED
+        for name, part in parts.bottlenecks.items()
+        if part.quantises
     ),
     *(
         (
             {"model.bottleneck": name, "evaluate.cuts": (2,)},
             ["evaluate.cuts=(2,)", "model.bottleneck", repr(name)],
         )
-        for name in BOTTLENECKS
+        for name in parts.bottlenecks
         if name not in ("ordered", "rvq")
     ),
     (
@@ -150,49 +185,49 @@ TOGETHER = [
         {"model.bottleneck": "rvq", "evaluate.cuts": (9,)},
         ["evaluate.cuts=(9,)", "model.rvq.num_quantizers=8"],
     ),
-    ({"loss.l2.weight": 0.0}, ["config.loss", *(f"loss.{name}.weight" for name in LOSSES)]),
+    ({"loss.l2.weight": 0.0}, ["config.loss", *(f"loss.{name}.weight" for name in parts.losses)]),
     *(
         (
             {f"loss.{name}.weight": 0.5, "representation.name": representation},
             [f"loss.{name}.weight=0.5", f"representation.name={representation!r}"],
         )
-        for name in config_module.AUDIO_LOSSES
+        for name in AUDIO_LOSSES
         for representation in ("mel", "spectrogram")
     ),
-    ({"augment.noise": "folder"}, ["augment.noise='folder'", "augment.noise_path=''"]),
+    ({"augment.noise.kind": "folder"}, ["augment.noise.kind='folder'", "augment.noise.path=''"]),
     (
-        {"augment.noise": "white", "augment.noise_path": "rain"},
-        ["augment.noise='white'", "augment.noise_path='rain'"],
+        {"augment.noise.kind": "white", "augment.noise.path": "rain"},
+        ["augment.noise.kind='white'", "augment.noise.path='rain'"],
     ),
     (
-        {"augment.noise": "pink", "augment.target": "clean", "evaluate.refine_steps": 5},
-        ["evaluate.refine_steps=5", "augment.target='clean'"],
+        {"augment.noise.kind": "pink", "task": "denoise", "evaluate.refine_steps": 5},
+        ["evaluate.refine_steps=5", "task='denoise'"],
     ),
     (
         {"model.speaker_label": "folder", "evaluate.refine_steps": 5},
         ["evaluate.refine_steps=5", "model.speaker_label='folder'"],
     ),
-    ({"augment.target": "clean"}, ["augment.target='clean'", "augment.noise=none"]),
+    ({"task": "denoise"}, ["task='denoise'", "augment.noise.kind=none"]),
     (
-        {"augment.noise": "white", "augment.target": "clean", "augment.seen_eq_db": 3.0},
-        ["augment.seen_eq_db=3", "augment.target='clean'"],
+        {"augment.noise.kind": "white", "task": "denoise", "augment.input_eq.db": 3.0},
+        ["augment.input_eq.db=3", "task='denoise'"],
     ),
     (
-        {"augment.seen_stretch": (0.8, 1.2), "representation.name": "mdct"},
-        ["augment.seen_stretch", "representation.name='mdct'", "mel and spectrogram do"],
+        {"augment.vtlp.range": (0.8, 1.2), "representation.name": "mdct"},
+        ["augment.vtlp.range", "representation.name='mdct'", "mel and spectrogram do"],
     ),
     (
         {"model.encoder": "linear", "model.speaker_label": "folder"},
         ["model.speaker_label='folder'", "model.encoder=linear"],
     ),
-    ({"augment.noise_path": "rain"}, ["augment.noise='none'", "augment.noise_path='rain'"]),
+    ({"augment.noise.path": "rain"}, ["augment.noise.kind='none'", "augment.noise.path='rain'"]),
     ({"data.include": ("*.wav",)}, ["data.include", "data.path"]),
     ({"data.labels": "labels.csv"}, ["data.labels", "data.path"]),
     (
         {"data.validation_fraction": 0.5, "data.test_fraction": 0.5},
         ["data.validation_fraction", "data.test_fraction", "leaves nothing to train on"],
     ),
-    ({"train.optimizer": "sgd", "train.adam_b2": 0.9}, ["train.adam_b2", "train.optimizer=sgd"]),
+    ({"train.optimizer": "sgd", "train.adamw.b2": 0.9}, ["train.adamw.b2", "train.optimizer=sgd"]),
     ({"model.latent_dim": 641, "model.pca_start": False}, ["model.latent_dim=641"]),
     ({"train.accumulate": 3, "train.steps": 100}, ["train.accumulate=3", "train.steps=100"]),
     ({"train.accumulate": 50, "train.steps": 6}, ["train.accumulate=50", "train.steps=6"]),
@@ -200,10 +235,14 @@ TOGETHER = [
         {"model.bottleneck": "tanh", "evaluate.refine_steps": 5},
         ["evaluate.refine_steps=5", "model.bottleneck='tanh'", "bound"],
     ),
-    ({"augment.noise_snr_db": (0.0, 9.0)}, ["augment.noise_snr_db", "augment.noise=none"]),
+    ({"augment.noise.snr_db": (0.0, 9.0)}, ["augment.noise.snr_db", "augment.noise.kind=none"]),
     (
-        {"augment.speed": (1.0, 1.0), "augment.speed_probability": 0.5},
-        ["augment.speed_probability=0.5", "augment.speed=(1.0, 1.0)"],
+        {"augment.speed.range": (1.0, 1.0), "augment.speed.probability": 0.5},
+        ["augment.speed.probability=0.5", "augment.speed.range=(1.0, 1.0)"],
+    ),
+    (
+        {"augment.noise.probability": 0.6},
+        ["augment.noise.probability=0.6", "augment.noise.kind=none"],
     ),
     (
         {
@@ -221,7 +260,37 @@ TOGETHER = [
         {"model.encoder": "linear", "train.weight_decay": 5.0},
         ["train.weight_decay=5", "model.encoder=linear", "model.pca_start=True"],
     ),
-    ({"augment.time_mask_frames": 3}, ["augment.time_mask_frames=3", "augment.time_masks=0"]),
+    (
+        {"augment.time_masks.frames": 3},
+        ["augment.time_masks.frames=3", "augment.time_masks.count=0"],
+    ),
+    (
+        {"augment.frequency_masks.bins": 3},
+        ["augment.frequency_masks.bins=3", "augment.frequency_masks.count=0"],
+    ),
+    ({"augment.chain": ("mix", "speed")}, ["augment.chain=('mix', 'speed')", "speed", "first"]),
+    ({"augment.chain": ("mix", "mix")}, ["augment.chain=('mix', 'mix')", "the same name twice"]),
+    ({"augment.chain": ("gains",)}, ["augment.chain=('gains',)", "did you mean gain?"]),
+    (
+        {"augment.chain": ("gain",), "augment.noise.kind": "white"},
+        ["augment.noise.kind='white'", "augment.chain=gain"],
+    ),
+    (
+        {"augment.chain": ("gain",), "task": "denoise"},
+        ["task='denoise'", "augment.noise.kind=none"],
+    ),
+    (
+        {"representation.mel.n_mels": 8192, "representation.mel.n_fft": 2**14},
+        ["representation.mel.n_mels x (representation.mel.n_fft / 2 + 1)"],
+    ),
+    (
+        {"data.excerpt_seconds": 3600.0, "data.sample_rate": 96_000},
+        ["data.excerpt_seconds x data.sample_rate"],
+    ),
+    (
+        {"model.downsampling": 2**16, "representation.mel.n_mels": 17},
+        ["model.downsampling x representation's n_mels"],
+    ),
     (
         {"model.bottleneck": "rvq", "evaluate.cuts": (2, 2)},
         ["evaluate.cuts=(2, 2)", "the same number twice"],
@@ -240,16 +309,16 @@ def test_what_does_not_go_together_is_refused_by_all_its_names(changes, named):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"representation.fmax": 8000.0, "representation.fmin": 7999.0},
-        {"representation.hop_length": 512},
-        {"representation.win_length": 1024},
-        {"representation.name": "mdct", "representation.hop_length": 254},
-        {"representation.name": "waveform", "representation.hop_length": 255},
+        {"representation.mel.fmax": 8000.0, "representation.mel.fmin": 7999.0},
+        {"representation.mel.hop_length": 512},
+        {"representation.mel.win_length": 1024},
+        {"representation.name": "mdct", "representation.mdct.hop_length": 254},
+        {"representation.name": "waveform", "representation.waveform.hop_length": 255},
         {"model.latent_dim": 640},
         {"model.latent_dim": 1280, "data.channels": "stereo"},
         {**WAVE_CONV, "data.channels": "each"},
         {"model.encoder": "lstm", "representation.name": "waveform", "model.pca_start": False},
-        {"model.encoder": "transformer", "model.width": 48, "model.heads": 8},
+        {"model.encoder": "transformer", "model.transformer.width": 48},
         {"model.bottleneck": "ordered", "evaluate.cuts": (1, 32)},
         {"model.bottleneck": "rvq", "evaluate.cuts": (1, 8)},
         {"loss.l2.weight": 0.0, "loss.l1.weight": 1e-9},
@@ -258,15 +327,19 @@ def test_what_does_not_go_together_is_refused_by_all_its_names(changes, named):
             "data.sample_rate": 4000,
             "representation.name": "mdct",
         },
-        {"augment.noise": "folder", "augment.noise_path": "rain"},
-        {"augment.noise": "white", "augment.target": "clean", "loss.si_sdr.weight": 0.1},
-        {"augment.seen_stretch": (0.8, 1.2), "augment.seen_eq_db": 3.0},
+        {"augment.noise.kind": "folder", "augment.noise.path": "rain"},
+        {"augment.noise.kind": "white", "task": "denoise", "loss.si_sdr.weight": 0.1},
+        {"augment.vtlp.range": (0.8, 1.2), "augment.input_eq.db": 3.0},
         {"data.include": ("*.wav",), "data.path": "rain", "data.labels": "labels.csv"},
         {"data.validation_fraction": 0.5, "data.test_fraction": 0.49},
         {"train.optimizer": "sgd"},
         {"model.encoder": "linear", "train.weight_decay": 0.0},
         {"model.encoder": "linear", "train.weight_decay": 5.0, "model.pca_start": False},
-        {"train.optimizer": "lion", "train.adam_b2": 0.9},
+        {"train.optimizer": "sgd", "train.sgd.momentum": 0.0},
+        {"model.encoder": "linear", "model.decoder": "conv", "train.dtype": "bfloat16"},
+        {"model.decoder": "transformer", "model.transformer.width": 48, "model.conv.width": 40},
+        {"augment.chain": (), "augment.gain.db": 6.0},
+        {"augment.chain": ("speed", "gain", "mix")},
     ],
     ids=lambda x: str(x)[:60],
 )
@@ -274,86 +347,141 @@ def test_what_lies_just_within_the_bounds_is_taken(changes):
     config_module.validate(configured(changes))
 
 
-# Another value for each key that some choice has no use for.
+# Another value for each key of parts of which one is chosen, by the end of its name.
 OTHER = {
-    "representation.n_fft": 2048,
-    "representation.win_length": 512,
-    "representation.hop_length": 128,
-    "representation.n_mels": 40,
-    "representation.fmin": 10.0,
-    "representation.fmax": 7000.0,
-    "representation.floor_db": -50.0,
-    "representation.griffin_lim_iterations": 3,
-    "representation.compression": 0.4,
-    "model.width": 192,
-    "model.depth": 3,
-    "model.decoder_width": 192,
-    "model.decoder_depth": 3,
-    "model.dropout": 0.2,
-    "model.kernel_size": 5,
-    "model.heads": 4,
-    "model.cut": 7,
-    "model.strides": (8, 8, 4),
+    "n_fft": 2048,
+    "win_length": 512,
+    "hop_length": 128,
+    "n_mels": 40,
+    "fmin": 10.0,
+    "fmax": 7000.0,
+    "floor_db": -50.0,
+    "griffin_lim_iterations": 3,
+    "compression": 0.4,
+    "width": 192,
+    "depth": 3,
+    "decoder_width": 192,
+    "decoder_depth": 3,
+    "dropout": 0.2,
+    "kernel_size": 5,
+    "heads": 4,
+    "cut": 7,
+    "strides": (8, 8, 4),
+    "bound": 2.0,
+    "level": 0.2,
+    "kl_weight": 0.1,
+    "warmup_steps": 5,
+    "free_bits": 0.5,
+    "levels": (5,),
+    "codebook_size": 64,
+    "commitment": 0.5,
+    "decay": 0.9,
+    "dead_share": 0.1,
+    "num_quantizers": 4,
+    "quantizer_dropout": 0.3,
+    "b2": 0.9,
+    "momentum": 0.8,
 }
-KINDS = [
-    *(("representation", "name", name) for name in REPRESENTATIONS),
-    *(("model", "encoder", name) for name in ENCODERS),
-]
+CHOSEN = [parts.representations, parts.encoders, parts.bottlenecks, parts.optimizers]
 
 
-def test_a_value_for_every_key_of_representations_and_encoders():
-    used = {f"representation.{key}" for keys in REPRESENTATIONS.values() for key in keys}
-    assert used | {f"model.{key}" for keys in ENCODERS.values() for key in keys} == OTHER.keys()
+def test_a_value_for_every_key_of_parts_of_which_one_is_chosen():
+    used = {
+        key for registry in CHOSEN for _, part in registry.items() for key in parts.keys_of(part)
+    }
+    assert used == OTHER.keys()
 
 
 @pytest.mark.parametrize(
-    ("room", "kind", "name", "key"),
-    [(*kind, key) for kind in KINDS for key in OTHER if key.startswith(kind[0])],
-)
-def test_a_key_is_taken_by_its_own_kinds_and_refused_by_all_others(room, kind, name, key):
-    changes = {"wave_conv": WAVE_CONV, "mask": MASK}.get(name, {f"{room}.{kind}": name})
-    changes = {**changes, key: OTHER[key]}
-    taken = REPRESENTATIONS[name] if room == "representation" else ENCODERS[name]
-    if key.removeprefix(f"{room}.") in taken:
-        config_module.validate(configured(changes))
-    else:
-        message = refusal(changes)
-        assert f"config.{key}={OTHER[key]!r} means nothing to {room}.{kind}={name}" in message
-
-
-@pytest.mark.parametrize("name", BOTTLENECKS)
-@pytest.mark.parametrize(
-    ("key", "value"),
+    ("registry", "name"),
     [
-        ("tanh.bound", 2.0),
-        ("noise.level", 0.2),
-        ("vae.kl_weight", 0.1),
-        ("fsq.levels", (5,)),
-        ("vq.codebook_size", 64),
-        ("rvq.codebook_size", 64),
+        pytest.param(registry, name, id=f"{registry.room}.{name}")
+        for registry in CHOSEN
+        for name in registry
     ],
 )
-def test_the_keys_of_a_bottleneck_are_taken_by_it_alone(name, key, value):
-    changes = {"model.bottleneck": name, f"model.{key}": value}
-    if key.startswith(f"{name}."):
-        config_module.validate(configured(changes))
-    else:
-        message = refusal(changes)
-        assert f"config.model.{key}={value!r} means nothing to model.bottleneck={name}" in message
+def test_a_key_is_taken_by_its_own_part_and_refused_by_all_others(registry, name):
+    choice = f"{registry.room}.{registry.choice}"
+    changes = WAVE_CONV if name == "wave_conv" else {choice: name}
+    for other, part in registry.items():
+        for own in parts.keys_of(part):
+            key, value = f"{registry.room}.{other}.{own}", OTHER[own]
+            if other == name:
+                config_module.validate(configured({**changes, key: value}))
+            else:
+                message = refusal({**changes, key: value})
+                assert f"config.{key}={value!r} means nothing to {choice}={name}" in message
+
+
+@pytest.mark.parametrize("name", list(parts.encoders))
+def test_the_keys_of_a_decoder_of_its_own_are_taken(name):
+    encoder = "mlp" if name == "conv" else "conv"
+    changes = {**(WAVE_CONV if name == "wave_conv" else {}), "model.encoder": encoder}
+    for own in parts.keys_of(parts.encoders[name]):
+        key = f"model.{name}.{own}"
+        config_module.validate(configured({**changes, "model.decoder": name, key: OTHER[own]}))
+        message = refusal({**changes, key: OTHER[own]})
+        assert f"config.{key}={OTHER[own]!r} means nothing to model.encoder={encoder}" in message
+
+
+# What a network has no use for is no key of it.
+USELESS = {
+    "linear": ("width", "depth", "dropout"),
+    "mlp": ("kernel_size", "heads", "cut", "strides"),
+    "conv": ("heads", "cut", "strides"),
+    "lstm": ("kernel_size", "heads", "strides"),
+    "gru": ("kernel_size", "heads", "strides"),
+    "transformer": ("kernel_size", "cut", "strides"),
+    "wave_conv": ("depth", "decoder_depth", "kernel_size", "heads", "cut"),
+    "waveform": ("n_fft", "win_length", "n_mels", "fmin", "fmax", "floor_db", "compression"),
+    "spectrogram": ("n_mels", "fmin", "fmax", "compression"),
+    "complex_spectrogram": ("n_mels", "fmin", "fmax", "floor_db", "griffin_lim_iterations"),
+    "mel": ("compression",),
+    "mdct": ("n_fft", "win_length", "n_mels", "fmin", "fmax", "floor_db"),
+    "none": ("bound", "levels"),
+    "vq": ("num_quantizers", "quantizer_dropout"),
+    "adamw": ("momentum",),
+    "sgd": ("b2",),
+}
+
+
+@pytest.mark.parametrize(("name", "useless"), USELESS.items(), ids=USELESS)
+def test_what_a_part_has_no_use_for_is_no_key_of_it(name, useless):
+    (room,) = {registry.room for registry in CHOSEN if name in registry}
+    for own in useless:
+        with pytest.raises(UserError, match="unknown config key") as caught:
+            config_module.override(config_module.default(), {f"{room}.{name}.{own}": OTHER[own]})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(parts.augmentations))
+def test_the_keys_of_an_augmentation_are_refused_where_it_is_not_in_the_chain(name):
+    other = "gain" if name == "polarity" else "polarity"
+    for own, (usual, _) in parts.keys_of(parts.augmentations[name]).items():
+        value = {
+            str: "pink" if own == "kind" else "rain",
+            float: 0.25,
+            int: 3,
+            tuple: (1.0, 1.1),
+        }[type(usual)]
+        key = f"augment.{name}.{own}"
+        message = refusal({"augment.chain": (other,), key: value})
+        assert f"config.{key}={value!r} means nothing to augment.chain={other}" in message
 
 
 CHOICES = {
-    "representation.name": tuple(REPRESENTATIONS),
-    "model.encoder": tuple(ENCODERS),
-    "model.bottleneck": BOTTLENECKS,
-    "train.optimizer": config_module.OPTIMIZERS,
-    "train.schedule": config_module.SCHEDULES,
+    "task": ("reconstruct", "denoise"),
+    "representation.name": tuple(parts.representations),
+    "model.encoder": tuple(parts.encoders),
+    "model.bottleneck": tuple(parts.bottlenecks),
+    "train.optimizer": tuple(parts.optimizers),
+    "train.schedule": tuple(optimizers.SCHEDULES),
     "train.dtype": ("float32", "bfloat16"),
     "data.channels": ("mono", "first", "stereo", "each"),
     "data.split_by": ("file", "folder"),
     "data.weighting": ("duration", "equal"),
     "data.worker_kind": ("thread", "process"),
-    "augment.noise": ("none", "white", "pink", "folder"),
+    "augment.noise.kind": ("none", "white", "pink", "folder"),
 }
 
 
@@ -366,12 +494,11 @@ def test_an_unknown_name_lists_the_choices(key, choices):
     assert f"did you mean {choices[-1]}?" in near
 
 
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("representation", list(parts.representations))
+@pytest.mark.parametrize("encoder", list(parts.encoders))
 def test_every_other_combination_is_taken(encoder, representation):
-    for bottleneck, channels in itertools.product(BOTTLENECKS, ("mono", "stereo")):
-        only = {"wave_conv": "waveform", "mask": "complex_spectrogram"}.get(encoder)
-        if only and (representation != only or channels == "stereo"):
+    for bottleneck, channels in itertools.product(parts.bottlenecks, ("mono", "stereo")):
+        if encoder == "wave_conv" and (representation != "waveform" or channels == "stereo"):
             continue
         changes = WAVE_CONV if encoder == "wave_conv" else {}
         recurrent_over_samples = encoder in ("lstm", "gru") and representation == "waveform"
@@ -389,11 +516,23 @@ def test_every_other_combination_is_taken(encoder, representation):
         )
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("encoder", list(parts.encoders))
+def test_every_pair_of_encoder_and_decoder_is_taken(encoder):
+    for decoder in parts.encoders:
+        if decoder == encoder:
+            continue
+        changes = WAVE_CONV if "wave_conv" in (encoder, decoder) else {}
+        recurrent = {"lstm", "gru"} & {encoder, decoder}
+        own = {"model.encoder": encoder, "model.decoder": decoder}
+        own["model.pca_start"] = not (changes and recurrent)
+        config_module.validate(configured({**changes, **own}))
+
+
+@pytest.mark.parametrize("name", list(parts.losses))
+@pytest.mark.parametrize("representation", list(parts.representations))
 def test_every_loss_goes_with_what_can_be_undone(name, representation):
     changes = {f"loss.{name}.weight": 2.0, "representation.name": representation}
-    if name in config_module.AUDIO_LOSSES and representation in ("mel", "spectrogram"):
+    if name in AUDIO_LOSSES and representation in ("mel", "spectrogram"):
         assert "has no exact way back" in refusal(changes)
     else:
         config_module.validate(configured(changes))

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 COMMAND = [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
-SMALL = {"train.steps": 6, "train.validate_every": 3, "train.batch_size": 8, "model.width": 32}
+SMALL = {"train.steps": 6, "train.validate_every": 3, "train.batch_size": 8, "model.conv.width": 32}
 SMALL |= {
     "data.synthetic.clips": 40,
     "data.synthetic.seconds": 1.0,

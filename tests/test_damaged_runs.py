@@ -14,19 +14,20 @@ import pytest
 from conftest import shrink
 
 import aejax
-from aejax import coding, experiment, trained
 from aejax import config as config_module
-from aejax import representation as representations
+from aejax import experiment, representations
 from aejax.data import scan as scans
-from aejax.errors import UserError
-from aejax.experiment import Job, run_together
+from aejax.evaluation import entropy_coding
+from aejax.inference import load
 from aejax.models import autoencoder
 from aejax.reporting import run_files
 from aejax.reporting.extras import read_extras
+from aejax.runtime.devices import Devices
+from aejax.runtime.errors import UserError
 from aejax.runtime.files import read_object
+from aejax.sweeps.population import Job, run_together
 from aejax.training import checkpoint, metrics_log, pca_fit
-from aejax.training.devices import Devices
-from aejax.workdir import Workdir
+from aejax.workdir import Workdir, read_config
 
 CONFIG = shrink(config_module.default())
 
@@ -53,7 +54,7 @@ def arrays_of(run, step=6):
     """Of a checkpoint, as bytes."""
     representation = representations.from_config(CONFIG)
     model = autoencoder.from_config(CONFIG.model, representation.bins)
-    like = trained._abstract_snapshot(CONFIG, representation, model)
+    like = load._abstract_snapshot(CONFIG, representation, model)
     copied = Devices(jax.local_device_count()).copied
     snapshot = checkpoint.read(run / "checkpoints", step, like, copied)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(snapshot)]
@@ -70,7 +71,7 @@ def test_a_run_goes_on_from_the_older_checkpoint(run, finished, capsys):
     (run / "checkpoints" / "70").mkdir()
     lines = (run / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (run / "metrics.jsonl").write_bytes(b"".join([b"\0\n", *lines]))
-    rows = experiment.run(CONFIG, run)
+    rows = experiment.run(CONFIG, run).rows
     printed = capsys.readouterr()
     assert "going on from step 3" in printed.out
     warnings = [line for line in printed.err.splitlines() if line.startswith("warning: ")]
@@ -80,7 +81,7 @@ def test_a_run_goes_on_from_the_older_checkpoint(run, finished, capsys):
     assert "metrics.jsonl, line 1 is damaged" in warnings[2]
     assert arrays_of(run) == arrays_of(finished)
     assert curves_of(run) == curves_of(finished)
-    assert rows == experiment.run(CONFIG, finished)
+    assert rows == experiment.run(CONFIG, finished).rows
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_a_damaged_member_of_a_population_ends_alone(run, finished, tmp_path, ca
     first, second = run_together(jobs)
     assert isinstance(first, UserError)
     assert "no other to go on from" in str(first)
-    assert second == experiment.run(CONFIG, finished)
+    assert second.rows == experiment.run(CONFIG, finished).rows
     assert arrays_of(other) == arrays_of(finished)
     assert capsys.readouterr().err.count("6 is damaged") == 1
 
@@ -136,17 +137,17 @@ def use_pca(run):
 
 
 READERS = {
-    "config.json": lambda run: (trained._config(run), Workdir(run, CONFIG)),
+    "config.json": lambda run: (read_config(run), Workdir(run, CONFIG)),
     "pca.npz": use_pca,
     "pca_context.npz": lambda run: pca_fit.load_context(run / "pca_context.npz", use_pca(run)),
-    "coding.npz": lambda run: coding.load(run / "coding.npz", "model", 8),
+    "coding.npz": lambda run: entropy_coding.load(run / "coding.npz", "model", 8),
     "metrics.jsonl": lambda run: metrics_log.read(run / "metrics.jsonl"),
     "results.json": run_files.read_results,
     "clips.jsonl": lambda run: run_files._worst(run / "clips.jsonl", CONFIG.name, 3),
     "corpus.json": lambda run: read_object(run / "corpus.json", 64 << 20),
     "report.npz": lambda run: read_extras(run / "report.npz"),
     "corpus.npz": lambda run: scans.load(run / "corpus.npz"),
-    "speakers.json": trained._speakers,
+    "speakers.json": load._speakers,
 }
 
 
@@ -279,11 +280,11 @@ def test_no_number_of_a_config_is_without_a_bound(key):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"representation.griffin_lim_iterations": 10**9},
+        {"representation.mel.griffin_lim_iterations": 10**9},
         {"data.excerpt_seconds": 3600.0, "data.sample_rate": 192_000},
-        {"representation.n_fft": 2**19, "representation.n_mels": 8000},
+        {"representation.mel.n_fft": 2**19, "representation.mel.n_mels": 8000},
         {"model.downsampling": 2**16},
-        {"model.depth": 1000},
+        {"model.conv.depth": 1000},
         {"model.bottleneck": "vq", "model.vq.codebook_size": 2**23},
     ],
     ids=str,

@@ -1,43 +1,54 @@
 """What training holds in memory, and what makes an update of several batches."""
 
+import types
+
 import jax
 import numpy as np
 import pytest
+from conftest import shrink
 
-from aejax import experiment, fit
+from aejax import config as config_module
+from aejax import experiment, results
 from aejax.models import autoencoder
-from aejax.training import loop
+from aejax.training import checkpoint, compile, loop, recorder, start
+
+
+def small(encoder):
+    config = config_module.default()
+    config.model.encoder = encoder
+    return shrink(config)
 
 
 def live_bytes():
     return sum(x.nbytes for x in jax.live_arrays())
 
 
-def test_training_holds_one_snapshot(small_config, tmp_path, monkeypatch):
+def test_training_holds_one_snapshot(tmp_path, monkeypatch):
     """The state, and the best variables; nothing of what it began with. What Orbax holds while it
     writes is its own affair."""
-    config = small_config
-    config.model.update(encoder="mlp", width=512, depth=1)
+    config = small("mlp")
+    config.model.mlp.width = 512
     config.train.ema_decay = 0.9
     sizes, held, begin = [], [], []
-    compile_step, validate = fit.compile_step, fit.validation.validate
+    compile_step, validate = loop.compile_step, recorder.validation.validate
 
-    def compiled(prepared, model, tx, snapshot, *rest):
+    def compiled(prepared, snapshot):
         begin.append(live_bytes())
-        sizes.append(fit._snapshot_bytes(snapshot))
-        return compile_step(prepared, model, tx, snapshot, *rest)
+        sizes.append(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(snapshot)))
+        return compile_step(prepared, snapshot)
 
     def validated(*args):
         found = validate(*args)
         held.append(live_bytes())
         return found
 
-    monkeypatch.setattr(fit, "_saving", lambda *_: lambda snapshot: None)
-    monkeypatch.setattr(fit, "compile_step", compiled)
-    monkeypatch.setattr(fit.validation, "validate", validated)
-    monkeypatch.setattr(experiment, "_measure", lambda *_: [])
-    monkeypatch.setattr(experiment, "_print_results", lambda *_: None)
-    monkeypatch.setattr(experiment.run_files, "read_results", lambda _: {})
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", lambda *_: None)
+    monkeypatch.setattr(loop, "compile_step", compiled)
+    monkeypatch.setattr(recorder.validation, "validate", validated)
+    nothing = results.Results(tmp_path, [])
+    monkeypatch.setattr(experiment, "evaluate", lambda *_: nothing)
+    monkeypatch.setattr(experiment, "write_report", lambda *_: None)
+    monkeypatch.setattr(experiment, "print_results", lambda *_: nothing)
     experiment.run(config, tmp_path / "run")
     assert len(held) == 6  # three validations of the parameters and of their average
     (size,) = sizes
@@ -47,10 +58,11 @@ def test_training_holds_one_snapshot(small_config, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bottleneck", ["none", "rvq"])
-def test_shapes_are_those_of_the_first_snapshot(small_config, bottleneck, tmp_path, monkeypatch):
+def test_shapes_are_those_of_the_first_snapshot(bottleneck, tmp_path, monkeypatch):
     """Which has codebooks by k-means and begins at PCA."""
-    config = small_config
-    config.model.update(encoder="mlp", width=4, bottleneck=bottleneck)
+    config = small("mlp")
+    config.model.bottleneck = bottleneck
+    config.model.mlp.width = 4
     if bottleneck == "rvq":
         config.model.rvq.update(codebook_size=4, num_quantizers=2)
     config.train.update(ema_decay=0.9, accumulate=2)
@@ -58,22 +70,22 @@ def test_shapes_are_those_of_the_first_snapshot(small_config, bottleneck, tmp_pa
     class Enough(Exception):
         pass
 
-    def stop(members, first, *args, **options):
-        shapes = loop.abstract_snapshot(config, model_of(members), {"l2": 1.0})
-        assert jax.tree.structure(shapes) == jax.tree.structure(first[0])
-        for ours, real in zip(jax.tree.leaves(shapes), jax.tree.leaves(first[0]), strict=True):
+    def stop(prepared, fit):
+        first, shapes = first_snapshot(prepared, fit), start.snapshot_shapes(prepared)
+        assert jax.tree.structure(shapes) == jax.tree.structure(first)
+        for ours, real in zip(jax.tree.leaves(shapes), jax.tree.leaves(first), strict=True):
             assert (ours.shape, ours.dtype) == (real.shape, real.dtype)
         raise Enough
 
-    def model_of(members):
-        return autoencoder.from_config(config.model, 80)
-
-    monkeypatch.setattr(loop, "train", stop)
+    first_snapshot = loop.first_snapshot
+    monkeypatch.setattr(loop, "first_snapshot", stop)
+    monkeypatch.setattr(loop, "compile_step", lambda *_: None)
     with pytest.raises(Enough):
         experiment.run(config, tmp_path / "run")
 
 
-def test_codebooks_move_by_updates_and_not_by_batches(small_config):
+@pytest.mark.usefixtures("unchecked_types")
+def test_codebooks_move_by_updates_and_not_by_batches(small_config, monkeypatch):
     """As far in three batches that make an update as in one that is one."""
     small_config.model.update(encoder="linear", bottleneck="rvq", latent_dim=2, downsampling=2)
     small_config.model.rvq.update(codebook_size=2, num_quantizers=1, decay=0.9, dead_share=0.0)
@@ -81,11 +93,31 @@ def test_codebooks_move_by_updates_and_not_by_batches(small_config):
     variables = autoencoder.init(model, jax.random.key(0), 2)
     features = jax.random.normal(jax.random.key(1), (2, 8, 4))
 
+    def by_batch(accumulate):
+        """The model of which the step is made."""
+        found = []
+        with monkeypatch.context() as patch:
+            patch.setattr(compile, "make_train_step", lambda *given, **_: found.append(given[1]))
+            config = small_config.copy_and_resolve_references()
+            config.train.accumulate = accumulate
+            compile.step_of(
+                types.SimpleNamespace(
+                    config=config,
+                    model=model,
+                    representation=None,
+                    objective=None,
+                    excerpt=0,
+                    downsampling=2,
+                    augmentation=None,
+                )
+            )
+        return found[0]
+
     def share_after(batches, accumulate):
         collections = dict(variables)
         for _ in range(batches):
             output = autoencoder.forward(
-                fit._by_batch(model, accumulate),
+                by_batch(accumulate),
                 collections,
                 features,
                 None,

@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from test_writing import WRITERS
 
-from aejax import experiment
+from aejax import experiment, results
 from aejax.data import packing, streams
 from aejax.data.corpus import Settings
 from aejax.data.folder import open_folder
-from aejax.errors import DiskFull, exit_code
 from aejax.runtime import files
+from aejax.runtime.errors import DiskFull, exit_code
 from aejax.training import checkpoint, metrics_log, pca_fit
 from aejax.workdir import Workdir
 
@@ -92,7 +92,7 @@ def test_a_run_goes_on_once_there_is_room(small_config, tmp_path, monkeypatch, c
         (pca_fit, "save", "pca.npz"),
         (metrics_log.MetricsLog, "_write", "metrics.jsonl"),
         (checkpoint.Checkpoints, "save", "checkpoints"),
-        (experiment, "write_listening", "audio"),
+        (results, "write_audio_examples", "audio"),
         (Workdir, "write_text", "results.json"),
     ]
     for owner, function, name in moments:

@@ -9,7 +9,7 @@ from conftest import REPOSITORY, shrink
 from loud_sounds import MOST, peaks
 from trained_runs import model_of, model_of_config
 
-from aejax.tasks.reconstruct import reconstruct
+from aejax.inference.reconstruct import reconstruct
 
 EXPERIMENTS = sorted((REPOSITORY / "experiments").glob("*.py"))
 ALWAYS = ("mel_conv",)

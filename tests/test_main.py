@@ -13,16 +13,16 @@ import pytest
 import soundfile
 from conftest import REPOSITORY, most_slow
 
-from aejax.errors import UserError
 from aejax.main import main
+from aejax.runtime.errors import UserError
 
 SMALL = [
     "--config.data.synthetic.clips=40",
     "--config.data.synthetic.seconds=1.0",
     "--config.data.excerpt_seconds=0.5",
-    "--config.representation.griffin_lim_iterations=2",
-    "--config.model.width=32",
-    "--config.model.depth=1",
+    "--config.representation.mel.griffin_lim_iterations=2",
+    "--config.model.conv.width=32",
+    "--config.model.conv.depth=1",
     "--config.model.latent_dim=8",
     "--config.train.batch_size=8",
     "--config.train.validate_every=20",
@@ -68,8 +68,8 @@ def bad(tmp_path):
         (["--config.model.latent_dim=many"], "latent_dim"),
         (["--config.model.latent_dim=641"], "more than a block holds"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
-        (["--config.representation.fmax=9000.0"], "above 8000 Hz"),
-        (["--config.representation.n_mels=400"], "at least n_fft=1064"),
+        (["--config.representation.mel.fmax=9000.0"], "above 8000 Hz"),
+        (["--config.representation.mel.n_mels=400"], "at least n_fft=1064"),
         (["--config.data.path={bad}/nowhere"], "does not exist"),
         (["--config.data.path={bad}/nothing"], "no audio files"),
         (["--config.data.path={bad}/one"], "too small for its splits"),
@@ -179,7 +179,7 @@ def kill_when(environment, arguments, ready, number):
 @pytest.mark.slow
 def test_killed_at_any_moment_and_started_again_nothing_changes(run, environment, tmp_path):
     options = [*SMALL, "--config.train.steps=120", "--config.train.log_every=10"]
-    options.append("--config.model.dropout=0.1")
+    options.append("--config.model.conv.dropout=0.1")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = run(*options, f"--workdir={whole}")
     assert done.returncode == 0, done.stderr

@@ -13,8 +13,8 @@ from aejax import cli, experiment
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.data import labels
-from aejax.errors import UserError
-from aejax.tasks import places
+from aejax.inference import places
+from aejax.runtime.errors import UserError
 from aejax.workdir import Workdir
 
 
@@ -80,7 +80,11 @@ def test_of_the_python_interface(home, small_config):
 
 
 def test_however_a_path_is_written_it_is_the_same_run(home, small_config):
-    flat = {"data.path": "~/sounds/", "augment.noise": "folder", "augment.noise_path": "~/noise"}
+    flat = {
+        "data.path": "~/sounds/",
+        "augment.noise.kind": "folder",
+        "augment.noise.path": "~/noise",
+    }
     config = config_module.override(small_config, flat)
     Workdir(home / "run", config).create()
     for path in ("~/sounds", str(home / "sounds")):
@@ -105,6 +109,6 @@ def test_whatever_is_printed_there_is_no_traceback(tmp_path):
 
 PRINT = """
 import sys
-from aejax.errors import exit_code
+from aejax.runtime.errors import exit_code
 sys.exit(exit_code(lambda: print(sys.argv[1]), interrupted=""))
 """

@@ -6,21 +6,19 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
-from aejax import representation as representations
-from aejax import signal
-from aejax.errors import UserError
-from aejax.representation import (
+from aejax import parts, representations, signal
+from aejax.representations import (
     MDCT,
-    REPRESENTATIONS,
     ComplexSpectrogram,
     MelSpectrogram,
     Multichannel,
     Representation,
     Spectrogram,
     Waveform,
+    eval_mel,
     valid_frames,
-    yardstick,
 )
+from aejax.runtime.errors import UserError
 
 RATE, N_FFT, HOP, MELS = 8000, 64, 16, 10
 FLOOR_DB = -50.0
@@ -145,10 +143,18 @@ def test_waveform_and_mdct_have_as_many_values_as_samples(name, channels):
 def test_the_config_counts_the_same_bins(representation):
     one = representation.inner if isinstance(representation, Multichannel) else representation
     config = config_module.default()
-    config.representation.name = next(k for k, v in REPRESENTATIONS.items() if type(one) is v)
-    config.representation.update(n_fft=N_FFT, hop_length=one.hop_length, n_mels=MELS)
+    name = next(k for k, v in parts.representations.items() if type(one) is v)
+    config.representation.name = name
+    sizes = {"n_fft": N_FFT, "hop_length": one.hop_length, "n_mels": MELS}
+    own = config.representation[name]
+    own.update({key: size for key, size in sizes.items() if key in own})
     config.data.channels = "stereo" if one is not representation else "mono"
-    assert config_module.bins(config)[0] == representation.bins
+    made = representations.build(config)
+    assert made.bins == representation.bins
+    assert made.bins_keys == representation.bins_keys
+    words = made.bins_keys.replace(" x 2 channels", "").replace("2 (", "2 * (")
+    counted = eval(words, {}, sizes)  # the keys that messages name
+    assert counted == one.bins
 
 
 @exact
@@ -304,7 +310,7 @@ def test_frames_that_do_not_count_hold_nothing_of_the_clip(name):
     assert not bool(mask.all())
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", list(parts.representations))
 @pytest.mark.parametrize("channels", ["mono", "stereo"])
 def test_a_config_becomes_the_representation_that_it_names(name, channels):
     config = config_module.default()
@@ -315,29 +321,29 @@ def test_a_config_becomes_the_representation_that_it_names(name, channels):
         assert isinstance(made, Multichannel)
         assert made.channels == 2
         made = made.inner
-    assert type(made) is REPRESENTATIONS[name]
+    assert type(made) is parts.representations[name]
     assert made.sample_rate == 16000
     assert made.hop_length == 256
     if name == "mel":
         assert (made.win_length, made.fmin, made.fmax) == (1024, 0.0, 8000.0)
 
 
-@pytest.mark.parametrize("name", REPRESENTATIONS)
+@pytest.mark.parametrize("name", list(parts.representations))
 def test_a_representation_takes_the_keys_that_the_config_says(name):
-    fields = {field.name for field in dataclasses.fields(REPRESENTATIONS[name])}
-    assert fields == {"sample_rate", *config_module.REPRESENTATIONS[name]}
+    fields = {field.name for field in dataclasses.fields(parts.representations[name])}
+    assert fields == {"sample_rate", *config_module.default().representation[name]}
 
 
 def test_a_window_of_its_own_and_a_highest_frequency_are_taken():
     config = config_module.default()
-    config.representation.update(win_length=800, fmax=4000.0)
+    config.representation.mel.update(win_length=800, fmax=4000.0)
     made = representations.from_config(config)
     assert (made.n_fft, made.win_length, made.fmax) == (1024, 800, 4000.0)
 
 
 def test_more_bands_than_can_be_filled_are_refused():
     config = config_module.default()
-    config.representation.n_mels = 500
+    config.representation.mel.n_mels = 500
     with pytest.raises(UserError, match=r"config\.representation: .*n_mels"):
         representations.from_config(config)
 
@@ -346,7 +352,7 @@ def test_more_bands_than_can_be_filled_are_refused():
     ("sample_rate", "n_fft"), [(16000, 1024), (22050, 2048), (44100, 4096), (48000, 4096)]
 )
 def test_the_yardstick_is_a_power_of_two_of_at_least_64_ms(sample_rate, n_fft):
-    made = yardstick(sample_rate)
+    made = eval_mel(sample_rate)
     assert (made.n_fft, made.win_length, made.hop_length) == (n_fft, n_fft, n_fft // 4)
     assert (made.bins, made.fmin, made.fmax) == (80, 0.0, sample_rate / 2)
     assert made.floor_db == -60
@@ -355,7 +361,7 @@ def test_the_yardstick_is_a_power_of_two_of_at_least_64_ms(sample_rate, n_fft):
 STFTS = [
     Spectrogram(8000, 256, 256, 64, -60.0, 4),
     ComplexSpectrogram(8000, 256, 256, 64, 0.5),
-    MelSpectrogram(8000, 256, 256, 64, 20, 0.0, 4000.0, -60.0, 4),
+    MelSpectrogram(8000, 256, 256, 64, -60.0, 4, n_mels=20, fmin=0.0, fmax=4000.0),
 ]
 
 

@@ -13,10 +13,11 @@ import searched
 from conftest import REPOSITORY, shrink
 
 from aejax import config as config_module
-from aejax import experiment, search
-from aejax.errors import Interrupted, UserError
-from aejax.search import Choice, Range, parse_space
-from aejax.search.space import rate_of
+from aejax import experiment
+from aejax.runtime.errors import Interrupted, UserError
+from aejax.sweeps import search
+from aejax.sweeps.search import Choice, Range, parse_space
+from aejax.sweeps.search.space import rate_of
 
 
 @pytest.fixture
@@ -35,8 +36,8 @@ def config():
         ("evaluate.refine_steps=-3..-1", Range(-3, -1)),
         ("data.silence_db=-80..-40.5", Range(-80.0, -40.5)),
         ("model.encoder=conv,mlp", Choice(("conv", "mlp"))),
-        ("model.width=64,128", Choice((64, 128))),
-        ("model.dropout=0,0.1", Choice((0.0, 0.1))),
+        ("model.conv.width=64,128", Choice((64, 128))),
+        ("model.conv.dropout=0,0.1", Choice((0.0, 0.1))),
         ("model.pca_start=true,False", Choice((True, False))),
         ("model.fsq.levels=(8,),(4,16)", Choice(((8,), (4, 16)))),
         ("data.path=../a,../b", Choice(("../a", "../b"))),
@@ -59,27 +60,27 @@ def test_a_space_has_the_types_of_its_keys(word, parsed, config):
         ("model.latent_dim=", "must be KEY=LOW..HIGH"),
         ("model.latent_dims=1..2", "did you mean model.latent_dim"),
         ("model=1..2", "unknown config key model"),
-        ("model.width=1..2 model.width=4,8", "model.width is there twice"),
-        ("model.width=8..4", "8 is not below 4"),
-        ("model.width=4..4", "4 is not below 4"),
+        ("model.conv.width=1..2 model.conv.width=4,8", "model.conv.width is there twice"),
+        ("model.conv.width=8..4", "8 is not below 4"),
+        ("model.conv.width=4..4", "4 is not below 4"),
         ("train.weight_decay=0..1:log", "a logarithm needs a range above 0"),
         ("train.weight_decay=0..1:exp", "there can be ':log' only"),
-        ("model.width=1.5..4", "'1.5' is not an integer"),
-        ("model.width=4..", "must be LOW..HIGH"),
-        ("model.width=a..b", "must be LOW..HIGH"),
+        ("model.conv.width=1.5..4", "'1.5' is not an integer"),
+        ("model.conv.width=4..", "must be LOW..HIGH"),
+        ("model.conv.width=a..b", "must be LOW..HIGH"),
         ("train.weight_decay=1..1e999", "'1e999' is not a number"),
         ("train.weight_decay=1...2...3", "must be LOW..HIGH"),
         ("train.weight_decay=0,nan", "'nan' is not a number"),
-        ("model.width=4,", "'' is not an integer"),
-        ("model.width=4", "two or more values"),
+        ("model.conv.width=4,", "'' is not an integer"),
+        ("model.conv.width=4", "two or more values"),
         ("model.encoder=conv,conv", "has a value twice"),
         ("model.encoder=1..2", "a str has no range"),
         ("model.pca_start=0..1", "a bool has no range"),
         ("model.pca_start=yes,no", "'yes' is neither true nor false"),
-        ("model.strides=4,8", "the values are tuples"),
-        ("model.strides=(4,8,[]),(4,)", "the values are tuples"),
-        ("model.strides=(4,8", "the values are tuples"),
-        ("model.strides=" + "(" * 300, "the values are tuples"),
+        ("model.wave_conv.strides=4,8", "the values are tuples"),
+        ("model.wave_conv.strides=(4,8,[]),(4,)", "the values are tuples"),
+        ("model.wave_conv.strides=(4,8", "the values are tuples"),
+        ("model.wave_conv.strides=" + "(" * 300, "the values are tuples"),
         ("representation.name=mel,mdct", "not comparable"),
     ],
 )
@@ -93,10 +94,10 @@ def test_a_space_that_makes_no_sense_is_one_line(text, says, config):
 @pytest.mark.parametrize(
     ("bottleneck", "space", "rate", "varies"),
     [
-        ("none", "model.width=8,16", "latent_floats_per_second", False),
+        ("none", "model.conv.width=8,16", "latent_floats_per_second", False),
         ("none", "model.latent_dim=8,16", "latent_floats_per_second", True),
         ("none", "model.bottleneck=none,fsq", "latent_floats_per_second", False),
-        ("fsq", "model.width=8,16", "bits_per_second", False),
+        ("fsq", "model.conv.width=8,16", "bits_per_second", False),
         ("fsq", "model.fsq.levels=(8,),(4,)", "bits_per_second", True),
         ("vae", "model.bottleneck=fsq,vq", "bits_per_second", True),
     ],
@@ -162,7 +163,9 @@ def test_a_search_by_one_worker_is_repeatable(config, tmp_path):
 
 
 def test_a_refused_trial_is_over_and_the_others_go_on(config, tmp_path, capsys):
-    space = "model.encoder=conv,lstm,wave_conv model.width=8,16"  # wave_conv takes a waveform
+    space = (
+        "model.encoder=conv,lstm,wave_conv train.warmup_steps=8,16"  # wave_conv takes a waveform
+    )
     found = run(config, 9, space, tmp_path)
     for trial in found["trials"]:
         refused = trial["overrides"]["model.encoder"] == "wave_conv"
@@ -288,8 +291,10 @@ def test_a_trial_killed_before_all_of_it_was_chosen_is_chosen_to_the_end(
 
 def test_another_search_in_the_same_folder_is_refused(config, tmp_path):
     run(config, 1, searched.SPACE, tmp_path)
-    with pytest.raises(UserError, match=r"another search .*search_space model\.width: None there"):
-        run(config, 1, searched.SPACE + " model.width=8,16", tmp_path)
+    with pytest.raises(
+        UserError, match=r"another search .*search_space model\.conv\.width: None there"
+    ):
+        run(config, 1, searched.SPACE + " model.conv.width=8,16", tmp_path)
     config.train.steps = 7
     with pytest.raises(UserError, match=r"--config\.train\.steps: 1000 there, 7 now"):
         run(config, 1, searched.SPACE, tmp_path)
@@ -334,15 +339,17 @@ def test_half_a_line_at_the_end_is_dropped(config, tmp_path):
 
 
 def test_errors_of_different_features_are_warned_of(config, tmp_path, capsys):
-    run(config, 1, "representation.n_mels=40,80", tmp_path)
-    assert "trials that differ in representation.n_mels have errors of" in capsys.readouterr().err
+    run(config, 1, "representation.mel.n_mels=40,80", tmp_path)
+    assert (
+        "trials that differ in representation.mel.n_mels have errors of" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
 def test_a_search_of_real_runs(config, tmp_path):
     config = shrink(config)
     config.model.encoder = "linear"
-    config.model.width, config.model.depth = 384, 4
+    config.model.conv.update(config_module.default().model.conv)
     found = run(config, 2, "model.latent_dim=4..16:log", tmp_path, experiment.run)
     for trial in found["trials"]:
         assert trial["state"] == "finished", trial["reason"]
@@ -371,6 +378,6 @@ def test_no_trials_are_refused(config, tmp_path):
 
 
 def test_optuna_is_imported_when_a_search_begins():
-    script = "import sys, aejax.search; sys.exit('optuna' in sys.modules)"
+    script = "import sys, aejax.sweeps.search; sys.exit('optuna' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
     assert optuna.__version__ >= "4"

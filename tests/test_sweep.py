@@ -13,15 +13,17 @@ from conftest import REPOSITORY
 from test_main import SMALL, digest
 
 from aejax import config as config_module
-from aejax import experiment, fit, sweep, trained
-from aejax import representation as representations
-from aejax.errors import Interrupted, UserError
-from aejax.experiment import Job, run_together
+from aejax import experiment, representations
+from aejax.inference import load
 from aejax.main import main
 from aejax.models import autoencoder
 from aejax.reporting.table import COLUMNS
-from aejax.training import checkpoint, loop
-from aejax.training.devices import Devices
+from aejax.runtime.devices import Devices
+from aejax.runtime.errors import Interrupted, UserError
+from aejax.runtime.parallel import at_a_time
+from aejax.sweeps import population, sweep
+from aejax.sweeps.population import Job, run_together
+from aejax.training import checkpoint
 from aejax.workdir import Workdir
 
 
@@ -40,8 +42,8 @@ def test_a_grid_is_every_combination(small_config):
         for latents in (4, 8)
         for schedule in ("cosine", "linear")
     ]
-    (one,) = sweep.grid("augment.speed=(1.0,1.0)", small_config)
-    assert one == {"augment.speed": (1.0, 1.0)}
+    (one,) = sweep.grid("augment.speed.range=(1.0,1.0)", small_config)
+    assert one == {"augment.speed.range": (1.0, 1.0)}
 
 
 @pytest.mark.parametrize(
@@ -65,13 +67,13 @@ def test_a_grid_that_cannot_be_read_is_refused(small_config, text, says):
 def test_members_have_folders_of_their_own(small_config):
     found = members(
         small_config,
-        {"model.latent_dim": 4, "augment.speed": (0.5, 2.0)},
+        {"model.latent_dim": 4, "augment.speed.range": (0.5, 2.0)},
         {"model.latent_dim": 8, "seed": 1},
         {"name": "third", "seed": 2},
         {},
     )
     names = [member.folder for member in found]
-    assert names == ["latent_dim=4,speed=0.5x2.0", "latent_dim=8,seed=1", "third", "as_it_is"]
+    assert names == ["latent_dim=4,speed.range=0.5x2.0", "latent_dim=8,seed=1", "third", "as_it_is"]
     assert found[1].config.model.latent_dim == 8
     assert found[1].command == "repeat latent_dim=8,seed=1"
     (one, _) = members(small_config, {"seed": 1, "data.seed": 2}, {"seed": 2})
@@ -99,16 +101,16 @@ def test_members_are_grouped_by_what_is_compiled(small_config):
     found = members(
         small_config,
         {"model.latent_dim": 4},
-        {"model.width": 16},
+        {"model.conv.width": 16},
         {"model.latent_dim": 8, "seed": 3},
-        {"model.width": 16, "train.learning_rate": 0.1},
+        {"model.conv.width": 16, "train.learning_rate": 0.1},
         {"model.bottleneck": "vae"},
         {"model.bottleneck": "vae", "model.latent_dim": 4},
         {"model.bottleneck": "vae", "seed": 4},
     )
     assert folders(sweep.groups(found, "auto")) == [
         ["latent_dim=4", "latent_dim=8,seed=3"],
-        ["width=16", "width=16,learning_rate=0.1"],
+        ["conv.width=16", "conv.width=16,learning_rate=0.1"],
         ["bottleneck=vae", "bottleneck=vae,seed=4"],
         ["bottleneck=vae,latent_dim=4"],
     ]
@@ -118,12 +120,14 @@ def test_members_are_grouped_by_what_is_compiled(small_config):
     assert "7 experiments, 4 compiled programs" in text
     assert "one population: latent_dim=4, latent_dim=8,seed=3" in text
     assert "by itself: bottleneck=vae,latent_dim=4" in text
-    assert "apart because of model.bottleneck, model.latent_dim, model.width" in text
+    assert "apart because of model.bottleneck, model.conv.width, model.latent_dim" in text
 
 
 def test_a_population_of_what_cannot_be_one_is_refused(small_config):
-    found = members(small_config, {"model.width": 16}, {"model.depth": 2})
-    with pytest.raises(UserError, match=r"no two .* differ in model\.depth, model\.width"):
+    found = members(small_config, {"model.conv.width": 16}, {"model.conv.depth": 2})
+    with pytest.raises(
+        UserError, match=r"no two .* differ in model\.conv\.depth, model\.conv\.width"
+    ):
         sweep.groups(found, "population")
     assert len(sweep.groups(found, "auto")) == 2
 
@@ -134,7 +138,7 @@ def test_a_population_of_what_cannot_be_one_is_refused(small_config):
 )
 def test_groups_are_cut_up_where_there_are_more_jobs(small_config, jobs, sizes):
     found = members(
-        small_config, *({"model.latent_dim": k} for k in range(1, 6)), {"model.width": 16}
+        small_config, *({"model.latent_dim": k} for k in range(1, 6)), {"model.conv.width": 16}
     )
     together = sweep.groups(found, "auto")
     units = sweep.shared_out(together, jobs)
@@ -143,7 +147,7 @@ def test_groups_are_cut_up_where_there_are_more_jobs(small_config, jobs, sizes):
 
 
 def test_run_together_takes_one_population_only(small_config, tmp_path):
-    other = config_module.override(small_config, {"model.width": 8})
+    other = config_module.override(small_config, {"model.conv.width": 8})
     with pytest.raises(ValueError, match="differ in what is compiled"):
         run_together([Job(small_config, tmp_path / "a", ""), Job(other, tmp_path / "b", "")])
 
@@ -166,7 +170,7 @@ def together(tmp_path_factory):
     jobs = [Job(config, root / name, "") for name, config in configs.items()]
     compiled = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "_compiled", counted(fit._compiled, compiled))
+        patch.setattr(population, "compiled_for", counted(population.compiled_for, compiled))
         rows = run_together(jobs)
     alone = {
         name: experiment.run(config, root / f"{name}_alone") for name, config in configs.items()
@@ -178,7 +182,7 @@ def last_parameters(path, config, step=6):
     """As they were saved after that step, in one row."""
     representation = representations.from_config(config)
     model = autoencoder.from_config(config.model, representation.bins)
-    like = trained._abstract_snapshot(config, representation, model)
+    like = load._abstract_snapshot(config, representation, model)
     copied = Devices(jax.local_device_count()).copied
     snapshot = checkpoint.read(path / "checkpoints", step, like, copied)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(snapshot.state.params)])
@@ -214,7 +218,7 @@ def test_a_population_is_compiled_once(together):
 @pytest.mark.parametrize("name", VARIED)
 def test_a_member_is_what_it_is_alone(together, name):
     root, rows, alone, *_ = together
-    for ours, theirs in zip(rows[name], alone[name], strict=True):
+    for ours, theirs in zip(rows[name].rows, alone[name].rows, strict=True):
         assert ours.name == theirs.name
         assert ours.latent_floats_per_second == theirs.latent_floats_per_second
         assert ours.feature_rmse == pytest.approx(theirs.feature_rmse, rel=1e-3)
@@ -240,7 +244,7 @@ def test_a_member_goes_on_alone_from_its_own_checkpoint(together):
             path = root / folder / "checkpoints" / step
             path.rename(root / f"{folder}_{step}")
     rows = [experiment.run(jobs[0].config, root / folder) for folder in ("small", "small_alone")]
-    for ours, theirs in zip(*rows, strict=True):
+    for ours, theirs in zip(*(one.rows for one in rows), strict=True):
         assert ours.feature_rmse == pytest.approx(theirs.feature_rmse, rel=1e-3)
     assert_trained_alike(root / "small", root / "small_alone", jobs[0].config)
 
@@ -264,7 +268,7 @@ def test_members_of_different_steps_begin_apart_or_go_back(small_config, tmp_pat
     assert printed.count("going on from step 6") == 1
     assert printed.count("compiled the step") == 2
     for ours, theirs in zip(again, rows, strict=True):
-        assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-5)
+        assert ours.rows[-1].feature_rmse == pytest.approx(theirs.rows[-1].feature_rmse, rel=1e-5)
 
 
 def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
@@ -278,7 +282,7 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
     (tmp_path / "2").mkdir()
     (tmp_path / "2" / "cat.jpg").write_bytes(b"meow")
     first, second, third = run_together(jobs)
-    assert first[-1].feature_rmse > 0
+    assert first.rows[-1].feature_rmse > 0
     assert "parameter_norm is" in str(second)
     assert "holds files and no run" in str(third)
     assert (tmp_path / "0" / "results.json").exists()
@@ -287,11 +291,11 @@ def test_what_ends_one_does_not_end_the_others(small_config, tmp_path):
 def test_asked_to_stop_none_goes_on(small_config, tmp_path, monkeypatch):
     fitted = []
 
-    def stop(one, earlier):
+    def stop(one, larger, same):
         fitted.append(one)
         raise Interrupted("stopped before its end")
 
-    monkeypatch.setattr(experiment, "_fit", stop)
+    monkeypatch.setattr(population, "fit_pca", stop)
     configs = [config_module.override(small_config, {"seed": seed}) for seed in range(2)]
     with pytest.raises(Interrupted):
         run_together([Job(one, tmp_path / str(one.seed), "") for one in configs])
@@ -301,8 +305,8 @@ def test_asked_to_stop_none_goes_on(small_config, tmp_path, monkeypatch):
 def test_what_failed_for_want_of_audio_works_once_it_is_there(
     small_config, audio_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
     small_config.data.update(path=str(tmp_path / "later"), test_fraction=0.3)
     small_config.train.steps = 1
     # A name that rows of PCA begin with.
@@ -319,7 +323,12 @@ def test_what_failed_for_want_of_audio_works_once_it_is_there(
 
 @pytest.mark.slow
 def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch, capsys):
-    sizes, real, measure = [], loop.train, experiment._measure
+    sizes, each = [], []
+    real, measure, shapes = (
+        population._train_at_once,
+        population.evaluate,
+        population.snapshot_shapes,
+    )
 
     def watched(members, *arguments, **options):
         sizes.append(len(members))
@@ -329,21 +338,30 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
         sizes.append("measured")
         return measure(*arguments)
 
-    monkeypatch.setattr(loop, "train", watched)
-    monkeypatch.setattr(experiment, "_measure", measured)
-    monkeypatch.setattr(fit, "step_bytes", lambda compiled: 1_000_000)
-    # Room for two steps under way, and two small models with their best variables.
-    monkeypatch.setattr(fit, "free_memory", lambda: 5_100_000)
-    monkeypatch.setattr(fit, "_snapshot_bytes", lambda snapshot: 1_000_000)
+    def shaped(one):
+        found = shapes(one)
+        each.append(sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(found)))
+        return found
+
+    def free():
+        """Room for the steps under way, and two small models with their best variables."""
+        return round((at_a_time() * 1_000_000 + 2.5 * each[-1]) / 0.8)
+
+    monkeypatch.setattr(population, "_train_at_once", watched)
+    monkeypatch.setattr(population, "evaluate", measured)
+    monkeypatch.setattr(population, "snapshot_shapes", shaped)
+    monkeypatch.setattr(population, "step_bytes", lambda compiled: 1_000_000)
+    monkeypatch.setattr(population, "free_memory", free)
     configs = [config_module.override(small_config, {"seed": seed}) for seed in range(3)]
     jobs = [Job(config, tmp_path / str(seed), "") for seed, config in enumerate(configs)]
     rows = run_together(jobs)
     # Those that are done make room for the next.
     assert sizes == [2, "measured", "measured", 1, "measured"]
-    assert all(row[-1].feature_rmse > 0 for row in rows)
-    assert "each of 2 members, in turns (1 more come after them: 5 MB are free)" in (
-        capsys.readouterr().out
-    )
+    assert all(one.rows[-1].feature_rmse > 0 for one in rows)
+    printed = capsys.readouterr().out
+    assert "2 models of up to " in printed
+    more = f"(1 more come after them: {free() / 1e6:,.0f} MB are free)"
+    assert f" parameters, trained in turn {more}" in printed
 
 
 @pytest.mark.slow
@@ -354,14 +372,14 @@ def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
     ]
     rows = {}
     for together in (False, True):
-        monkeypatch.setattr(fit, "side_by_side", lambda together=together: together)
+        monkeypatch.setattr(population, "at_once", lambda together=together: together)
         jobs = [
             Job(config, tmp_path / f"{together}_{place}", "")
             for place, config in enumerate(configs)
         ]
         rows[together] = run_together(jobs)
     for ours, theirs in zip(rows[True], rows[False], strict=True):
-        assert ours[-1].feature_rmse == pytest.approx(theirs[-1].feature_rmse, rel=1e-3)
+        assert ours.rows[-1].feature_rmse == pytest.approx(theirs.rows[-1].feature_rmse, rel=1e-3)
     # Adam makes whole steps of gradients that are all rounding, so that from the third step on a
     # relative change of 1e-6 of the audio makes losses differ by as much as this does.
     for place in range(len(configs)):
@@ -400,7 +418,7 @@ def test_a_sweep_of_another_config_is_refused(small_config, tmp_path):
 def test_what_is_left_of_a_population_need_not_be_one(small_config, tmp_path, monkeypatch):
     found = members(
         small_config,
-        *({"model.width": width, "seed": seed} for width in (8, 16) for seed in (0, 1)),
+        *({"model.conv.width": width, "seed": seed} for width in (8, 16) for seed in (0, 1)),
     )
     root, ran = tmp_path / "root", []
     sweep._begin(found, root, "")
@@ -436,7 +454,7 @@ def test_errors_of_different_features_are_in_tables_of_their_own(small_config, t
         {
             "name": "wave",
             "representation.name": "waveform",
-            "representation.griffin_lim_iterations": 32,
+            "representation.mel.griffin_lim_iterations": 32,
         },
     )
     for place, member in enumerate(found):
@@ -483,13 +501,13 @@ def sweep_run(environment, *arguments):
 # Only this test restores without saying where to.
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")
 def test_a_sweep_killed_in_the_middle_goes_on_bit_for_bit(environment, tmp_path):
-    options = ["--sweep=model.latent_dim=2,6 model.width=16,32", "--config.train.steps=60"]
+    options = ["--sweep=model.latent_dim=2,6 model.conv.width=16,32", "--config.train.steps=60"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     code, output = sweep_run(environment, *options, f"--workdir={whole}")
     assert code == 0, output
     assert "4 experiments, 2 compiled programs" in output
     assert (whole / "report.html").exists()
-    first = "latent_dim=2,width=16"
+    first = "latent_dim=2,conv.width=16"
 
     def finished():
         return (killed / first / "results.json").exists()

@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 
-from aejax import coding, listening
 from aejax.data import audio_file, labels, packing, streams, table
+from aejax.evaluation import audio_examples, entropy_coding
 from aejax.reporting import page
 from aejax.runtime import arrays, files
 from aejax.training import metrics_log
 
 SOUND = streams.Sound(100, 16_000, 1, ("WAV", "PCM_16"))
 BLOCK = np.zeros((100, 1), np.float32)
-STATISTICS = coding.Statistics(np.eye(2), np.zeros(2), np.ones(2), np.ones(2))
+STATISTICS = entropy_coding.Statistics(np.eye(2), np.zeros(2), np.ones(2), np.ones(2))
 
 
 def _latents(path):
-    from aejax.tasks import latents
+    from aejax.inference import latents
 
     latents.write(path, {"latents": np.zeros((3, 2), np.float32)})
 
 
 def _sounds(path):
     clip = table.Clip("a", 100, 16_000, 1, 100, "test", {})
-    listening._write_sounds(path, [clip], [100], {"original": BLOCK[None, :, 0]}, 16_000)
+    audio_examples._write_sounds(path, [clip], [100], {"original": BLOCK[None, :, 0]}, 16_000)
 
 
 def _report(path):
@@ -38,7 +38,7 @@ def _report(path):
 WRITERS = {
     "audio.wav": lambda path: audio_file.write(path, BLOCK, 16_000),
     "stream.wav": lambda path: streams.write(path, [BLOCK], SOUND),
-    "coding.npz": lambda path: coding.save(path, model=STATISTICS),
+    "coding.npz": lambda path: entropy_coding.save(path, model=STATISTICS),
     "arrays.npz": lambda path: arrays.save(path, {}, {"x": np.zeros(3)}),
     "table.npz": lambda path: table.save_arrays(path, {"x": np.zeros(3)}),
     "labels.csv": lambda path: labels.save(path, labels.Table(("a",), {"x.wav": ("b",)})),

@@ -8,13 +8,12 @@ import numpy as np
 from conftest import shrink
 
 from aejax import config as config_module
-from aejax import representation as representations
+from aejax import objective, representations
+from aejax.inference.model import TrainedModel
 from aejax.models import autoencoder
 from aejax.models.pca import PCA
 from aejax.prepare import SPEAKERS
-from aejax.trained import TrainedModel
-from aejax.training import checkpoint, losses, pca_fit, state
-from aejax.training.loop import first_snapshot
+from aejax.training import checkpoint, pca_fit, state
 from aejax.workdir import Workdir
 
 
@@ -24,7 +23,8 @@ def model_of(representation="mel", encoder="conv", *, most_samples=2**18, speake
     config.representation.name = representation
     config.model.encoder = encoder
     if encoder == "wave_conv":
-        config.representation.hop_length, config.model.strides = 64, (4, 4, 32)
+        config.representation.waveform.hop_length = 64
+        config.model.wave_conv.strides = (4, 4, 32)
     if representation == "waveform":
         config.model.pca_start = False
     config = shrink(config)
@@ -57,11 +57,11 @@ def write_run(path, model):
     Workdir(path, config).create()
     if model.speakers:
         (path / SPEAKERS).write_text(json.dumps(model.speakers))
-    tx = state.optimiser(config.train, pca_start=config.model.pca_start)
-    weights = losses.from_config(config, model.representation).weights
+    tx = state.make_optimizer(config.train, pca_start=config.model.pca_start)
+    weights = objective.from_config(config, model.representation).weights
     key = jax.random.key(0)
     with checkpoint.opened(path / "checkpoints") as checkpoints:
-        checkpoints.save(first_snapshot(state.create(model.variables, tx, key, weights)))
+        checkpoints.save(checkpoint.first_snapshot(state.create(model.variables, tx, key, weights)))
     rng, latents = np.random.default_rng(0), config.model.latent_dim
     block = config.model.downsampling * model.representation.bins
     components = np.linalg.qr(rng.standard_normal((block, latents)))[0].T

@@ -9,7 +9,7 @@ from aejax.data import corpus as corpora
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.preflight import preflight, report, summary
 from aejax.data.table import SPLITS
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 def test_a_split_is_stable_when_files_are_added():

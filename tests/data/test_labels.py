@@ -10,7 +10,7 @@ from aejax.data.corpus import Settings, split_units
 from aejax.data.packed import PackedCorpus
 from aejax.data.packing import pack
 from aejax.data.table import Column
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])

@@ -17,7 +17,7 @@ from aejax.data.corpus import Settings
 from aejax.data.loader import Drawing, Workers
 from aejax.data.preflight import preflight, summary
 from aejax.data.synthetic import FAMILIES, SyntheticCorpus
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 def built_in(clips=30, seconds=0.5, seed=3, **settings):

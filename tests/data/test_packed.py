@@ -12,7 +12,7 @@ from aejax.data.corpus import Settings
 from aejax.data.packed import PackedCorpus
 from aejax.data.packing import pack
 from aejax.data.record import CHUNK, Record, decode, encode
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import soundfile
 from aejax.data import scan as scans
 from aejax.data import table, walk
 from aejax.data.table import Strings
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import soxr
 
 from aejax.data import streams
 from aejax.data.streams import Sound
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
 WAV = ("WAV", "FLOAT")
@@ -108,7 +108,7 @@ def test_unknown_formats_are_refused():
 ODD = """
 import sys, pathlib, numpy as np, soundfile
 from aejax.data import streams
-from aejax.errors import UserError
+from aejax.runtime.errors import UserError
 
 def problem(path, rate, channels):
     sound = streams.Sound(100, rate, channels, streams.format_of(path.name))

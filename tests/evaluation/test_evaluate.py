@@ -6,17 +6,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aejax.augmentations import Noise, measuring
 from aejax.data.corpus import Settings
 from aejax.data.loader import Batches
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.evaluation.evaluate import Codec, Evaluator, identity
-from aejax.representation import Multichannel, Waveform, yardstick
-from aejax.training import losses, measuring
-from aejax.training.augmentation import Augmentation
-from aejax.training.devices import Devices
+from aejax.losses.audio import SISDR
+from aejax.objective import Objective, compare
+from aejax.representations import Multichannel, Waveform, eval_mel
+from aejax.runtime.devices import Devices
 
 RATE, EXCERPT = 8000, 2000
-NOISE = Augmentation(noise="white", target="clean", noise_snr_db=(0.0, 20.0))
+NOISE = Noise("denoise", (), kind="white", snr_db=(0.0, 20.0))
 
 
 @functools.cache
@@ -28,11 +29,11 @@ def corpus():
 def evaluator(**changes):
     parts = {
         "representation": Waveform(RATE, 250),
-        "yardstick": yardstick(RATE),
+        "eval_mel": eval_mel(RATE),
         "downsampling": 1,
         "centre": jnp.zeros(250),
         "place": Devices(4).place,
-        "hear": functools.partial(measuring.heard_in_tests, amount=NOISE),
+        "hear": functools.partial(measuring.heard_in_tests, noise=NOISE),
     }
     return Evaluator(**(parts | changes))
 
@@ -69,7 +70,7 @@ def test_the_ratio_in_the_table_is_the_one_that_is_learnt_from():
 
     measured, _ = evaluator(
         representation=stereo,
-        yardstick=Multichannel(yardstick(RATE), 2),
+        eval_mel=Multichannel(eval_mel(RATE), 2),
         centre=jnp.zeros(500),
         place=lambda batch: {name: jnp.asarray(value) for name, value in batch.items()},
         hear=None,
@@ -77,9 +78,7 @@ def test_the_ratio_in_the_table_is_the_one_that_is_learnt_from():
     features = stereo.analyse(jnp.asarray(audio))
     constants = {"mean": jnp.zeros(500), "scale": jnp.asarray(1.0)}
     mask = jnp.ones(features.shape[:2], bool)
-    compared = losses.compare(
-        spoil(None, features), features, mask, jnp.asarray(audio), length, constants
-    )
-    learnt = losses.Objective({"si_sdr": 1.0}, stereo, RATE).terms(compared, constants)
+    compared = compare(spoil(None, features), features, mask, jnp.asarray(audio), length, constants)
+    learnt = Objective({"si_sdr": SISDR(1.0)}, stereo, RATE).terms(compared, constants)
     assert measured.si_sdr_db == pytest.approx(-float(learnt["si_sdr"]), rel=1e-4)
     assert measured.si_sdr_db == pytest.approx(20, abs=1)

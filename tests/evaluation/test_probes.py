@@ -7,9 +7,9 @@ import pytest
 from sklearn.metrics import r2_score
 
 from aejax.data.table import Clips, Column, Strings
-from aejax.errors import UserError
 from aejax.evaluation import probes
 from aejax.evaluation.probes import ClipMeans, probe
+from aejax.runtime.errors import UserError
 
 
 def clips_with(**labels):

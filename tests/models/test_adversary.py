@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import set_model
 
 from aejax import config as config_module
 from aejax.models import autoencoder
@@ -59,8 +60,8 @@ def test_it_learns_where_there_is_something_to_tell(told):
 
 def test_it_is_there_in_training_alone():
     config = config_module.default().model
-    config.update({"speaker_label": "folder", "adversary": 0.5, "width": 8, "depth": 1})
-    config.update({"latent_dim": 4, "downsampling": 2})
+    set_model(config, speaker_label="folder", adversary=0.5, width=8, depth=1)
+    set_model(config, latent_dim=4, downsampling=2)
     model = autoencoder.from_config(config, 6, speakers=2)
     variables = autoencoder.init(model, jax.random.key(0), 2)
     features = jax.random.normal(jax.random.key(1), (2, 8, 6))

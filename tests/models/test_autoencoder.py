@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import most_slow
+from conftest import most_slow, set_model
 
 from aejax import config as config_module
 from aejax.models import autoencoder
@@ -14,7 +14,8 @@ BINS = 10
 
 def build(**changes):
     config = config_module.default().model
-    config.update({"downsampling": 4, "latent_dim": 6, "width": 16} | changes)
+    own = {} if changes.get("encoder") == "linear" else {"width": 16}
+    set_model(config, **{"downsampling": 4, "latent_dim": 6, **own, **changes})
     model = autoencoder.from_config(config, BINS)
     return model, autoencoder.init(model, jax.random.key(0), 4)
 

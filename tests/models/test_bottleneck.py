@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
+from aejax import parts
 from aejax.models import autoencoder
-from aejax.models.bottleneck import FSQ, VAE, Bottleneck, Noise, Ordered, Tanh, masked_mean
+from aejax.models.bottlenecks import FSQ, VAE, Identity, Noise, Ordered, Tanh
+from aejax.models.bottlenecks.base import masked_mean
 
 LATENT_DIM = 6
 # Latents that begin at PCA carry noise of e^-2: the logarithm of their variance begins here.
@@ -35,7 +37,7 @@ def closed_form_kl(mean, log_variance):
     return (mean**2 + np.exp(log_variance) - 1 - log_variance) / 2
 
 
-@pytest.mark.parametrize("name", sorted(autoencoder.BOTTLENECKS))
+@pytest.mark.parametrize("name", sorted(parts.bottlenecks))
 def test_latents_are_random_with_a_key_alone_and_only_where_it_says_so(name):
     config = config_module.default().model
     config.update({"encoder": "linear", "bottleneck": name, "latent_dim": LATENT_DIM})
@@ -68,7 +70,7 @@ def test_masked_mean_agrees_with_numpy():
 @pytest.mark.parametrize("train", [False, True])
 def test_none_is_the_identity(train):
     z = normal(2, 3, LATENT_DIM)
-    latents, changed = run(Bottleneck(LATENT_DIM), z, jax.random.key(0), train=train)
+    latents, changed = run(Identity(LATENT_DIM), z, jax.random.key(0), train=train)
     np.testing.assert_array_equal(latents, z)
     assert not changed
 

@@ -5,7 +5,7 @@ import pytest
 
 from aejax.models.blocks import to_blocks
 from aejax.models.pca import BlockMoments, ContextPCA, LeastSquares, neighbours
-from aejax.representation import Waveform
+from aejax.representations import Waveform
 from aejax.training import pca_fit
 
 HOP, DOWNSAMPLING, SAMPLES = 3, 2, 60
@@ -219,7 +219,8 @@ def test_more_context_never_fits_worse(batches):
     blocks, mask = blocks_of(batches)
     features = WAVEFORM.analyse(jnp.asarray(blocks.reshape(len(blocks), -1), jnp.float32))
     errors = [
-        squared_error(fit_context(batches, pca, reach), features, mask) for reach in (0, 1, 2)
+        squared_error(fit_context(batches, pca, receptive_field), features, mask)
+        for receptive_field in (0, 1, 2)
     ]
     assert errors[0] == pytest.approx(squared_error(pca, features, mask), rel=1e-4)
     assert errors[0] > errors[1] > errors[2]

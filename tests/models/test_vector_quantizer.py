@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.models import vector_quantizer
-from aejax.models.vector_quantizer import RVQ, k_means, nearest, start_codebooks
+from aejax.models.bottlenecks import vector_quantizer
+from aejax.models.bottlenecks.vector_quantizer import RVQ, k_means, nearest, start_codebooks
 
 LATENT_DIM = 3
 ENTRIES = 8

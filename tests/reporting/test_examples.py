@@ -5,12 +5,12 @@ import pytest
 from report_runs import RATE, make_run
 
 from aejax import config as config_module
-from aejax.errors import UserError
-from aejax.listening import Example, write_examples
+from aejax.evaluation.audio_examples import Example, write_examples
 from aejax.reporting import page
 from aejax.reporting.examples import read_examples
-from aejax.representation import yardstick
+from aejax.representations import eval_mel
 from aejax.runtime import arrays
+from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -27,7 +27,7 @@ def run(tmp_path):
         Example("<b>&", {"to": "<i>"}, {"source": noise(0.2), "as <u>": 30 * noise(0.3)}),
         Example("alike", {}, {"0%": noise(0.1), "0?": noise(0.2)}),
     ]
-    write_examples(path, yardstick(RATE), RATE, examples)
+    write_examples(path, eval_mel(RATE), RATE, examples)
     return path
 
 
@@ -47,7 +47,7 @@ def test_examples_are_read_and_shown(run, tmp_path):
     assert "as &lt;u&gt;" in text
     assert "<u>" not in text
     # Written anew, they are in place of the others.
-    write_examples(run, yardstick(RATE), RATE, [Example("x", {}, {"y": noise(0.1)})])
+    write_examples(run, eval_mel(RATE), RATE, [Example("x", {}, {"y": noise(0.1)})])
     assert [clip.name for clip in read_examples(run)] == ["x"]
     assert len(list((run / "examples").iterdir())) == 2
 

@@ -14,8 +14,8 @@ from report_runs import RATE, make_run, row
 
 from aejax import cli
 from aejax import config as config_module
-from aejax.errors import UserError
 from aejax.reporting import details, listen, page, run_files
+from aejax.runtime.errors import UserError
 
 DEFAULTS = config_module.flatten(config_module.default())
 HOSTILE = [
@@ -144,8 +144,8 @@ def test_what_was_heard_is_there_once_for_each_kind_of_noise(tmp_path):
     runs = [
         make_run(
             tmp_path / f"{dim} {low}",
-            {"model.latent_dim": dim, "augment.noise": "pink", "augment.target": "clean"}
-            | {"augment.noise_snr_db": (low, 15.0)},
+            {"model.latent_dim": dim, "augment.noise.kind": "pink", "task": "denoise"}
+            | {"augment.noise.snr_db": (low, 15.0)},
         )
         for dim, low in ((4, 0.0), (8, 0.0), (4, 5.0))
     ]

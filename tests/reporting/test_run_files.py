@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from report_runs import make_run, write_lines
 
-from aejax.errors import UserError
 from aejax.reporting import run_files
 from aejax.runtime import arrays
+from aejax.runtime.errors import UserError
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import stat
 
 import pytest
 
-from aejax.errors import UserError
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):

@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 
 BEGIN = """
 import gc, os, pathlib, sys, threading, time
-from aejax.errors import Interrupted, exit_code
+from aejax.runtime.errors import Interrupted, exit_code
 from aejax.runtime import files, stopping
 
 stopping.listen("it goes on")

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.errors import UserError
-from aejax.training import checkpoint, loop
-from aejax.training.devices import Devices
+from aejax.runtime.devices import Devices
+from aejax.runtime.errors import UserError
+from aejax.training import checkpoint
 from aejax.training.state import TrainState
 
 RNG = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def snapshot(value):
         ema={"b": {"w": jnp.ones((2, 3))}, "a": jnp.float32(-value)},
         key=jax.random.key_data(jax.random.key(value)),
     )
-    return loop.first_snapshot(state)
+    return checkpoint.first_snapshot(state)
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from aejax import memory
-from aejax import representation as representations
+from aejax import representations
 from aejax.data import loader
 from aejax.data.corpus import Settings
 from aejax.data.synthetic import SyntheticCorpus
-from aejax.errors import UserError
 from aejax.models.blocks import to_blocks
-from aejax.training import devices, metrics_log, pca_fit
-from aejax.training.devices import Devices
+from aejax.runtime import devices, malloc
+from aejax.runtime.devices import Devices
+from aejax.runtime.errors import UserError
+from aejax.training import metrics_log, pca_fit
 
 
 def logged(path, steps):
@@ -68,7 +68,7 @@ def test_a_log_that_is_gone_is_named(tmp_path, capsys):
 
 @pytest.fixture
 def fitted(small_config):
-    small_config.representation.n_mels = 20
+    small_config.representation.mel.n_mels = 20
     representation = representations.from_config(small_config)
     corpus = SyntheticCorpus(clips=20, seconds=0.7, seed=0, settings=Settings())
     excerpt = representation.samples(16)
@@ -183,7 +183,7 @@ def test_the_limits_of_all_groups_around_a_process_count(
     group(root, **{limit: 900, used: 850}, **stat)
     assert list(devices._cgroups_left()) == [230, 80]
     assert devices.free_memory() == 80
-    monkeypatch.setenv(memory.SHARE_OF_MEMORY, "0.25")
+    monkeypatch.setenv(malloc.SHARE_OF_MEMORY, "0.25")
     assert devices.free_memory() == 20
 
 

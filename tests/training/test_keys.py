@@ -7,33 +7,44 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aejax import augmentations
 from aejax import config as config_module
+from aejax.losses.features import L2
 from aejax.models import autoencoder
-from aejax.representation import Waveform
+from aejax.objective import Objective
+from aejax.representations import Waveform
 from aejax.training import state as states
-from aejax.training.augmentation import Augmentation
-from aejax.training.losses import Objective
 from aejax.training.step import make_train_step
 from aejax.training.validation import make_eval_step
 
 RATE, HOP, DOWNSAMPLING, SAMPLES, ROWS = 8000, 4, 2, 64, 3
 DRAWS = ("bernoulli", "bits", "categorical", "choice", "gumbel", "normal", "permutation")
 DRAWS += ("randint", "truncated_normal", "uniform")
-EVERYTHING = Augmentation(
-    speed=(0.9, 1.1),
-    mix_probability=0.5,
-    noise="pink",
-    target="clean",
-    eq_db=3.0,
-    gain_db=3.0,
-    polarity_probability=0.5,
-    cut_probability=0.5,
-    seen_stretch=(0.9, 1.1),
-    seen_eq_db=3.0,
-    time_masks=1,
-    frequency_masks=1,
-)
-FOLDER = EVERYTHING._replace(noise="folder")
+
+
+def chain(noise):
+    """Everything that there is, on."""
+    config = config_module.default()
+    keys = {
+        "speed.range": (0.9, 1.1),
+        "mix.probability": 0.5,
+        "noise.kind": noise,
+        "eq.db": 3.0,
+        "gain.db": 3.0,
+        "polarity.probability": 0.5,
+        "cut.probability": 0.5,
+        "vtlp.range": (0.9, 1.1),
+        "input_eq.db": 3.0,
+        "time_masks.count": 1,
+        "frequency_masks.count": 1,
+    }
+    keys = {f"augment.{key}": value for key, value in keys.items()} | {"task": "denoise"}
+    found = augmentations.from_config(config_module.override(config, keys), SAMPLES)
+    assert len(found.parts) == len(config.augment.chain)
+    return found
+
+
+EVERYTHING, FOLDER = chain("pink"), chain("folder")
 
 
 @pytest.fixture
@@ -44,6 +55,7 @@ def uses(monkeypatch):
     def watch(name, function):
         def watched(key, *args, **kwargs):
             number = args[0] if name == "fold_in" else 0
+            number = np.uint32(number) if isinstance(number, int) else number
 
             def note(key, number):
                 use = f"fold_in {int(number)}" if name == "fold_in" else name
@@ -76,16 +88,27 @@ def batch_of(windows, noise):
 
 def parts(bottleneck, amount):
     config = config_module.default()
-    config.model.update(encoder="mlp", depth=1, width=4, downsampling=DOWNSAMPLING, latent_dim=2)
-    config.model.update(bottleneck=bottleneck, dropout=0.1)
+    config.model.update(encoder="mlp", downsampling=DOWNSAMPLING, latent_dim=2)
+    config.model.mlp.update(depth=1, width=4, dropout=0.1)
+    config.model.bottleneck = bottleneck
     config.model.rvq.update(codebook_size=4, num_quantizers=2, quantizer_dropout=0.5)
     model = autoencoder.from_config(config.model, HOP, speakers=1)
-    tx = states.optimiser(config.train, pca_start=True)
+    tx = states.make_optimizer(config.train, pca_start=True)
     representation = Waveform(RATE, HOP)
-    objective = Objective({"l2": 1.0}, representation, RATE)
-    sizes = {"downsampling": DOWNSAMPLING, "augmentation": amount}
-    train = make_train_step(representation, model, tx, objective, samples=SAMPLES, **sizes)
-    evaluate = make_eval_step(representation, model, objective, **sizes)
+    objective = Objective({"l2": L2()}, representation, RATE)
+    train = make_train_step(
+        representation,
+        model,
+        tx,
+        objective,
+        samples=SAMPLES,
+        downsampling=DOWNSAMPLING,
+        augmentation=amount,
+    )
+    noise = dict(amount.parts)["noise"]
+    evaluate = make_eval_step(
+        representation, model, objective, downsampling=DOWNSAMPLING, noise=noise
+    )
     variables = autoencoder.init(model, jax.random.key(0), DOWNSAMPLING)
     state = states.create(variables, tx, jax.random.key(1), {"l2": 1.0})
     return state, jax.jit(train), jax.jit(evaluate)
@@ -106,7 +129,7 @@ def check(uses):
 @pytest.mark.parametrize(("bottleneck", "amount"), [("rvq", EVERYTHING), ("noise", FOLDER)])
 def test_no_key_is_used_twice_in_steps_of_training(uses, bottleneck, amount):
     state, step, _ = parts(bottleneck, amount)
-    batch = batch_of([(0, 0)] * ROWS, amount.noise == "folder")
+    batch = batch_of([(0, 0)] * ROWS, amount is FOLDER)
     jax.effects_barrier()
     uses.clear()
     for _ in range(2):

@@ -1,17 +1,23 @@
-"""The loop, with a step that can be watched."""
+"""The loop, with a step that can be watched, and what is recorded beside it."""
 
+import contextlib
 import itertools
 import signal
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax.errors import Interrupted, UserError
-from aejax.training import loop
-from aejax.training.population import InTurns
+from aejax import config as config_module
+from aejax.runtime.errors import Interrupted, UserError
+from aejax.training import loop, metrics_log, recorder
+from aejax.training.checkpoint import first_snapshot
 from aejax.training.state import TrainState
+from aejax.training.validation import Validation
+
+pytestmark = pytest.mark.usefixtures("unchecked_types")
 
 
 @jax.jit
@@ -29,97 +35,165 @@ def descend(state, batch):
     return new, {"loss/total": batch["loss"]}
 
 
-def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), place=jax.device_put, **hooks):
-    state = TrainState(
-        step=jnp.int32(0),
-        params={"w": jnp.float32(0)},
-        collections={},
-        opt_state=(),
-        weights={},
-        ema=None,
-        key=None,
-    )
-    batches = ({"loss": np.float32(x), "clip": np.asarray([i])} for i, x in enumerate(losses))
+class Progress:
+    """A bar that keeps what it is told."""
 
-    def validate(state):
-        loss = validation(float(state.params["w"]))
-        return {"validation/loss": loss}, dict.fromkeys(state.candidates, loss)
+    def __init__(self):
+        self.losses, self.updates = [], 0
 
-    saved, logged, seen = hooks.get("saved", []), [], []
-    member = loop.Member(
-        validate=validate,
-        save=lambda snapshot: saved.append(int(snapshot.state.step)),
-        log=lambda step, scalars: logged.append((step, scalars)),
-    )
-    (snapshot,) = loop.train(
-        [member],
-        [loop.first_snapshot(state)],
-        InTurns(hooks.get("step", descend)),
-        batches,
-        schedule=loop.Schedule(steps=steps, validate_every=2, log_every=2),
-        place=place,
-        progress=lambda step, scalars: seen.append((step, scalars)),
-        name_clips=lambda clips: f"clip {clips[0]}",
-    )
-    if isinstance(snapshot, UserError):
-        raise snapshot
-    return snapshot, saved, logged, seen
+    def set_postfix(self, loss, refresh):
+        self.losses.append(loss)
+
+    def update(self):
+        self.updates += 1
 
 
-def test_the_best_by_validation_is_kept_and_every_validation_is_saved():
-    snapshot, saved, logged, seen = run(itertools.count())
+class Saved:
+    """Checkpoints that are not written: of each step once."""
+
+    def __init__(self):
+        self.steps, self.snapshot = [], None
+
+    def save(self, snapshot):
+        self.snapshot = snapshot
+        if int(snapshot.state.step) not in self.steps:
+            self.steps.append(int(snapshot.state.step))
+
+
+@pytest.fixture
+def saved():
+    return Saved()
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, saved):
+    """Runs the loop with a real `Recorder` of an experiment that is made up."""
+    config = config_module.default()
+    config.train.update(steps=6, validate_every=2, log_every=2)
+
+    def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), step=descend, **hooks):
+        def validate(_, variables, *__):
+            loss = validation(float(variables["params"]["w"]))
+            return Validation(loss, {"l2": loss}, loss, np.ones(2), np.zeros(2), None)
+
+        monkeypatch.setattr(recorder.validation, "validate", validate)
+        monkeypatch.setattr(recorder.validation, "final_weights", lambda *_: {})
+        monkeypatch.setattr(recorder.checkpoint, "opened", lambda *_: contextlib.nullcontext(saved))
+        experiment = types.SimpleNamespace(
+            workdir=types.SimpleNamespace(path=tmp_path),
+            config=config,
+            model=types.SimpleNamespace(bottleneck=types.SimpleNamespace(codebook_sizes=())),
+            objective=None,
+            place=jax.device_put,
+            batches=lambda split: [split],
+            clip_names=lambda clips: f"clip {clips[0]}",
+        )
+        state = TrainState(
+            step=jnp.int32(0),
+            params={"w": jnp.float32(0)},
+            collections={},
+            opt_state=(),
+            weights={},
+            ema=None,
+            key=None,
+        )
+        batches = ({"loss": np.float32(x), "clip": np.asarray([i])} for i, x in enumerate(losses))
+        clock, progress = recorder.Clock(), Progress()
+        with contextlib.ExitStack() as stack:
+            observer = recorder.Recorder(
+                stack,
+                experiment,
+                types.SimpleNamespace(validation_rmse=1.0),
+                first_snapshot(state).best,
+                first=0,
+                clock=clock,
+                validate=None,
+                progress=progress,
+            )
+            loop.run_steps(
+                state,
+                step,
+                clock.timed(batches),
+                observer,
+                first=0,
+                steps=steps,
+                validate_every=2,
+                place=hooks.get("place", jax.device_put),
+            )
+        return saved.snapshot, metrics_log.read(tmp_path / "metrics.jsonl"), progress
+
+    return run
+
+
+def test_the_best_by_validation_is_kept_and_every_validation_is_saved(run, saved):
+    snapshot, logged, progress = run(itertools.count())
     assert int(snapshot.best["raw"].step) == 4
     assert float(snapshot.best["raw"].variables["params"]["w"]) == 4
     assert float(snapshot.state.params["w"]) == 6
-    assert saved == [0, 2, 4, 6]
-    assert [step for step, x in logged if "validation/loss" in x] == [0, 2, 4, 6]
-    assert [step for step, x in logged if "loss/total" in x] == [2, 4, 6]
-    assert seen == [(k + 1, {"loss/total": float(k)}) for k in range(6)]
+    assert saved.steps == [0, 2, 4, 6]
+    assert [x["step"] for x in logged if "validation/loss" in x] == [0, 2, 4, 6]
+    assert [(x["step"], x["loss/total"]) for x in logged if "loss/total" in x] == [
+        (2, 1.0),
+        (4, 3.0),
+        (6, 5.0),
+    ]
+    assert progress.losses == [f"{k:.4f}" for k in range(6)]
+    assert progress.updates == 6
 
 
-def test_metrics_are_read_after_the_next_step_is_under_way():
+def test_metrics_are_read_after_the_next_step_is_under_way(run, monkeypatch):
     order = []
-
-    def step(state, batch):
-        order.append(f"start {int(jax.device_get(state.step)) + 1}")
-        return descend(state, batch)
-
     real = jax.device_get
 
+    def step(state, batch):
+        order.append(f"start {int(real(state.step)) + 1}")
+        return descend(state, batch)
+
     def device_get(tree):
-        if isinstance(tree, list):
+        if isinstance(tree, dict) and "loss/total" in tree:
             order.append("read")
         return real(tree)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.jax, "device_get", device_get)
-        run(itertools.count(), step=step, steps=3, validation=lambda w: 0.0)
-    assert order[:3] == ["start 1", "start 2", "read"]
+    monkeypatch.setattr(recorder.jax, "device_get", device_get)
+    run(itertools.count(), step=step, steps=3, validation=lambda w: 0.0)
+    assert order == ["start 1", "start 2", "read", "read", "start 3", "read"]
 
 
-def test_a_host_array_in_the_loop_is_refused():
+def test_a_host_array_in_the_loop_is_refused(run):
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
         run(itertools.count(), place=lambda batch: batch)
 
 
-def test_a_non_finite_loss_names_step_term_and_clips_and_is_not_saved():
-    saved = []
+def test_a_non_finite_loss_names_step_term_and_clips_and_is_not_saved(run, saved):
     with pytest.raises(UserError, match=r"step 4: loss/total is nan; the batch was clip 3\."):
-        run([0.0, 1.0, 2.0, float("nan"), 4.0, 5.0], saved=saved)
-    assert saved == [0, 2]
+        run([0.0, 1.0, 2.0, float("nan"), 4.0, 5.0])
+    assert saved.steps == [0, 2]
 
 
-def test_asked_to_stop_at_its_end_it_is_saved_and_stops():
+@pytest.mark.parametrize(("call", "stopped_after"), [(4, 6), (2, 2)])
+def test_asked_to_stop_it_is_saved_and_stops(run, saved, call, stopped_after):
+    """While it validates: in the middle, or at its end."""
     calls = []
 
     def validation(value):
         calls.append(value)
-        if len(calls) == 4:
+        if len(calls) == call:
             signal.raise_signal(signal.SIGTERM)
         return value
 
-    saved = []
-    with pytest.raises(Interrupted, match="stopped after step 6") as stopped:
-        run(itertools.count(), validation=validation, saved=saved)
+    with pytest.raises(Interrupted, match=f"stopped after step {stopped_after}") as stopped:
+        run(itertools.count(), validation=validation)
     assert stopped.value.number == signal.SIGTERM
-    assert saved == [0, 2, 4, 6]
+    assert saved.steps == list(range(0, stopped_after + 1, 2))
+
+
+def test_asked_to_stop_between_validations_the_last_step_is_logged_and_saved(run, saved):
+    def losses():
+        for number in itertools.count():
+            if number == 2:
+                signal.raise_signal(signal.SIGTERM)
+            yield number
+
+    with pytest.raises(Interrupted, match="stopped after step 3"):
+        run(losses())
+    assert saved.steps == [0, 2, 3]

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
-from aejax.errors import UserError
+from aejax import parts
 from aejax.models import autoencoder
 from aejax.models.blocks import to_blocks
+from aejax.models.bottlenecks.vector_quantizer import start_codebooks
 from aejax.models.pca import BlockMoments
-from aejax.models.vector_quantizer import start_codebooks
-from aejax.representation import Waveform, valid_frames
+from aejax.objective import Objective
+from aejax.representations import Waveform, valid_frames
+from aejax.runtime.errors import UserError
 from aejax.training import validation
-from aejax.training.augmentation import Augmentation
-from aejax.training.losses import Objective
 from aejax.training.validation import (
     Validation,
     collapsed,
@@ -66,18 +66,21 @@ def place(batch):
     return {name: jnp.asarray(value) for name, value in batch.items()}
 
 
+def objective(weights):
+    used = {name: parts.losses[name](weight=weight) for name, weight in weights.items()}
+    return Objective(used, WAVEFORM, RATE)
+
+
 @functools.cache
 def compiled(model, **weights):
-    objective = Objective(weights, WAVEFORM, RATE)
-    step = make_eval_step(
-        WAVEFORM, model, objective, downsampling=DOWNSAMPLING, augmentation=Augmentation()
-    )
+    learnt = objective(weights)
+    step = make_eval_step(WAVEFORM, model, learnt, downsampling=DOWNSAMPLING, noise=None)
     return jax.jit(step)
 
 
 def run(model, variables, split=None, **weights):
     weights = weights or {"l2": 1.0}
-    final = final_weights(Objective(weights, WAVEFORM, RATE), model)
+    final = final_weights(objective(weights), model)
     return validate(compiled(model, **weights), variables, split or batches(), place, final)
 
 
@@ -277,9 +280,9 @@ def test_dead_codes_of_a_model_are_found():
 def test_every_key_that_a_warning_names_exists():
     known = config_module.flatten(config_module.default())
     dead = np.asarray([[5.0, 0.0]])
-    for bottleneck in config_module.BOTTLENECKS:
+    for bottleneck in parts.bottlenecks:
         for variances in (np.zeros(2), np.asarray([1.0, 0.0])):
-            counts = dead if bottleneck in config_module.QUANTIZED else None
+            counts = dead if parts.bottlenecks[bottleneck].quantises else None
             found = Validation(0.0, {}, 0.0, variances, np.zeros(2), counts)
             lines = collapsed(found, bottleneck, (2,))
             assert len(lines) == (1 if counts is None else 2)

@@ -63,7 +63,8 @@ def test_the_same_numbers_without_aejax(tmp_path, representation, encoder):
         assert heard.shape == audio.shape
         if encoder in ("lstm", "transformer"):
             continue  # in windows, they do not see all that there is
-        samples = (count - 1) * model.block  # with the silence that the README has behind it
+        # With the silence that the README has behind it; samples as they are need none.
+        samples = max((count - 1) * model.block, audio.shape[1])
         expected = model.encode(np.pad(audio, ((0, 0), (0, samples - audio.shape[1]))))
         latents = latents[:, : expected.shape[1]]
         np.testing.assert_allclose(latents, expected, atol=1e-5 * np.abs(expected).max())

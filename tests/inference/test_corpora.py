@@ -9,22 +9,22 @@ import pytest
 import soundfile
 from trained_runs import model_of, write_run
 
-from aejax import prepare
+from aejax import corpora
 from aejax.cli import main
 from aejax.data.packing import pack
 
-NOISE = {"augment.noise": "white", "augment.target": "clean"}
+NOISE = {"augment.noise.kind": "white", "task": "denoise"}
 
 
 @pytest.fixture(autouse=True)
 def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    model = model_of("complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4})
+    model = model_of("complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4})
     return write_run(tmp_path_factory.mktemp("runs") / "run", model)
 
 
@@ -104,30 +104,30 @@ def test_a_folder_of_which_nothing_can_be_used_is_an_error(run, mixed, tmp_path,
 
 
 def test_noise_that_is_left_out_is_named(mixed, audio_folder, small_config, capsys):
-    small_config.augment.noise, small_config.augment.noise_path = "folder", str(mixed)
+    small_config.augment.noise.kind, small_config.augment.noise.path = "folder", str(mixed)
     (mixed / "labels.csv").unlink()
-    assert len(prepare.open_noise(small_config).clips) == 2
+    assert len(corpora.open_noise(small_config).clips) == 2
     assert "cut.wav: truncated" in capsys.readouterr().err
 
 
 def test_a_clip_that_vanishes_is_named_and_the_others_are_done(
     run, audio_folder, tmp_path, capsys, monkeypatch
 ):
-    opened = prepare.open_corpus
+    opened = corpora.open_corpus
 
     def open_and_lose(*args, **options):
         corpus = opened(*args, **options)
         (audio_folder / "b" / "wav.wav").unlink()
         return corpus
 
-    monkeypatch.setattr("aejax.prepare.open_corpus", open_and_lose)
+    monkeypatch.setattr("aejax.corpora.open_corpus", open_and_lose)
     out = tmp_path / "o.npz"
     assert main(["encode", str(run), str(audio_folder), str(out)]) == 0
     assert "b/wav.wav: cannot be opened" in capsys.readouterr().err
     with np.load(out) as table:
         assert len(set(table["clip"])) == 8
     soundfile.write(audio_folder / "b" / "wav.wav", 0.1 * np.sin(np.arange(9000)), 16000)
-    monkeypatch.setattr("aejax.tasks.evaluate.open_corpus", open_and_lose)
+    monkeypatch.setattr("aejax.inference.evaluate.open_corpus", open_and_lose)
     assert main(["evaluate", str(run), str(audio_folder), "--json"]) == 0
     found, err = capsys.readouterr()
     assert "b/wav.wav: cannot be opened" in err
@@ -156,6 +156,6 @@ def test_parquet_without_pyarrow_is_refused_before_the_work(
     run, mixed, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("aejax.tasks.commands._load", lambda options: pytest.fail("it began"))
+    monkeypatch.setattr("aejax.commands.models._load", lambda options: pytest.fail("it began"))
     assert main(["encode", str(run), str(mixed), str(tmp_path / "o.parquet")]) == 1
     assert "needs pyarrow" in capsys.readouterr().err

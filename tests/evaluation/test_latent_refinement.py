@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
-from aejax.evaluation.refine import refined
+from aejax.evaluation.latent_refinement import refined
 from aejax.models import autoencoder
 
 FRAMES, BINS, LATENTS = 8, 6, 3
@@ -38,7 +38,8 @@ def kernel():
 def network():
     """A small autoencoder that has learnt nothing."""
     config = config_module.default().model
-    config.update(encoder="mlp", downsampling=2, latent_dim=4, width=8, depth=1, pca_start=False)
+    config.update(encoder="mlp", downsampling=2, latent_dim=4, pca_start=False)
+    config.mlp.update(width=8, depth=1)
     model = autoencoder.from_config(config, BINS)
     variables = autoencoder.init(model, jax.random.key(0), 2)
     return (

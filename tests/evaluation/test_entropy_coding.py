@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from aejax import coding
-from aejax.coding import CHECKED, DamagedCode, Entries, Predictor, decode, encode
-from aejax.errors import UserError
+from aejax.evaluation import entropy_coding
+from aejax.evaluation.entropy_coding import CHECKED, DamagedCode, Entries, Predictor, decode, encode
+from aejax.runtime.errors import UserError
 
 DIM = 5
 
@@ -22,7 +22,7 @@ def walk(frames, seed=0):
 
 @pytest.fixture(scope="module")
 def statistics():
-    return coding.fit([walk(2000), walk(1), walk(7)], np.linspace(0.5, 2, DIM))
+    return entropy_coding.fit([walk(2000), walk(1), walk(7)], np.linspace(0.5, 2, DIM))
 
 
 def test_what_is_learnt_is_how_latents_go_on(statistics):
@@ -35,19 +35,19 @@ def test_what_is_learnt_is_how_latents_go_on(statistics):
 @pytest.mark.parametrize("frames", [1, CHECKED - 1, CHECKED, 201])
 def test_what_was_coded_comes_back(statistics, scale, frames):
     latents = np.stack([walk(frames, seed) for seed in (1, 2)])
-    integers = coding.quantise(latents, statistics.steps * scale)
+    integers = entropy_coding.quantise(latents, statistics.steps * scale)
 
     def model():
         return Predictor(statistics, scale)
 
     payload = encode(integers, model)
     np.testing.assert_array_equal(decode(payload, 2, frames, DIM, model)[0], integers)
-    back = coding.dequantise(integers, statistics.steps * scale)
+    back = entropy_coding.dequantise(integers, statistics.steps * scale)
     assert np.abs(back - latents).max() <= (statistics.steps * scale).max() / 2 + 1e-6
 
 
 def test_it_takes_fewer_bits_than_values_are_worth_by_themselves(statistics):
-    integers = coding.quantise(walk(2000, seed=3)[None], statistics.steps * 0.3)
+    integers = entropy_coding.quantise(walk(2000, seed=3)[None], statistics.steps * 0.3)
     payload = encode(integers, lambda: Predictor(statistics, 0.3))
     entropy = 0.0
     for column in integers[0].T:
@@ -77,7 +77,7 @@ def test_an_entry_that_was_never_used_can_be_coded():
 
 def test_what_is_too_large_is_cut(statistics):
     huge = np.full((1, 4, DIM), 1e9, np.float32)
-    integers = coding.quantise(huge, statistics.steps)
+    integers = entropy_coding.quantise(huge, statistics.steps)
     payload = encode(integers, lambda: Predictor(statistics, 1.0))
     np.testing.assert_array_equal(
         decode(payload, 1, 4, DIM, lambda: Predictor(statistics, 1.0))[0], integers
@@ -86,7 +86,9 @@ def test_what_is_too_large_is_cut(statistics):
 
 @pytest.mark.parametrize("frames", [1, CHECKED, 100])
 def test_silent_frames_come_back_and_take_next_to_nothing(statistics, frames):
-    integers = coding.quantise(np.stack([walk(frames, seed) for seed in (1, 2)]), statistics.steps)
+    integers = entropy_coding.quantise(
+        np.stack([walk(frames, seed) for seed in (1, 2)]), statistics.steps
+    )
 
     def model():
         return Predictor(statistics, 1.0)
@@ -111,7 +113,7 @@ def test_a_panic_of_the_coder_is_damage(statistics):
 
 def test_damage_is_noticed(statistics):
     frames, rng = 64, np.random.default_rng(0)
-    integers = coding.quantise(walk(frames)[None], statistics.steps * 0.3)
+    integers = entropy_coding.quantise(walk(frames)[None], statistics.steps * 0.3)
 
     def model():
         return Predictor(statistics, 0.3)
@@ -136,35 +138,35 @@ def test_a_few_bytes_do_not_stand_for_much(statistics, rows, frames):
 
 
 def test_steps_are_where_errors_are_equal():
-    found = coding.steps_of(np.asarray([1.0, 4.0, 0.0]))
+    found = entropy_coding.steps_of(np.asarray([1.0, 4.0, 0.0]))
     assert found[0] == pytest.approx(4 * found[1])
     assert np.log(found).mean() == pytest.approx(0)
     assert found[2] / found[1] == pytest.approx(1000)
 
 
 def test_files(statistics, tmp_path):
-    path = tmp_path / coding.FILE
-    coding.save(path, model=statistics)
-    found = coding.load(path, "model", DIM)
+    path = tmp_path / entropy_coding.FILE
+    entropy_coding.save(path, model=statistics)
+    found = entropy_coding.load(path, "model", DIM)
     for field in ("transition", "offset", "spread", "steps"):
         np.testing.assert_array_equal(getattr(found, field), getattr(statistics, field))
     for name, dim in (("pca", DIM), ("model", DIM + 1)):
         with pytest.raises(UserError, match="damaged"):
-            coding.load(path, name, dim)
+            entropy_coding.load(path, name, dim)
     with pytest.raises(UserError, match="train it again"):
-        coding.load(tmp_path / "nowhere", "model", DIM)
+        entropy_coding.load(tmp_path / "nowhere", "model", DIM)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -1.0, 1e-300, 1e300])
 def test_nonsense_in_files_is_refused(statistics, tmp_path, value):
     import dataclasses
 
-    path = tmp_path / coding.FILE
+    path = tmp_path / entropy_coding.FILE
     bad = statistics.spread.copy()
     bad[2] = value
-    coding.save(path, model=dataclasses.replace(statistics, spread=bad))
+    entropy_coding.save(path, model=dataclasses.replace(statistics, spread=bad))
     with pytest.raises(UserError, match=r"damaged \(model\.spread\)"):
-        coding.load(path, "model", DIM)
+        entropy_coding.load(path, "model", DIM)
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(UserError, match="damaged"):
-        coding.load(path, "model", DIM)
+        entropy_coding.load(path, "model", DIM)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aejax import limiter
+from aejax.inference import limiter
 
 BLOCK = 8
 RNG = np.random.default_rng(0)

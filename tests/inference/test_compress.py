@@ -13,22 +13,22 @@ from conftest import most_slow
 from trained_runs import model_of, write_run
 
 import aejax
-from aejax import coding, limiter
 from aejax.cli import main
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.streams import Sound
-from aejax.errors import UserError
-from aejax.tasks import compress, container
-from aejax.trained import Encoded
+from aejax.evaluation import entropy_coding
+from aejax.inference import compress, container, limiter
+from aejax.inference.model import Encoded
+from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
-CHANGES = {"model.width": 8, "model.latent_dim": 4}
+CHANGES = {"model.mlp.width": 8, "model.latent_dim": 4}
 
 
 @pytest.fixture(autouse=True)
 def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
 
 
 def run_of(path, bottleneck="none", **changes):
@@ -40,10 +40,10 @@ def run_of(path, bottleneck="none", **changes):
     latents = model.encode(0.1 * RNG.standard_normal(100_000).astype(np.float32))
     if bottleneck == "fsq":
         bound, levels = model.model.bottleneck.bound, model.model.bottleneck.codebook_sizes
-        known = coding.fit([latents + bound], 2 * bound / (np.asarray(levels) - 1))
+        known = entropy_coding.fit([latents + bound], 2 * bound / (np.asarray(levels) - 1))
     else:
-        known = coding.fit([latents], np.ones(4))
-    coding.save(path / coding.FILE, model=known)
+        known = entropy_coding.fit([latents], np.ones(4))
+    entropy_coding.save(path / entropy_coding.FILE, model=known)
     return path
 
 

@@ -15,23 +15,23 @@ from trained_runs import model_of, write_run
 
 import aejax
 from aejax.cli import main
-from aejax.errors import UserError
+from aejax.inference import places, reconstruct
+from aejax.inference.interpolate import weights
 from aejax.runtime import files
-from aejax.tasks import places, reconstruct
-from aejax.tasks.interpolate import weights
+from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(autouse=True)
 def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.memory.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
+    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    model = model_of("complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4})
+    model = model_of("complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4})
     return write_run(tmp_path_factory.mktemp("runs") / "run", model)
 
 
@@ -285,9 +285,9 @@ def test_rounds_of_the_search_for_a_phase(run, tmp_path, capsys):
 
 
 def test_noise_is_taken_away(run, tmp_path, capsys):
-    changes = {"augment.noise": "white", "augment.target": "clean"}
+    changes = {"augment.noise.kind": "white", "task": "denoise"}
     model = model_of(
-        "complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4}, **changes
+        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
     )
     denoiser = write_run(tmp_path / "denoiser", model)
     source = noise(tmp_path / "in.wav", 30_000, 44_100, 2, subtype="FLOAT")
@@ -305,9 +305,9 @@ def test_noise_is_taken_away(run, tmp_path, capsys):
 
 
 def test_a_denoiser_is_measured_with_noise(audio_folder, tmp_path, capsys):
-    changes = {"augment.noise": "white", "augment.target": "clean"}
+    changes = {"augment.noise.kind": "white", "task": "denoise"}
     model = model_of(
-        "complex_spectrogram", "mlp", **{"model.width": 8, "model.latent_dim": 4}, **changes
+        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
     )
     denoiser = write_run(tmp_path / "denoiser", model)
     assert main(["evaluate", str(denoiser), str(audio_folder)]) == 0

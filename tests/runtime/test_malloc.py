@@ -7,9 +7,9 @@ import pytest
 # Bytes that are taken and given back twice: how many pages are new the second time?
 PROGRAM = """
 import ctypes, resource, sys
-from aejax import memory
+from aejax.runtime import malloc
 if sys.argv[1] == "keep":
-    memory.keep_freed()
+    malloc.keep_freed()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]

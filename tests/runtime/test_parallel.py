@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from aejax.overlap import at_a_time, overlapped
+from aejax.runtime.parallel import at_a_time, overlapped
 
 
 def test_results_come_in_order_whatever_takes_longest():

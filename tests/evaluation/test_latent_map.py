@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aejax import latents
 from aejax.data.loader import spread
+from aejax.evaluation import latent_map
 from aejax.evaluation.evaluate import Codec, identity
-from aejax.latents import Explained
-from aejax.representation import Waveform
+from aejax.evaluation.latent_map import Explained
+from aejax.representations import Waveform
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def test_what_is_constant_or_unrelated_explains_nothing():
 @pytest.mark.usefixtures("unchecked_types")
 def test_coding_statistics_are_of_the_whole_split(monkeypatch):
     """Of a split that is soft in its first tenth."""
-    monkeypatch.setattr(latents, "_MOST_FITTED", 40)
+    monkeypatch.setattr(latent_map, "_MOST_FITTED", 40)
     levels = np.where(np.arange(4000) < 400, 0.01, 1.0)
 
     def batches(split, most):
@@ -52,5 +52,5 @@ def test_coding_statistics_are_of_the_whole_split(monkeypatch):
         downsampling=1,
     )
     codec = Codec("identity", identity, identity, None, None)
-    found = latents.coding_statistics(experiment, codec)
+    found = latent_map.coding_statistics(experiment, codec)
     assert 0.6 < found.spread.mean() < 1.2
