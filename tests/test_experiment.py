@@ -71,7 +71,7 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     for row in (pca, model):
         assert row["feature_rmse"] > 0
         assert row["audio_log_mel_rmse_db"] > 0
-    exact = config.representation.name in ("waveform", "complex_spectrogram", "mdct") or denoises
+    exact = parts.representations[config.representation.name].exact or denoises
     assert (model["si_sdr_db"] is not None) == exact
     quantized = parts.bottlenecks[config.model.bottleneck].quantises
     assert (model["bits_per_second"] is not None) == quantized
