@@ -1,4 +1,4 @@
-"""What is learnt from: a weighted sum of terms, each a pure function to a scalar."""
+"""The objective: a weighted sum of losses, each a pure function to a scalar."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -9,44 +9,31 @@ from ml_collections import ConfigDict
 
 from aejax import losses, parts
 from aejax.losses import AudioLoss, FeatureLoss
+from aejax.models.autoencoder import Constants, unstandardise
 from aejax.representations import Representation
 
 
-class Compared(NamedTuple):
-    """What terms compare.
+class Comparison(NamedTuple):
+    """An output beside its target.
 
     Attributes:
-      output, features: standardised, as they come back and as they were.
-      mask: frames that count.
-      audio: that the features are of.
+      output, target: standardised features.
+      mask: valid frames.
+      audio: that the target is of.
       length: samples of each row before its clip ends.
-      heard: what the model heard, where that is another audio.
+      noisy_audio: for denoising, the audio that the output is a mask of.
     """
 
     output: Float[Array, "batch frames bins"]
-    features: Float[Array, "batch frames bins"]
+    target: Float[Array, "batch frames bins"]
     mask: Bool[Array, "batch frames"]
     audio: Float[Array, "batch samples *channels"]
     length: Int[Array, " batch"]
-    heard: Float[Array, "batch samples *channels"] | None
-
-
-def compare(
-    output: Float[Array, "batch frames bins"],
-    features: Float[Array, "batch frames bins"],
-    mask: Bool[Array, "batch frames"],
-    audio: Float[Array, "batch samples *channels"],
-    length: Int[Array, " batch"],
-    constants: Mapping[str, Array],
-    heard: Float[Array, "batch samples *channels"] | None = None,
-) -> Compared:
-    """Standardises both sides by the model's constants."""
-    mean, scale = constants["mean"][None, None], constants["scale"]
-    return Compared((output - mean) / scale, (features - mean) / scale, mask, audio, length, heard)
+    noisy_audio: Float[Array, "batch samples *channels"] | None = None
 
 
 class Objective(NamedTuple):
-    """The sum that is learnt from: see ``config.loss``.
+    """The sum of losses that training minimises: see ``config.loss``.
 
     Attributes:
       losses: by name, those with a weight.
@@ -63,20 +50,24 @@ class Objective(NamedTuple):
         """Of the terms, by name."""
         return {name: loss.weight for name, loss in self.losses.items()}
 
-    def terms(self, compared: Compared, constants: Mapping[str, Array]) -> dict[str, Array]:
+    def terms(self, compared: Comparison, constants: Constants) -> dict[str, Array]:
         """Each term by name, ``[]``, without its weight; see `terms_and_counts`."""
         return self.terms_and_counts(compared, constants)[0]
 
     def terms_and_counts(
-        self, compared: Compared, constants: Mapping[str, Array]
+        self, compared: Comparison, constants: Constants
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Each term by name, ``[]``, without its weight, and of how many frames or rows it is a
-        mean; ``constants``: the model's.
+        """Each term by name, ``[]``, without its weight; and the number of frames or rows that each
+        is a mean over.
 
-        Terms of features are means over frames, those of audio over channels of clips, each of
-        which counts alike, but for such as only fill the batch (and, for a ratio, silent ones).
+        Losses of features are means over valid frames. Losses of audio are means over channels of
+        clips, without rows that pad the batch (and, for a ratio, without silent ones).
+
+        Args:
+          compared: the output and its target.
+          constants: of the model, which standardise features.
         """
-        error = compared.output - compared.features
+        error = compared.output - compared.target
         audio_losses = {name: x for name, x in self.losses.items() if isinstance(x, AudioLoss)}
         terms = {
             name: loss(error, compared.mask)
@@ -85,11 +76,11 @@ class Objective(NamedTuple):
         }
         counts = dict.fromkeys(terms, compared.mask.sum().astype(jnp.float32))
         if audio_losses:
-            features = compared.output * constants["scale"] + constants["mean"][None, None]
-            if compared.heard is None:
+            features = unstandardise(compared.output, constants)
+            if compared.noisy_audio is None:
                 estimate = self.representation.synthesise(features)
             else:
-                estimate = self.representation.masked(compared.heard, features)
+                estimate = self.representation.masked(compared.noisy_audio, features)
             estimate = estimate[:, : compared.audio.shape[1]]
             audio = compared.audio[:, : estimate.shape[1]]
             length = jnp.minimum(compared.length, estimate.shape[1])
@@ -110,8 +101,8 @@ def weighted(
     terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, Float[Array, ""] | float]
 ) -> Float[Array, ""]:
     """The sum of terms, each times its weight."""
-    found = [jnp.float32(weights[name]) * value for name, value in terms.items()]
-    return sum(found, jnp.float32(0))
+    products = [jnp.float32(weights[name]) * value for name, value in terms.items()]
+    return sum(products, jnp.float32(0))
 
 
 def _row_mean(values: Float[Array, " rows"], counted: Bool[Array, " rows"]) -> Float[Array, ""]:

@@ -94,9 +94,9 @@ class Experiment:
         return corpora.denoises(self.config)
 
     @property
-    def hear(self) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
+    def add_noise(self) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
         """For an `aejax.evaluation.evaluate.Evaluator`."""
-        return hearing(self.config)
+        return noise_adder(self.config)
 
     def latent_rate(self, latent_dim: int) -> float:
         """Latent floats per second of so many in a latent frame."""
@@ -276,13 +276,13 @@ def excerpt_blocks(config: ConfigDict, representation: Representation) -> int:
     return max(-(-representation.fewest_frames // downsampling), int(blocks))
 
 
-def hearing(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
+def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
     """What a model of that config hears of a placed batch where it is measured; None where that is
     what it is to give back."""
     if not corpora.denoises(config):
         return None
     noise = augmentations.noise_of(config)
-    return functools.partial(measuring.heard_in_tests, noise=noise)
+    return functools.partial(measuring.add_test_noise, noise=noise)
 
 
 def _check_blocks(

@@ -74,7 +74,7 @@ def build(config):
         mean, scale = np.zeros(representation.bins), np.asarray(0.1)
     downsampling = config.model.downsampling
     variables = autoencoder.init(model, jax.random.key(0), downsampling)
-    variables = autoencoder.standardise(variables, mean, scale)
+    variables = autoencoder.with_statistics(variables, mean, scale)
     latent_frames = int(config.data.excerpt_seconds * representation.frame_rate / downsampling)
     samples = representation.samples(latent_frames * downsampling)
     augmentation = augmentations.from_config(config, samples)

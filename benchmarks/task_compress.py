@@ -86,8 +86,8 @@ def as_model(model, fitted):
     config.model.latent_dim = len(fitted.pca.components)
     linear = autoencoder.from_config(config.model, model.representation.bins)
     variables = autoencoder.init(linear, jax.random.key(0), config.model.downsampling)
-    variables = autoencoder.standardise(variables, fitted.mean, fitted.scale)
-    variables = autoencoder.limit(variables, fitted.pca.lowest, fitted.pca.highest)
+    variables = autoencoder.with_statistics(variables, fitted.mean, fitted.scale)
+    variables = autoencoder.with_limits(variables, fitted.pca.lowest, fitted.pca.highest)
     variables = autoencoder.start_at_pca(linear, variables, fitted.pca)
     return TrainedModel(config, model.representation, linear, variables)
 

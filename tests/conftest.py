@@ -39,6 +39,7 @@ from aejax import main as main_module  # noqa: E402
 from aejax import parts  # noqa: E402
 from aejax.data import folder  # noqa: E402
 from aejax.data.corpus import Settings  # noqa: E402
+from aejax.models import autoencoder  # noqa: E402
 
 
 def most_slow(cases, *always):
@@ -92,6 +93,15 @@ def set_model(model, **changes):
     for name, value in own.items():
         model[model.encoder][name] = value
     return model
+
+
+def forward(model, variables, features, key=None):
+    """A model's output and latents, the output in the features' unit; in training with a key."""
+    constants = variables["constants"]
+    x = autoencoder.standardise(features, constants)
+    train = key is not None
+    output = autoencoder.forward(model, variables, x, None, train=train, key=key)
+    return output._replace(features=autoencoder.unstandardise(output.features, constants))
 
 
 # Of a process of tests; what it starts comes on top.

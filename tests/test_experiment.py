@@ -503,7 +503,7 @@ def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tm
         downsampling=prepared.downsampling,
         centre=jnp.asarray(blind.mean, jnp.float32),
         place=prepared.place,
-        hear=prepared.hear,
+        add_noise=prepared.add_noise,
     )
     codec = Codec("blind", encode, decode, blind.pca, None)
     error = evaluator.feature_rmse(codec, prepared.batches("test"))

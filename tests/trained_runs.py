@@ -47,7 +47,7 @@ def model_of_config(config, most_samples=2**18, speakers=()):
     variables = {**variables, "params": jax.tree.map(draw, variables["params"])}
     if representation.unit == "dB":
         mean, scale = np.full(representation.bins, -30), np.asarray(20)
-        variables = autoencoder.standardise(variables, mean, scale)
+        variables = autoencoder.with_statistics(variables, mean, scale)
     return TrainedModel(config, representation, model, variables, speakers, most_samples)
 
 

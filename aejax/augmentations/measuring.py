@@ -37,7 +37,7 @@ NOISE_USE, LATENTS_USE = 0, 1
 
 
 @functools.partial(jax.jit, static_argnames="noise")
-def heard_in_tests(
+def add_test_noise(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
     """What a model hears where it is measured, of a batch that it is to give back: all of it with

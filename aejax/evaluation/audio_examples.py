@@ -190,7 +190,7 @@ def _with_noise(
     experiment: Experiment, chosen: Sequence[int], lengths: np.ndarray, audio: np.ndarray
 ) -> np.ndarray | None:
     """The excerpts with noise; None unless the task is denoising."""
-    if experiment.hear is None:
+    if experiment.add_noise is None:
         return None
     batch = {
         "audio": jnp.asarray(audio),
@@ -202,7 +202,7 @@ def _with_noise(
     if noise is not None:
         rows = [noise(Window(clip, 0))[0] for clip in chosen]
         batch["noise"] = jnp.asarray(np.stack(rows))
-    return np.asarray(experiment.hear(batch))
+    return np.asarray(experiment.add_noise(batch))
 
 
 def _reconstruct(codec: Codec, excerpts: _Excerpts, representation: Representation) -> np.ndarray:

@@ -95,8 +95,8 @@ class Evaluator:
       downsampling: frames in a block; a clip's last block counts whole.
       centre: ``[bins]``, near the mean of the features.
       place: puts a batch on the devices.
-      hear: noisy audio of a placed batch, for denoising: the output features are then a mask of
-        it. None for reconstruction.
+      add_noise: noisy audio of a placed batch, for denoising: the output features are then a mask
+        of it. None for reconstruction.
     """
 
     representation: Representation
@@ -104,7 +104,7 @@ class Evaluator:
     downsampling: int
     centre: jax.Array
     place: Callable[[Any], dict[str, jax.Array]]
-    hear: Callable[[dict[str, jax.Array]], jax.Array] | None = None
+    add_noise: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
     @classmethod
     def of(cls, experiment: Experiment, mean: np.ndarray) -> "Evaluator":
@@ -115,7 +115,7 @@ class Evaluator:
             downsampling=experiment.downsampling,
             centre=experiment.devices.copy(jnp.asarray(mean, jnp.float32)),
             place=experiment.place,
-            hear=experiment.hear,
+            add_noise=experiment.add_noise,
         )
 
     def feature_rmse(self, codec: Codec, batches: Iterable[Any]) -> float:
@@ -188,7 +188,7 @@ class Evaluator:
     def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio, or None for reconstruction; input features; output features; error sums."""
         features = encoder_input = analyse(placed["audio"], representation=self.representation)
-        noisy_audio = None if self.hear is None else self.hear(placed)
+        noisy_audio = None if self.add_noise is None else self.add_noise(placed)
         if noisy_audio is not None:
             encoder_input = analyse(noisy_audio, representation=self.representation)
         latents = apply(codec.variables, encoder_input, function=codec.encode)
@@ -209,7 +209,7 @@ class Evaluator:
 
     def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
         """The mean over channels with any sound; None where the phase is estimated."""
-        if not len(ratios) or not (self.representation.exact or self.hear):
+        if not len(ratios) or not (self.representation.exact or self.add_noise):
             return None
         return float(ratios.mean(dtype=np.float64))
 

@@ -10,7 +10,7 @@ from aejax.data.loader import Batches, TestNoise, Workers
 from aejax.evaluation.codecs import PCA_ROW, model_codec, nothing_row
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
 from aejax.inference.model import TrainedModel
-from aejax.prepare import eval_mel, excerpt_blocks, hearing
+from aejax.prepare import eval_mel, excerpt_blocks, noise_adder
 from aejax.runtime.devices import Devices
 from aejax.runtime.progress import bar, warn
 from aejax.training import pca_fit
@@ -49,7 +49,7 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         downsampling=config.model.downsampling,
         centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
         place=devices.place,
-        hear=hearing(config),
+        add_noise=noise_adder(config),
     )
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling
     excerpt = model.representation.samples(frames)

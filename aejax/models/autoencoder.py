@@ -1,5 +1,6 @@
-"""The autoencoder: standardise, encode, bottleneck, decode, and undo the standardisation."""
+"""The autoencoder: standardised features to latents and back."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -20,7 +21,7 @@ from aejax.models.encoder import Encoder
 from aejax.models.pca import PCA
 
 Variables = dict[str, Any] | FrozenDict[str, Any]
-
+Constants = Mapping[str, Array]
 
 _FLOAT32 = jnp.finfo(jnp.float32)
 
@@ -31,7 +32,8 @@ class Autoencoder(nn.Module):
     The collection "constants" holds ``mean`` ``[bins]`` and ``scale`` ``[]``, which standardise
     features. One scale for all bins: a squared error then weighs all bins alike, as the metrics and
     PCA do. It also holds ``lowest`` and ``highest`` ``[bins]``, the range to which output features
-    are clipped, except in training.
+    are clipped, except in training. Training takes standardised features and compares standardised
+    output with them (``__call__``); a trained model takes and gives features (`encode`, `decode`).
     """
 
     encoder: nn.Module
@@ -43,29 +45,32 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
         self.scale = self.variable("constants", "scale", jnp.ones, ())
-        # Unbounded until `limit`.
+        # Unbounded until `with_limits`.
         lowest, highest = (float(x) for x in (_FLOAT32.min, _FLOAT32.max))
         self.lowest = self.variable("constants", "lowest", jnp.full, (self.bins,), lowest)
         self.highest = self.variable("constants", "highest", jnp.full, (self.bins,), highest)
 
+    @property
+    def _constants(self) -> Constants:
+        return {"mean": self.mean.value, "scale": self.scale.value}
+
     def before_bottleneck(
-        self, features: Float[Array, "batch frames bins"], *, train: bool = False
+        self, features: Float[Array, "batch frames bins"]
     ) -> Float[Array, "batch latent_frames channels"]:
         """Features to the input of the bottleneck."""
-        standardised = (features - self.mean.value[None, None]) / self.scale.value
-        return self.encoder(standardised, train=train)
+        return self.encoder(standardise(features, self._constants))
 
     def encode(
-        self, features: Float[Array, "batch frames bins"], mask: Mask = None, *, train: bool = False
+        self, features: Float[Array, "batch frames bins"]
     ) -> Float[Array, "batch latent_frames latent_dim"]:
-        """Features to latents; frames must be whole blocks. ``mask``: valid latent frames."""
-        return self.bottleneck(self.before_bottleneck(features, train=train), mask, train=train)
+        """Features to latents; frames must be whole blocks."""
+        return self.bottleneck(self.before_bottleneck(features), None, train=False)
 
     def encode_first(
-        self, features: Float[Array, "batch frames bins"], kept: int
+        self, features: Float[Array, "batch frames bins"], count: int
     ) -> Float[Array, "batch latent_frames latent_dim"]:
-        """Features to latents by the first ``kept`` latents, or codebooks, alone."""
-        return self.bottleneck.first(self.before_bottleneck(features), kept)
+        """Features to latents by the first ``count`` latents, or codebooks, alone."""
+        return self.bottleneck.first(self.before_bottleneck(features), count)
 
     def codes(
         self, features: Float[Array, "batch frames bins"]
@@ -80,34 +85,52 @@ class Autoencoder(nn.Module):
         return self.bottleneck.from_codes(codes)
 
     def decode(
-        self,
-        latents: Float[Array, "batch latent_frames latent_dim"],
-        speaker: Speaker = None,
-        *,
-        train: bool = False,
+        self, latents: Float[Array, "batch latent_frames latent_dim"], speaker: Speaker = None
     ) -> Float[Array, "batch frames bins"]:
         """Latents to features, in the voice of each row's speaker."""
-        standardised = self.decoder(latents, speaker, train=train)
-        features = standardised * self.scale.value + self.mean.value[None, None]
-        if train:  # clipping would have no gradient
-            return features
+        features = unstandardise(self.decoder(latents, speaker), self._constants)
         return jnp.clip(features, self.lowest.value[None, None], self.highest.value[None, None])
 
     def __call__(
         self,
-        features: Float[Array, "batch frames bins"],
+        x: Float[Array, "batch frames bins"],
         mask: Mask = None,
         speaker: Speaker = None,
         *,
         train: bool = False,
     ) -> tuple[Float[Array, "batch frames bins"], Float[Array, "batch latent_frames latent_dim"]]:
-        """Output features, and latents."""
-        latents = self.encode(features, mask, train=train)
+        """Standardised features to standardised output features, and latents.
+
+        Args:
+          x: standardised; frames must be whole blocks.
+          mask: valid latent frames.
+          speaker: of each row.
+          train: with dropout and updates of codebooks, and without clipping, which has no gradient.
+        """
+        latents = self.bottleneck(self.encoder(x, train=train), mask, train=train)
         if self.adversary is not None and (train or self.is_initializing()):
             valid = jnp.ones(latents.shape[:2]) if mask is None else mask.astype(jnp.float32)
             speakers = jnp.zeros(len(latents), jnp.int32) if speaker is None else speaker
-            self.sow("losses", "told_apart", self.adversary(latents, valid, speakers))
-        return self.decode(latents, speaker, train=train), latents
+            self.sow("losses", "speaker_adversary", self.adversary(latents, valid, speakers))
+        output = self.decoder(latents, speaker, train=train)
+        if not train:
+            limits = (x.value[None, None] for x in (self.lowest, self.highest))
+            output = jnp.clip(output, *(standardise(x, self._constants) for x in limits))
+        return output, latents
+
+
+def standardise(
+    features: Float[Array, "batch frames bins"], constants: Constants
+) -> Float[Array, "batch frames bins"]:
+    """Features less their mean, over their scale: "constants" of a model's variables."""
+    return (features - constants["mean"][None, None]) / constants["scale"]
+
+
+def unstandardise(
+    x: Float[Array, "batch frames bins"], constants: Constants
+) -> Float[Array, "batch frames bins"]:
+    """The features that `standardise` makes ``x`` of."""
+    return x * constants["scale"] + constants["mean"][None, None]
 
 
 def from_config(
@@ -139,10 +162,10 @@ def from_config(
 
 def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
     """Random variables for a model (under ``jit``: eager initialisation takes seconds)."""
-    features = jnp.zeros((1, downsampling, model.bins))
+    x = jnp.zeros((1, downsampling, model.bins))
     # It runs once: fast compilation matters more than fast code.
     options = {"xla_backend_optimization_level": 0}
-    variables = jax.jit(model.init, compiler_options=options)(key, features)
+    variables = jax.jit(model.init, compiler_options=options)(key, x)
     return without_losses(variables)
 
 
@@ -167,12 +190,12 @@ def before_bottleneck(
 
 def encode_first(
     model: Autoencoder,
-    kept: int,
+    count: int,
     variables: Variables,
     features: Float[Array, "batch frames bins"],
 ) -> Float[Array, "batch latent_frames latent_dim"]:
-    """`encode` by the first ``kept`` latents, or codebooks, alone."""
-    return _array(model.apply(variables, features, kept, method="encode_first"))
+    """`encode` by the first ``count`` latents, or codebooks, alone."""
+    return _array(model.apply(variables, features, count, method="encode_first"))
 
 
 def decode(
@@ -203,12 +226,12 @@ def codes(
 
 def first_codes(
     model: Autoencoder,
-    kept: int,
+    count: int,
     variables: Variables,
     features: Float[Array, "batch frames bins"],
 ) -> Int[Array, "batch latent_frames codes"]:
-    """`codes` of the first ``kept`` codebooks alone."""
-    return codes(model, variables, features)[..., :kept]
+    """`codes` of the first ``count`` codebooks alone."""
+    return codes(model, variables, features)[..., :count]
 
 
 def from_codes(
@@ -229,7 +252,7 @@ class Output(NamedTuple):
     """Outputs of a model's forward pass.
 
     Attributes:
-      features: output features.
+      features: of the output, standardised.
       latents: of the input.
       losses: of the bottleneck, by name, ``[]`` each; in training also that of an adversary.
       codebooks: the collection of that name, after this batch.
@@ -244,14 +267,14 @@ class Output(NamedTuple):
 def forward(
     model: Autoencoder,
     variables: Variables,
-    features: Float[Array, "batch frames bins"],
+    x: Float[Array, "batch frames bins"],
     mask: Mask,
     *,
     train: bool,
     key: jax.Array | None,
     speaker: Speaker = None,
 ) -> Output:
-    """Forward pass of a model.
+    """Forward pass of a model on standardised features.
 
     With ``key``, latents are sampled where the bottleneck is stochastic. With ``train``, dropout
     and updates of the codebooks too. ``speaker`` is for a speaker-conditioned decoder.
@@ -262,7 +285,7 @@ def forward(
         rngs = {"dropout": dropout_key, "latents": latents_key}
     (output, latents), updates = model.apply(
         variables,
-        features,
+        x,
         mask,
         speaker,
         train=train,
@@ -271,17 +294,17 @@ def forward(
     )
     sown = updates.get("losses", {})
     losses = dict(sown.get("bottleneck", {}))
-    if "told_apart" in sown:
-        (losses["adversary"],) = sown["told_apart"]
+    if "speaker_adversary" in sown:
+        (losses["adversary"],) = sown["speaker_adversary"]
     return Output(output, latents, losses, updates.get("codebooks", {}))
 
 
-def standardise(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Variables:
+def with_statistics(variables: Variables, mean: np.ndarray, scale: np.ndarray) -> Variables:
     """The variables with the mean ``[bins]`` and scale ``[]`` of features."""
     return _with_constants(variables, mean=mean, scale=scale)
 
 
-def limit(
+def with_limits(
     variables: Variables, lowest: jax.Array | np.ndarray, highest: jax.Array | np.ndarray
 ) -> Variables:
     """The variables with the range of output features, ``[bins]`` each."""

@@ -57,7 +57,7 @@ def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
             downsampling=experiment.downsampling,
             latent_dim=latent_dim,
             place=experiment.devices.place,
-            hear=experiment.hear,
+            add_noise=experiment.add_noise,
             held_out=experiment.batches("validation"),
         )
         pca_fit.save(path, fitted)

@@ -58,7 +58,7 @@ def fit(
     downsampling: int,
     latent_dim: int,
     place: Callable[[Any], dict[str, jax.Array]],
-    hear: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
+    add_noise: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
     held_out: Iterable[Any] = (),
 ) -> Fit:
     """One pass over the batches; its memory depends on the size of a block alone.
@@ -69,52 +69,54 @@ def fit(
       downsampling: frames in a block.
       latent_dim: numbers for a block.
       place: puts a batch on the devices.
-      hear: what is heard of a placed batch, where that is noisy audio: the fit is then the best
-        linear map through so many numbers from that to the batch as it is.
-      held_out: batches that choose how far that map may be from the identity; used with ``hear``
-        alone.
+      add_noise: noisy audio of a placed batch, for denoising: the fit is then the best linear map
+        of rank ``latent_dim`` from noisy to clean blocks.
+      held_out: batches that choose how far that map may be from the identity; for denoising.
     """
     sizes = {"representation": representation, "downsampling": downsampling}
     block = downsampling * representation.bins
 
     def placed_blocks(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Blocks that count, and the same as they are heard."""
+        """Valid blocks; for denoising, noisy ones and their clean targets."""
         for batch in batches:
             placed = place(batch)
             length = placed["length"]
             blocks, mask = jax.device_get(_blocks(placed["audio"], length, **sizes))
-            if hear is None:
+            if add_noise is None:
                 yield (blocks[mask],)
             else:
-                heard = jax.device_get(_blocks(hear(placed), length, **sizes)[0])
-                yield heard[mask], blocks[mask]
+                noisy = jax.device_get(_blocks(add_noise(placed), length, **sizes)[0])
+                yield noisy[mask], blocks[mask]
 
-    if hear is None:
+    if add_noise is None:
         moments = BlockMoments(block)
         for (blocks,) in placed_blocks(batches):
             moments.update(blocks)
         mean, scale = moments.standardisation(downsampling)
         pca = moments.pca(latent_dim, downsampling)
         return Fit(pca.within(*representation.limits()), mean, scale)
-    pairs, judge = PairMoments(block), PairMoments(block)
-    for found, split in ((pairs, batches), (judge, held_out)):
-        for both in placed_blocks(split):
-            found.update(*both)
+    pairs, held_out_pairs = PairMoments(block), PairMoments(block)
+    for moments_of_split, split in ((pairs, batches), (held_out_pairs, held_out)):
+        for noisy_and_clean in placed_blocks(split):
+            moments_of_split.update(*noisy_and_clean)
     mean, scale = pairs.standardisation(downsampling)
-    pca = _regressed(pairs, judge, latent_dim, downsampling)
+    pca = _regressed(pairs, held_out_pairs, latent_dim, downsampling)
     return Fit(pca.within(*representation.limits()), mean, scale)
 
 
-# Pulls towards the best multiple of the identity, times the mean variance of what is heard.
+# Penalties on the distance from the best multiple of the identity, relative to the mean variance
+# of the noisy blocks.
 _MAP_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 
 
-def _regressed(pairs: PairMoments, judge: PairMoments, latent_dim: int, downsampling: int) -> PCA:
-    """The map through so many numbers, with the pull that is best on the pairs held out."""
+def _regressed(
+    pairs: PairMoments, held_out: PairMoments, latent_dim: int, downsampling: int
+) -> PCA:
+    """The map of rank ``latent_dim``, with the penalty that is best on the pairs held out."""
     least, best = np.inf, (0.0, np.zeros(0))
     for ridge in _MAP_RIDGES:
         regression = pairs.regression(ridge)
-        error = judge.squared_error(pairs, regression)
+        error = held_out.squared_error(pairs, regression)
         if error < least:
             least, best = error, (ridge, regression)
     return pairs.pca(latent_dim, downsampling, *best)

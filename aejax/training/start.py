@@ -28,8 +28,8 @@ def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> s
     config, model = experiment.config, experiment.model
     init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
     variables = autoencoder.init(model, init_key, config.model.downsampling)
-    variables = autoencoder.standardise(variables, fit.mean, fit.scale)
-    variables = autoencoder.limit(variables, fit.pca.lowest, fit.pca.highest)
+    variables = autoencoder.with_statistics(variables, fit.mean, fit.scale)
+    variables = autoencoder.with_limits(variables, fit.pca.lowest, fit.pca.highest)
     if config.model.pca_start:
         variables = autoencoder.start_at_pca(model, variables, fit.pca)
     if "codebooks" in variables:

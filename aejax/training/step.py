@@ -11,7 +11,8 @@ import optax
 
 from aejax.augmentations import Chain, Example
 from aejax.models import autoencoder
-from aejax.objective import Objective, compare, weighted
+from aejax.models.autoencoder import standardise
+from aejax.objective import Comparison, Objective, weighted
 from aejax.representations import Representation, analyse_blocks
 from aejax.training.state import TrainState
 
@@ -55,13 +56,15 @@ def train_step(
     analyse = functools.partial(
         analyse_blocks, setup.representation, length=length, downsampling=setup.downsampling
     )
-    target, frame_mask, block_mask = analyse(audio)
+    features, frame_mask, block_mask = analyse(audio)
+    constants = state.collections["constants"]
     encoder_input = setup.augmentation.change_features(
         input_key,
-        analyse(noisy_audio)[0] if setup.augmentation.separates else target,
-        state.collections["constants"]["mean"],
+        analyse(noisy_audio)[0] if setup.augmentation.separates else features,
+        constants["mean"],
         audio.shape[2] if audio.ndim == 3 else 1,
     )
+    x, target = (standardise(each, constants) for each in (encoder_input, features))
     speaker = speaker_dropout(speaker_key, batch.get("speaker"))
     masked = noisy_audio if setup.augmentation.task == "denoise" else None
 
@@ -70,14 +73,13 @@ def train_step(
         output = autoencoder.forward(
             setup.model,
             variables,
-            encoder_input,
+            x,
             block_mask,
             train=True,
             key=model_key,
             speaker=speaker,
         )
-        constants = state.collections["constants"]
-        compared = compare(output.features, target, frame_mask, audio, length, constants, masked)
+        compared = Comparison(output.features, target, frame_mask, audio, length, masked)
         terms = setup.objective.terms(compared, constants) | output.losses
         bottleneck = setup.model.bottleneck.weights(state.step)
         total = weighted(terms, {**state.weights, **bottleneck, "adversary": 1.0})

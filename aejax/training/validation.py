@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.augmentations import Noise
-from aejax.augmentations.measuring import LATENTS_USE, heard_in_tests, window_keys
+from aejax.augmentations.measuring import LATENTS_USE, add_test_noise, window_keys
 from aejax.models import autoencoder
-from aejax.models.autoencoder import Variables
-from aejax.objective import Objective, compare
+from aejax.models.autoencoder import Variables, standardise
+from aejax.objective import Comparison, Objective
 from aejax.representations import Representation, analyse_blocks
 from aejax.runtime.errors import UserError
 
@@ -67,73 +67,72 @@ def make_eval_step(
     sizes = model.bottleneck.codebook_sizes
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
-        audio, length = batch["audio"], batch["length"]
-        heard = heard_in_tests(batch, noise=noise)
+        audio, length, constants = batch["audio"], batch["length"], variables["constants"]
+        noisy_audio = add_test_noise(batch, noise=noise)
         features, mask, block_mask = analyse_blocks(representation, audio, length, downsampling)
-        seen = representation.analyse(heard) if denoises else features
+        encoder_input = representation.analyse(noisy_audio) if denoises else features
+        x, target = (standardise(each, constants) for each in (encoder_input, features))
         speaker = batch.get("speaker")
-        output = learnt = autoencoder.forward(
-            model, variables, seen, block_mask, train=False, key=None, speaker=speaker
+        output = sampled = autoencoder.forward(
+            model, variables, x, block_mask, train=False, key=None, speaker=speaker
         )
         if model.bottleneck.random:
             # By the window, so that validations differ by the variables alone.
             keys = window_keys(batch["clip"], batch["start"], LATENTS_USE)
-            learnt = _row_by_row(model, variables, seen, block_mask, keys, speaker)
-        constants = variables["constants"]
-        compared = compare(
-            learnt.features,
-            features,
-            mask,
-            audio,
-            length,
-            constants,
-            heard if denoises else None,
+            sampled = _row_by_row(model, variables, x, block_mask, keys, speaker)
+        compared = Comparison(
+            sampled.features, target, mask, audio, length, noisy_audio if denoises else None
         )
         terms, counts = objective.terms_and_counts(compared, constants)
-        there = block_mask.astype(jnp.float32)[..., None]
-        blocks = there.sum()
-        terms |= learnt.losses
-        counts |= dict.fromkeys(learnt.losses, blocks)
-        squared = jnp.where(mask, jnp.square(output.features - features).mean(-1), 0.0).sum()
-        means = (output.latents * there).sum((0, 1)) / jnp.maximum(blocks, 1)
-        spread = jnp.square(output.latents - means[None, None]) * there
+        squared = jnp.where(mask, jnp.square(output.features - target).mean(-1), 0.0).sum()
+        latent_sums = _latent_sums(output.latents, block_mask)
+        terms |= sampled.losses
+        counts |= dict.fromkeys(sampled.losses, latent_sums["blocks"])
         sums = {
             "frames": mask.sum(),
-            "blocks": blocks,
             "terms": {name: value * counts[name] for name, value in terms.items()},
             "counts": counts,
-            "squared_error": squared,
-            # About the batch's own means: small variances of large latents survive float32.
-            "spread": spread.sum((0, 1)),
-            "means": means,
+            "squared_error": squared * jnp.square(constants["scale"]),
+            **latent_sums,
         }
         if sizes:
-            codes = autoencoder.codes(model, variables, seen)
+            codes = autoencoder.codes(model, variables, encoder_input)
             sums["code_counts"] = count_codes(codes, block_mask, max(sizes))
         return sums
 
     return eval_step
 
 
+def _latent_sums(latents: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+    """The number of valid latent frames; the mean of each latent, and its squared deviations from
+    it, summed: from the batch's own mean, as small variances of large latents then survive
+    float32."""
+    weight = mask.astype(jnp.float32)[..., None]
+    blocks = weight.sum()
+    means = (latents * weight).sum((0, 1)) / jnp.maximum(blocks, 1)
+    spread = jnp.square(latents - means[None, None]) * weight
+    return {"blocks": blocks, "means": means, "spread": spread.sum((0, 1))}
+
+
 def _row_by_row(
     model: autoencoder.Autoencoder,
     variables: Variables,
-    seen: jax.Array,
+    x: jax.Array,
     mask: jax.Array,
     keys: jax.Array,
     speaker: jax.Array | None,
 ) -> autoencoder.Output:
-    """What a model makes of each row by a key of its own; losses are means over latent frames."""
+    """The output of each row, sampled by its own key; losses are means over latent frames."""
 
     def of_row(
-        seen: jax.Array, mask: jax.Array, key: jax.Array, speaker: jax.Array | None
+        x: jax.Array, mask: jax.Array, key: jax.Array, speaker: jax.Array | None
     ) -> autoencoder.Output:
         speaker = None if speaker is None else speaker[None]
         return autoencoder.forward(
-            model, variables, seen[None], mask[None], train=False, key=key, speaker=speaker
+            model, variables, x[None], mask[None], train=False, key=key, speaker=speaker
         )
 
-    rows = jax.vmap(of_row)(seen, mask, keys, speaker)
+    rows = jax.vmap(of_row)(x, mask, keys, speaker)
     blocks = mask.sum(1).astype(jnp.float32)
     losses = {
         name: (value * blocks).sum() / jnp.maximum(blocks.sum(), 1)

@@ -12,7 +12,7 @@ from aejax.data.loader import Batches
 from aejax.data.synthetic import SyntheticCorpus
 from aejax.evaluation.evaluate import Codec, Evaluator, identity
 from aejax.losses.audio import SISDR
-from aejax.objective import Objective, compare
+from aejax.objective import Comparison, Objective
 from aejax.representations import Multichannel, Waveform, eval_mel
 from aejax.runtime.devices import Devices
 
@@ -33,7 +33,7 @@ def evaluator(**changes):
         "downsampling": 1,
         "centre": jnp.zeros(250),
         "place": Devices(4).place,
-        "hear": functools.partial(measuring.heard_in_tests, noise=NOISE),
+        "add_noise": functools.partial(measuring.add_test_noise, noise=NOISE),
     }
     return Evaluator(**(parts | changes))
 
@@ -73,12 +73,12 @@ def test_the_ratio_in_the_table_is_the_one_that_is_learnt_from():
         eval_mel=Multichannel(eval_mel(RATE), 2),
         centre=jnp.zeros(500),
         place=lambda batch: {name: jnp.asarray(value) for name, value in batch.items()},
-        hear=None,
+        add_noise=None,
     ).row(Codec("spoilt", identity, spoil, None, None), [batch], 2)
     features = stereo.analyse(jnp.asarray(audio))
     constants = {"mean": jnp.zeros(500), "scale": jnp.asarray(1.0)}
     mask = jnp.ones(features.shape[:2], bool)
-    compared = compare(spoil(None, features), features, mask, jnp.asarray(audio), length, constants)
+    compared = Comparison(spoil(None, features), features, mask, jnp.asarray(audio), length)
     learnt = Objective({"si_sdr": SISDR(1.0)}, stereo, RATE).terms(compared, constants)
     assert measured.si_sdr_db == pytest.approx(-float(learnt["si_sdr"]), rel=1e-4)
     assert measured.si_sdr_db == pytest.approx(20, abs=1)

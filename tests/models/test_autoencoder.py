@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import most_slow, set_model
+from conftest import forward, most_slow, set_model
 
 from aejax import config as config_module
 from aejax.models import autoencoder
@@ -32,13 +32,12 @@ def moments(features):
 
 
 def at_pca(model, variables, moments):
-    variables = autoencoder.standardise(variables, *moments.standardisation(4))
+    variables = autoencoder.with_statistics(variables, *moments.standardisation(4))
     return autoencoder.start_at_pca(model, variables, moments.pca(6, 4))
 
 
 def reconstruct(model, variables, features, key=None):
-    train = key is not None
-    return autoencoder.forward(model, variables, features, None, train=train, key=key).features
+    return forward(model, variables, features, key).features
 
 
 def test_blocks_go_back_and_forth(features):
@@ -82,7 +81,7 @@ def test_step_0_equals_the_best_map_from_noisy_to_clean(bottleneck, features):
     pairs.update(*(np.asarray(to_blocks(x, 4)).reshape(-1, 4 * BINS) for x in (noisy, features)))
     pca = pairs.pca(6, 4, 1e-6, pairs.regression(1e-6))
     model, variables = build(encoder="linear", bottleneck=bottleneck)
-    variables = autoencoder.standardise(variables, *pairs.standardisation(4))
+    variables = autoencoder.with_statistics(variables, *pairs.standardisation(4))
     variables = autoencoder.start_at_pca(model, variables, pca)
     z = autoencoder.before_bottleneck(model, variables, noisy)
     back = model.apply(variables, z, method="decode")
@@ -93,7 +92,7 @@ def test_step_0_equals_the_best_map_from_noisy_to_clean(bottleneck, features):
 
 def test_without_pca_start_the_model_is_not_pca(features, moments):
     model, variables = build(pca_start=False)
-    variables = autoencoder.standardise(variables, *moments.standardisation(4))
+    variables = autoencoder.with_statistics(variables, *moments.standardisation(4))
     error = reconstruct(model, variables, features) - features
     pca = moments.pca(6, 4)
     best = pca.decode(pca.encode(features)) - features
@@ -149,11 +148,15 @@ def test_what_comes_back_lies_within_limits_but_in_training(features, moments):
     model, variables = build()
     variables = at_pca(model, variables, moments)
     lowest, highest = np.full(BINS, -35.0), np.linspace(-30.0, -20.0, BINS)
-    limited = autoencoder.limit(variables, lowest, highest)
+    limited = autoencoder.with_limits(variables, lowest, highest)
     free = reconstruct(model, variables, features)
     assert float(free.max()) > -20
     expected = np.clip(free, lowest.astype(np.float32), highest.astype(np.float32))
-    np.testing.assert_array_equal(reconstruct(model, limited, features), expected)
+    np.testing.assert_allclose(reconstruct(model, limited, features), expected, rtol=1e-6)
+    latents = autoencoder.encode(model, variables, features)
+    decoded = autoencoder.decode(model, limited, latents)
+    assert (decoded <= highest.astype(np.float32)).all()
+    np.testing.assert_allclose(decoded, expected, rtol=1e-6)
     key = jax.random.key(0)
     np.testing.assert_array_equal(
         reconstruct(model, limited, features, key), reconstruct(model, variables, features, key)

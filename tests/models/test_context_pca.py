@@ -157,7 +157,7 @@ def test_what_is_heard_is_what_the_fit_goes_from(batches):
         downsampling=DOWNSAMPLING,
         latent_dim=2,
         place=place,
-        hear=lambda placed: 3 * placed["audio"] - 1,
+        add_noise=lambda placed: 3 * placed["audio"] - 1,
         held_out=batches,
     )
     clean = fit(batches, 2)

@@ -1,6 +1,7 @@
 import functools
 import math
 
+import conftest
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -461,9 +462,7 @@ def begun(encoder, **changes):
     return model, autoencoder.init(model, jax.random.key(0), DOWNSAMPLING)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def forward(model, variables, features):
-    return autoencoder.forward(model, variables, features, None, train=False, key=None)
+forward = jax.jit(conftest.forward, static_argnums=0)
 
 
 @pytest.fixture
@@ -483,7 +482,7 @@ def at_pca(moments):
     pca = moments.pca(LATENT_DIM, DOWNSAMPLING)
 
     def start(model, variables):
-        variables = autoencoder.standardise(variables, *moments.standardisation(DOWNSAMPLING))
+        variables = autoencoder.with_statistics(variables, *moments.standardisation(DOWNSAMPLING))
         return autoencoder.start_at_pca(model, variables, pca)
 
     return start
@@ -530,7 +529,7 @@ def without_constants():
 
     def draw(model, features):
         variables = variables_of(model, features)
-        return autoencoder.standardise(variables, np.zeros(BINS), np.ones(()))
+        return autoencoder.with_statistics(variables, np.zeros(BINS), np.ones(()))
 
     return draw
 

@@ -36,7 +36,7 @@ def prepared(small_config, **keys):
     model = autoencoder.from_config(config.model, representation.bins)
     tx = states.make_optimizer(config.train, pca_start=config.model.pca_start)
     variables = autoencoder.init(model, jax.random.key(config.seed), config.model.downsampling)
-    variables = autoencoder.standardise(variables, np.full(80, -40.0), np.asarray(15.0))
+    variables = autoencoder.with_statistics(variables, np.full(80, -40.0), np.asarray(15.0))
     learnt_from = objective.from_config(config, representation)
     key = jax.random.key(config.seed)
     state = states.create(variables, tx, key, learnt_from.weights, ema=True)

@@ -8,6 +8,7 @@ import pytest
 from aejax import config as config_module
 from aejax import parts
 from aejax.models import autoencoder
+from aejax.models.autoencoder import standardise, unstandardise
 from aejax.models.blocks import to_blocks
 from aejax.models.bottlenecks.vector_quantizer import start_codebooks
 from aejax.models.pca import BlockMoments
@@ -39,7 +40,7 @@ def build(**changes):
     audio = np.concatenate([batch["audio"] for batch in batches()])
     blocks = np.asarray(to_blocks(WAVEFORM.analyse(jnp.asarray(audio)), DOWNSAMPLING))
     moments = BlockMoments(DOWNSAMPLING * HOP).update(blocks.reshape(-1, DOWNSAMPLING * HOP))
-    variables = autoencoder.standardise(variables, *moments.standardisation(DOWNSAMPLING))
+    variables = autoencoder.with_statistics(variables, *moments.standardisation(DOWNSAMPLING))
     pca = moments.pca(4, DOWNSAMPLING)
     return model, autoencoder.start_at_pca(model, variables, pca)
 
@@ -89,13 +90,14 @@ def all_at_once(model, variables):
     forward = jax.jit(
         functools.partial(autoencoder.forward, model, mask=None, train=False, key=None)
     )
-    parts = []
+    parts, constants = [], variables["constants"]
     for batch in map(place, batches()):
         features = WAVEFORM.analyse(batch["audio"])
-        output = forward(variables, features)
+        output = forward(variables, standardise(features, constants))
+        back = unstandardise(output.features, constants)
         mask = valid_frames(WAVEFORM, batch["length"], features.shape[1], DOWNSAMPLING)
         latents = output.latents[mask[:, ::DOWNSAMPLING]]
-        parts.append((features[mask], output.features[mask], latents))
+        parts.append((features[mask], back[mask], latents))
     return [np.concatenate(part).astype(np.float64) for part in zip(*parts, strict=True)]
 
 
