@@ -1,7 +1,7 @@
-"""The config of an experiment: every key with its default and rule, and what goes together.
+"""The config of an experiment: its default, overrides and validation.
 
-Keys that are about one part, such as ``model.conv.width``, are that part's own fields; see
-`aejax.parts`. The others are in `aejax.sections`.
+Keys of a part, such as ``model.conv.width``, are that part's own fields, see `aejax.parts`. The
+others are in `aejax.sections`.
 """
 
 import difflib
@@ -22,7 +22,7 @@ PATHS = ("data.path", "data.labels", "augment.noise.path")
 
 
 def keys() -> Iterator[tuple[str, Any, parts.Key]]:
-    """Every key there is, with its default, rule and meaning; first those of no part."""
+    """Every config key with its default and `aejax.parts.Key`; those of no part come first."""
     for room, section in SECTIONS.items():
         if section is not None:
             yield from _keys_of(room, section)
@@ -33,22 +33,22 @@ def keys() -> Iterator[tuple[str, Any, parts.Key]]:
 
 
 def _keys_of(room: str, section: Any) -> Iterator[tuple[str, Any, parts.Key]]:
-    for name, (usual, about) in parts.keys_of(section).items():
-        usual = augmentations.default_chain() if section is Chain else usual
-        yield f"{room}.{name}".lstrip("."), usual, about
+    for name, (default, key) in parts.keys_of(section).items():
+        default = augmentations.default_chain() if section is Chain else default
+        yield f"{room}.{name}".lstrip("."), default, key
 
 
 def default() -> ConfigDict:
-    """A new config with every key there is. An experiment changes some of them."""
+    """A new config with all keys at their defaults. An experiment changes some of them."""
     config = ConfigDict()
-    for full, usual, _ in keys():
+    for full, value, _ in keys():
         *rooms, name = full.split(".")
         group = config
         for room in rooms:
             if room not in group:
                 group[room] = ConfigDict()
             group = group[room]
-        group[name] = usual
+        group[name] = value
     return config
 
 
@@ -66,11 +66,10 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
 def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     """A copy with some keys changed: ``override(config, {"model.latent_dim": 8})``.
 
-    An integer becomes a float and a list a tuple where the key has one. The whole is for
-    `validate` to judge.
+    Integers become floats and lists become tuples if the key has one. Call `validate` afterwards.
 
     Args:
-      config: stays as it is.
+      config: not changed.
       overrides: dotted keys to values.
 
     Raises:
@@ -91,21 +90,20 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 
 
 def expand_paths(config: ConfigDict) -> ConfigDict:
-    """A copy whose paths are as `aejax.runtime.files.expand` has them: however a path is written,
-    it is the same run.
+    """A copy with absolute paths, so that the same run has the same config however they are given.
 
     Raises:
-      UserError: nobody is called as a path says.
+      UserError: a path names an unknown user.
     """
     flat = flatten(config)
     return override(config, {name: str(files.expand(flat[name])) for name in PATHS if flat[name]})
 
 
 def check_known(full: str, known: Collection[str]) -> None:
-    """Refuses a key that is not one of these.
+    """Refuses an unknown key.
 
     Raises:
-      UserError: naming those that are spelt alike.
+      UserError: suggesting similar keys.
     """
     if full in known:
         return
@@ -117,23 +115,23 @@ def check_known(full: str, known: Collection[str]) -> None:
 
 
 def validate(config: ConfigDict) -> None:
-    """Refuses a config that cannot work, before anything is read or written.
+    """Refuses an invalid config, before anything is read or written.
 
     Raises:
       UserError: naming the key, its value, and what it must be.
     """
-    known = {full: (usual, about.rule) for full, usual, about in keys()}
+    known = {full: (default, key.rule) for full, default, key in keys()}
     flat = flatten(config)
     for full in flat:
         check_known(full, known)
     for full in known.keys() - flat.keys():
         raise UserError(f"config key {full} is missing; begin with aejax.config.default()")
     for full, value in flat.items():
-        usual, rule = known[full]
-        _check_type(full, value, usual)
+        default, rule = known[full]
+        _check_type(full, value, default)
         if problem := rule(value):
             raise UserError(f"config.{full}={value!r} {problem}")
-    _check_unused(config, flat, {full: usual for full, (usual, _) in known.items()})
+    _check_unused(config, flat, {full: default for full, (default, _) in known.items()})
     for registry in parts.REGISTRIES:
         for name in _chosen(config, registry):
             _check(registry[name], config)
@@ -152,13 +150,13 @@ def _check_type(full: str, value: Any, example: Any) -> None:
 
 
 def _check(section: Any, config: ConfigDict) -> None:
-    """What a part or a section asks of several keys."""
+    """Calls a part's or section's own `check`, if it has one."""
     if hasattr(section, "check"):
         section.check(config)
 
 
 def _chosen(config: ConfigDict, registry: parts.Registry) -> list[str]:
-    """Names of the parts that a config makes use of."""
+    """Names of the parts that a config uses."""
     if registry is parts.losses:
         return [name for name in registry if config.loss[name].weight]
     if registry is parts.augmentations:
@@ -169,15 +167,15 @@ def _chosen(config: ConfigDict, registry: parts.Registry) -> list[str]:
     return names
 
 
-def _check_unused(config: ConfigDict, flat: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
-    """Refuses keys that were set of parts that are not chosen."""
+def _check_unused(config: ConfigDict, flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
+    """Refuses keys that are set for parts that are not used."""
     for registry in parts.REGISTRIES:
         names = _chosen(config, registry)
         for name, part in registry.items():
             for own in parts.keys_of(part) if name not in names else ():
                 full = f"{registry.room}.{name}.{own}"
                 decides = registry is parts.losses and own == "weight"
-                if flat[full] == usual[full] or decides:
+                if flat[full] == default[full] or decides:
                     continue
                 choice = f"{registry.room}.{registry.choice}={_listed(names)}"
                 if registry is parts.losses:
@@ -208,15 +206,15 @@ def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[An
 
 
 def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
+    """The value as JSON gives it back."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def from_saved(saved: Mapping[str, Any]) -> ConfigDict:
-    """A config as `to_json` wrote it, parsed; keys that came to be later have their defaults.
+    """The config of a parsed ``config.json``; keys of later versions have their defaults.
 
     Raises:
-      UserError: it is no such config, or not a valid one.
+      UserError: it is not a valid config.
     """
     config = override(default(), flattened(saved))
     validate(config)
@@ -233,5 +231,5 @@ def flattened(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def to_json(config: ConfigDict) -> str:
-    """The whole config, as ``config.json`` has it."""
+    """The content of ``config.json``."""
     return config.to_json_best_effort(indent=2, sort_keys=False) + "\n"

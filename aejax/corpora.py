@@ -1,4 +1,4 @@
-"""The corpus of a config, and that of its noise: a folder, a pack, or what is built in."""
+"""The corpora of a config, for audio and noise: a folder, a pack, or the built-in corpus."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ from aejax.runtime.errors import UserError
 from aejax.runtime.progress import note, progress, warn
 from aejax.workdir import Workdir
 
-# In a run's directory, what was found in the corpus, and in the noise.
+# Files in a run's directory with the scans of the corpus and of the noise.
 _SCANS = ("corpus.npz", "noise.npz")
 
 
@@ -26,13 +26,13 @@ def of_run(
     workdir: Workdir,
     alongside: tuple[corpora.Corpus | None, corpora.Corpus | None] = (None, None),
 ) -> tuple[corpora.Corpus, corpora.Corpus | None]:
-    """The corpus of a run, and of its noise if that is from a folder: those that it began with.
+    """The corpus of a run, and its corpus of noise or None, with the files that the run began with.
 
     Args:
       config: of the run.
-      workdir: of the run; what was found is read from there, if it has begun.
-      alongside: those of another run with the same keys, which are not looked through again, but
-        for a run that began with other files.
+      workdir: of the run; the scans of a run that has begun are read from it.
+      alongside: corpora of another run with the same keys, used unless this run began with other
+        files.
     """
     earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)
     corpus, noise = alongside
@@ -43,21 +43,21 @@ def of_run(
     return corpus, noise
 
 
-def save(workdir: Workdir, *found: corpora.Corpus | None) -> None:
-    """Writes what was found in the corpus, and in the noise, so that a run goes on with it."""
-    for name, corpus in zip(_SCANS, found, strict=True):
+def save(workdir: Workdir, *of_run: corpora.Corpus | None) -> None:
+    """Writes the scans of a run's corpora, so that it resumes with the same files."""
+    for name, corpus in zip(_SCANS, of_run, strict=True):
         if corpus is not None and corpus.scanned is not None:
             scans.save(workdir.path / name, corpus.scanned)
 
 
 def denoises(config: ConfigDict) -> bool:
-    """Whether a run of that config learns to take noise away."""
+    """Whether the task of that config is denoising."""
     return config.task == "denoise"
 
 
 def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Settings:
-    """How the corpus is read and split; with ``all_of_it``, how another one is read, all of which
-    is in the split "train"."""
+    """How the corpus is read and split; with ``all_of_it``, all files and all in the split "train",
+    for other corpora."""
     data = config.data
     settings = corpora.Settings(
         sample_rate=data.sample_rate,
@@ -85,8 +85,8 @@ def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Setti
 def open_corpus(
     root: Path, settings: corpora.Settings, *, known: Scan | None = None
 ) -> corpora.Corpus:
-    """A folder of audio, or a pack, with a progress bar where that takes long; what is left out of
-    it, and why, is said on standard error."""
+    """A folder of audio or a pack, with a progress bar; files that are left out are printed with
+    the reason on standard error."""
     corpus = _open(root, settings, known)
     for line in remarks(preflight(corpus)):
         note(line)
@@ -94,9 +94,8 @@ def open_corpus(
 
 
 def open_noise(config: ConfigDict) -> corpora.Corpus | None:
-    """The corpus of noise, if there is one, as `open_corpus` does: all of it for training; or,
-    where it is to be taken away, by file, in the same shares as the corpus, so that it is measured
-    on other noise."""
+    """The corpus of noise, or None: all of it for training; for denoising it is split by file like
+    the corpus, so that evaluation uses other noise than training."""
     if config.augment.noise.kind != "folder":
         return None
     return open_corpus(Path(config.augment.noise.path), _noise_settings(config))
@@ -110,7 +109,7 @@ def _open(root: Path, settings: corpora.Settings, known: Scan | None) -> corpora
 
 
 def _is(corpus: corpora.Corpus | None, earlier: Scan | None) -> bool:
-    """Whether it is what a run began with; one that has not begun takes anything."""
+    """Whether a corpus has the files that a run began with; always if it has not begun."""
     if earlier is None:
         return True
     scanned = None if corpus is None else corpus.scanned
@@ -120,7 +119,7 @@ def _is(corpus: corpora.Corpus | None, earlier: Scan | None) -> bool:
 def _corpus(
     config: ConfigDict, settings: corpora.Settings, earlier: Scan | None, workdir: Workdir
 ) -> corpora.Corpus:
-    """The folder, the pack, or the built-in corpus; that which the run began with."""
+    """The folder, the pack, or the built-in corpus, with the files that the run began with."""
     if config.data.path:
         corpus = _open(Path(config.data.path), settings, earlier)
         return _as_it_was(corpus, earlier, settings, workdir)
@@ -166,25 +165,22 @@ def _as_it_was(
     settings: corpora.Settings,
     workdir: Workdir,
 ) -> corpora.Corpus:
-    """The corpus that a run began with: what has gone or changed since is done without, and what
-    is new is not taken.
+    """The corpus with the files that a run began with: without files that have changed or are
+    missing now, and without new ones.
 
     Raises:
-      UserError: it is a pack, and another one.
+      UserError: it is a pack that has changed.
     """
     if earlier is None or corpus.scanned is None:
         return corpus
     changed = corpora.changes(corpus.scanned, earlier)
     if not changed:
         return corpus
-    what = f"{len(changed)} of its files (the first is {changed[0]})"
-    if not isinstance(corpus, FolderCorpus):
-        raise UserError(
-            f"{corpus.title} is not what it was when the run in {workdir.path} began, in {what};"
-            " give another --workdir"
-        )
-    warn(
-        f"{corpus.title} is not what it was when the run in {workdir.path} began, in {what}; the"
-        " run goes on with those that are"
+    difference = (
+        f"{corpus.title} has changed since the run in {workdir.path} began: {len(changed)} of its"
+        f" files (the first is {changed[0]})"
     )
+    if not isinstance(corpus, FolderCorpus):
+        raise UserError(f"{difference}; give another --workdir")
+    warn(f"{difference}; the run goes on with the unchanged ones")
     return FolderCorpus(corpus.root, corpora.as_it_was(corpus.scanned, earlier), settings)

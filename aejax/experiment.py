@@ -28,17 +28,17 @@ def run(
     """Trains, measures and reports one experiment; continues a run that was interrupted.
 
     Args:
-      config: of the experiment, all of it (see `aejax.config.default`).
+      config: of the experiment, see `aejax.config.default`.
       workdir: the run's directory; ``runs/<config.name>`` by default.
-      corpus: to run on, instead of what ``config.data`` names.
-      command: that repeats the run, as the report has it.
+      corpus: to use instead of that of ``config.data``.
+      command: that repeats the run, for the report.
 
     Returns:
       The rows of the results table, and more.
 
     Raises:
-      UserError: before anything is written, if it is the config, the corpus or the directory.
-      Interrupted: asked to stop; the run has been saved.
+      UserError: the config, the corpus or the directory is unusable; nothing has been written.
+      Interrupted: on SIGTERM or SIGINT; the run has been saved.
     """
     directory = begin(config, workdir)
     if directory.has("results.json"):
@@ -59,10 +59,10 @@ def run(
 
 
 def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:
-    """The directory of a run, of a valid config whose libraries are there; nothing is written.
+    """The directory of a run, with its config and optional libraries checked; nothing is written.
 
     Raises:
-      UserError: the config or the directory.
+      UserError: the config or the directory is unusable, or a library is missing.
     """
     config = config_module.expand_paths(config)
     config_module.validate(config)

@@ -1,4 +1,4 @@
-"""Optimizers: how gradients become updates, before the learning rate; and its schedules."""
+"""Optimizers, from gradients to updates at a learning rate of 1; and learning-rate schedules."""
 
 import dataclasses
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class SGD:
         return optax.chain(optax.trace(decay=self.momentum, nesterov=True), decay)
 
 
-# By name, of the highest rate and the updates left.
+# By name: functions of the highest rate and the number of updates after the warm-up.
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "cosine": optax.cosine_decay_schedule,
     "linear": lambda rate, updates: optax.linear_schedule(rate, 0.0, updates),

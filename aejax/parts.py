@@ -1,6 +1,6 @@
 """Parts: classes that a config can name, whose fields are config keys.
 
-A part is a class in a file of anyone's, registered under the name that configs use::
+A part is a class in any file, registered under the name that configs use::
 
     @encoders.register("my_net")
     class MyNet(nn.Module):
@@ -9,9 +9,9 @@ A part is a class in a file of anyone's, registered under the name that configs 
         out: int  # given by aejax
         width: int = key(256, at_least(1), "channels inside")  # config.model.my_net.width
 
-A field made by `key` is a config key; one without a default is given by aejax when it builds the
-part. A part may have a classmethod ``check(config)`` that raises `UserError` for what takes more
-than one key to judge.
+A field made by `key` is a config key; a field without a default is given by aejax when it builds
+the part. A part may have a classmethod ``check(config)`` that raises `UserError` for incompatible
+keys.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ _AEJAX = Path(__file__).parent
 
 
 class Key(NamedTuple):
-    """What a config key may be, and means.
+    """The rule and meaning of a config key.
 
     Attributes:
-      rule: what its values may be.
+      rule: its valid values.
       meaning: one line, with the unit.
       per_member: whether members of a population, trained by one compiled step, may differ in it.
     """
@@ -51,12 +51,12 @@ class Key(NamedTuple):
 
 
 def key(default: Any, rule: "Rule", meaning: str, *, per_member: bool = False) -> Any:
-    """A field of a dataclass that configs may set: its default, its rule and its meaning."""
+    """A dataclass field that is a config key, with its default, rule and meaning."""
     return dataclasses.field(default=default, metadata={_KEY: Key(rule, meaning, per_member)})
 
 
 def keys_of(section: type) -> dict[str, tuple[Any, Key]]:
-    """Name to default and `Key` of every field of a dataclass that is a config key."""
+    """Default and `Key` of every config key among the fields of a dataclass, by name."""
     return {
         field.name: (field.default, field.metadata[_KEY])
         for field in dataclasses.fields(section)
@@ -68,22 +68,22 @@ class Registry:
     """Parts of one kind, by name.
 
     Args:
-      kind: what one is called: "encoder".
-      room: of the config, where their keys are: ``config.<room>.<name>``.
-      choice: the config key that names the chosen part, or parts, within the room; "" where each
-        part's own keys decide whether it is used.
+      kind: singular: "encoder".
+      room: section of the config with their keys: ``config.<room>.<name>``.
+      choice: key in that section that names the chosen part or parts; "" if each part's own keys
+        decide whether it is used.
     """
 
     def __init__(self, kind: str, room: str, choice: str):
         self.kind, self.room, self.choice = kind, room, choice
         self._parts: dict[str, Any] = {}
-        self.files: dict[str, str] = {}  # that register them, by name
+        self.files: dict[str, str] = {}  # name to the file that registers it
 
     def register(self, name: str) -> Callable[[Part], Part]:
         """A decorator that makes a class a part.
 
         Raises:
-          ValueError: the name is none, or is taken by a class of another file.
+          ValueError: the name is invalid, or taken by a class of another file.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise ValueError(f"{name!r} must be lower-case letters, digits and '_'")
@@ -111,18 +111,17 @@ class Registry:
         """Names and classes."""
         return iter(self._parts.items())
 
-    def build(self, name: str, room: ConfigDict, **given: Any) -> Any:
-        """The part of that name, with its keys from ``room``, and those of ``given`` that it has
-        fields for."""
-        return build(self._parts[name], room.get(name, {}), **given)
+    def build(self, name: str, room: ConfigDict, **fields: Any) -> Any:
+        """The part of that name, with its keys from ``room`` and those ``fields`` that it has."""
+        return build(self._parts[name], room.get(name, {}), **fields)
 
 
-def build(part: Any, values: Mapping[str, Any] | ConfigDict, **given: Any) -> Any:
-    """A part with the values of its keys, and those of ``given`` that it has fields for."""
+def build(part: Any, values: Mapping[str, Any] | ConfigDict, **available: Any) -> Any:
+    """A part with the values of its keys, and those ``available`` values that it has fields for."""
     fields = {field.name for field in dataclasses.fields(part)}
     keys = {name: values[name] for name in keys_of(part)}
     keys = {name: tuple(x) if isinstance(x, list) else x for name, x in keys.items()}
-    return part(**{name: x for name, x in given.items() if name in fields}, **keys)
+    return part(**{name: x for name, x in available.items() if name in fields}, **keys)
 
 
 representations = Registry("representation", "representation", "name")
@@ -135,7 +134,7 @@ REGISTRIES = (representations, encoders, bottlenecks, losses, augmentations, opt
 
 
 def outside() -> dict[str, str]:
-    """Parts that are not aejax's own: ``"model.my_net"`` to the file that registers it."""
+    """Parts from outside aejax: ``"model.my_net"`` to the file that registers it."""
     return {
         f"{registry.room}.{name}": file
         for registry in REGISTRIES
@@ -145,7 +144,7 @@ def outside() -> dict[str, str]:
 
 
 def load(path: str | Path) -> None:
-    """Runs a file that registers parts, unless that has been done.
+    """Runs a file that registers parts, once.
 
     Raises:
       UserError: there is no such file.
@@ -159,29 +158,29 @@ def load(path: str | Path) -> None:
 
 # Rules.
 
-MOST = 2**31 - 1  # of numbers without a bound of their own: what int32 holds
+MOST = 2**31 - 1  # the default bound of numbers: the largest int32
 
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What values of a key may be.
+    """The valid values of a key.
 
     Attributes:
-      wrong: what is wrong with a value, or "".
-      says: what it must be, "at least 1"; "" for anything.
+      problem: a function from a value to what is wrong with it, or "".
+      description: of valid values, "at least 1"; "" for any.
     """
 
-    wrong: Callable[[Any], str]
-    says: str
+    problem: Callable[[Any], str]
+    description: str
 
     def __call__(self, value: Any) -> str:
         """What is wrong with a value, or ""."""
-        return self.wrong(value)
+        return self.problem(value)
 
 
-def rule(is_good: Callable[[Any], bool], says: str) -> Rule:
+def rule(is_valid: Callable[[Any], bool], description: str) -> Rule:
     """A rule of one condition: ``rule(lambda x: x % 2 == 0, "even")``."""
-    return Rule(lambda value: "" if is_good(value) else f"must be {says}", says)
+    return Rule(lambda value: "" if is_valid(value) else f"must be {description}", description)
 
 
 anything = Rule(lambda value: "", "")
@@ -218,7 +217,7 @@ def between(low: float, high: float) -> Rule:
 
 
 def one_of(*known: str) -> Rule:
-    """One of a few names; one that is spelt alike is proposed."""
+    """One of a few names; for others the closest is suggested."""
     return Rule(lambda value: unknown(value, known), f"one of {', '.join(known)}")
 
 
@@ -228,7 +227,7 @@ def registered(registry: Registry, *others: str) -> Rule:
 
 
 def unknown(value: Any, known: Iterable[str]) -> str:
-    """What is wrong with a name that has to be one of these."""
+    """What is wrong with a name that must be one of ``known``, or ""."""
     names = list(known)
     if value in names:
         return ""
@@ -240,22 +239,22 @@ def unknown(value: Any, known: Iterable[str]) -> str:
 def pair(low: float, high: float) -> Rule:
     """Two numbers, the second not below the first."""
 
-    def is_good(value: Any) -> bool:
-        good = len(value) == 2 and all(is_number(x) for x in value)
-        return bool(good and low <= value[0] <= value[1] <= high)
+    def is_valid(value: Any) -> bool:
+        numbers = len(value) == 2 and all(is_number(x) for x in value)
+        return bool(numbers and low <= value[0] <= value[1] <= high)
 
-    return rule(is_good, f"two numbers from {low:g} to {high:g}, the lower one first")
+    return rule(is_valid, f"two numbers from {low:g} to {high:g}, the lower one first")
 
 
 def integers(low: int, high: int, most: int = 4096) -> Rule:
-    """One or more integers, ``most`` of them at most."""
+    """One to ``most`` integers."""
 
-    def is_good(value: Any) -> bool:
+    def is_valid(value: Any) -> bool:
         return 0 < len(value) <= most and all(
             isinstance(x, int) and not isinstance(x, bool) and low <= x <= high for x in value
         )
 
-    return rule(is_good, f"one or more integers from {low} to {high}")
+    return rule(is_valid, f"one or more integers from {low} to {high}")
 
 
 def is_number(value: Any) -> bool:
@@ -272,20 +271,20 @@ def value(config: ConfigDict, full: str) -> Any:
 
 
 def needs(section: type, config: ConfigDict, full: str, other: str, is_used: bool) -> None:
-    """Refuses a key that was set, where another one decides that it is not used.
+    """Refuses a key that is set but not used because of another key.
 
     Args:
-      section: whose key it is.
+      section: part or section with the key.
       config: of an experiment.
       full: the key, dotted.
-      other: the key that decides.
-      is_used: what it has decided.
+      other: the other key, dotted.
+      is_used: whether the other key's value makes use of it.
 
     Raises:
       UserError: naming both.
     """
-    usual, _ = keys_of(section)[full.rpartition(".")[2]]
-    if not is_used and value(config, full) != usual:
+    default, _ = keys_of(section)[full.rpartition(".")[2]]
+    if not is_used and value(config, full) != default:
         raise UserError(
             f"config.{full}={value(config, full)!r} means nothing to {other}="
             f"{value(config, other)}; leave it out"
@@ -293,10 +292,10 @@ def needs(section: type, config: ConfigDict, full: str, other: str, is_used: boo
 
 
 def at_most(size: float, most: float, what: str) -> None:
-    """Refuses what no machine has the memory for: a config may come from anyone.
+    """Refuses a size that no machine has the memory for: a config may come from anyone.
 
     Raises:
-      UserError: naming what it is.
+      UserError: naming the size.
     """
     if size > most:
-        raise UserError(f"config: {what} comes to {size:g}, and may be {most:g} at most")
+        raise UserError(f"config: {what} is {size:g}, and may be {most:g} at most")

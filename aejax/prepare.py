@@ -1,4 +1,4 @@
-"""What a config stands for: devices, corpus, representation, sizes. Nothing is fitted here."""
+"""Prepares an experiment: devices, corpus, representation, model. Nothing is fitted here."""
 
 import dataclasses
 import functools
@@ -26,22 +26,21 @@ from aejax.workdir import Workdir
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """What a config stands for, before anything is fitted.
+    """An experiment, ready to be trained.
 
     Attributes:
       config: valid.
       workdir: of the run.
-      devices: it runs on.
-      corpus: it runs on.
-      noise: what noise is drawn from, if it is from a folder; split as the corpus is where it is
-        to be taken away, and otherwise all of it for training.
-      representation: of its audio.
-      model: of its features, without variables.
-      excerpt: samples of a training excerpt: whole blocks of frames, exactly.
+      devices: to run on.
+      corpus: to train and evaluate on.
+      noise: corpus of recorded noise, or None; for denoising it is split like the corpus, otherwise
+        all of it is for training.
+      representation: of the audio.
+      model: of the features, without variables.
+      excerpt: samples of a training excerpt, a whole number of blocks.
       command: that repeats the run.
-      speakers: that the decoder is told of: values of the label ``model.speaker_label``.
-      speaker_of: int32 ``[clips]``, the number of each clip's: 1 for the first, and 0 for one that
-        is not among them.
+      speakers: of the decoder: values of the label ``model.speaker_label``.
+      speaker_of: int32 ``[clips]``, the speaker of each clip, from 1; 0 is unknown.
     """
 
     config: ConfigDict
@@ -64,66 +63,65 @@ class Experiment:
 
     @property
     def eval_mel(self) -> Representation:
-        """The log-mel spectrogram that audio is measured by, whatever the representation."""
+        """The log-mel spectrogram that audio is measured by."""
         return eval_mel(self.config)
 
     @property
     def objective(self) -> objective.Objective:
-        """What ``config.loss`` stands for."""
+        """The objective of ``config.loss``."""
         return objective.from_config(self.config, self.representation)
 
     def test_noise(self, split: str, length: int) -> loader.TestNoise | None:
-        """Noise from a folder for what is measured, where it is to be taken away."""
+        """Recorded noise for validation and testing, for denoising; otherwise None."""
         if self.noise is None or not self.denoises:
             return None
         return loader.TestNoise(self.noise, split, length)
 
     @property
     def augmentation(self) -> augmentations.Chain:
-        """What ``config.augment`` stands for."""
+        """The chain of ``config.augment``."""
         return augmentations.from_config(self.config, self.excerpt)
 
     @property
     def noise_to_remove(self) -> augmentations.Noise | None:
-        """What adds the noise that is to be taken away, where any is."""
+        """The augmentation that adds noise, for denoising; otherwise None."""
         return augmentations.noise_of(self.config) if self.denoises else None
 
     @property
     def denoises(self) -> bool:
-        """Whether what is to be given back is without the noise that is heard."""
+        """Whether the task is denoising."""
         return corpora.denoises(self.config)
 
     @property
     def add_noise(self) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
-        """For an `aejax.evaluation.evaluate.Evaluator`."""
+        """See `noise_adder`."""
         return noise_adder(self.config)
 
     def latent_rate(self, latent_dim: int) -> float:
-        """Latent floats per second of so many in a latent frame."""
+        """Latent floats per second at ``latent_dim`` floats per latent frame."""
         return self.representation.frame_rate / self.downsampling * latent_dim
 
     @property
     def workers(self) -> loader.Workers:
-        """Who read audio."""
+        """Readers of audio, in threads or processes."""
         data = self.config.data
         return loader.Workers(data.workers, data.worker_kind, self.warn_once)
 
     def place(self, batch: Any) -> dict[str, jax.Array]:
-        """A host batch on the devices, with the numbers of its speakers."""
+        """A host batch on the devices, with its speakers."""
         if self.speaker_of is not None:
-            known = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
-            batch = {**batch, "speaker": known.astype(np.int32)}
+            speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
+            batch = {**batch, "speaker": speaker.astype(np.int32)}
         return self.devices.place(batch)
 
     def warn_once(self, message: str) -> None:
-        """Warns, unless it has been said in this run."""
+        """Warns, once per run."""
         if message not in self._warned:
             self._warned.add(message)
             warn(message)
 
     def batches(self, split: str, most: int | None = None) -> loader.Batches:
-        """All of a split, in order, or so many windows of it; with noise, where it is to be taken
-        away."""
+        """All windows of a split, in order, or ``most`` of them; for denoising, with noise."""
         return loader.Batches(
             self.corpus,
             split,
@@ -135,7 +133,7 @@ class Experiment:
         )
 
     def train_batches(self, start: int) -> Iterator[loader.Batch]:
-        """Random training excerpts without end, from that step on."""
+        """Endless batches of random training excerpts, from step ``start``."""
         data = self.config.data
         return loader.train_batches(
             self.corpus,
@@ -154,7 +152,7 @@ class Experiment:
         )
 
     def silent_batch(self) -> dict[str, np.ndarray]:
-        """A training batch of silence: what the step is compiled for."""
+        """A training batch of silence, to compile the step for."""
         rows = self.config.train.batch_size
         span = self.augmentation.span(self.excerpt)
         audio = np.zeros((rows, span, *self.corpus.channel_shape), np.float32)
@@ -167,7 +165,7 @@ class Experiment:
         return batch if self.noise is None else batch | {"noise": audio}
 
     def clip_names(self, clips: np.ndarray) -> str:
-        """Names of clips, by their indices, for messages."""
+        """Names of clips by index, for messages."""
         return ", ".join(sorted({self.corpus.clips.name(clip) for clip in clips.tolist()}))
 
 
@@ -179,21 +177,21 @@ def prepare(
     corpus: Corpus | None = None,
     command: str = "",
 ) -> Experiment:
-    """Finds the devices and the corpus, prints them, and makes the run's directory.
+    """Opens devices and corpus, prints them, and creates the run's directory.
 
     Args:
       config: of the run.
       workdir: of the run.
-      alongside: of another run with the same ``config.data`` and the same augmentation; what was
-        found for it is not looked for again, but for a run that began with other files.
-      corpus: to run on, instead of what ``config.data`` names.
+      alongside: another experiment with the same ``config.data`` and augmentation, whose corpus is
+        used, unless this run began with other files.
+      corpus: to use instead of that of ``config.data``.
       command: that repeats the run.
     """
     representation = representations.from_config(config)
     losses.check_rate(losses.used(config), config.data.sample_rate)
     devices = Devices(config.train.batch_size)
-    others = (corpus, None) if alongside is None else (alongside.corpus, alongside.noise)
-    corpus, noise = corpora.of_run(config, workdir, others)
+    opened = (corpus, None) if alongside is None else (alongside.corpus, alongside.noise)
+    corpus, noise = corpora.of_run(config, workdir, opened)
     blocks = excerpt_blocks(config, representation)
     excerpt = representation.samples(blocks * config.model.downsampling)
     check_splits(corpus, excerpt)
@@ -238,47 +236,48 @@ def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:
         print(f"  {line}")
 
 
-# In a run's directory, the names of those that its decoder knows.
+# File in a run's directory with the names of its speakers.
 SPEAKERS = "speakers.json"
 
 
 def _speakers(config: ConfigDict, corpus: Corpus) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """Those of the training split, and the number of each clip's."""
+    """The speakers of the training split, and the speaker of each clip."""
     label = config.model.speaker_label
     if not label:
         return (), None
     columns = corpus.clips.labels
     column = columns.get(names.value(label))
     if column is None or column.categories is None:
-        known = ", ".join(name for name, each in columns.items() if each.categories is not None)
+        usable = ", ".join(name for name, each in columns.items() if each.categories is not None)
         raise UserError(
-            f"config.model.speaker_label={label!r} is no label of the corpus that names things;"
-            f" {known or 'none'} {'is' if known else 'are'} there"
+            f"config.model.speaker_label={label!r} is no label of the corpus with names as values;"
+            f" there is {usable or 'none'}"
         )
     train = column.values[corpus.clips.of_split("train")]
     used = np.unique(train[train >= 0])
-    number = np.zeros(len(column.categories) + 1, np.int32)  # the last is for -1, none at all
-    number[used] = np.arange(1, len(used) + 1)
-    return tuple(column.categories[place] for place in used.tolist()), number[column.values]
+    speaker_of = np.zeros(len(column.categories) + 1, np.int32)  # the last for -1, no label
+    speaker_of[used] = np.arange(1, len(used) + 1)
+    return tuple(column.categories[index] for index in used.tolist()), speaker_of[column.values]
 
 
 def eval_mel(config: ConfigDict) -> Representation:
-    """What audio of such a run is measured by."""
+    """The log-mel spectrogram that audio of such a run is measured by."""
     inner = representations.eval_mel(config.data.sample_rate)
     stereo = config.data.channels == "stereo"
     return representations.Multichannel(inner, 2) if stereo else inner
 
 
 def excerpt_blocks(config: ConfigDict, representation: Representation) -> int:
-    """Latent frames of a training excerpt: as many as the config says, if it can be analysed."""
+    """Latent frames of a training excerpt: those of ``data.excerpt_seconds``, but no fewer than can
+    be analysed."""
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
     return max(-(-representation.fewest_frames // downsampling), int(blocks))
 
 
 def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
-    """What a model of that config hears of a placed batch where it is measured; None where that is
-    what it is to give back."""
+    """A function from a batch on the devices to its noisy audio, for evaluation; None unless the
+    task is denoising."""
     if not corpora.denoises(config):
         return None
     noise = augmentations.noise_of(config)
@@ -288,7 +287,7 @@ def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Arra
 def _check_blocks(
     config: ConfigDict, corpus: Corpus, representation: Representation, excerpt: int
 ) -> None:
-    """Refuses a training split with too few blocks for PCA to find so many latents."""
+    """Refuses a training split with too few blocks for a PCA of ``latent_dim`` components."""
     downsampling, latent_dim = config.model.downsampling, config.model.latent_dim
     blocks = 0
     for clip in corpus.clips.of_split("train"):
@@ -298,6 +297,6 @@ def _check_blocks(
         if blocks > latent_dim:
             return
     raise UserError(
-        f"the training split has {blocks} blocks of {downsampling} frames, too few to find"
+        f"the training split has {blocks} blocks of {downsampling} frames, too few for"
         f" {latent_dim} latents; add audio or lower model.latent_dim"
     )

@@ -1,4 +1,4 @@
-"""What comes of an experiment: measured, written, and as a table."""
+"""The results of an experiment: measured, written to files, and printed."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from aejax import config as config_module
 from aejax.evaluation import entropy_coding, per_clip_errors
 from aejax.evaluation.audio_examples import write_audio_examples
-from aejax.evaluation.codecs import PCA_ROW, cut_pca, linear_codecs, nothing_row, trained_codecs
+from aejax.evaluation.codecs import PCA_ROW, cut_pca, linear_codecs, no_model_row, trained_codecs
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, identity, with_gains
 from aejax.evaluation.latent_map import coding_statistics, latent_map
 from aejax.evaluation.per_clip_errors import ClipErrors
@@ -27,7 +27,7 @@ from aejax.training.baselines import Baselines
 from aejax.training.checkpoint import Best
 from aejax.training.loop import Trained
 
-# Rows and errors of clips of codecs that several runs have in common, by codec.
+# Rows and errors of codecs that several runs share, such as PCA.
 Common = dict[Any, tuple[Row, ClipErrors]]
 
 
@@ -40,7 +40,7 @@ class Results:
       rows: of the results table.
       errors: of each clip, by the name of a row.
       best: the chosen step and its validation loss, by kind of variables.
-      probes: what latents know of labels, if that was asked for.
+      probes: linear probes of labels, if ``config.evaluate.probes``.
     """
 
     path: Path
@@ -60,19 +60,20 @@ def evaluate(
     trained: Trained,
     common: Common | None = None,
 ) -> Results:
-    """Measures PCA and the trained model on the test split; writes what there is to hear and see.
+    """Measures PCA and the trained model on the test split; writes ``audio/`` and the arrays of the
+    report.
 
     Args:
-      experiment: of the run.
-      baselines: of it.
-      trained: of it.
-      common: what was measured for other runs on the same audio, and is added to.
+      experiment: to evaluate.
+      baselines: its PCA.
+      trained: its model.
+      common: results shared with other runs on the same audio; updated.
     """
     for name, best in trained.best.items():
         print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
     pca, *others = linear_codecs(experiment, baselines.fit.pca, baselines.context)
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
-    nothing = Codec(nothing_row(experiment.config), identity, identity, None, None)
+    no_model = Codec(no_model_row(experiment.config), identity, identity, None, None)
     evaluator = Evaluator.of(experiment, baselines.fit.mean)
     batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
 
@@ -82,74 +83,74 @@ def evaluate(
 
     measured: dict[str, tuple[Row, ClipErrors]] = {}
     common = {} if common is None else common
-    for codec in (nothing, pca, *others):
+    for codec in (no_model, pca, *others):
         key = (codec.name, codec.latent_floats_per_second, codec.encode, codec.decode)
         if key not in common:
             common[key] = measure(codec)
         measured[codec.name] = common[key]
     measured |= {codec.name: measure(codec) for codec in (model, *variants)}
-    _write_arrays(experiment, nothing, pca, model)
+    _write_arrays(experiment, no_model, pca, model)
     _save_coding(experiment, pca, model, trained.model)
     probes = probe_latents(experiment, pca, model) if experiment.config.evaluate.probes else None
     references = [PCA_ROW, *(cut_pca(count) for count in experiment.config.evaluate.cuts)]
     rows = with_gains([row for row, _ in measured.values()], references)
-    errors = {name: own for name, (_, own) in measured.items()}
+    errors = {name: of_clips for name, (_, of_clips) in measured.items()}
     return Results(experiment.workdir.path, rows, errors, trained.best, probes)
 
 
 def _chosen(experiment: Experiment, name: str, best: Best) -> str:
-    """Which step validation has chosen, in a line."""
-    which, step = "" if name == "raw" else f" ({name})", int(best.step)
-    begun = step == 0 and experiment.config.model.pca_start
-    start = ", where it began, at PCA" if begun else ""
-    return f"chosen by validation{which}: step {step}{start}, loss {float(best.loss):.4g} there"
+    """A line about the step that validation chose."""
+    suffix, step = "" if name == "raw" else f" ({name})", int(best.step)
+    at_pca = step == 0 and experiment.config.model.pca_start
+    start = ", which is PCA" if at_pca else ""
+    return f"chosen by validation{suffix}: step {step}{start}, loss {float(best.loss):.4g}"
 
 
 def _save_coding(
-    experiment: Experiment, pca: Codec, learnt: Codec, model: autoencoder.Autoencoder
+    experiment: Experiment, pca: Codec, trained: Codec, model: autoencoder.Autoencoder
 ) -> None:
-    """Writes ``coding.npz``: what the latents of PCA and of the model are like, so that they can be
-    written in few bits. Entries of codebooks need none: the model knows how often each is used."""
-    known = {"pca": coding_statistics(experiment, pca)}
-    if "codebooks" not in learnt.variables:
+    """Writes ``coding.npz``: statistics of the latents of PCA and of the model, for entropy coding.
+    Codebooks need none: their usage is among the model's variables."""
+    statistics = {"pca": coding_statistics(experiment, pca)}
+    if "codebooks" not in trained.variables:
         bottleneck: Any = model.bottleneck
         shift = bottleneck.bound if bottleneck.codebook_sizes else 0.0
-        known["model"] = coding_statistics(experiment, learnt, shift)
-    entropy_coding.save(experiment.workdir.path / entropy_coding.FILE, **known)
+        statistics["model"] = coding_statistics(experiment, trained, shift)
+    entropy_coding.save(experiment.workdir.path / entropy_coding.FILE, **statistics)
 
 
-def _write_arrays(experiment: Experiment, nothing: Codec, pca: Codec, model: Codec) -> None:
-    """Writes ``audio/``, and ``report.npz``: what the report shows that only JAX can work out."""
-    heard, pictures = write_audio_examples(experiment, [nothing, pca, model])
-    found = latent_map(experiment, pca, model)
-    clips = [experiment.corpus.clips[index] for index in found.clips]
+def _write_arrays(experiment: Experiment, no_model: Codec, pca: Codec, model: Codec) -> None:
+    """Writes ``audio/``, and ``report.npz`` with spectrograms and the latent map."""
+    examples, spectrograms = write_audio_examples(experiment, [no_model, pca, model])
+    latents = latent_map(experiment, pca, model)
+    clips = [experiment.corpus.clips[index] for index in latents.clips]
     about = {"map_clips": [{"name": clip.name, "labels": clip.labels} for clip in clips]}
-    packed = arrays.pack_bytes(found.snippets)
-    mapped = {
-        "latent_means": found.means,
-        "latent_variance": found.variance[experiment.config.name],
-        "pca_variance": found.variance[PCA_ROW],
+    packed = arrays.pack_bytes(latents.snippets)
+    content = {
+        "latent_means": latents.means,
+        "latent_variance": latents.variance[experiment.config.name],
+        "pca_variance": latents.variance[PCA_ROW],
         **{f"snippets.{name}": part for name, part in packed.items()},
     }
     path = experiment.workdir.path / run_files.ARRAYS
-    arrays.save(path, {**heard, **about}, {**pictures, **mapped})
+    arrays.save(path, {**examples, **about}, {**spectrograms, **content})
 
 
 def write_report(experiment: Experiment, results: Results) -> None:
-    """Writes ``clips.jsonl``, then ``results.json``: where that is, the run is finished; then
-    ``report.html``, from those files."""
+    """Writes ``clips.jsonl``, then ``results.json``, which marks the run as finished, then
+    ``report.html``."""
     clips = experiment.corpus.clips
     tested = clips.of_split("test")
-    without = nothing_row(experiment.config)
-    latent = {name: found for name, found in results.errors.items() if name != without}
-    lines = per_clip_errors.lines(clips, latent, tested)
+    without = no_model_row(experiment.config)
+    errors = {name: of_clips for name, of_clips in results.errors.items() if name != without}
+    lines = per_clip_errors.lines(clips, errors, tested)
     experiment.workdir.write_text(
         "clips.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
     )
     probes = None
     if results.probes is not None:
         probes = [dataclasses.asdict(row) for row in results.probes]
-    written = {
+    content = {
         "rows": [dataclasses.asdict(row) for row in results.rows],
         "units": {
             "latent_floats_per_second": "1/s",
@@ -164,9 +165,9 @@ def write_report(experiment: Experiment, results: Results) -> None:
             "gain_over_pca_db": "dB",
             "audio_gain_over_pca_db": "dB",
         },
-        "by_label": per_clip_errors.by_label(clips, latent, tested, PCA_ROW),
+        "by_label": per_clip_errors.by_label(clips, errors, tested, PCA_ROW),
         "probes": probes,
-        "best": {name: one.as_json() for name, one in results.best.items()},
+        "best": {name: best.as_json() for name, best in results.best.items()},
         "test_clips": len(tested),
         "device": str(experiment.devices),
         "command": experiment.command,
@@ -175,7 +176,7 @@ def write_report(experiment: Experiment, results: Results) -> None:
         "seed": experiment.config.seed,
     }
     experiment.workdir.write_text(
-        "results.json", json.dumps(written, indent=2, allow_nan=False) + "\n"
+        "results.json", json.dumps(content, indent=2, allow_nan=False) + "\n"
     )
     write_page(experiment.workdir.path)
 
@@ -187,17 +188,17 @@ def write_page(path: Path) -> None:
 
 
 def print_results(path: Path) -> Results:
-    """Prints the tables of a finished run, and where its files are; returns what was measured."""
-    found = run_files.read_results(path)
-    unit = found["units"]["feature_rmse"]
-    print(f"\n{results_table(found['rows'], unit)}\n")
-    if found.get("probes") is not None:
-        print(f"{probes_table(found['probes'])}\n")
-    if not (path / run_files.REPORT).exists():  # it was killed before the end, or is from before
+    """Prints the tables of a finished run and the paths of its files; returns its results."""
+    results = run_files.read_results(path)
+    unit = results["units"]["feature_rmse"]
+    print(f"\n{results_table(results['rows'], unit)}\n")
+    if results.get("probes") is not None:
+        print(f"{probes_table(results['probes'])}\n")
+    if not (path / run_files.REPORT).exists():  # killed just before the end
         write_page(path)
-    where = plain(str(path))
-    print(f"results: {where}/results.json")
-    print(f"report:  {where}/{run_files.REPORT}")
-    print(f"audio:   {where}/audio/")
-    print(f"curves:  {where}/metrics.jsonl, or: tensorboard --logdir={where}")
-    return Results(path, [Row.from_json(row) for row in found["rows"]])
+    printable = plain(str(path))
+    print(f"results: {printable}/results.json")
+    print(f"report:  {printable}/{run_files.REPORT}")
+    print(f"audio:   {printable}/audio/")
+    print(f"curves:  {printable}/metrics.jsonl, or: tensorboard --logdir={printable}")
+    return Results(path, [Row.from_json(row) for row in results["rows"]])

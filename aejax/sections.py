@@ -1,4 +1,4 @@
-"""Config keys that belong to no part: of the run, its data, its training and what is measured."""
+"""Config keys that belong to no part: the run, its data, training and evaluation."""
 
 import dataclasses
 import re
@@ -53,45 +53,45 @@ AUGMENTATIONS = Rule(_augmentations, "names of augmentations, none twice")
 
 @dataclasses.dataclass
 class Experiment:
-    """Of the whole run."""
+    """The run."""
 
-    name: str = key("experiment", NAME, "of the run: its directory and its row in the table")
+    name: str = key("experiment", NAME, "of the run, its directory and its row in the table")
     seed: int = key(
         0,
         between(0, 2**32),
-        "of what is random in the step: weights, dropout, augmentation, codebooks",
+        "of weights, dropout, augmentation and codebooks",
         per_member=True,
     )
     task: str = key(
         "reconstruct",
         one_of("reconstruct", "denoise"),
-        "what is to be given back: what is heard, or that without augment.noise",
+        "denoise: the target is the input without augment.noise",
     )
 
 
 @dataclasses.dataclass
 class RepresentationChoice:
-    """Which representation."""
+    """The representation."""
 
-    name: str = key("mel", registered(parts.representations), "of audio: which part")
+    name: str = key("mel", registered(parts.representations), "the representation of audio")
 
 
 @dataclasses.dataclass
 class Model:
-    """Of every model."""
+    """The model."""
 
-    encoder: str = key("conv", registered(parts.encoders), "which part")
-    decoder: str = key("", registered(parts.encoders, ""), "which part; '' mirrors the encoder")
-    bottleneck: str = key("none", registered(parts.bottlenecks), "which part")
+    encoder: str = key("conv", registered(parts.encoders), "the network of the encoder")
+    decoder: str = key("", registered(parts.encoders, ""), "'' mirrors the encoder")
+    bottleneck: str = key("none", registered(parts.bottlenecks), "between encoder and decoder")
     downsampling: int = key(8, at_least(1, 2**16), "frames in a block, which is one latent frame")
     latent_dim: int = key(32, at_least(1, 2**16), "floats in a latent frame")
-    speaker_label: str = key("", anything, "label that the decoder is told; latents can do without")
+    speaker_label: str = key("", anything, "label of clips that the decoder is conditioned on")
     adversary: float = key(0.0, at_least(0), "gradient-reversal coefficient; 0 for no adversary")
-    pca_start: bool = key(True, anything, "begin as PCA, exactly: a linear path beside the network")
+    pca_start: bool = key(True, anything, "start at PCA, by a linear path beside the network")
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Fewer latents than numbers in a block, and a network where something needs one."""
+        """No more latents than numbers in a block; a network for keys that need one."""
         model = config.model
         representation = representations.build(config)
         bins, words = representation.bins, f"representation's {representation.bins_keys}"
@@ -99,7 +99,7 @@ class Model:
         parts.at_most(block, 2**20, f"model.downsampling x {words}")
         if model.latent_dim > block:
             raise UserError(
-                f"config.model.latent_dim={model.latent_dim} is more than a block holds:"
+                f"config.model.latent_dim={model.latent_dim} is more than a block has:"
                 f" model.downsampling x {words} = {model.downsampling} x {bins} = {block}"
             )
         parts.needs(
@@ -107,8 +107,8 @@ class Model:
         )
         if model.decoder == model.encoder:
             raise UserError(
-                f"config.model.decoder={model.decoder!r} is what mirrors the encoder anyway; leave"
-                " it out"
+                f"config.model.decoder={model.decoder!r} is the encoder's mirror already; leave it"
+                " out"
             )
         decoder = "model.decoder" if model.decoder else "model.encoder"
         is_told = has_network(parts.value(config, decoder))
@@ -117,13 +117,13 @@ class Model:
 
 @dataclasses.dataclass
 class Train:
-    """Of training."""
+    """Training."""
 
     batch_size: int = key(16, at_least(1, 2**20), "excerpts")
     steps: int = key(1000, at_least(0), "batches")
-    optimizer: str = key("adamw", registered(parts.optimizers), "which part")
+    optimizer: str = key("adamw", registered(parts.optimizers), "the optimizer")
     schedule: str = key("cosine", one_of(*optimizers.SCHEDULES), "after the warm-up")
-    learning_rate: float = key(1e-3, above(0, 1e38), "the highest", per_member=True)
+    learning_rate: float = key(1e-3, above(0, 1e38), "after warm-up", per_member=True)
     warmup_steps: int = key(50, at_least(0), "updates over which the learning rate rises from 0")
     weight_decay: float = key(0.1, at_least(0), "of matrices, at each update", per_member=True)
     clip_norm: float = key(1.0, above(0), "largest global norm of the gradients")
@@ -135,50 +135,52 @@ class Train:
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Whole updates, and nothing that is of networks alone where there is none."""
+        """A whole number of updates; no keys of networks without a network."""
         model = config.model
         if not (has_network(model.encoder) or has_network(model.decoder or model.encoder)):
             parts.needs(cls, config, "train.dtype", "model.encoder", False)
-            usual, _ = parts.keys_of(cls)["weight_decay"]
-            if config.train.weight_decay not in (usual, 0) and model.pca_start:
+            default, _ = parts.keys_of(cls)["weight_decay"]
+            if config.train.weight_decay not in (default, 0) and model.pca_start:
                 raise UserError(
                     f"config.train.weight_decay={config.train.weight_decay:g} means nothing to"
-                    f" model.encoder={model.encoder} with model.pca_start=True, since what begins"
-                    " at PCA does not decay; leave it out"
+                    f" model.encoder={model.encoder} with model.pca_start=True, as what starts at"
+                    " PCA does not decay; leave it out"
                 )
         if config.train.steps % config.train.accumulate:
             raise UserError(
                 f"config.train.accumulate={config.train.accumulate} batches make an update, and"
-                f" train.steps={config.train.steps} is not a multiple of it: the last would do"
-                " nothing"
+                f" train.steps={config.train.steps} is not a multiple of it: the last batches"
+                " would do nothing"
             )
 
 
 @dataclasses.dataclass
 class Chain:
-    """Which augmentations."""
+    """The augmentations."""
 
     chain: tuple = key((), AUGMENTATIONS, "augmentations, in order; a part's own keys switch it on")
 
 
 @dataclasses.dataclass
 class Evaluate:
-    """Of what is measured in the end."""
+    """Evaluation."""
 
-    listen_clips: int = key(4, at_least(1, 10_000), "test clips written as audio and drawn")
-    cuts: tuple = key((), SIZES, "rows of the first so many latents of ordered, codebooks of rvq")
-    refine_steps: int = key(0, at_least(0, 10**6), "of improving latents, as a row of its own")
-    probes: bool = key(False, anything, "what latents know of labels; needs scikit-learn")
+    listen_clips: int = key(4, at_least(1, 10_000), "test clips with audio and spectrograms")
+    cuts: tuple = key((), SIZES, "rows with only the first latents of ordered, or codebooks of rvq")
+    refine_steps: int = key(
+        0, at_least(0, 10**6), "steps of latent refinement, in its own row; 0: off"
+    )
+    probes: bool = key(False, anything, "linear probes of labels; needs scikit-learn")
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Sizes that the bottleneck has, and latents that can be moved to a better place."""
+        """Sizes that the bottleneck has; refinement only of unbounded latents."""
         evaluate, model = config.evaluate, config.model
         bottleneck, cuts = parts.bottlenecks[model.bottleneck], tuple(evaluate.cuts)
         if cuts and not bottleneck.sizes:
             raise UserError(
-                f"config.evaluate.cuts={cuts} goes with model.bottleneck='ordered' or 'rvq', whose"
-                " first latents or codebooks can do without the others, not with"
+                f"config.evaluate.cuts={cuts} goes with model.bottleneck='ordered' or 'rvq', which"
+                " can decode their first latents or codebooks alone, not with"
                 f" {model.bottleneck!r}"
             )
         counted = "model.latent_dim"
@@ -191,10 +193,10 @@ class Evaluate:
             return
         refine = f"config.evaluate.refine_steps={evaluate.refine_steps}"
         if bottleneck.bounded:
-            few = "only a few places" if bottleneck.quantises else "no place beyond its bound"
+            values = "a few values" if bottleneck.quantises else "values within a bound"
             raise UserError(
-                f"{refine} moves latents about, and model.bottleneck={model.bottleneck!r} leaves"
-                f" them {few}"
+                f"{refine} needs free latents, and model.bottleneck={model.bottleneck!r} allows"
+                f" only {values}"
             )
         for used, name in (
             (config.task == "denoise", "task='denoise'"),

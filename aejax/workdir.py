@@ -1,4 +1,4 @@
-"""A run's directory: what is in it, whose it is, and writing to it whole or not at all."""
+"""A run's directory: its config, its lock, and atomic writes."""
 
 import io
 import json
@@ -21,8 +21,8 @@ except ImportError:
 
 
 _LOCK = "run.lock"
-PARTS = "parts.json"  # where parts that are not aejax's own come from
-_MOST_CONFIG = 1 << 20  # bytes of a config.json; larger ones are none of ours
+PARTS = "parts.json"  # the files of parts from outside aejax
+_MOST_CONFIG = 1 << 20  # bytes of a config.json
 _MOST_SHOWN = 4  # keys that differ, in an error
 
 
@@ -30,11 +30,11 @@ class Workdir:
     """The directory of one run. Nothing is written before `create`.
 
     Args:
-      path: where.
-      config: of the run that wants it.
+      path: of the directory.
+      config: of the run.
 
     Raises:
-      UserError: it holds something else: a run of another config, or files that are no run.
+      UserError: it holds a run of another config, or other files.
     """
 
     def __init__(self, path: Path, config: ConfigDict):
@@ -44,7 +44,7 @@ class Workdir:
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
         if not self.has("config.json"):
-            # A kill before the first rename leaves no more than the lock.
+            # A kill before the first rename leaves the lock alone.
             if path.is_dir() and not files.is_empty(path, beside={_LOCK}):
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); give another"
@@ -65,10 +65,10 @@ class Workdir:
             )
 
     def create(self) -> None:
-        """Makes the directory, holds it until `release`, and writes ``config.json``.
+        """Creates the directory, locks it until `release`, and writes ``config.json``.
 
         Raises:
-          UserError: it cannot be written, or another process holds it.
+          UserError: it cannot be written, or another process has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -96,17 +96,17 @@ class Workdir:
         files.remove_temporary(self.path)
 
     def release(self) -> None:
-        """Lets others at the directory; so does the end of the process."""
+        """Unlocks the directory, as the end of the process does, too."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def has(self, name: str) -> bool:
-        """Whether there is anything of that name."""
+        """Whether a file or folder of that name exists."""
         return os.path.lexists(self.path / name)
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file, whole or not at all."""
+        """Writes a file atomically."""
         files.write_text(self.path / name, text)
 
 
@@ -114,7 +114,7 @@ def read_config(path: Path) -> ConfigDict:
     """The config of a run; nothing in its directory is executed.
 
     Raises:
-      UserError: there is no run, it is damaged, or it was made with parts that are not there.
+      UserError: there is no run, it is damaged, or it needs parts that are not registered.
     """
     file = path / "config.json"
     if not os.path.lexists(file):
@@ -135,7 +135,7 @@ def read_config(path: Path) -> ConfigDict:
 
 
 def _missing_parts(path: Path) -> dict[str, str]:
-    """Parts that a run was made with and that nobody has registered, with their files."""
+    """Parts of a run that are not registered, with their files."""
     if not os.path.lexists(path / PARTS):
         return {}
     known = parts.outside()

@@ -33,7 +33,7 @@ def test_keys_are_those_of_a_new_config_each_with_its_meaning():
     ("key", "value", "says"),
     [
         ("model.latent_dim", 0, "must be at least 1"),
-        ("model.latent_dim", 641, "more than a block holds"),
+        ("model.latent_dim", 641, "more than a block has"),
         ("model.encoder", "cov", "did you mean conv"),
         ("model.conv.dropout", 1.0, "below 1"),
         ("data.split_by", "speaker", "file, folder"),

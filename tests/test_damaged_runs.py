@@ -95,7 +95,7 @@ def test_a_damaged_member_of_a_population_ends_alone(run, finished, tmp_path, ca
     jobs = [Job(CONFIG, path, "") for path in (run, other)]
     first, second = run_together(jobs)
     assert isinstance(first, UserError)
-    assert "no other to go on from" in str(first)
+    assert "no other to resume from" in str(first)
     assert second.rows == experiment.run(CONFIG, finished).rows
     assert arrays_of(other) == arrays_of(finished)
     assert capsys.readouterr().err.count("6 is damaged") == 1

@@ -266,7 +266,7 @@ def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, 
     (audio_folder / test[0]).touch()
     then, lines, said = again()
     assert (then, lines) == (rows, first)
-    assert "1 of its files (the first is another.wav); the run goes on with those that" in said
+    assert "1 of its files (the first is another.wav); the run goes on with the unchanged" in said
     (audio_folder / test[0]).rename(audio_folder / "renamed")
     then, lines, said = again()
     assert then != rows
@@ -303,7 +303,7 @@ def test_where_all_test_clips_vanish_it_says_so(small_config, audio_folder, tmp_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "compile_step", compile_and_delete)
-        with pytest.raises(UserError, match="no clip of the split can be read any more"):
+        with pytest.raises(UserError, match="no clip of the split is readable any more"):
             experiment.run(small_config, tmp_path / "run")
 
 

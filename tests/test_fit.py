@@ -125,7 +125,7 @@ def test_codebooks_move_by_updates_and_not_by_batches(small_config, monkeypatch)
                 key=jax.random.key(0),
             )
             collections["codebooks"] = output.codebooks
-        return np.asarray(output.codebooks["bottleneck"]["share"])
+        return np.asarray(output.codebooks["bottleneck"]["ema_usage"])
 
     np.testing.assert_allclose(share_after(3, 3), share_after(1, 1), rtol=1e-4)
     assert not np.allclose(share_after(3, 1), share_after(1, 1), rtol=1e-2)

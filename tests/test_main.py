@@ -66,7 +66,7 @@ def bad(tmp_path):
     [
         (["--config.model.latent_dims=3"], 'Did you mean "latent_dim"'),
         (["--config.model.latent_dim=many"], "latent_dim"),
-        (["--config.model.latent_dim=641"], "more than a block holds"),
+        (["--config.model.latent_dim=641"], "more than a block has"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
         (["--config.representation.mel.fmax=9000.0"], "above 8000 Hz"),
         (["--config.representation.mel.n_mels=400"], "at least n_fft=1064"),

@@ -1,4 +1,4 @@
-"""What is drawn at random where a model is measured: by the window alone, never by its batch."""
+"""Random draws in evaluation: they depend on the window alone, never on its batch."""
 
 import functools
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from aejax.augmentations import Noise
 
-# Of the keys by which models are measured; no run's own.
+# Seed of evaluation, the same for all runs.
 _MEASURING = 0x6D656173
 
 
 def window_keys(
     clip: Int[Array, " batch"], start: UInt32[Array, " batch"], use: int
 ) -> Key[Array, " batch"]:
-    """A key for each window that a model is measured on, by its clip and first sample alone: what
-    is drawn for it does not depend on the batch that it is in, and is the same each time.
+    """A random key for each evaluated window, from its clip and first sample alone: draws do not
+    depend on the batch, and are the same each time.
 
     Args:
-      clip: its index in the corpus.
-      start: its first sample, modulo 2**32.
-      use: what is drawn: another number, other draws.
+      clip: index in the corpus.
+      start: first sample, modulo 2**32.
+      use: number of the purpose; each has its own draws.
     """
     key = jax.random.fold_in(jax.random.key(_MEASURING), use)
 
@@ -32,7 +32,7 @@ def window_keys(
     return jax.vmap(of_window)(clip.astype(jnp.uint32), start)
 
 
-# What `window_keys` are used for.
+# Purposes of `window_keys`.
 NOISE_USE, LATENTS_USE = 0, 1
 
 
@@ -40,8 +40,8 @@ NOISE_USE, LATENTS_USE = 0, 1
 def add_test_noise(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
-    """What a model hears where it is measured, of a batch that it is to give back: all of it with
-    noise, if there is any that it is to take away; each window's own (`window_keys`)."""
+    """The audio of an evaluation batch with noise added, by keys of each window (`window_keys`);
+    without ``noise``, the audio as it is."""
     audio, length, recorded = batch["audio"], batch["length"], batch.get("noise")
     if noise is None:
         return audio

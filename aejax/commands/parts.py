@@ -50,7 +50,7 @@ def of_name(name: str) -> str:
         lines = [f"{registry.kind} {name}: {inspect.getdoc(registry[name])}"]
         for full, usual, about in keys():
             if full.startswith(f"{registry.room}.{name}."):
-                bounds = f"; {about.rule.says}" if about.rule.says else ""
+                bounds = f"; {about.rule.description}" if about.rule.description else ""
                 lines += [f"  config.{full}={usual!r}", f"      {about.meaning}{bounds}"]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

@@ -18,17 +18,14 @@ from aejax.reporting import curve
 PCA_ROW, PCA_CONTEXT_ROW = "pca", "pca_context"
 
 
-def nothing_row(config: ConfigDict) -> str:
+def no_model_row(config: ConfigDict) -> str:
     """The name of the row without a model."""
     return curve.NOISY if denoises(config) else curve.CEILING
 
 
 def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
-    """PCA, PCA with a linear decoder in context, and PCA of fewer latents.
-
-    The second where the model's decoder has more than one latent frame in its receptive field; the
-    last at the cuts of an ordered model.
-    """
+    """PCA; PCA with a linear decoder in context, if the receptive field of the model's decoder is
+    more than one latent frame; and PCA of fewer latents, for the cuts of an ordered model."""
     model, cuts = experiment.config.model, tuple(experiment.config.evaluate.cuts)
     copy, rate = experiment.devices.copy, experiment.latent_rate
     codecs = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]

@@ -19,7 +19,7 @@ from aejax.runtime.errors import UserError
 
 FILE = "coding.npz"
 _REMEDY = "delete results.json beside it and start the run again to have it written anew"
-# Quantised values are clipped to -_MOST and _MOST.
+# Quantised values are clipped to -_MOST.._MOST.
 _MOST = 2**13 - 1
 # Latent frames per check byte. It also bounds how many frames a few bytes can claim.
 CHECKED = 8
@@ -115,7 +115,7 @@ def later(latents: np.ndarray, transition: np.ndarray, offset: np.ndarray) -> np
 
 
 def save(path: Path, **of: Statistics) -> None:
-    """Writes statistics by name, whole or not at all."""
+    """Writes statistics by name, atomically."""
     content = {
         f"{name}.{field.name}": getattr(statistics, field.name)
         for name, statistics in of.items()
@@ -125,7 +125,7 @@ def save(path: Path, **of: Statistics) -> None:
 
 
 def load(path: Path, name: str, latent_dim: int) -> Statistics:
-    """Reads what `save` wrote; only arrays, never objects.
+    """Reads statistics of `save`: only arrays, never objects.
 
     Raises:
       UserError: it is missing or damaged.
@@ -134,7 +134,7 @@ def load(path: Path, name: str, latent_dim: int) -> Statistics:
     shapes["transition"] = (latent_dim, latent_dim)
     if not os.path.lexists(path):
         raise UserError(
-            f"{path} is missing: the run is from before latents could be coded; train it again"
+            f"{path} is missing: an earlier version of aejax made the run; train it again"
         )
     _, content = arrays.load(path, remedy=_REMEDY)
     values: dict[str, np.ndarray] = {}
@@ -285,7 +285,7 @@ def decode(
       DamagedCode: ``payload`` was not encoded by that model.
     """
     if rows * (frames // CHECKED) > len(payload) + 8 or len(payload) % 4:
-        raise DamagedCode("it is too short for what it is to stand for")
+        raise DamagedCode("it is shorter than its header says")
     stream = _constriction().stream
     integers, silent = np.zeros((rows, frames, width), np.int32), np.zeros((rows, frames), bool)
     byte, changes = stream.model.Uniform(256), stream.model.Bernoulli(_CHANGES, perfect=False)

@@ -36,11 +36,11 @@ class Codec:
         function objects for the same model, so that they are compiled once.
       variables: a pytree of arrays.
       latent_floats_per_second: None for a codec without latents.
-      codes: ``codes(variables, features)``, ints ``[batch, latent_frames, codebooks]``, for a
+      codes: ``codes(variables, features)``, integers ``[batch, latent_frames, codebooks]``, for a
         codec that quantises.
       codebook_sizes: of the codes.
-      latent_dim: floats used of each latent frame; None for all. `encode` pads them with zeros in
-        a model that was trained beside larger ones.
+      latent_dim: floats in a latent frame; None for all that `encode` gives. Models trained beside
+        larger ones pad them with zeros.
       decode_as: ``decode_as(variables, latents, speaker)``, for a speaker-conditioned decoder.
     """
 
@@ -166,8 +166,8 @@ class Evaluator:
     def _measure(self, codec: Codec, batch: Any) -> Any:
         """Error sums of a batch, on the host.
 
-        Those of the features, over all rows and by row; those of the audio; SI-SDR of each channel
-        and whether it has any sound; and how often each code occurs.
+        Of the features, over all rows and by row; of the audio; SI-SDR of each channel and whether
+        it has any sound; and how often each code occurs.
         """
         placed = self.place(batch)
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
@@ -225,7 +225,7 @@ class Evaluator:
 
 def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
     if total is None or not total.frames:
-        raise UserError("no clip of the split can be read any more; restore the files")
+        raise UserError("no clip of the split is readable any more; restore the files")
     return total
 
 
@@ -256,8 +256,8 @@ def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
 
 @functools.cache
 def bound(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """`functools.partial`, cached: the same object for the same model, so that it is compiled once,
-    also where several runs share it."""
+    """`functools.partial`, cached: the same object for the same model, so that it is compiled only
+    once, even by several runs."""
     return functools.partial(function, *arguments)
 
 

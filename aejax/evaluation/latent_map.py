@@ -145,7 +145,7 @@ def _snippet(experiment: Experiment, clip: int) -> bytes:
     return sound.encode(sound.equally_loud([mono], rate)[0], rate)
 
 
-# Most excerpts of the statistics; and excerpts of the decoder's sensitivity.
+# Most excerpts for the statistics; excerpts for the decoder's sensitivity.
 _MOST_FITTED, _MEASURED = 1000, 4
 
 
@@ -173,7 +173,7 @@ def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) 
         latents = np.asarray(padded[..., : codec.latent_dim]) + np.float32(shift)
         sequences += [row[:length] for row, length in zip(latents, count, strict=True) if length]
     if first is None:
-        raise UserError("no clip of the training split can be read any more; restore the files")
+        raise UserError("no clip of the training split is readable any more; restore the files")
     if codec.codebook_sizes:
         steps = 2 * shift / (np.asarray(codec.codebook_sizes) - 1)
     else:

@@ -77,7 +77,7 @@ class Codec:
     def frame_model(self, scale: float, codebooks: int) -> Callable[[], entropy_coding.FrameModel]:
         """A factory of models of the integers of latent frames."""
         if self.statistics is None:
-            usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["share"])
+            usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["ema_usage"])
             return lambda: entropy_coding.Entries(usage[:codebooks])
         statistics = self.statistics
         return lambda: entropy_coding.Predictor(statistics, scale)

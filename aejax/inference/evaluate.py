@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from aejax.corpora import denoises, open_corpus, open_noise, settings_of
 from aejax.data.corpus import Corpus
 from aejax.data.loader import Batches, TestNoise, Workers
-from aejax.evaluation.codecs import PCA_ROW, model_codec, nothing_row
+from aejax.evaluation.codecs import PCA_ROW, model_codec, no_model_row
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
 from aejax.inference.model import TrainedModel
 from aejax.prepare import eval_mel, excerpt_blocks, noise_adder
@@ -69,7 +69,7 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         workers=Workers(report=report),
     )
     codecs = [
-        Codec(nothing_row(config), identity, identity, None, None),
+        Codec(no_model_row(config), identity, identity, None, None),
         Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
         model_codec(config, model.model, model.variables, model.latent_rate),
     ]

@@ -51,7 +51,7 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
         names.append(clip.name)
         labels.append(clip.labels)
     if not rows:
-        raise UserError(f"no clip of {corpus.title} can be read any more; restore the files")
+        raise UserError(f"no clip of {corpus.title} is readable any more; restore the files")
     counts = [len(latents) for latents in rows]
     label_names = list(dict.fromkeys(name for of_clip in labels for name in of_clip))
     texts = {name: [str(of_clip.get(name, "")) for of_clip in labels] for name in label_names}

@@ -21,7 +21,8 @@ def used(config: ConfigDict) -> Iterable[str]:
 
 
 def check(config: ConfigDict) -> None:
-    """Refuses a config without a loss, or with one of audio where there is no exact way back to it.
+    """Refuses a config without a loss, or with a loss of audio if the representation is not exactly
+    invertible.
 
     Raises:
       UserError: naming the loss.
@@ -31,7 +32,7 @@ def check(config: ConfigDict) -> None:
         weights = ".weight, loss.".join(parts.losses)
         raise UserError(f"config.loss has no weight above 0; give one to loss.{weights}.weight")
     representation = parts.representations[config.representation.name]
-    # The phase of the noisy input then serves the clean output.
+    # Denoising keeps the phase of the noisy input.
     if representation.exact or config.task == "denoise":
         return
     for name in names:

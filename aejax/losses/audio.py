@@ -1,4 +1,4 @@
-"""Losses of audio, which take a representation that can be undone exactly."""
+"""Losses of audio, for representations that are exactly invertible."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -13,35 +13,40 @@ from aejax.parts import at_least, key, losses
 from aejax.runtime.errors import UserError
 
 Audio = Float[Array, "batch samples *channels"]
-# A value for each row, which is a channel, or one for all rows that count; and the rows that count.
+# A value for each row, which is one channel, or one for all valid rows; and the mask of valid rows.
 Values = tuple[Float[Array, "*rows"], Bool[Array, " channel_rows"]]
 
-# Samples that reflect at the ends of the longest transform of a loss, which has 2048.
+# Fewest samples for the longest transform of a loss, 2048, to pad by reflection.
 _FEWEST_SAMPLES = 1025
 
 
 @dataclasses.dataclass(frozen=True)
 class AudioLoss:
-    """A loss of audio: a mean over the channels of clips that count."""
+    """A loss of audio: a mean over the valid channels of all clips."""
 
     weight: float = key(0.0, at_least(0), "in the sum that is minimised; 0 is off", per_member=True)
 
     def __call__(
         self, estimate: Audio, reference: Audio, length: Int[Array, " batch"], sample_rate: int
     ) -> Values:
-        """Of audio and the samples of each row before its end: a value for each channel, or one for
-        all of them; and which channels count."""
+        """The loss of each channel, or one value for all; and a mask of valid channels.
+
+        Args:
+          estimate: output audio.
+          reference: target audio.
+          length: samples of each row before its clip ends.
+          sample_rate: Hz.
+        """
         raise NotImplementedError
 
 
 class SpectralLoss(AudioLoss):
-    """A distance of spectra; audio that is too short for it gets silence behind.
+    """A distance of spectra; audio that is too short for it is padded with silence.
 
     Attributes:
       distance: of rows.
       takes_rate: whether it takes ``sample_rate``.
-      over_batch: whether it is one value for all rows, as auraloss and descript-audio-codec define
-        theirs.
+      over_batch: whether it is one value for all rows, as in auraloss and descript-audio-codec.
     """
 
     distance: ClassVar[Callable[..., Array]]
@@ -79,12 +84,12 @@ class SISDR(AudioLoss):
         self, estimate: Audio, reference: Audio, length: Int[Array, " batch"], sample_rate: int
     ) -> Values:
         ratio, counts = signal.channel_si_sdr(estimate, reference, length)
-        return -ratio, counts  # the higher the better
+        return -ratio, counts
 
 
 @losses.register("multi_resolution_stft")
 class MultiResolutionSTFT(SpectralLoss):
-    """`aejax.signal.multi_resolution_stft`, of each channel by itself."""
+    """`aejax.signal.multi_resolution_stft`, of each channel separately."""
 
     distance = staticmethod(signal.multi_resolution_stft)
 
@@ -99,7 +104,7 @@ class AuralossMultiResolutionSTFT(SpectralLoss):
 
 @losses.register("multi_scale_mel")
 class MultiScaleMel(SpectralLoss):
-    """`aejax.signal.multi_scale_mel`, of each channel by itself."""
+    """`aejax.signal.multi_scale_mel`, of each channel separately."""
 
     distance = staticmethod(signal.multi_scale_mel)
     takes_rate = True
@@ -115,14 +120,14 @@ class DACMel(SpectralLoss):
 
 @losses.register("a_weighted")
 class AWeighted(SpectralLoss):
-    """`aejax.signal.a_weighted_spectral_distance`, of each channel by itself."""
+    """`aejax.signal.a_weighted_spectral_distance`, of each channel separately."""
 
     distance = staticmethod(signal.a_weighted_spectral_distance)
     takes_rate = True
 
 
 def check_rate(names: Iterable[str], sample_rate: int) -> None:
-    """Traces losses, so that those that make no sense at this rate are refused early.
+    """Traces losses, so that those that do not work at this sample rate are refused early.
 
     Raises:
       UserError: naming the loss and the rate.

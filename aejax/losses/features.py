@@ -11,7 +11,7 @@ from aejax.parts import at_least, key, losses
 def masked_mean(
     values: Float[Array, "batch frames bins"], mask: Bool[Array, "batch frames"]
 ) -> Float[Array, ""]:
-    """Mean over the frames where ``mask`` is true; 0 where none is."""
+    """Mean over the frames where ``mask`` is true; 0 if there are none."""
     weight = mask.astype(values.dtype)[..., None]
     count = weight.sum() * values.shape[-1]
     return (values * weight).sum() / jnp.maximum(count, 1)
@@ -19,14 +19,15 @@ def masked_mean(
 
 @dataclasses.dataclass(frozen=True)
 class FeatureLoss:
-    """A loss of features: a mean over the frames that count."""
+    """A loss of features: a mean over valid frames."""
 
     weight: float = key(0.0, at_least(0), "in the sum that is minimised; 0 is off", per_member=True)
 
     def __call__(
         self, error: Float[Array, "batch frames bins"], mask: Bool[Array, "batch frames"]
     ) -> Float[Array, ""]:
-        """Of standardised features, output minus target, and which frames count."""
+        """The loss of ``error``, output minus target of standardised features, over the frames
+        where ``mask`` is true."""
         raise NotImplementedError
 
 

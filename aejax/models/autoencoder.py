@@ -145,7 +145,7 @@ def from_config(
         encoders.network(name, config, is_decoder=is_decoder, **sizes)
         for name, is_decoder in ((config.encoder, False), (decoder, True))
     ]
-    # Networks that cannot start as the zero map get a layer that does.
+    # Networks that cannot be initialised as the zero map get a last layer that is.
     zero_layers = [
         config.pca_start and not encoders.begins_at_zero(name) for name in (config.encoder, decoder)
     ]
@@ -318,10 +318,10 @@ def _with_constants(variables: Variables, **constants: jax.Array | np.ndarray) -
 
 
 def start_at_pca(model: Autoencoder, variables: Variables, pca: PCA) -> Variables:
-    """The variables with linear maps such that the linear part is exactly ``pca``.
+    """The variables with linear maps set so that the linear part is exactly ``pca``.
 
     With ``zero_start`` the whole model is then PCA, except for the bottleneck. Latents are whitened
-    where the bottleneck is ``whitened``; otherwise they have one common scale.
+    if the bottleneck is ``whitened``; otherwise they have one common scale.
     """
     mean = np.asarray(variables["constants"]["mean"], np.float64)
     scale = np.asarray(variables["constants"]["scale"], np.float64)

@@ -1,4 +1,4 @@
-"""What encoders and decoders are built of. Arrays are ``[batch, time, channels]``."""
+"""Layers of encoders and decoders. Arrays are ``[batch, time, channels]``."""
 
 import functools
 from typing import Any
@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# What has to be exact is computed in full float32, also where an accelerator's default is less.
+# Full float32, also on accelerators whose default is less.
 EXACT = jax.lax.Precision.HIGHEST
 matmul = functools.partial(jnp.matmul, precision=EXACT)
 
 Dtype = Any  # of the arithmetic inside; parameters are float32 always
 
-# Steps before and after its own that something put out depends on; infinite where there is no end.
+# Steps before and after its own that an output depends on; infinite if unbounded.
 ReceptiveField = tuple[float, float]
 NO_CONTEXT: ReceptiveField = (0, 0)
 
-# Steps from which the library's convolution is the faster one (2 CPU cores; up to 3 times).
+# From this many steps XLA's convolution is faster (up to 3 times, on 2 CPU cores).
 _LONG = 512
 
 
@@ -46,8 +46,8 @@ def product(
 ) -> Float[Array, "*before out"]:
     """``x @ kernel``, whose gradient by the kernel is one product of flat arrays.
 
-    The one that JAX derives is the same product, but XLA turns both arrays in memory for it on a
-    CPU: with many steps that takes three times as long as the product itself.
+    JAX derives the same product, but on a CPU XLA transposes both arrays in memory for it: with
+    many steps that takes three times as long as the product itself.
     """
     return jnp.matmul(x, kernel, precision=precision)
 
@@ -73,23 +73,23 @@ def _dot_general(x: Array, kernel: Array, dimensions: Any, precision: Any = None
     return product(x, kernel, precision)
 
 
-def dense(features: int, **given: Any) -> nn.Dense:
+def dense(features: int, **options: Any) -> nn.Dense:
     """flax's dense layer, by `product`."""
-    return nn.Dense(features, dot_general=_dot_general, **given)
+    return nn.Dense(features, dot_general=_dot_general, **options)
 
 
 def last_layer(out: int, *, zero_start: bool, dtype: Dtype) -> nn.Dense:
-    """The dense layer that a network ends in; with ``zero_start`` it begins as the map to zero."""
+    """The last dense layer of a network; with ``zero_start`` it is initialised as the zero map."""
     init = nn.initializers.zeros if zero_start else nn.linear.default_kernel_init
     return dense(out, kernel_init=init, dtype=dtype)
 
 
 class Dropout(nn.Module):
-    """flax's dropout, with a rate that is an array, in the collection "dropout": members of a
-    population may each have their own in one compiled program.
+    """flax's dropout with its rate as an array in the collection "dropout", so that each member of
+    a population may have its own in one compiled program.
 
     Attributes:
-      rate: that it begins with; at 0 there is no dropout at all.
+      rate: initial; at 0 there is no dropout at all.
     """
 
     rate: float
@@ -101,21 +101,21 @@ class Dropout(nn.Module):
         rate = self.variable("dropout", "rate", lambda: jnp.float32(self.rate)).value
         if not train:
             return x
-        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
-        return jnp.where(kept, x / (1 - rate).astype(x.dtype), jnp.zeros_like(x))
+        mask = jax.random.bernoulli(self.make_rng("dropout"), 1 - rate, x.shape)
+        return jnp.where(mask, x / (1 - rate).astype(x.dtype), jnp.zeros_like(x))
 
 
 def same_padding(kernel_size: int, dilation: int = 1) -> tuple[int, int]:
-    """Zeros before and after a signal for a convolution to put out as many steps."""
+    """Zeros before and after a signal for a convolution with as many steps as its input."""
     before = kernel_size // 2 * dilation
     return before, (kernel_size - 1) * dilation - before
 
 
 class Conv1D(nn.Module):
-    """Convolution along time, "same" length, zeros beyond the ends.
+    """Convolution along time, of "same" length, with zeros beyond the ends.
 
-    Short signals are lowered as shifted slices and one matrix product: as fast as the library's
-    convolution there (few steps, many channels), and it stays so under ``vmap`` over the weights.
+    Short signals are lowered as shifted slices and one matrix product: as fast as XLA's convolution
+    there (few steps, many channels), also under ``vmap`` over the weights.
     """
 
     features: int
@@ -131,7 +131,7 @@ class Conv1D(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         padding = same_padding(self.kernel_size, self.dilation)
-        # Of a length that is left open, for export, nobody knows; the library's is never bad.
+        # Symbolic length (export): XLA's convolution.
         if not isinstance(steps, int) or steps >= _LONG:
             y = jax.lax.conv_general_dilated(
                 x,

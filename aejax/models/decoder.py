@@ -7,24 +7,23 @@ from jaxtyping import Array, Float, Int
 from aejax.models.blocks import EXACT, NO_CONTEXT, ReceptiveField, dense, from_blocks, last_layer
 from aejax.models.encoders.base import receptive_field_of
 
-# Numbers that stand for a speaker.
-_ABOUT_SPEAKER = 64
+_SPEAKER_DIM = 64  # of the speaker embedding
 
-# Numbers of speakers, of each row: from 1 on, and 0 for one that is not known.
+# The speaker of each row, from 1; 0 is unknown.
 Speaker = Int[Array, " batch"] | None
 
 
 class Decoder(nn.Module):
-    """``y = V z + g(z)``: the mirror of `aejax.models.encoder.Encoder`. Where there are speakers,
-    g is told by a learnt vector who speaks.
+    """``y = V z + g(z)``, the mirror of `aejax.models.encoder.Encoder`. With speakers, g also takes
+    an embedding of the speaker, which is learnt.
 
     Attributes:
       downsampling: frames in a block.
       bins: in a frame.
       network: g, from latents to frames; None for V alone.
       linear: whether there is V.
-      speakers: how many there are; 0 where g is not told.
-      zero_layer: put a dense layer behind g that begins as the map to zero.
+      speakers: how many; 0 for a decoder without speakers.
+      zero_layer: whether a dense layer after g is initialised as the zero map.
     """
 
     downsampling: int
@@ -53,14 +52,14 @@ class Decoder(nn.Module):
             total = from_blocks(blocks, self.downsampling)
         if self.network is None:
             return total
-        given = z
+        inputs = z
         if self.speakers:
-            number = jnp.zeros(len(z), jnp.int32) if speaker is None else speaker
-            about = nn.Embed(self.speakers + 1, _ABOUT_SPEAKER, name="speakers")(number)
-            about = jnp.broadcast_to(about[:, None], (*z.shape[:2], _ABOUT_SPEAKER))
-            # Before the latents: a population grows those at their end.
-            given = jnp.concatenate([about, z], axis=-1)
-        frames = self.network(given, train=train).astype(z.dtype)
+            index = jnp.zeros(len(z), jnp.int32) if speaker is None else speaker
+            embedding = nn.Embed(self.speakers + 1, _SPEAKER_DIM, name="speakers")(index)
+            embedding = jnp.broadcast_to(embedding[:, None], (*z.shape[:2], _SPEAKER_DIM))
+            # Before the latents: a population pads those at their end.
+            inputs = jnp.concatenate([embedding, z], axis=-1)
+        frames = self.network(inputs, train=train).astype(z.dtype)
         if self.zero_layer:
             frames = last_layer(self.bins, zero_start=True, dtype=z.dtype)(frames)
         return total + frames

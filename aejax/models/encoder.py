@@ -9,14 +9,14 @@ from aejax.models.encoders.base import receptive_field_of
 
 
 class Encoder(nn.Module):
-    """``z = W x + f(x)``, where W sees one block of frames and f may see more; or one of the two.
+    """``z = W x + f(x)``: W is linear in one block of frames, f may use more; or one of the two.
 
     Attributes:
       downsampling: frames in a block.
-      channels: that the bottleneck takes of each block.
-      network: f, from frames; None for W alone, which is what PCA can do.
+      channels: output channels, which the bottleneck takes.
+      network: f, from frames; None for W alone, which can do what PCA can.
       linear: whether there is W.
-      zero_layer: put a dense layer behind f that begins as the map to zero.
+      zero_layer: whether a dense layer after f is initialised as the zero map.
     """
 
     downsampling: int

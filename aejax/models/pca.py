@@ -1,14 +1,13 @@
 """PCA of blocks of frames, a closed-form autoencoder; and reduced-rank regression from noisy blocks
 to clean ones."""
 
-from typing import Any
-
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from aejax.models.blocks import from_blocks, matmul, to_blocks
+from aejax.runtime.pytrees import Leaf
 
 
 @flax.struct.dataclass
@@ -27,19 +26,19 @@ class PCA:
         it equals ``components``.
     """
 
-    mean: Any  # Any, because JAX puts shapes and shardings where the arrays are
-    components: Any
-    deviations: Any
-    lowest: Any
-    highest: Any
+    mean: Leaf
+    components: Leaf
+    deviations: Leaf
+    lowest: Leaf
+    highest: Leaf
     downsampling: int = flax.struct.field(pytree_node=False)
-    input_mean: Any = None
-    analysis: Any = None
+    input_mean: Leaf | None = None
+    analysis: Leaf | None = None
 
     @property
-    def encoder(self) -> tuple[Any, Any]:
+    def encoder(self) -> tuple[Leaf, Leaf]:
         """Mean of the input blocks, and the analysis matrix, one row per latent."""
-        if self.analysis is None:
+        if self.analysis is None or self.input_mean is None:
             return self.mean, self.components
         return self.input_mean, self.analysis
 
@@ -278,8 +277,8 @@ class ContextPCA:
     """
 
     pca: PCA
-    kernel: Any
-    bias: Any
+    kernel: Leaf
+    bias: Leaf
     before: int = flax.struct.field(pytree_node=False)
     after: int = flax.struct.field(pytree_node=False)
 

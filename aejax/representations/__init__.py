@@ -44,19 +44,18 @@ register = parts.representations.register
 
 
 def build(config: ConfigDict) -> Representation:
-    """The representation that a whole experiment's config describes, without a look at whether its
-    numbers go together."""
-    one = parts.representations.build(
+    """The representation of an experiment's config, unchecked."""
+    inner = parts.representations.build(
         config.representation.name, config.representation, sample_rate=config.data.sample_rate
     )
-    return Multichannel(one, 2) if config.data.channels == "stereo" else one
+    return Multichannel(inner, 2) if config.data.channels == "stereo" else inner
 
 
 def from_config(config: ConfigDict) -> Representation:
-    """`build`, made sure of by tracing it.
+    """The representation of an experiment's config, checked by tracing it.
 
     Raises:
-      UserError: its numbers do not go together.
+      UserError: its sizes do not work together.
     """
     representation = build(config)
     samples = representation.samples(representation.fewest_frames)

@@ -1,4 +1,4 @@
-"""What a representation is: a pair of analyse and synthesise, between audio and features."""
+"""The base classes of representations: from audio to features and back."""
 
 import dataclasses
 import math
@@ -20,23 +20,23 @@ _FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Representation:
-    """Audio to features and back, with all sizes known before anything runs.
+    """Audio to features and back; all sizes are known before anything runs.
 
-    A new one is a frozen dataclass with ``sample_rate`` and ``hop_length`` that says how many
-    ``bins`` it has, and how to `analyse` and `synthesise`. The rest is as for frames that do not
-    overlap, unless it says otherwise.
+    A representation is a frozen dataclass with ``sample_rate`` and ``hop_length`` that defines
+    ``bins``, `analyse` and `synthesise`. The other defaults are right for frames that do not
+    overlap.
 
     Attributes:
       sample_rate: Hz.
       hop_length: samples from one frame to the next.
-      unit: of the features: "dB", or "1" for what is a plain number.
-      exact: whether `synthesise` undoes `analyse`, so that a gradient can go through it to audio.
+      unit: of the features: "dB", or "1" for plain numbers.
+      exact: whether `synthesise` inverts `analyse` exactly; losses of audio then work.
       fewest_frames: of the shortest excerpt that can be analysed.
-      receptive_field: frames at each edge of an excerpt affected by its being cut out there.
-      synthesis_context: frames' worth of audio at each edge that depends on features beyond.
+      receptive_field: frames at each edge of an excerpt affected by padding.
+      synthesis_context: frames at each edge of an excerpt whose audio depends on features beyond.
       levels: whether bins are levels along frequency, which can be stretched.
 
-    They are Any, as some have values of them and others work them out.
+    They are annotated as Any since subclasses define them as fields or as properties.
     """
 
     sample_rate: Any
@@ -53,7 +53,7 @@ class Representation:
         """Features in one frame."""
         raise NotImplementedError
 
-    bins_keys: Any = "bins"  # `bins` by the keys that it is made of, for messages
+    bins_keys: Any = "bins"  # a formula of `bins` by config keys, for messages
 
     @property
     def frame_rate(self) -> float:
@@ -62,10 +62,10 @@ class Representation:
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Raises UserError for keys that do not go together."""
+        """Raises UserError for incompatible keys."""
 
     def limits(self) -> Limits:
-        """The lowest and the highest value of each bin in any sound within full scale."""
+        """The lowest and highest value of each bin for any sound within full scale."""
         return symmetric(_FLOAT32, self.bins)
 
     def samples(self, frames: int) -> int:
@@ -77,7 +77,7 @@ class Representation:
         return -(-samples // self.hop_length)
 
     def analyse(self, audio: Float[Array, "..."]) -> Float[Array, "*batch frames bins"]:
-        """Audio, ``[..., samples]`` or with its channels behind, to features."""
+        """Audio, ``[..., samples]`` or ``[..., samples, channels]``, to features."""
         raise NotImplementedError
 
     def synthesise(self, features: Float[Array, "*batch frames bins"]) -> Float[Array, "..."]:
@@ -87,12 +87,12 @@ class Representation:
     def masked(
         self, audio: Float[Array, "..."], features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "..."]:
-        """What of audio is in features: every bin of its STFT, with its phase, made no louder than
-        they say. Features that know of phases by themselves are just synthesised.
+        """Noisy audio masked by denoised features: each bin of its STFT keeps its phase and is
+        attenuated to the level of the features. Representations with phases just synthesise.
 
         Args:
-          audio: of a whole number of hops, see `samples`.
-          features: of as many frames.
+          audio: noisy; a whole number of hops, see `samples`.
+          features: denoised, of as many frames.
         """
         del audio
         return self.synthesise(features)
@@ -106,15 +106,15 @@ def symmetric(highest: float, bins: int) -> Limits:
 def radial(
     parts: Float[Array, "parts *batch frames bins"], power: float
 ) -> Float[Array, "1 *batch frames bins"]:
-    """What parts are multiplied by for their magnitude to be raised to a power; finite, and with
-    finite gradients, at 0."""
+    """Factor that raises the magnitude of parts, such as real and imaginary, to a power; finite,
+    with finite gradients, at 0."""
     squared = jnp.square(parts).sum(0, keepdims=True)
     return jnp.power(jnp.maximum(squared, 1e-20), (power - 1) / 2)
 
 
 @dataclasses.dataclass(frozen=True)
 class STFTRepresentation(Representation):
-    """What is computed from an STFT whose first frame is centred on the first sample.
+    """Features of an STFT whose first frame is centred on the first sample.
 
     Attributes:
       sample_rate: Hz.
@@ -149,17 +149,17 @@ class STFTRepresentation(Representation):
 
     @property
     def fewest_frames(self) -> int:
-        """Frames of the shortest excerpt that can be analysed: it is reflected by half a window."""
+        """Frames of the shortest excerpt that can be padded by reflection of half a window."""
         return 2 + self.n_fft // 2 // self.hop_length
 
     @property
     def receptive_field(self) -> int:
-        """Frames with less than half a window before them."""
+        """Frames whose window reaches beyond the edge."""
         return math.ceil(self.n_fft / 2 / self.hop_length)
 
     @property
     def synthesis_context(self) -> int:
-        """Frames that have a part in the sample in the middle of one."""
+        """Frames on either side that contribute to a sample in the middle of one."""
         return self.receptive_field
 
     def samples(self, frames: int) -> int:
@@ -174,11 +174,12 @@ class STFTRepresentation(Representation):
         return signal.window("hann", self.win_length).astype(np.float64)
 
     def _highest_magnitude(self) -> float:
-        """Of a bin of the STFT of any sound within full scale: the sum of its window."""
+        """The highest magnitude of an STFT bin for any sound within full scale: the sum of the
+        window."""
         return float(self._window().sum())
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        """What each bin of the STFT of noisy features is multiplied by, from 0 to 1."""
+        """Factor from 0 to 1 for each bin of the noisy STFT."""
         raise NotImplementedError
 
     def masked(
@@ -186,12 +187,12 @@ class STFTRepresentation(Representation):
         audio: Float[Array, "*batch samples"],
         features: Float[Array, "*batch frames bins"],
     ) -> Float[Array, "*batch samples"]:
-        """Audio with each bin of its STFT made as soft as features say, if they do.
+        """Audio with each bin of its STFT attenuated to the level of the features.
 
         Sources: Wang, Narayanan and Wang, "On training targets for supervised speech separation",
-        2014, section II.D (the FFT magnitude mask), with 1 as its upper end; of what knows phases,
-        Erdogan et al., "Phase-sensitive and recognition-boosted speech separation", 2015,
-        section 3 (the truncated phase-sensitive mask).
+        2014, section II.D (the FFT magnitude mask), at most 1; for complex features, Erdogan et
+        al., "Phase-sensitive and recognition-boosted speech separation", 2015, section 3 (the
+        truncated phase-sensitive mask).
         """
         spectrum = signal.stft(
             audio, n_fft=self.n_fft, win_length=self.win_length, hop_length=self.hop_length
@@ -207,17 +208,17 @@ class STFTRepresentation(Representation):
 
 @dataclasses.dataclass(frozen=True)
 class LevelRepresentation(STFTRepresentation):
-    """Levels in dB, without phases. The way back finds some (Griffin-Lim).
+    """Levels in dB, without phases, which synthesis estimates (Griffin-Lim).
 
     Attributes:
       sample_rate, n_fft, win_length, hop_length: see `STFTRepresentation`.
       floor_db: power below this is silence, in dB re 1.
-      griffin_lim_iterations: rounds of the phase search.
+      griffin_lim_iterations: of Griffin-Lim.
     """
 
     floor_db: float = key(-60.0, between(-300, 100), "dB; power below this counts as silence")
     griffin_lim_iterations: int = key(
-        32, at_least(1, 10_000), "rounds of the search for phases on the way back to audio"
+        32, at_least(1, 10_000), "iterations of Griffin-Lim, which estimates phases"
     )
     unit = "dB"
     exact = False
@@ -225,7 +226,7 @@ class LevelRepresentation(STFTRepresentation):
 
     @property
     def synthesis_context(self) -> int:
-        """Each round of Griffin-Lim lets frames depend on those that they overlap with."""
+        """In each iteration of Griffin-Lim a frame depends on those that overlap with it."""
         neighbours = math.ceil(self.n_fft / self.hop_length) - 1
         return self.griffin_lim_iterations * neighbours + self.receptive_field
 
@@ -233,14 +234,14 @@ class LevelRepresentation(STFTRepresentation):
         """From the floor."""
         return np.full(len(highest), self.floor_db), highest
 
-    def _softer(self, louder: Array) -> Array:
-        """Gains of what would be so many dB louder, where that is below 0."""
-        return signal.db_to_amplitude(jnp.minimum(louder, 0))
+    def _attenuation(self, gain_db: Array) -> Array:
+        """The factor of a gain in dB, at most 1."""
+        return signal.db_to_amplitude(jnp.minimum(gain_db, 0))
 
     def _from_power(
         self, power: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
-        """A power spectrogram with a phase found for it, as audio."""
+        """Audio of a power spectrogram, with phases by Griffin-Lim."""
         audio = signal.griffin_lim(
             jnp.sqrt(power),
             n_fft=self.n_fft,
@@ -248,18 +249,18 @@ class LevelRepresentation(STFTRepresentation):
             hop_length=self.hop_length,
             num_iterations=self.griffin_lim_iterations,
         )
-        assert isinstance(audio, jax.Array)  # and not a pair, which only comes on request
+        assert isinstance(audio, jax.Array)
         return audio
 
 
 def valid_frames(
     representation: Representation, length: Int[Array, " batch"], frames: int, downsampling: int
 ) -> Bool[Array, "batch frames"]:
-    """Which frames count: those of every block that the clip reaches into.
+    """Mask of valid frames: those of every block that the clip reaches into.
 
     Args:
-      representation: whose frames they are.
-      length: samples of each row before its clip ends; 0 for a row that only fills the batch.
+      representation: of the frames.
+      length: samples of each row before its clip ends; 0 for a padding row.
       frames: of each row, whole blocks.
       downsampling: frames in a block.
     """
@@ -278,7 +279,7 @@ def analyse_blocks(
     Bool[Array, "batch frames"],
     Bool[Array, "batch latent_frames"],
 ]:
-    """Features of audio, which of their frames count, and which of their blocks."""
+    """Features of audio, and masks of valid frames and of valid blocks."""
     features = representation.analyse(audio)
     frame_mask = valid_frames(representation, length, features.shape[1], downsampling)
     return features, frame_mask, frame_mask[:, ::downsampling]

@@ -32,7 +32,7 @@ class ComplexSpectrogram(STFTRepresentation):
         return 2 * (self.n_fft // 2 + 1)
 
     def limits(self) -> Limits:
-        """What adds up in one bin, compressed."""
+        """The highest magnitude of a bin, compressed."""
         return symmetric(self._highest_magnitude() ** self.compression, self.bins)
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
@@ -58,12 +58,12 @@ class ComplexSpectrogram(STFTRepresentation):
         )
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        """What points along the noisy sound counts, what points elsewhere does not: of a phase
-        that the model cannot know, nothing is left in the mean."""
+        """The component of the features along the noisy bin, relative to it: phases that the model
+        cannot predict average out."""
         along = sum(a * b for a, b in zip(_halves(features), _halves(noisy), strict=True))
         power = sum(jnp.square(part) for part in _halves(noisy))
-        share = jnp.clip(along / jnp.maximum(power, 1e-10), 1e-5, 1)
-        return jnp.power(share, 1 / self.compression)
+        ratio = jnp.clip(along / jnp.maximum(power, 1e-10), 1e-5, 1)
+        return jnp.power(ratio, 1 / self.compression)
 
 
 def _halves(features: Array) -> tuple[Array, Array]:

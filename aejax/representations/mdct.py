@@ -44,7 +44,7 @@ class MDCT(Representation):
         return self.hop_length
 
     def limits(self) -> Limits:
-        """What adds up in one bin, compressed."""
+        """The highest magnitude of a bin, compressed."""
         window = signal.window("sine", 2 * self.hop_length).astype(np.float64)
         highest = math.sqrt(2 / self.hop_length) * float(window.sum())
         return symmetric(highest**self.compression, self.bins)

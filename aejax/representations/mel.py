@@ -1,4 +1,4 @@
-"""Levels of bands on the mel scale."""
+"""Log-mel spectrogram."""
 
 import dataclasses
 import math
@@ -17,10 +17,10 @@ from aejax.runtime.errors import UserError
 @representations.register("mel")
 @dataclasses.dataclass(frozen=True)
 class MelSpectrogram(LevelRepresentation):
-    """Log-mel power in dB. The way back finds a linear spectrum, then phases (Griffin-Lim).
+    """Log-mel power in dB; synthesis estimates a linear spectrum, then phases (Griffin-Lim).
 
-    Mel power has librosa's scaling, in which a full-scale sine of 1 kHz reaches some +30 dB in its
-    bin at ``n_fft`` 1024 and 16 kHz.
+    Mel power is scaled as in librosa: a full-scale sine of 1 kHz reaches about +30 dB at ``n_fft``
+    1024 and 16 kHz.
 
     Attributes:
       n_mels: bins.
@@ -38,7 +38,7 @@ class MelSpectrogram(LevelRepresentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Bands within half of the sample rate, and filters that fit into memory."""
+        """Bands below half of the sample rate, and filters that fit into memory."""
         super().check(config)
         own, nyquist = config.representation.mel, config.data.sample_rate / 2
         if own.fmax > nyquist:
@@ -54,7 +54,7 @@ class MelSpectrogram(LevelRepresentation):
         filters = own.n_mels * (own.n_fft // 2 + 1)
         if filters > _MOST_FILTERS:
             raise UserError(
-                "config: representation.mel.n_mels x (representation.mel.n_fft / 2 + 1) comes to"
+                "config: representation.mel.n_mels x (representation.mel.n_fft / 2 + 1) is"
                 f" {filters:g}, and may be {_MOST_FILTERS:g} at most"
             )
 
@@ -64,8 +64,8 @@ class MelSpectrogram(LevelRepresentation):
         return self.n_mels
 
     def limits(self) -> Limits:
-        """From the floor to what adds up in one band: no more than if each of its bins had all that
-        adds up there, and no more than if all energy of a frame were where the band is highest."""
+        """From the floor to the highest power of a band. Two bounds hold: each of its bins at the
+        highest magnitude; and all energy of a frame in the bin that the band weighs most."""
         filters = signal.mel_filterbank(
             sample_rate=self.sample_rate,
             n_fft=self.n_fft,
@@ -99,25 +99,25 @@ class MelSpectrogram(LevelRepresentation):
     def synthesise(
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
-        """Log-mel power in dB to audio; what lies at the floor becomes silence."""
+        """Log-mel power in dB to audio; levels at the floor become silence."""
         linear = signal.mel_to_linear(
             signal.db_to_power(features),
             sample_rate=self.sample_rate,
             n_fft=self.n_fft,
             fmin=self.fmin,
             fmax=self.fmax,
-            # Not least squares: what counts here is dB, in quiet bands too.
+            # Not least squares: errors in dB matter here, in quiet bands too.
             method="kl",
         )
         return self._from_power(linear)
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        louder = jnp.matmul(features - noisy, self._between_bands(), precision="highest")
-        return self._softer(louder)
+        gain_db = jnp.matmul(features - noisy, self._interpolation(), precision="highest")
+        return self._attenuation(gain_db)
 
-    def _between_bands(self) -> np.ndarray:
-        """Weights ``[n_mels, bins]`` of a straight line, over Hz, from the centre of each band to
-        that of the next."""
+    def _interpolation(self) -> np.ndarray:
+        """Weights ``[n_mels, bins]`` of linear interpolation, over Hz, between the centres of
+        bands."""
         lowest, highest = (float(signal.hz_to_mel(hz)) for hz in (self.fmin, self.fmax))
         mels = np.linspace(lowest, highest, self.n_mels + 2)
         centres = np.asarray(signal.mel_to_hz(mels))[1:-1]
@@ -133,9 +133,8 @@ EVAL_MEL_FLOOR_DB = -60.0
 
 
 def eval_mel(sample_rate: int) -> MelSpectrogram:
-    """The log-mel spectrogram by which the audio of all representations is measured: 80 bands of
-    windows of 64 ms (the next power of 2 above, in samples, and at least 128, which is what 80
-    bands take), a quarter of it apart."""
+    """The log-mel spectrogram that audio of any representation is measured by: 80 bands, with
+    windows of 64 ms or more (the next power of 2 in samples, at least 128), a quarter apart."""
     n_fft = max(2 ** math.ceil(math.log2(0.064 * sample_rate)), 128)
     return MelSpectrogram(
         sample_rate=sample_rate,

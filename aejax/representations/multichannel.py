@@ -1,4 +1,4 @@
-"""Several channels, each by itself."""
+"""Any representation, for several channels."""
 
 import dataclasses
 
@@ -11,10 +11,10 @@ from aejax.representations.base import Count, Limits, Representation
 
 @dataclasses.dataclass(frozen=True)
 class Multichannel(Representation):
-    """Any representation, of each channel by itself, their bins side by side.
+    """Any representation applied to each channel, with the bins of all channels side by side.
 
     Attributes:
-      inner: of one channel.
+      inner: representation of one channel.
       channels: how many.
     """
 
@@ -28,7 +28,7 @@ class Multichannel(Representation):
 
     @property
     def bins_keys(self) -> str:
-        """`bins` by keys."""
+        """A formula of `bins` by config keys."""
         return f"{self.inner.bins_keys} x {self.channels} channels"
 
     @property
@@ -68,16 +68,16 @@ class Multichannel(Representation):
 
     @property
     def receptive_field(self) -> int:
-        """Frames at either end that hear a cut."""
+        """Frames at each edge affected by padding."""
         return self.inner.receptive_field
 
     @property
     def synthesis_context(self) -> int:
-        """Frames' worth of audio at either end that is other for a cut."""
+        """Frames at each edge whose audio depends on features beyond."""
         return self.inner.synthesis_context
 
     def limits(self) -> Limits:
-        """Those of each channel, one after the other."""
+        """The limits of each channel, one after the other."""
         lowest, highest = self.inner.limits()
         return np.tile(lowest, self.channels), np.tile(highest, self.channels)
 
@@ -99,18 +99,18 @@ class Multichannel(Representation):
     def synthesise(
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples channels"]:
-        """Features to audio, each channel by itself."""
-        return jnp.moveaxis(self.inner.synthesise(self._apart(features)), -2, -1)
+        """Features to audio, each channel separately."""
+        return jnp.moveaxis(self.inner.synthesise(self._by_channel(features)), -2, -1)
 
     def masked(
         self,
         audio: Float[Array, "*batch samples channels"],
         features: Float[Array, "*batch frames bins"],
     ) -> Float[Array, "*batch samples channels"]:
-        """Each channel of audio by the features of its own."""
-        masked = self.inner.masked(jnp.moveaxis(audio, -1, -2), self._apart(features))
+        """Each channel of audio masked by its features."""
+        masked = self.inner.masked(jnp.moveaxis(audio, -1, -2), self._by_channel(features))
         return jnp.moveaxis(masked, -2, -1)
 
-    def _apart(self, features: Array) -> Array:
+    def _by_channel(self, features: Array) -> Array:
         """Features ``[..., channels, frames, bins]``."""
         return jnp.stack(jnp.split(features, self.channels, axis=-1), axis=-3)

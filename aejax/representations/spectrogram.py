@@ -1,4 +1,4 @@
-"""Levels of an STFT."""
+"""Log-magnitude STFT."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from aejax.representations.base import LevelRepresentation, Limits
 @representations.register("spectrogram")
 @dataclasses.dataclass(frozen=True)
 class Spectrogram(LevelRepresentation):
-    """Log-magnitude STFT in dB. The way back finds phases (Griffin-Lim)."""
+    """Log-magnitude STFT in dB; phases are estimated in synthesis (Griffin-Lim)."""
 
     bins_keys = "n_fft / 2 + 1"
 
@@ -24,7 +24,7 @@ class Spectrogram(LevelRepresentation):
         return self.n_fft // 2 + 1
 
     def limits(self) -> Limits:
-        """From the floor to what adds up in one bin."""
+        """From the floor to the highest level of a bin."""
         highest = 20 * math.log10(self._highest_magnitude())
         return self._limits(np.full(self.bins, highest))
 
@@ -38,8 +38,8 @@ class Spectrogram(LevelRepresentation):
     def synthesise(
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
-        """Log-magnitude in dB to audio; what lies at the floor becomes silence."""
+        """Log-magnitude in dB to audio; levels at the floor become silence."""
         return self._from_power(signal.db_to_power(features))
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        return self._softer(features - noisy)
+        return self._attenuation(features - noisy)

@@ -1,4 +1,4 @@
-"""Samples as they are."""
+"""Raw samples."""
 
 import dataclasses
 
@@ -12,11 +12,11 @@ from aejax.representations.base import Limits, Representation, symmetric
 @representations.register("waveform")
 @dataclasses.dataclass(frozen=True)
 class Waveform(Representation):
-    """Samples as they are, cut into frames that do not overlap.
+    """Raw samples, in frames that do not overlap.
 
     Attributes:
       sample_rate: Hz.
-      hop_length: samples in a frame, which are its bins; 1 for a frame a sample.
+      hop_length: samples in a frame, which are its bins.
     """
 
     sample_rate: int
@@ -33,7 +33,7 @@ class Waveform(Representation):
         return symmetric(1.0, self.bins)
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
-        """Audio, filled up with zeros to whole frames, frame by frame."""
+        """Audio, padded with zeros to whole frames, as frames."""
         frames = self.frames(audio.shape[-1])
         missing = frames * self.hop_length - audio.shape[-1]
         padded = jnp.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
@@ -42,5 +42,5 @@ class Waveform(Representation):
     def synthesise(
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
-        """Frames one after the other."""
+        """Frames, concatenated."""
         return features.reshape(*features.shape[:-2], -1)

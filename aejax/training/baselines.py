@@ -1,4 +1,4 @@
-"""What is linear, and is measured beside the model: PCA, alone and with its decoder in context."""
+"""Linear baselines: PCA, and PCA with a linear decoder in context."""
 
 from typing import NamedTuple
 
@@ -28,13 +28,14 @@ class Baselines(NamedTuple):
 def fit_pca(
     experiment: Experiment, larger: Baselines | None = None, same: Baselines | None = None
 ) -> Baselines:
-    """PCA of the training split, from noisy to clean sound where noise is to be taken away; an
-    earlier fit of the same run is read instead.
+    """PCA of the training split; for denoising, from noisy to clean blocks. A fit that the run has
+    saved is read instead.
 
     Args:
-      experiment: of the run.
-      larger: of a run on the same audio with at least as many latents, which has this PCA in it.
-      same: of a run on the same audio with the same number of latents.
+      experiment: to fit PCA for.
+      larger: baselines of a run on the same audio with at least as many latents, which contain this
+        PCA.
+      same: baselines of a run on the same audio with the same number of latents.
     """
     fit = _pca(experiment, None if larger is None else larger.fit)
     context = _context(experiment, fit.pca, None if same is None else same.context)
@@ -75,7 +76,7 @@ def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
 
 
 def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> ContextPCA | None:
-    """The best linear decoder of PCA's latents from as many of them as the model's decoder sees."""
+    """PCA with the best linear decoder over as many latent frames as the model's decoder uses."""
     before, after = (
         int(min(steps, _FARTHEST)) for steps in experiment.model.decoder.receptive_field
     )
@@ -98,6 +99,6 @@ def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> Conte
     return pca_fit.load_context(path, pca)
 
 
-# Latent frames on either side that the linear decoder in context sees at most: those farther away
-# add less than they cost to find, and some models see all there are.
+# Most latent frames on either side of the linear decoder in context: those farther away add less
+# than they cost to fit, and some models use all of them.
 _FARTHEST = 4

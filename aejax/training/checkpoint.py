@@ -27,6 +27,7 @@ from orbax.checkpoint import v1 as ocp
 
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
+from aejax.runtime.pytrees import Leaf, Tree
 from aejax.training.state import TrainState
 
 _ASIDE = ".damaged"  # behind the step in the name of a checkpoint that was set aside
@@ -45,44 +46,44 @@ class DamagedCheckpoint(UserError):
 
 @flax.struct.dataclass
 class Best:
-    """The best that one kind of variables has been up to now.
+    """The best variables so far, of one kind: raw or averaged.
 
     Attributes:
-      variables: those of the lowest validation loss, which are the ones evaluated.
+      variables: of the lowest validation loss; they are evaluated in the end.
       loss: that loss, float32 ``[]``.
       step: steps done then, int32 ``[]``.
     """
 
-    variables: Any
-    loss: Any
-    step: Any
+    variables: Tree
+    loss: Leaf
+    step: Leaf
 
     def as_json(self) -> dict[str, Any]:
-        """What ``results.json`` says of it."""
+        """Its entry in ``results.json``."""
         return {"step": int(self.step), "validation_loss": float(self.loss)}
 
 
 @flax.struct.dataclass
 class Snapshot:
-    """All that a run needs to go on: the state, and the best variables up to now.
+    """All that a run needs to resume: the state, and the best variables so far.
 
     The loader's position is ``state.step``.
 
     Attributes:
-      state: `TrainState` after its last step.
-      best: `Best` of each of the state's candidates, by name.
+      state: after its last step.
+      best: of each of the state's candidates, by name.
     """
 
-    state: Any
-    best: Any
+    state: TrainState
+    best: dict[str, Best]
 
 
 def first_snapshot(state: TrainState) -> Snapshot:
-    """The snapshot of a run that has not begun: its own variables are the best so far."""
+    """The snapshot before the first step: the initial variables are the best so far."""
     return Snapshot(
         state,
         {
-            # A copy: the step donates its state, and the best variables must outlive that.
+            # A copy: the step donates its state, and the best variables must outlive it.
             name: Best(jax.tree.map(jnp.copy, variables), jnp.float32(jnp.inf), jnp.int32(0))
             for name, variables in state.candidates.items()
         },
@@ -104,7 +105,7 @@ class Checkpoints:
         )
 
     def save(self, snapshot: Snapshot) -> None:
-        """Writes a snapshot, unless that step is there already."""
+        """Writes a snapshot, unless that step is saved already."""
         step = int(snapshot.state.step)
         if step not in steps(self._directory):
             tree = _as_tree(snapshot)
@@ -114,16 +115,19 @@ class Checkpoints:
                 self._checkpointer.save(step, tree, force=True, custom_metadata=about)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until everything is written."""
         with files.room_for(self._directory):
             self._checkpointer.close()
 
 
 def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:
-    """A snapshot, in the shapes of ``like``, laid out by ``sharding``; nothing on disk changes.
+    """A saved snapshot; nothing on disk changes.
 
-    ``like`` may be abstract, from ``jax.eval_shape``. What was saved on another number of devices
-    comes back too, since ``sharding`` decides.
+    Args:
+      directory: of the checkpoints.
+      step: to read.
+      like: a snapshot of the same shapes, or its shapes from ``jax.eval_shape``.
+      sharding: of the arrays, whatever the number of devices that saved them.
 
     Raises:
       DamagedCheckpoint: it is not what was saved.
@@ -139,26 +143,26 @@ def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snap
 
 
 def set_damaged_aside(directory: Path) -> list[str]:
-    """Compares the snapshots of a run with their checksums, and renames those that are damaged, so
-    that the run goes on from the newest that is not.
+    """Verifies the checksums of a run's snapshots and renames damaged ones, so that the run resumes
+    from the newest intact one.
 
     Returns:
-      A line for the user about each that was damaged.
+      A line for the user about each damaged snapshot.
 
     Raises:
-      UserError: all are damaged; or one is of another version of aejax, or may not be read.
+      UserError: all are damaged; or one is of another version of aejax, or cannot be read.
     """
-    whole, problems = -1, dict[int, DamagedCheckpoint]()
+    intact, problems = -1, dict[int, DamagedCheckpoint]()
     for step in sorted(steps(directory)):
         path = directory / str(step)
         try:
             collections.deque(_verified(path, _saved_facts(path)), maxlen=0)
-            whole = step
+            intact = step
         except DamagedCheckpoint as error:
             problems[step] = error
-    if problems and whole < 0:
+    if problems and intact < 0:
         raise UserError(
-            f"{problems[max(problems)]}, and there is no other to go on from; delete {directory},"
+            f"{problems[max(problems)]}, and there is no other to resume from; delete {directory},"
             " and the same command trains anew"
         )
     lines = []
@@ -167,12 +171,12 @@ def set_damaged_aside(directory: Path) -> list[str]:
         if aside.is_dir() and not aside.is_symlink():
             shutil.rmtree(aside)
         (directory / str(step)).rename(aside)
-        lines.append(f"{problem} and is called {aside.name} now; going on from step {whole}")
+        lines.append(f"{problem} and is called {aside.name} now; going on from step {intact}")
     return lines
 
 
 def steps(directory: Path) -> set[int]:
-    """Steps done in the snapshots there, whether they are whole or not."""
+    """Steps of the snapshots in a directory, intact or not."""
     if not directory.is_dir():
         return set()
     names = {path.name for path in directory.iterdir() if path.name.isdecimal()}
@@ -181,13 +185,12 @@ def steps(directory: Path) -> set[int]:
 
 @contextlib.contextmanager
 def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
-    """`Checkpoints`, closed at the end; snapshots of later steps than ``after``, if given, are
-    deleted."""
+    """`Checkpoints`, closed at the end. Snapshots of steps after ``after`` are deleted first."""
     for step in steps(directory):
         if after is not None and step > after:
-            # Under a name that Orbax passes over, should this be killed half-way.
-            gone = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
-            shutil.rmtree(gone)
+            # Renamed first, to what Orbax ignores: a kill may leave half of it.
+            doomed = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
+            shutil.rmtree(doomed)
     checkpoints = Checkpoints(directory)
     try:
         yield checkpoints
@@ -204,18 +207,18 @@ def _facts(array: np.ndarray) -> list[Any]:
 
 
 def _described(step: int, facts: _Facts) -> dict[str, Any]:
-    """What is saved of the facts, with a checksum of its own."""
+    """The metadata that is saved: the facts, with a checksum of them."""
     about = {"step": step, "arrays": facts}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     return about | {"sha256": digest}
 
 
 def _saved_facts(path: Path) -> _Facts:
-    """Of the arrays of a checkpoint.
+    """The facts that a checkpoint was saved with.
 
     Raises:
-      DamagedCheckpoint: they are not what was saved.
-      UserError: an earlier version of aejax saved none, or the files may not be read.
+      DamagedCheckpoint: they are not as they were saved.
+      UserError: an earlier version of aejax saved none, or the files cannot be read.
     """
     size = _size(path)
     try:
@@ -240,26 +243,27 @@ def _saved_facts(path: Path) -> _Facts:
     return facts
 
 
-def _plausible(size: int, wanted: int) -> bool:
-    """Whether arrays of so many bytes are in files of that size: Orbax writes little beside them,
-    and only zeros become much smaller."""
-    return size < 4 * wanted + _MOST_METADATA and wanted < 64 * size + _MOST_METADATA
+def _plausible(file_bytes: int, array_bytes: int) -> bool:
+    """Whether files of that size can hold the arrays: Orbax adds little, and only zeros are
+    compressed to much less."""
+    most_files = 4 * array_bytes + _MOST_METADATA
+    return file_bytes < most_files and array_bytes < 64 * file_bytes + _MOST_METADATA
 
 
 def _size(path: Path) -> int:
-    """Of all files in a folder that has regular files and folders alone, all of which may be read.
+    """Bytes of all files in a folder, which must be readable regular files and folders.
 
     Raises:
-      DamagedCheckpoint: it has others.
-      UserError: one may not be read.
+      DamagedCheckpoint: it contains something else.
+      UserError: one cannot be read.
     """
-    total, left = 0, [path]
+    total, pending = 0, [path]
     try:
-        while left:
-            now = left.pop()
+        while pending:
+            now = pending.pop()
             status = now.lstat()
             if stat.S_ISDIR(status.st_mode):
-                left += now.iterdir()
+                pending += now.iterdir()
             elif not stat.S_ISREG(status.st_mode) or now == path:
                 what = "it is no folder" if now == path else f"{now.name} is no regular file"
                 raise DamagedCheckpoint(path, what)
@@ -274,13 +278,13 @@ def _size(path: Path) -> int:
 
 
 def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a checkpoint, by name.
+    """The arrays of a checkpoint, by name, each compared with its checksum.
 
-    By TensorStore, in which Orbax wrote them: of damage, Orbax prints tracebacks from tasks that it
-    does not wait for.
+    TensorStore reads them, in whose format Orbax writes: for damaged files Orbax itself prints
+    tracebacks from tasks that it does not wait for.
 
     Raises:
-      DamagedCheckpoint: one is not what was saved.
+      DamagedCheckpoint: one is not as it was saved.
     """
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": _MOST_METADATA}})
 
@@ -288,12 +292,12 @@ def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
         base = {"driver": "file", "path": f"{path.absolute()}/{_ARRAYS}/"}
         spec = {"driver": "zarr3", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}
         store = tensorstore.open(spec, context=context, open=True, read=True).result()
-        # Before anything is read, as this decides how much memory it takes.
+        # Before anything is read, as this decides how much memory that takes.
         if [store.dtype.name, list(store.shape)] != facts[name][:2]:
-            raise ValueError("another shape or type")
+            raise ValueError("its shape or type has changed")
         array = store.read().result()
         if _facts(array) != facts[name]:
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
         return array
 
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -307,7 +311,7 @@ def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _as_tree(snapshot: Snapshot) -> dict[str, Any]:
-    """A flat dict of leaves: the files hold arrays under plain names, and no types of ours."""
+    """The leaves by name, so that the files hold named arrays and none of our types."""
     leaves = jax.tree_util.tree_flatten_with_path(snapshot)[0]
     # Numbered, so that the names sort in the order of the leaves.
     return {

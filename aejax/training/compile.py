@@ -1,4 +1,4 @@
-"""The step, compiled for the devices that are there."""
+"""Compiles the training step for the run's devices."""
 
 import time
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from aejax.training.step import TrainStep, make_train_step
 
 
 def compile_step(experiment: Experiment, snapshot: checkpoint.Snapshot) -> jax.stages.Compiled:
-    """The step of an experiment, compiled; says how long that took.
+    """The compiled step of an experiment; prints how long compiling took.
 
     Args:
-      experiment: of the run.
-      snapshot: shapes are enough.
+      experiment: to train.
+      snapshot: of the run, or its shapes.
     """
     begin = time.perf_counter()
     compiled = compiled_for(experiment, step_of(experiment), snapshot.state)
     size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
     memory = step_bytes(compiled)
-    shown = "" if memory is None else f", {memory / 1e6:,.0f} MB"
+    suffix = "" if memory is None else f", {memory / 1e6:,.0f} MB"
     seconds = time.perf_counter() - begin
-    print(f"compiled the step in {seconds:.1f} s; {size:,} parameters{shown}")
+    print(f"compiled the step in {seconds:.1f} s; {size:,} parameters{suffix}")
     return compiled
 
 
@@ -33,7 +33,7 @@ def step_of(experiment: Experiment) -> TrainStep:
     """The step of an experiment, as a pure function."""
     config, model = experiment.config, experiment.model
     if isinstance(model.bottleneck, VectorQuantizer):
-        # Codebooks move as far in the batches of one update as they would in one batch.
+        # Codebooks then move as far in all batches of an update as in one large batch.
         decay = model.bottleneck.decay ** (1 / config.train.accumulate)
         model = model.clone(bottleneck=model.bottleneck.clone(decay=decay))
     return make_train_step(
@@ -51,7 +51,7 @@ def step_of(experiment: Experiment) -> TrainStep:
 def compiled_for(
     experiment: Experiment, step: Callable[..., Any], first: Any
 ) -> jax.stages.Compiled:
-    """A step, compiled for states that look like ``first``, which are donated to it."""
+    """A step compiled for states of the shapes of ``first``, which are donated to it."""
     devices = experiment.devices
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
@@ -61,8 +61,8 @@ def compiled_for(
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """What a compiled step takes, its state and batch included, where the backend knows."""
-    found = compiled.memory_analysis()
-    if found is None:
+    """Memory of a compiled step with its state and batch, bytes; None if unknown."""
+    analysis = compiled.memory_analysis()
+    if analysis is None:
         return None
-    return found.argument_size_in_bytes + found.temp_size_in_bytes
+    return analysis.argument_size_in_bytes + analysis.temp_size_in_bytes

@@ -21,11 +21,11 @@ from aejax.training.state import TrainState
 
 
 class Trained(NamedTuple):
-    """What training has found.
+    """The result of training.
 
     Attributes:
-      model: that the variables are of.
-      best: variables by validation of each kind, by name.
+      model: without its variables.
+      best: the best variables by validation, raw and averaged, by name.
     """
 
     model: autoencoder.Autoencoder
@@ -40,12 +40,12 @@ def train(
     """Trains to the last step, from the newest checkpoint if there is one.
 
     Args:
-      experiment: of the run.
-      baselines: of it.
-      show: is called after each validation, with the state and the run's log.
+      experiment: to train.
+      baselines: its PCA, which training starts from and is compared with.
+      show: called after each validation with the state and the run's log.
 
     Raises:
-      UserError: a loss is not finite; the newest checkpoint is from before.
+      UserError: a loss is not finite, or the newest checkpoint is of an earlier version.
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
     options, shapes = experiment.config.train, snapshot_shapes(experiment)
@@ -71,7 +71,7 @@ def train(
             progress=progress,
         )
         state = snapshot.state
-        del snapshot  # the state is in the loop alone: of large models there is no room for two
+        del snapshot  # the loop holds the only state: a large model leaves no room for two
         run_steps(
             state,
             train_step,
@@ -94,10 +94,10 @@ def step_bar(first: int, steps: int) -> Any:
 
 @runtime_checkable
 class Observer(Protocol):
-    """What happens beside the steps."""
+    """Callbacks of the loop."""
 
     def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
-        """Takes the metrics of a step that is done, and the clips of its batch."""
+        """Takes the metrics of a finished step, and the clips of its batch."""
 
     def validate(self, step: int, state: Any) -> None:
         """Validates a state, and saves it."""
@@ -117,16 +117,16 @@ def run_steps(
     validate_every: int,
     place: Callable[[Any], dict[str, jax.Array]],
 ) -> None:
-    """Takes steps from ``first`` to the last. Metrics are looked at one step late, so that the
-    device never waits for the host.
+    """Runs the steps from ``first`` to the last. Metrics are read one step late, so that the device
+    never waits for the host.
 
     Args:
       state: after ``first`` steps; it is donated to the step.
       train_step: compiled.
       batches: from that step on.
-      observer: is told of metrics, and validates and saves.
+      observer: logs metrics, validates and saves.
       first: steps done before.
-      steps: to be done in all.
+      steps: in all.
       validate_every: steps.
       place: puts a batch on the devices.
 

@@ -24,8 +24,8 @@ class MetricsLog:
 
     Args:
       workdir: the run's directory.
-      after: the step that a run goes on from; what was logged beyond it is dropped, since it will
-        be logged again. -1 for a run that begins.
+      after: step that the run resumes from; later lines are dropped, as they will be logged again.
+        -1 for a new run.
     """
 
     def __init__(self, workdir: Path, after: int):
@@ -37,22 +37,22 @@ class MetricsLog:
         files.write_text(path, "".join(json.dumps(line) + "\n" for line in earlier))
         self._lines = path.open("a")
         self._path = path
-        begin = SessionLog(status=SessionLog.START)  # what was logged of later steps is dropped
+        begin = SessionLog(status=SessionLog.START)  # TensorBoard drops later steps, too
         with files.room_for(path):
             self._tensorboard = SummaryWriter(str(workdir))
             events = self._tensorboard.file_writer.event_writer
-            # At once: a thread of its own would end at a full disk, and be waited for for ever.
+            # Written here: a full disk would end tensorboardX's own thread, and closing would hang.
             events.add_event = events._ev_writer.write_event
             self._tensorboard.file_writer.add_event(Event(step=after + 1, session_log=begin))
             self._tensorboard.flush()
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
-        """Writes one line, at once."""
+        """Writes one line and flushes it."""
         with files.room_for(self._path):
             self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:
-        # What is not finite is null: JSON has no word for it.
+        # JSON has no infinity and no NaN.
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         self._lines.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         self._lines.flush()
@@ -61,12 +61,12 @@ class MetricsLog:
         self._tensorboard.flush()
 
     def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
-        """Hands TensorBoard audio ``[samples, channels]``, below 1 in magnitude."""
+        """Writes audio ``[samples, channels]``, below 1 in magnitude, for TensorBoard."""
         with files.room_for(self._path):
             self._tensorboard.add_audio(name, audio, step, sample_rate)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
-        """Hands TensorBoard a grey picture, uint8 ``[height, width]``."""
+        """Writes a grey picture, uint8 ``[height, width]``, for TensorBoard."""
         with files.room_for(self._path):
             self._tensorboard.add_image(name, picture, step, dataformats="HW")
 
@@ -79,18 +79,20 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Each line is written as it comes: after an error it is no news that the last was not.
-        late = contextlib.nullcontext() if error is None else contextlib.suppress(OSError, DiskFull)
-        with late, files.room_for(self._path):
+        # All lines are flushed already: after an error, another one here is not worth raising.
+        ignored = (
+            contextlib.nullcontext() if error is None else contextlib.suppress(OSError, DiskFull)
+        )
+        with ignored, files.room_for(self._path):
             self._lines.close()
             self._tensorboard.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``; a last line cut short by a kill is left out.
+    """The lines of a ``metrics.jsonl``, without a last line that a kill has cut short.
 
     Raises:
-      UserError: another line is damaged, or the file is something else.
+      UserError: another line is damaged.
     """
     if not os.path.lexists(path):
         return []
@@ -101,10 +103,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def _mended(path: Path, after: int) -> list[dict[str, Any]]:
-    """The lines of the log of a run that goes on from that step. Those that are damaged are named
-    and left out, and the file as it was is kept under another name."""
+    """The lines of the log of a run that resumes after that step. Damaged lines are left out with a
+    warning, and the original file is kept under another name."""
     if after >= 0 and not os.path.lexists(path):
-        warn(f"{path} is missing; it has nothing of the steps up to {after}")
+        warn(f"{path} is missing; the new one begins after step {after}")
     if not os.path.lexists(path):
         return []
     lines, problems = _read(path)
@@ -113,12 +115,12 @@ def _mended(path: Path, after: int) -> list[dict[str, Any]]:
         with files.replacing(aside) as beside:
             shutil.copyfile(path, beside)
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        warn(f"{problems[0]}{more}; left out of the log, which is kept as it was in {aside.name}")
+        warn(f"{problems[0]}{more}; left out, the original log is kept as {aside.name}")
     return lines
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Lines of scalars by step, and what is wrong with the others."""
+    """The valid lines, and messages about the others."""
     lines, problems = [], []
     for number, line in enumerate(files.read_lines(path, _MOST_BYTES), start=1):
         if isinstance(line, dict) and not _is_scalars(line):

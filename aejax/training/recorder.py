@@ -1,4 +1,4 @@
-"""What happens beside the steps of a run: validation, the best variables, checkpoints, the log."""
+"""The callbacks of a run: validation, the best variables, checkpoints, the log."""
 
 import contextlib
 import math
@@ -30,7 +30,7 @@ def unchanged(snapshot: Snapshot) -> Snapshot:
 
 
 def eval_step_of(experiment: Experiment, model: autoencoder.Autoencoder) -> validation.EvalStep:
-    """The compiled sums over a validation batch."""
+    """The compiled evaluation of one validation batch."""
     step = validation.make_eval_step(
         experiment.representation,
         model,
@@ -45,17 +45,17 @@ class Recorder:
     """Validates, keeps the best variables, saves and logs; an `aejax.training.loop.Observer`.
 
     Args:
-      stack: closes what is opened here.
-      experiment: of the run.
-      baselines: of it.
-      best: variables up to now, by name; they are replaced as there are better ones.
+      stack: closes the files that are opened here.
+      experiment: that is trained.
+      baselines: its PCA.
+      best: the best variables so far, by name; updated.
       first: steps done before.
       clock: of the steps.
-      validate: sums over a validation batch, from `eval_step_of`.
-      show: is called after each validation.
-      progress: a bar over steps that this run moves on, if any.
-      model: whose shapes the states have; the experiment's own by default.
-      as_saved: a snapshot in the shapes in which it is saved.
+      validate: evaluation of one validation batch, from `eval_step_of`.
+      show: called after each validation.
+      progress: a bar over steps, or None.
+      model: of the states' shapes; the experiment's own by default.
+      as_saved: changes a snapshot to the shapes in which it is saved.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Recorder:
         self._weights = validation.final_weights(experiment.objective, self._model)
 
     def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
-        """Logs the metrics of a step that is done.
+        """Logs the metrics of a finished step.
 
         Raises:
           UserError: one of them is not finite.
@@ -109,12 +109,12 @@ class Recorder:
             self._progress.update()
 
     def validate(self, step: int, state: TrainState) -> None:
-        """Logs how good a state is, keeps its variables if they are the best, and saves."""
+        """Logs a state's validation, keeps its variables if they are the best so far, and saves."""
         scalars, losses = self._validated(state)
         self._log(step, scalars)
         for name, variables in state.candidates.items():
             if losses[name] < float(self.best[name].loss):
-                del self.best[name]  # before there is another
+                del self.best[name]  # first: a large model leaves no room for both
                 copy = jax.tree.map(jnp.copy, variables)
                 self.best[name] = Best(copy, jnp.float32(losses[name]), jnp.int32(step))
         self.save(step, state)
@@ -126,35 +126,38 @@ class Recorder:
         self._checkpoints.save(self._as_saved(Snapshot(state, self.best)))
 
     def _validated(self, state: TrainState) -> tuple[dict[str, float], dict[str, float]]:
-        """What is logged of a state, and the validation loss of each of its candidates."""
+        """Scalars to log of a state, and the validation loss of each of its candidates."""
         experiment, pca_rmse = self._experiment, self._pca_rmse
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
         for name, variables in state.candidates.items():
-            found = validation.validate(
+            result = validation.validate(
                 self._eval_step,
                 variables,
                 experiment.batches("validation"),
                 experiment.place,
                 self._weights,
             )
-            room = "validation" if name == "raw" else f"validation_{name}"
-            scalars |= {f"{room}/loss": found.loss, f"{room}/feature_rmse": found.feature_rmse}
-            if len(found.terms) > 1:
-                scalars |= {f"{room}/loss/{term}": value for term, value in found.terms.items()}
-            gain = metrics.gain_db(found.feature_rmse, pca_rmse)
+            prefix = "validation" if name == "raw" else f"validation_{name}"
+            scalars |= {
+                f"{prefix}/loss": result.loss,
+                f"{prefix}/feature_rmse": result.feature_rmse,
+            }
+            if len(result.terms) > 1:
+                scalars |= {f"{prefix}/loss/{term}": value for term, value in result.terms.items()}
+            gain = metrics.gain_db(result.feature_rmse, pca_rmse)
             if gain is not None:
-                scalars[f"{room}/gain_over_pca_db"] = gain
-            losses[name] = found.loss
+                scalars[f"{prefix}/gain_over_pca_db"] = gain
+            losses[name] = result.loss
             if name == "raw" and int(state.step):
-                self._warn_of_collapse(found)
+                self._warn_of_collapse(result)
         self._show(state, self._log)
         return scalars, losses
 
-    def _warn_of_collapse(self, found: validation.Validation) -> None:
+    def _warn_of_collapse(self, result: validation.Validation) -> None:
         config = self._experiment.config.model
         sizes = self._model.bottleneck.codebook_sizes
-        own = found.first(config.latent_dim)
-        for line in validation.collapsed(own, config.bottleneck, sizes):
+        result = result.first(config.latent_dim)
+        for line in validation.collapsed(result, config.bottleneck, sizes):
             self._experiment.warn_once(line)
 
 
@@ -166,11 +169,11 @@ class Clock:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew."""
+        """Starts again from zero."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches; how long each takes to come is counted."""
+        """The same batches; the time spent waiting for them is counted."""
         while True:
             start = time.perf_counter()
             batch = next(batches)
@@ -179,7 +182,7 @@ class Clock:
             yield batch
 
     def read(self, step: int) -> dict[str, float]:
-        """Since it was last read, for this step; read again for it, the same."""
+        """Rates since it was last read; the same if it is read again for the same step."""
         if self._last[0] != step:
             elapsed = time.perf_counter() - self._start
             scalars = {

@@ -16,7 +16,7 @@ from aejax.training import checkpoint, pca_fit, state
 
 
 def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snapshot:
-    """The snapshot of a run that has not begun: its own variables are the best so far."""
+    """The snapshot of a run before its first step."""
     config = experiment.config
     optimizer = state.make_optimizer(config.train, pca_start=config.model.pca_start)
     first = initial_state(experiment, fit, optimizer)
@@ -40,14 +40,14 @@ def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> s
     return state.create(variables, optimizer, step_key, weights, ema=config.train.ema_decay > 0)
 
 
-# Vectors that k-means sees for each entry of a codebook.
+# Vectors for k-means, per entry of a codebook.
 _VECTORS_PER_ENTRY = 20
 
 
 def first_latents(experiment: Experiment, variables: autoencoder.Variables) -> jax.Array:
-    """Latents of random training excerpts before anything is learnt, ``[count, latent_dim]``."""
+    """Latents of random training excerpts before training, ``[count, latent_dim]``."""
     model = experiment.model
-    wanted = _VECTORS_PER_ENTRY * max(model.bottleneck.codebook_sizes)
+    count = _VECTORS_PER_ENTRY * max(model.bottleneck.codebook_sizes)
 
     @jax.jit
     def encode(placed: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -59,29 +59,29 @@ def first_latents(experiment: Experiment, variables: autoencoder.Variables) -> j
         )
         return autoencoder.before_bottleneck(model, variables, features), block_mask
 
-    found: list[np.ndarray] = []
+    vectors: list[np.ndarray] = []
     for batch in experiment.train_batches(0):
         latents, mask = jax.device_get(encode(experiment.devices.place(batch)))
-        found.append(latents[mask])
-        if sum(len(part) for part in found) >= wanted:
+        vectors.append(latents[mask])
+        if sum(map(len, vectors)) >= count:
             break
-    return jnp.concatenate(found)[:wanted]
+    return jnp.concatenate(vectors)[:count]
 
 
 def snapshot_shapes(experiment: Experiment) -> checkpoint.Snapshot:
-    """The shapes of a run's snapshots, which take no memory."""
+    """The shapes of a run's snapshots, without their arrays."""
     return abstract_snapshot(experiment.config, experiment.model, experiment.objective.weights)
 
 
 def abstract_snapshot(
     config: ConfigDict, model: autoencoder.Autoencoder, weights: Mapping[str, float]
 ) -> checkpoint.Snapshot:
-    """The shapes of the snapshots of a run, which take no memory.
+    """The shapes of a run's snapshots, without their arrays.
 
     Args:
-      config: of the run, all of it.
+      config: of the run.
       model: of the run.
-      weights: of the loss's terms, by name.
+      weights: of the losses, by name.
     """
     tx = state.make_optimizer(config.train, pca_start=config.model.pca_start)
 

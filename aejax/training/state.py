@@ -1,4 +1,4 @@
-"""What one training step changes, and its optimizer."""
+"""The training state and its optimizer."""
 
 import functools
 from collections.abc import Mapping
@@ -13,48 +13,47 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.models.autoencoder import Variables
 from aejax.optimizers import SCHEDULES
+from aejax.runtime.pytrees import Leaf, Tree
 
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything the compiled step takes and gives back.
-
-    The fields are Any because JAX puts shapes and shardings where the arrays are.
+    """Everything the compiled step updates.
 
     Attributes:
       step: steps done, int32.
-      params: what is learnt.
-      collections: what the model needs beside: "constants", and "codebooks" and "dropout" where
-        there are any.
+      params: trained parameters.
+      collections: the model's other variables: "constants", and "codebooks" and "dropout" if it has
+        them.
       opt_state: optax's, with the learning rate and the weight decay among its arrays.
-      weights: of the loss's terms, by name, float32 ``[]`` each.
-      ema: moving average of params; None where there is none.
+      weights: of the losses, by name, float32 ``[]`` each.
+      ema: moving average of params, or None.
       key: raw key data, uint32; step k draws from ``fold_in(key, k)``.
     """
 
-    step: Any
-    params: Any
-    collections: Any
-    opt_state: Any
-    weights: Any
-    ema: Any
-    key: Any
+    step: Leaf
+    params: Tree
+    collections: Tree
+    opt_state: optax.OptState
+    weights: Tree
+    ema: Tree | None
+    key: Leaf
 
     @property
     def variables(self) -> Variables:
-        """What the model is applied with."""
+        """All variables of the model."""
         return {"params": self.params, **self.collections}
 
     @property
     def candidates(self) -> dict[str, Variables]:
-        """What may become the result: the variables, and those of the moving average, by name."""
+        """Variables that may become the result, by name: "raw", and "ema" if it exists."""
         averaged = {} if self.ema is None else {"ema": {"params": self.ema, **self.collections}}
         return {"raw": self.variables, **averaged}
 
 
 def schedule(config: ConfigDict) -> optax.Schedule:
-    """The learning rate over the highest, by update: linear warm-up (over half of the updates at
-    most), then ``config.schedule`` to the last."""
+    """The learning rate by update, relative to the highest: linear warm-up (at most half of the
+    updates), then ``config.schedule``."""
     updates = max(config.steps // config.accumulate, 1)
     warmup = min(config.warmup_steps, updates // 2)
     rest = max(updates - warmup, 1)
@@ -65,27 +64,26 @@ def schedule(config: ConfigDict) -> optax.Schedule:
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """The learning rate by update."""
-    part = schedule(config)
-    return lambda update: config.learning_rate * part(update)
+    relative = schedule(config)
+    return lambda update: config.learning_rate * relative(update)
 
 
 def decays(params: Variables, *, pca_start: bool) -> Any:
-    """Which parameters decay: matrices, but for linear maps that begin at PCA: decay would take
-    from them what is right already."""
+    """Weight-decay mask: matrices, except linear maps initialised from PCA."""
 
-    def one(path: tuple, leaf: jax.Array) -> bool:
-        begins_right = pca_start and jax.tree_util.DictKey("linear") in path
-        return leaf.ndim > 1 and not begins_right
+    def is_decayed(path: tuple, leaf: jax.Array) -> bool:
+        from_pca = pca_start and jax.tree_util.DictKey("linear") in path
+        return leaf.ndim > 1 and not from_pca
 
-    return jax.tree_util.tree_map_with_path(one, params)
+    return jax.tree_util.tree_map_with_path(is_decayed, params)
 
 
 def make_optimizer(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
-    """``config.optimizer`` behind clipping by global norm, with decay of what `decays`. With
-    ``accumulate``, on the mean gradient of so many batches."""
+    """``config.optimizer`` after clipping by global norm, with weight decay of what `decays` says.
+    With ``accumulate``, on the mean gradient of that many batches."""
 
-    # What is injected is kept in the optimizer's state, as arrays: members of a population may each
-    # have their own in one compiled program.
+    # Injected hyperparameters are arrays in the optimizer's state: each member of a population may
+    # have its own in one compiled program.
     @optax.inject_hyperparams
     def injected(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(
@@ -112,7 +110,7 @@ def create(
     *,
     ema: bool = False,
 ) -> TrainState:
-    """The state before the first step; ``weights``: of the loss's terms, by name."""
+    """The state before the first step; ``weights``: of the losses, by name."""
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

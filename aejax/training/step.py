@@ -1,4 +1,4 @@
-"""The one compiled step: waveform batch and state in, new state and metrics out."""
+"""The compiled training step: state and batch of waveforms in, new state and metrics out."""
 
 import dataclasses
 import functools
@@ -21,14 +21,14 @@ TrainStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metri
 
 
 class Setup(NamedTuple):
-    """What is compiled into a step.
+    """The constants of a step.
 
     Attributes:
       representation: of the audio.
       model: trained on its features.
       tx: the optimizer.
       objective: the sum of losses that is minimised.
-      samples: of an excerpt; the batch has ``augmentation.span(samples)``.
+      samples: of an excerpt; a batch's audio has ``augmentation.span(samples)``.
       downsampling: frames in a block.
       augmentation: of the audio, and of the encoder's input.
       ema_decay: of the moving average of the parameters, by update, if the state has one.
@@ -93,16 +93,16 @@ def train_step(
 
 
 def make_train_step(*arguments: Any, **options: Any) -> TrainStep:
-    """`train_step` of a `Setup` with these fields, to be compiled once."""
+    """`train_step` with a `Setup` of these fields, to be compiled once."""
     return functools.partial(train_step, Setup(*arguments, **options))
 
 
-# How often a decoder is not told who speaks, so that it can do without.
+# Probability that a decoder is not told the speaker, so that it works without.
 _SPEAKER_DROPOUT = 0.1
 
 
 def speaker_dropout(key: jax.Array, speaker: jax.Array | None) -> jax.Array | None:
-    """Numbers of speakers ``[batch]``, now and then 0 instead; None where there are none."""
+    """Speakers ``[batch]``, some set to 0, "unknown"; None if there are none."""
     if speaker is None:
         return None
     return jnp.where(jax.random.bernoulli(key, _SPEAKER_DROPOUT, speaker.shape), 0, speaker)
@@ -125,13 +125,13 @@ def _updated(setup: Setup, state: TrainState, gradients: dict, codebooks: dict) 
 
 
 def _average(state: TrainState, params: dict, opt_state: Any, decay: float) -> dict | None:
-    """The moving average after an update; over few updates at first, over more later. A batch
-    whose gradient only accumulates leaves it as it is."""
+    """The moving average after an update: over few updates at first, over more later. Batches
+    whose gradients are only accumulated do not change it."""
     if state.ema is None:
         return None
-    update, moves = state.step, jnp.asarray(True)
+    update, is_update = state.step, jnp.asarray(True)
     if isinstance(opt_state, optax.MultiStepsState):
-        update, moves = opt_state.gradient_step - 1, opt_state.mini_step == 0
+        update, is_update = opt_state.gradient_step - 1, opt_state.mini_step == 0
     before = update.astype(jnp.float32)
-    retained = jnp.where(moves, jnp.minimum(decay, (1 + before) / (10 + before)), 1.0)
+    retained = jnp.where(is_update, jnp.minimum(decay, (1 + before) / (10 + before)), 1.0)
     return jax.tree.map(lambda mean, new: retained * mean + (1 - retained) * new, state.ema, params)

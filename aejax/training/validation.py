@@ -1,4 +1,4 @@
-"""What a model does on the validation split: the same objective, and signs of collapse."""
+"""Validation: the objective on the validation split, and signs of collapse."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,24 +15,24 @@ from aejax.objective import Comparison, Objective
 from aejax.representations import Representation, analyse_blocks
 from aejax.runtime.errors import UserError
 
-# As far on as any warm-up goes: a loss is not the lower for being early.
+# A step after any warm-up: an early loss must not be lower for it.
 _LATE = 2**30
 
 Sums = Mapping[str, Any]
 EvalStep = Callable[[Variables, dict[str, jax.Array]], Sums]
 
-# A latent whose mean varies less than this has nothing to say: Burda, Grosse and Salakhutdinov,
-# "Importance weighted autoencoders", 2016, section 5.2, call the others active.
+# A latent whose mean varies less than this is inactive: Burda, Grosse and Salakhutdinov,
+# "Importance weighted autoencoders", 2016, section 5.2.
 _LEAST_VARIANCE = {"vae": 1e-2}
 _CONSTANT = 1e-6
 
 
 class Validation(NamedTuple):
-    """What was found on the split.
+    """The result on the split.
 
     Attributes:
-      loss: the whole objective, with the bottleneck's part at its full weight.
-      terms: of it, by name.
+      loss: the whole objective, with the bottleneck's losses at their final weight.
+      terms: its losses, by name.
       feature_rmse: in the features' unit.
       variances: of each latent, ``[latent_dim]``.
       means: of each latent, ``[latent_dim]``.
@@ -47,7 +47,7 @@ class Validation(NamedTuple):
     code_counts: np.ndarray | None
 
     def first(self, latent_dim: int) -> "Validation":
-        """The same of the first so many latents: a model in a population may have more."""
+        """The same for the first latents only: a model in a population may have more."""
         return self._replace(variances=self.variances[:latent_dim], means=self.means[:latent_dim])
 
 
@@ -59,9 +59,14 @@ def make_eval_step(
     downsampling: int,
     noise: Noise | None,
 ) -> EvalStep:
-    """Sums over a batch, as a pure function, to be compiled once.
+    """A pure function that evaluates one batch, to be compiled once.
 
-    ``noise``: that is to be taken away, where any is.
+    Args:
+      representation: of the audio.
+      model: without variables.
+      objective: to evaluate.
+      downsampling: frames in a block.
+      noise: added to the input, for denoising.
     """
     denoises = noise is not None
     sizes = model.bottleneck.codebook_sizes
@@ -77,7 +82,7 @@ def make_eval_step(
             model, variables, x, block_mask, train=False, key=None, speaker=speaker
         )
         if model.bottleneck.random:
-            # By the window, so that validations differ by the variables alone.
+            # Keys depend on the window alone, so that validations differ by the variables alone.
             keys = window_keys(batch["clip"], batch["start"], LATENTS_USE)
             sampled = _row_by_row(model, variables, x, block_mask, keys, speaker)
         compared = Comparison(
@@ -142,8 +147,8 @@ def _row_by_row(
 
 
 def count_codes(codes: jax.Array, mask: jax.Array, most: int) -> jax.Array:
-    """How often each code occurs in each codebook, ``[codebooks, most]``, of ``[batch,
-    latent_frames, codebooks]``, in the latent frames that count."""
+    """How often each code occurs in valid latent frames, ``[codebooks, most]``, of codes ``[batch,
+    latent_frames, codebooks]``."""
     weight = mask.reshape(-1).astype(jnp.float32)
     codes = codes.reshape(-1, codes.shape[-1])
     return jax.vmap(lambda column: jax.ops.segment_sum(weight, column, most))(codes.T)
@@ -156,17 +161,17 @@ def validate(
     place: Callable[[Any], dict[str, jax.Array]],
     weights: Mapping[str, float],
 ) -> Validation:
-    """The sums of all batches, in float64 on the host, made into means.
+    """Means over all batches, added in float64 on the host.
 
     Args:
       eval_step: compiled.
       variables: of the model.
       batches: of the split.
       place: puts a batch on the devices.
-      weights: of the terms in the loss, by name.
+      weights: of the losses, by name.
 
     Raises:
-      UserError: nothing of the split can be read any more.
+      UserError: no clip of the split is readable.
     """
     total: Any = None
     for batch in batches:
@@ -177,7 +182,7 @@ def validate(
         sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     if total is None or not total["frames"]:
-        raise UserError("no clip of the split can be read any more; put the audio back")
+        raise UserError("no clip of the split is readable any more; restore the files")
     terms = {
         name: float(value / max(total["counts"][name], 1)) for name, value in total["terms"].items()
     }
@@ -194,27 +199,27 @@ def validate(
 
 
 def final_weights(objective: Objective, model: autoencoder.Autoencoder) -> dict[str, float]:
-    """Of all terms, by name, with the bottleneck's part after any warm-up."""
-    more = model.bottleneck.weights(jnp.int32(_LATE))
-    return {name: float(weight) for name, weight in {**objective.weights, **more}.items()}
+    """Weights of all losses, by name; those of the bottleneck after any warm-up."""
+    of_bottleneck = model.bottleneck.weights(jnp.int32(_LATE))
+    return {name: float(weight) for name, weight in {**objective.weights, **of_bottleneck}.items()}
 
 
-def collapsed(found: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
-    """What has collapsed, a line each, with the key to change."""
+def collapsed(result: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
+    """Latents and codebooks that have collapsed, as sentences with the key to change."""
     lines = []
-    # Against the largest of all latents, or its own mean: of rounding alone.
-    rounding = _CONSTANT * np.maximum(found.variances.max(), np.square(found.means))
-    idle = np.flatnonzero(found.variances <= _LEAST_VARIANCE.get(bottleneck, rounding))
-    if bottleneck == "vae" and len(idle) == len(found.variances):
+    # Variances of this size, beside the largest one or a latent's own mean, are rounding errors.
+    rounding = _CONSTANT * np.maximum(result.variances.max(), np.square(result.means))
+    constant = np.flatnonzero(result.variances <= _LEAST_VARIANCE.get(bottleneck, rounding))
+    if bottleneck == "vae" and len(constant) == len(result.variances):
         lines.append(
-            "the KL divergence is at zero, no latent says anything: lower model.vae.kl_weight, or"
-            " raise model.vae.free_bits"
+            "the KL divergence is at zero, no latent is active: lower model.vae.kl_weight, or raise"
+            " model.vae.free_bits"
         )
-    elif len(idle):
+    elif len(constant):
         key = "model.vae.kl_weight" if bottleneck == "vae" else "model.latent_dim"
-        lines.append(f"{_listed('latent', idle)} constant on the validation split: lower {key}")
-    if found.code_counts is not None:
-        most = found.code_counts.max(1) / np.maximum(found.code_counts.sum(1), 1)
+        lines.append(f"{_listed('latent', constant)} constant on the validation split: lower {key}")
+    if result.code_counts is not None:
+        most = result.code_counts.max(1) / np.maximum(result.code_counts.sum(1), 1)
         dead = np.flatnonzero(most > 0.999)
         if len(dead):
             key = "model.fsq.bound" if bottleneck == "fsq" else f"model.{bottleneck}.dead_share"

@@ -63,7 +63,7 @@ def brute_force_nearest(vectors, codebook):
 def residuals(codebooks, z):
     """What each codebook is given, one more for what is left in the end, and the codes."""
     given, codes = [np.asarray(z, np.float64)], []
-    for codebook in np.asarray(codebooks["entries"], np.float64):
+    for codebook in np.asarray(codebooks["codebook"], np.float64):
         codes.append(brute_force_nearest(given[-1], codebook))
         given.append(given[-1] - codebook[codes[-1]])
     return np.stack(given), np.stack(codes)
@@ -72,7 +72,9 @@ def residuals(codebooks, z):
 def moved(codebooks, z, used):
     """The codebooks after one update by the vectors in use, ``[quantizers, batch, frames]``."""
     given, codes = residuals(codebooks, z)
-    entries, shares = (np.asarray(codebooks[name], np.float64) for name in ("entries", "share"))
+    entries, shares = (
+        np.asarray(codebooks[name], np.float64) for name in ("codebook", "ema_usage")
+    )
     new_entries, new_shares = entries.copy(), shares.copy()
     for q, counts in enumerate(used):
         if not counts.any():
@@ -84,12 +86,12 @@ def moved(codebooks, z, used):
             sums = sums + (1 - DECAY) * chosen.sum(axis=0) / len(vectors)
             new_shares[q, e] = DECAY * shares[q, e] + (1 - DECAY) * len(chosen) / len(vectors)
             new_entries[q, e] = sums / new_shares[q, e]
-    return {"entries": new_entries, "share": new_shares}
+    return {"codebook": new_entries, "ema_usage": new_shares}
 
 
 def assert_codebooks_equal(ours, expected):
-    np.testing.assert_allclose(ours["share"], expected["share"], atol=1e-6)
-    np.testing.assert_allclose(ours["entries"], expected["entries"], atol=1e-4)
+    np.testing.assert_allclose(ours["ema_usage"], expected["ema_usage"], atol=1e-6)
+    np.testing.assert_allclose(ours["codebook"], expected["codebook"], atol=1e-4)
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_each_codebook_starts_on_what_the_ones_before_it_leave_over(z, codebooks
     assert np.all(np.diff(energies) < -0.2 * energies[:-1])
     for q in range(QUANTIZERS):
         counts = np.bincount(codes[q].ravel(), minlength=ENTRIES)
-        np.testing.assert_allclose(codebooks["share"][q], counts / codes[q].size, atol=1e-6)
+        np.testing.assert_allclose(codebooks["ema_usage"][q], counts / codes[q].size, atol=1e-6)
         one, _ = k_means(
             jax.random.key(0), jnp.asarray(given[q].reshape(-1, LATENT_DIM), jnp.float32), entries=8
         )
@@ -192,7 +194,7 @@ def test_codes_say_which_entries(z, codebooks):
     codes = rvq().apply({"codebooks": codebooks}, z, method="codes")
     assert codes.shape == (16, 12, QUANTIZERS)
     np.testing.assert_array_equal(codes, np.moveaxis(residuals(codebooks, z)[1], 0, -1))
-    entries = jnp.stack([codebooks["entries"][q][codes[..., q]] for q in range(QUANTIZERS)])
+    entries = jnp.stack([codebooks["codebook"][q][codes[..., q]] for q in range(QUANTIZERS)])
     np.testing.assert_allclose(run(rvq(), codebooks, z)[0], entries.sum(axis=0), atol=1e-5)
 
 
@@ -244,13 +246,13 @@ def test_entries_follow_the_moving_average(z, codebooks, masked):
     given = jnp.asarray(mask) if masked else None
     after = run(rvq(), codebooks, elsewhere, mask=given, key=jax.random.key(0))[2]
     assert_codebooks_equal(after, moved(codebooks, elsewhere, [mask] * QUANTIZERS))
-    assert not np.allclose(after["entries"], codebooks["entries"], atol=1e-2)
+    assert not np.allclose(after["codebook"], codebooks["codebook"], atol=1e-2)
 
 
 def test_codebooks_stay_in_use(z, codebooks):
     after = run(rvq(dead_share=0.9), codebooks, z + 1.0)[2]
-    np.testing.assert_array_equal(after["entries"], codebooks["entries"])
-    np.testing.assert_array_equal(after["share"], codebooks["share"])
+    np.testing.assert_array_equal(after["codebook"], codebooks["codebook"])
+    np.testing.assert_array_equal(after["ema_usage"], codebooks["ema_usage"])
 
 
 def test_entries_settle_on_the_mean_of_their_vectors():
@@ -258,9 +260,9 @@ def test_entries_settle_on_the_mean_of_their_vectors():
     model, codebooks = rvq(num_quantizers=1), started(z, 1)
     for i in range(100):
         codebooks = run(model, codebooks, z, key=jax.random.key(i))[2]
-    codes = brute_force_nearest(z, codebooks["entries"][0])
+    codes = brute_force_nearest(z, codebooks["codebook"][0])
     means = np.stack([np.asarray(z)[codes == e].mean(axis=0) for e in range(ENTRIES)])
-    np.testing.assert_allclose(codebooks["entries"][0], means, atol=1e-3)
+    np.testing.assert_allclose(codebooks["codebook"][0], means, atol=1e-3)
 
 
 def test_masked_frames_do_not_count(z, codebooks):
@@ -270,8 +272,8 @@ def test_masked_frames_do_not_count(z, codebooks):
     noisy = run(model, codebooks, jnp.where(mask[..., None], z, 1e3), mask=mask, key=key)
     np.testing.assert_array_equal(plain[0][mask], noisy[0][mask])
     np.testing.assert_allclose(plain[1], noisy[1], rtol=1e-5)
-    np.testing.assert_array_equal(plain[2]["entries"], noisy[2]["entries"])
-    np.testing.assert_array_equal(plain[2]["share"], noisy[2]["share"])
+    np.testing.assert_array_equal(plain[2]["codebook"], noisy[2]["codebook"])
+    np.testing.assert_array_equal(plain[2]["ema_usage"], noisy[2]["ema_usage"])
 
 
 def test_a_batch_where_no_frame_counts_changes_nothing(z, codebooks):
@@ -279,14 +281,14 @@ def test_a_batch_where_no_frame_counts_changes_nothing(z, codebooks):
     key = jax.random.key(0)
     _, loss, after = run(rvq(dead_share=0.5), codebooks, z, mask=mask, key=key)
     assert float(loss) == 0
-    np.testing.assert_array_equal(after["entries"], codebooks["entries"])
-    np.testing.assert_array_equal(after["share"], codebooks["share"])
+    np.testing.assert_array_equal(after["codebook"], codebooks["codebook"])
+    np.testing.assert_array_equal(after["ema_usage"], codebooks["ema_usage"])
 
 
 def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
     far = {
-        "entries": codebooks["entries"].at[:, 2:5].set(1e3),
-        "share": codebooks["share"].at[:, 2:5].set(0.0),
+        "codebook": codebooks["codebook"].at[:, 2:5].set(1e3),
+        "ema_usage": codebooks["ema_usage"].at[:, 2:5].set(0.0),
     }
     mask = np.random.default_rng(1).uniform(size=z.shape[:2]) < 0.3
     given, _ = residuals(far, z)
@@ -294,15 +296,17 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
     for seed in range(8):
         key = jax.random.key(seed)
         after = run(rvq(dead_share=1e-6), far, z, mask=jnp.asarray(mask), key=key)[2]
-        expected = moved(far | {"share": far["share"].at[:, 2:5].set(1.0)}, z, [mask] * QUANTIZERS)
+        expected = moved(
+            far | {"ema_usage": far["ema_usage"].at[:, 2:5].set(1.0)}, z, [mask] * QUANTIZERS
+        )
         alive = [0, 1, 5, 6, 7]
         assert_codebooks_equal(
             {name: values[:, alive] for name, values in after.items()},
             {name: values[:, alive] for name, values in expected.items()},
         )
-        np.testing.assert_allclose(after["share"][:, 2:5], 1 / ENTRIES)
+        np.testing.assert_allclose(after["ema_usage"][:, 2:5], 1 / ENTRIES)
         for q in range(QUANTIZERS):
-            apart = np.abs(np.asarray(after["entries"])[q, 2:5, None] - given[q][mask]).max(-1)
+            apart = np.abs(np.asarray(after["codebook"])[q, 2:5, None] - given[q][mask]).max(-1)
             assert (apart.min(axis=1) < 1e-4).all()
             drawn.append(apart.argmin(axis=1))
     # From all of them, not from a few.
@@ -315,21 +319,21 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
 def test_an_entry_is_dead_below_its_part_of_an_equal_share(z, codebooks, share, replaced):
     model = rvq(num_quantizers=1, dead_share=0.5 * DECAY * ENTRIES / 10)
     alone = {
-        "entries": codebooks["entries"][:1].at[0, 3].set(1e3),
-        "share": codebooks["share"][:1].at[0, 3].set(share),
+        "codebook": codebooks["codebook"][:1].at[0, 3].set(1e3),
+        "ema_usage": codebooks["ema_usage"][:1].at[0, 3].set(share),
     }
     after = run(model, alone, z, key=jax.random.key(0))[2]
-    assert replaced == (float(jnp.abs(after["entries"][0, 3]).max()) < 10)
+    assert replaced == (float(jnp.abs(after["codebook"][0, 3]).max()) < 10)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_an_entry_that_stands_for_nothing_stays_where_it_is(decay):
     z = normal(4, 16, LATENT_DIM)
     model, codebooks = rvq(num_quantizers=1, dead_share=0.0, decay=decay), started(z, 1)
-    codebooks = codebooks | {"entries": codebooks["entries"].at[0, 3].set(50.0)}
+    codebooks = codebooks | {"codebook": codebooks["codebook"].at[0, 3].set(50.0)}
     for i in range(60):
         codebooks = run(model, codebooks, z, key=jax.random.key(i))[2]
-    np.testing.assert_allclose(codebooks["entries"][0, 3], 50.0, rtol=1e-4)
+    np.testing.assert_allclose(codebooks["codebook"][0, 3], 50.0, rtol=1e-4)
 
 
 def kept_by(codebooks, z, latents):
@@ -381,8 +385,8 @@ def test_a_codebook_that_no_excerpt_keeps_stays_as_it_is(z, codebooks):
 
 def test_without_k_means_entries_begin_small_and_different():
     codebooks = rvq().init(jax.random.key(0), normal(1, 1, LATENT_DIM), None, train=False)
-    entries = np.asarray(codebooks["codebooks"]["entries"])
+    entries = np.asarray(codebooks["codebooks"]["codebook"])
     assert entries.shape == (QUANTIZERS, ENTRIES, LATENT_DIM)
     assert len(np.unique(entries.reshape(-1, LATENT_DIM), axis=0)) == QUANTIZERS * ENTRIES
     np.testing.assert_allclose(entries.std(), 0.1, rtol=0.3)
-    np.testing.assert_allclose(codebooks["codebooks"]["share"], 1 / ENTRIES)
+    np.testing.assert_allclose(codebooks["codebooks"]["ema_usage"], 1 / ENTRIES)

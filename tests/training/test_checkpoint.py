@@ -158,7 +158,7 @@ def test_what_is_no_checkpoint_is_set_aside(copied, kind):
 def test_without_a_whole_checkpoint_there_is_one_line(copied):
     for step in ("5", "9"):
         shutil.rmtree(copied / step / "state")
-    with pytest.raises(UserError, match=r"9 is damaged .*no other to go on from; delete") as error:
+    with pytest.raises(UserError, match=r"9 is damaged .*no other to resume from; delete") as error:
         checkpoint.set_damaged_aside(copied)
     assert "\n" not in str(error.value)
     assert checkpoint.steps(copied) == {5, 9}

@@ -209,7 +209,7 @@ def test_batches_that_accumulate_are_one_update_by_their_mean(optimizer):
 
 def test_a_new_state_holds_what_the_model_is_applied_with():
     constants = {"mean": jnp.zeros(3)}
-    variables = {"params": START, "constants": constants, "codebooks": {"share": jnp.ones(2)}}
+    variables = {"params": START, "constants": constants, "codebooks": {"ema_usage": jnp.ones(2)}}
     state = states.create(
         variables, states.make_optimizer(options(), pca_start=True), jax.random.key(3), {"l2": 0.5}
     )

@@ -273,8 +273,8 @@ def test_a_codebook_down_to_one_code_is_told(bottleneck, cure):
 def test_dead_codes_of_a_model_are_found():
     model, variables = build(**{"bottleneck": "vq", "vq.codebook_size": 4})
     codebooks = variables["codebooks"]["bottleneck"]
-    far = codebooks["entries"].at[:, 1:].set(1e3)
-    variables = {**variables, "codebooks": {"bottleneck": {**codebooks, "entries": far}}}
+    far = codebooks["codebook"].at[:, 1:].set(1e3)
+    variables = {**variables, "codebooks": {"bottleneck": {**codebooks, "codebook": far}}}
     lines = collapsed(run(model, variables), "vq", model.bottleneck.codebook_sizes)
     assert lines[-1] == "codebook 1 is down to one code out of 4: raise model.vq.dead_share"
 

@@ -1,8 +1,8 @@
-"""Bottlenecks: what happens to the latents between encoder and decoder.
+"""Bottlenecks: between encoder and decoder.
 
-A bottleneck takes ``channels`` numbers of each latent frame from the encoder and gives
-``latent_dim`` to the decoder. What it adds to the loss it sows into the collection "losses", by
-name, a scalar each; `weights` says how much each counts at a step.
+A bottleneck takes ``channels`` numbers per latent frame from the encoder and gives ``latent_dim``
+to the decoder. It sows its losses into the collection "losses", a scalar by name; `weights` has
+their weights at a step.
 """
 
 import flax.linen as nn
@@ -17,7 +17,7 @@ Mask = Bool[Array, "batch latent_frames"] | None
 
 
 def masked_mean(values: Float[Array, "batch latent_frames *rest"], mask: Mask) -> Array:
-    """Mean over the latent frames that count, ``[*rest]``; 0 where there is none."""
+    """Mean over valid latent frames, ``[*rest]``; 0 if there are none."""
     if mask is None:
         return values.mean((0, 1))
     weight = mask.astype(values.dtype).reshape(*mask.shape, *[1] * (values.ndim - 2))
@@ -25,16 +25,16 @@ def masked_mean(values: Float[Array, "batch latent_frames *rest"], mask: Mask) -
 
 
 class Bottleneck(nn.Module):
-    """What happens to latents between encoder and decoder: here, nothing.
+    """What is done to latents between encoder and decoder: here, nothing.
 
     Attributes:
       latent_dim: floats in a latent frame.
-      latent_by_latent: whether each latent is treated by itself, and nothing is drawn for it: such
-        models of several sizes can be trained by one compiled step.
-      bounded: whether there are places that latents cannot be moved to.
-      quantises: whether latents are one of a few values.
-      sizes: what ``evaluate.cuts`` counts, "latents" or "codebooks", where the first of them can do
-        without the others.
+      latent_by_latent: whether each latent is treated independently and deterministically: models
+        of several sizes can then be trained by one compiled step.
+      bounded: whether latents are confined to a range or to a set of values.
+      quantises: whether latents take a finite number of values.
+      sizes: what ``evaluate.cuts`` counts, "latents" or "codebooks", if the first of them can be
+        decoded without the others.
     """
 
     latent_dim: int
@@ -45,31 +45,30 @@ class Bottleneck(nn.Module):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Raises UserError for keys that do not go together."""
+        """Raises UserError for incompatible keys."""
 
     @property
     def channels(self) -> int:
-        """Numbers of each latent frame that the encoder has to give."""
+        """Numbers per latent frame that the encoder outputs."""
         return self.latent_dim
 
     @property
     def whitened(self) -> bool:
-        """Whether latents that begin at PCA each have unit variance, or all one scale."""
+        """True: latents that start at PCA are whitened. False: they have one common scale."""
         return True
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Of the codes that stand for a latent frame; none where latents are real numbers."""
+        """Sizes of the codebooks of a latent frame; empty if latents are real numbers."""
         return ()
 
     @property
     def random(self) -> bool:
-        """Whether what is learnt from is random latents, where a key for "latents" is given; in
-        use, without a key, they never are."""
+        """Whether latents are sampled when there is a random key for "latents", as in training."""
         return False
 
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
-        """By name, how much of each sown loss counts at a step."""
+        """Weight of each sown loss at a step, by name."""
         del step
         return {}
 
@@ -86,6 +85,6 @@ class Bottleneck(nn.Module):
 
 @bottlenecks.register("none")
 class Identity(Bottleneck):
-    """Latents pass as they are: ``latent_dim`` real numbers per latent frame."""
+    """Latents pass unchanged: ``latent_dim`` real numbers per latent frame."""
 
     latent_by_latent = True

@@ -12,14 +12,14 @@ from aejax.parts import bottlenecks, integers, key
 @bottlenecks.register("fsq")
 class FSQ(Bounded):
     """Finite scalar quantisation: each latent is rounded to one of a few levels, evenly spaced
-    behind a tanh; gradients pass as if it were not.
+    after a tanh; gradients pass straight through.
 
     Source: Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", 2024; here the
-    outermost levels lie on the bound itself, for even and odd numbers of levels alike.
+    outermost levels are the bound itself, for even and odd numbers of levels alike.
     """
 
     levels: tuple[int, ...] = key(
-        (8,), integers(2, 2**16), "of the first latent, the second ..., and from the start again"
+        (8,), integers(2, 2**16), "levels of the first latent, the second, ..., repeated"
     )
     quantises = True
 
@@ -30,17 +30,17 @@ class FSQ(Bounded):
 
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
         del mask, train
-        steps, place = self._place(z)
-        rounded = place + jax.lax.stop_gradient(jnp.round(place) - place)
+        steps, level = self._level(z)
+        rounded = level + jax.lax.stop_gradient(jnp.round(level) - level)
         return self.bound * (2 * rounded / steps - 1)
 
     def codes(
         self, z: Float[Array, "batch latent_frames channels"]
     ) -> Int[Array, "batch latent_frames codes"]:
         """The levels that latents are rounded to, from 0."""
-        return jnp.round(self._place(z)[1]).astype(jnp.int32)
+        return jnp.round(self._level(z)[1]).astype(jnp.int32)
 
-    def _place(self, z: Latents) -> tuple[Array, Array]:
-        """Steps between the outermost levels, and where on them the latents are."""
+    def _level(self, z: Latents) -> tuple[Array, Array]:
+        """Steps between the outermost levels, and the level of each latent before rounding."""
         steps = jnp.asarray(self.codebook_sizes, z.dtype)[None, None] - 1
         return steps, (jnp.tanh(z / self.bound) + 1) / 2 * steps

@@ -9,8 +9,9 @@ from aejax.parts import above, bottlenecks, key
 
 @bottlenecks.register("noise")
 class Noise(Bounded):
-    """Bounded latents with Gaussian noise added in learning, so that no number can carry more than
-    its signal-to-noise ratio lets through. The bound keeps the encoder from drowning the noise."""
+    """Bounded latents with Gaussian noise added in training, so that each carries no more
+    information than its signal-to-noise ratio allows. Without the bound the encoder would make
+    latents so large that the noise does not matter."""
 
     level: float = key(0.1, above(0), "standard deviation of the noise in training")
 

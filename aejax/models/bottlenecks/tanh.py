@@ -7,9 +7,9 @@ from aejax.parts import above, bottlenecks, key
 
 
 class Bounded(Bottleneck):
-    """``bound * tanh(z / bound)``, near the identity where z is small."""
+    """``bound * tanh(z / bound)``, close to ``z`` where that is small."""
 
-    bound: float = key(3.0, above(0), "of latents that begin with unit variance")
+    bound: float = key(3.0, above(0), "largest magnitude; latents begin with unit variance")
     bounded = True
 
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
@@ -19,6 +19,6 @@ class Bounded(Bottleneck):
 
 @bottlenecks.register("tanh")
 class Tanh(Bounded):
-    """Bounded latents: ``bound * tanh(z / bound)``, near the identity where z is small."""
+    """Bounded latents: ``bound * tanh(z / bound)``, close to ``z`` where that is small."""
 
     latent_by_latent = True

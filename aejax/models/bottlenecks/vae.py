@@ -9,23 +9,23 @@ from jaxtyping import Array, Float, Int
 from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, bottlenecks, key
 
-# Where the logarithm of the variance begins: latents of nearly no noise, as PCA's.
+# Initial logarithm of the variance: hardly any noise, so that latents start as those of PCA.
 _FIRST_LOG_VARIANCE = -4.0
 
 
 @bottlenecks.register("vae")
 class VAE(Bottleneck):
-    """Gaussian latents, sampled in learning, their mean in use.
+    """Gaussian latents: sampled in training, their mean afterwards.
 
     Source: Kingma and Welling, "Auto-encoding variational Bayes", 2014; free bits from Kingma et
     al., "Improved variational inference with inverse autoregressive flow", 2016, appendix C.8.
     """
 
     kl_weight: float = key(
-        1e-3, at_least(0), "of the KL divergence, the mean over latents in nats, against an l2 loss"
+        1e-3, at_least(0), "weight of the KL divergence, its mean over latents in nats"
     )
-    warmup_steps: int = key(200, at_least(0), "batches over which that weight rises from 0")
-    free_bits: float = key(0.0, at_least(0), "of each latent, that cost nothing")
+    warmup_steps: int = key(200, at_least(0), "steps over which kl_weight rises from 0")
+    free_bits: float = key(0.0, at_least(0), "bits per latent that cost nothing")
 
     @property
     def random(self) -> bool:
@@ -38,9 +38,9 @@ class VAE(Bottleneck):
         return 2 * self.latent_dim
 
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
-        """The weight of the KL divergence, on its way up."""
-        part = jnp.minimum(step.astype(jnp.float32) / max(self.warmup_steps, 1), 1.0)
-        return {"kl": self.kl_weight * (part if self.warmup_steps else 1.0)}
+        """The weight of the KL divergence, which rises during the warm-up."""
+        fraction = jnp.minimum(step.astype(jnp.float32) / max(self.warmup_steps, 1), 1.0)
+        return {"kl": self.kl_weight * (fraction if self.warmup_steps else 1.0)}
 
     def __call__(
         self, z: Float[Array, "batch latent_frames channels"], mask: Mask, *, train: bool

@@ -13,8 +13,8 @@ from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, between, bottlenecks, fraction, key
 
 _LLOYD_ROUNDS = 10
-# Of vectors, at an entry: less is none.
-_NO_SHARE = 1e-12
+# An entry of less usage than this has no vectors.
+_NO_USAGE = 1e-12
 
 
 def nearest(
@@ -33,8 +33,8 @@ def k_means(
     *,
     entries: int,
 ) -> tuple[Float[Array, "entries latent_dim"], Float[Array, " entries"]]:
-    """A codebook of ``entries`` by Lloyd's algorithm, from random vectors, and how many vectors
-    each entry stands for. An entry without any stays where it is."""
+    """A codebook of ``entries`` by Lloyd's algorithm, started at random vectors; and the number of
+    vectors nearest to each entry. An entry without any does not move."""
     start = jax.random.choice(key, vectors.shape[0], (entries,), vectors.shape[0] < entries)
 
     def lloyd(_: Array, codebook: Array) -> Array:
@@ -46,7 +46,7 @@ def k_means(
 
 
 def _sums(index: Array, vectors: Array, entries: int) -> tuple[Array, Array]:
-    """Sum and number of the vectors of each entry."""
+    """Sum and number of the vectors nearest to each entry."""
     sums = jax.ops.segment_sum(vectors, index, entries)
     counts = jax.ops.segment_sum(jnp.ones_like(vectors[:, 0]), index, entries)
     return sums, counts
@@ -55,39 +55,38 @@ def _sums(index: Array, vectors: Array, entries: int) -> tuple[Array, Array]:
 def start_codebooks(
     key: jax.Array, latents: Float[Array, "count latent_dim"], sizes: tuple[int, ...]
 ) -> dict[str, Array]:
-    """The collection "codebooks" by k-means of latents, each codebook on what the ones before it
-    leave over."""
-    entries, counts = [], []
+    """The collection "codebooks" by k-means of latents, each codebook on the residuals of the ones
+    before it."""
+    codebooks, usage = [], []
     for key in jax.random.split(key, len(sizes)):  # noqa: B020  the first key is used up
-        codebook, count = k_means(key, latents, entries=sizes[0])
-        latents = latents - codebook[nearest(latents, codebook)]
-        entries.append(codebook)
-        # As if each batch had been so: the running counts below are of one batch.
-        counts.append(count / count.sum())
-    return {"entries": jnp.stack(entries), "share": jnp.stack(counts)}
+        entries, count = k_means(key, latents, entries=sizes[0])
+        latents = latents - entries[nearest(latents, entries)]
+        codebooks.append(entries)
+        usage.append(count / count.sum())
+    return {"codebook": jnp.stack(codebooks), "ema_usage": jnp.stack(usage)}
 
 
 class VectorQuantizer(Bottleneck):
     """Each latent frame is the sum of an entry from each codebook.
 
-    Entries follow the vectors they stand for by a moving average; one that stands for hardly any
-    is put on a random vector of the batch. Source: van den Oord et al., "Neural discrete
-    representation learning", 2017 (commitment, appendix A.1: moving averages); Zeghidour et al.,
-    "SoundStream", 2021 (residuals, quantiser dropout, dead codes).
+    Entries are moving averages of the vectors nearest to them; one that is hardly used is replaced
+    by a random vector of the batch. Source: van den Oord et al., "Neural discrete representation
+    learning", 2017 (commitment; appendix A.1: moving averages); Zeghidour et al., "SoundStream",
+    2021 (residuals, quantiser dropout, dead codes).
 
     Attributes:
       num_quantizers: codebooks.
-      quantizer_dropout: how often an excerpt uses a random number of codebooks only; the commitment
-        of the others is 0 there.
+      quantizer_dropout: fraction of excerpts that use a random number of codebooks only; the
+        commitment of the others is 0 there.
     """
 
     codebook_size: int = key(1024, at_least(2, 2**18), "entries of each codebook")
     commitment: float = key(
-        0.25, at_least(0), "weight of the distance of latents from their entries"
+        0.25, at_least(0), "weight of the squared distance of latents from their entries"
     )
-    decay: float = key(0.99, between(0, 1), "of the moving average that entries are")
+    decay: float = key(0.99, between(0, 1), "of the moving average of entries")
     dead_share: float = key(
-        0.03, between(0, 1), "of an equal share; an entry used less is replaced"
+        0.03, between(0, 1), "usage below which an entry is replaced; 1 is equal usage of all"
     )
     num_quantizers = 1
     quantizer_dropout = 0.0
@@ -96,12 +95,12 @@ class VectorQuantizer(Bottleneck):
 
     @property
     def whitened(self) -> bool:
-        """Distances between latents have to mean distances between features."""
+        """Not whitened: distances of latents must be distances of features."""
         return False
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """Of the codebooks."""
+        """Sizes of the codebooks."""
         return (self.codebook_size,) * self.num_quantizers
 
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:
@@ -111,62 +110,68 @@ class VectorQuantizer(Bottleneck):
 
     def setup(self) -> None:
         shape = (self.num_quantizers, self.codebook_size, self.latent_dim)
-        # Distinct at random, for a model that is not started by k-means.
-        self.entries = self.variable(
+        # Random, for a model that is not started by k-means.
+        self.codebook = self.variable(
             "codebooks",
-            "entries",
+            "codebook",
             lambda: 0.1 * jax.random.normal(self.make_rng("params"), shape),
         )
-        self.share = self.variable(
-            "codebooks", "share", lambda: jnp.full(shape[:2], 1 / self.codebook_size)
+        self.ema_usage = self.variable(
+            "codebooks", "ema_usage", lambda: jnp.full(shape[:2], 1 / self.codebook_size)
         )
 
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:
         batch = z.shape[0]
-        kept = jnp.full((batch,), self.num_quantizers)
+        count = jnp.full((batch,), self.num_quantizers)
         if train and self.quantizer_dropout:
             fewer_key, number_key = jax.random.split(self.make_rng("latents"))
             fewer = jax.random.bernoulli(fewer_key, self.quantizer_dropout, (batch,))
             number = jax.random.randint(number_key, (batch,), 1, self.num_quantizers + 1)
-            kept = jnp.where(fewer, number, kept)
-        quantised, commitment, index, vectors = self._quantise(z, kept, mask)
+            count = jnp.where(fewer, number, count)
+        quantised, commitment, index, vectors = self._quantise(z, count, mask)
         self.add_loss("commitment", commitment)
         if train:
-            used = jnp.ones(z.shape[:2], bool) if mask is None else mask
-            self._follow(index, vectors, used[None] & self._keeps(kept))
+            valid = jnp.ones(z.shape[:2], bool) if mask is None else mask
+            self._update(index, vectors, valid[None] & self._is_used(count))
         return z + jax.lax.stop_gradient(quantised - z)
 
     def codes(self, z: Latents) -> Int[Array, "batch latent_frames codes"]:
-        """Which entry of each codebook."""
-        kept = jnp.full((z.shape[0],), self.num_quantizers)
-        return jnp.moveaxis(self._quantise(z, kept, None)[2], 0, -1)
+        """Index of the entry in each codebook."""
+        count = jnp.full((z.shape[0],), self.num_quantizers)
+        return jnp.moveaxis(self._quantise(z, count, None)[2], 0, -1)
 
     def from_codes(self, codes: Int[Array, "batch latent_frames codes"]) -> Latents:
-        """The sum of those entries of the first codebooks."""
-        first = self.entries.value[: codes.shape[-1]]
+        """Latents of codes: the sum of their entries, in the first codebooks if there are fewer."""
+        first = self.codebook.value[: codes.shape[-1]]
         each = jax.vmap(lambda entries, index: entries[index], in_axes=(0, -1))(first, codes)
         return each.sum(0)
 
-    def first(self, z: Latents, kept: int) -> Latents:
-        """Latents by their first codebooks alone."""
-        return self._quantise(z, jnp.full((z.shape[0],), kept), None)[0]
+    def first(self, z: Latents, count: int) -> Latents:
+        """Latents by the first ``count`` codebooks alone."""
+        return self._quantise(z, jnp.full((z.shape[0],), count), None)[0]
 
-    def _keeps(self, kept: Int[Array, " batch"]) -> Bool[Array, "quantizers batch 1"]:
-        return (jnp.arange(self.num_quantizers)[:, None] < kept[None])[:, :, None]
+    def _is_used(self, count: Int[Array, " batch"]) -> Bool[Array, "quantizers batch 1"]:
+        return (jnp.arange(self.num_quantizers)[:, None] < count[None])[:, :, None]
 
     def _quantise(
-        self, z: Latents, kept: Int[Array, " batch"], mask: Mask
+        self, z: Latents, count: Int[Array, " batch"], mask: Mask
     ) -> tuple[Latents, Array, Array, Array]:
-        """What the codebooks make of latents, the commitment loss, the indices ``[quantizers,
-        batch, latent_frames]``, and what each codebook was given."""
+        """Quantised latents, the commitment loss, the indices ``[quantizers, batch,
+        latent_frames]``, and the residual that each codebook quantises.
 
-        def stage(carry: tuple[Array, Array], given: tuple[Array, Array]) -> tuple[tuple, tuple]:
+        Args:
+          z: latents.
+          count: codebooks that each row uses.
+          mask: valid latent frames.
+        """
+
+        def stage(carry: tuple[Array, Array], of: tuple[Array, Array]) -> tuple[tuple, tuple]:
             residual, total = carry
-            codebook, keep = given
+            codebook, is_used = of
             index = nearest(jax.lax.stop_gradient(residual), codebook)
-            chosen = jnp.where(keep[..., None], codebook[index], 0.0)
-            far = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
-            loss = masked_mean(jnp.where(keep, far, 0.0), mask)
+            chosen = jnp.where(is_used[..., None], codebook[index], 0.0)
+            distance = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
+            loss = masked_mean(jnp.where(is_used, distance, 0.0), mask)
             return (residual - jax.lax.stop_gradient(chosen), total + chosen), (
                 index,
                 jax.lax.stop_gradient(residual),
@@ -174,35 +179,35 @@ class VectorQuantizer(Bottleneck):
             )
 
         start = (z, jnp.zeros_like(z))
-        stages = (self.entries.value, self._keeps(kept))
+        stages = (self.codebook.value, self._is_used(count))
         (_, total), (index, vectors, losses) = jax.lax.scan(stage, start, stages)
         return total, losses.mean(), index, vectors
 
-    def _follow(
+    def _update(
         self,
         index: Int[Array, "quantizers batch latent_frames"],
         vectors: Float[Array, "quantizers batch latent_frames latent_dim"],
-        used: Bool[Array, "quantizers batch latent_frames"],
+        mask: Bool[Array, "quantizers batch latent_frames"],
     ) -> None:
-        """Moves the entries towards the vectors they stand for, and the dead ones elsewhere."""
-        weight = used.reshape(self.num_quantizers, -1).astype(vectors.dtype)
+        """Moves entries towards the vectors nearest to them, and replaces dead ones."""
+        weight = mask.reshape(self.num_quantizers, -1).astype(vectors.dtype)
         vectors = vectors.reshape(self.num_quantizers, -1, self.latent_dim)
         index = index.reshape(self.num_quantizers, -1)
         total = jax.vmap(lambda v, i: jax.ops.segment_sum(v, i, self.codebook_size))
         sums = total(vectors * weight[..., None], index)
         counts = total(weight, index)
         number = jnp.maximum(weight.sum(-1), 1)[:, None]
-        # Shares, not counts: the number of vectors differs from batch to batch.
-        share = self.decay * self.share.value + (1 - self.decay) * counts / number
-        entries = self.decay * self.share.value[..., None] * self.entries.value
+        # Fractions, not counts: the number of vectors differs from batch to batch.
+        usage = self.decay * self.ema_usage.value + (1 - self.decay) * counts / number
+        entries = self.decay * self.ema_usage.value[..., None] * self.codebook.value
         entries = entries + (1 - self.decay) * sums / number[..., None]
-        # One that stands for nothing stays where it is.
-        stands = (share > _NO_SHARE)[..., None]
-        share_of = jnp.maximum(share, _NO_SHARE)[..., None]
-        entries = jnp.where(stands, entries / share_of, self.entries.value)
-        dead = share * self.codebook_size < self.dead_share
+        # An entry without vectors does not move.
+        has_vectors = (usage > _NO_USAGE)[..., None]
+        divisor = jnp.maximum(usage, _NO_USAGE)[..., None]
+        entries = jnp.where(has_vectors, entries / divisor, self.codebook.value)
+        dead = usage * self.codebook_size < self.dead_share
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
-        # Vectors drawn at random from those that count.
+        # Random valid vectors.
         pick = jax.vmap(
             lambda key, upto: jnp.searchsorted(
                 upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1], side="right"
@@ -212,12 +217,12 @@ class VectorQuantizer(Bottleneck):
         fresh = jnp.take_along_axis(vectors, pick[..., None], axis=1)
         any_used = weight.sum(-1)[:, None] > 0
         dead = dead & any_used
-        # A codebook that no excerpt used stays as it is.
-        self.entries.value = jnp.where(
-            dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.entries.value)
+        # A codebook that no excerpt uses does not change.
+        self.codebook.value = jnp.where(
+            dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.codebook.value)
         )
-        self.share.value = jnp.where(
-            dead, 1 / self.codebook_size, jnp.where(any_used, share, self.share.value)
+        self.ema_usage.value = jnp.where(
+            dead, 1 / self.codebook_size, jnp.where(any_used, usage, self.ema_usage.value)
         )
 
 
@@ -228,17 +233,17 @@ class VQ(VectorQuantizer):
 
 @bottlenecks.register("rvq")
 class RVQ(VectorQuantizer):
-    """Residual vector quantisation: each codebook stands for what the ones before it leave over."""
+    """Residual vector quantisation: each codebook quantises the residual of the ones before it."""
 
     num_quantizers: int = key(8, between(1, 129), "codebooks")
     quantizer_dropout: float = key(
-        0.5, fraction, "how often an excerpt uses a random number of codebooks only"
+        0.5, fraction, "fraction of excerpts that use a random number of codebooks only"
     )
     sizes = "codebooks"
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Codebooks to leave out, where some are to be."""
+        """Quantiser dropout needs more than one codebook."""
         parts.needs(
             cls,
             config,

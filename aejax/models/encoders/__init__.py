@@ -1,10 +1,10 @@
 """Encoders, and the decoders that mirror them: one file each."""
 
 from aejax.models.encoders.base import (
+    BlockDecoder,
+    BlockEncoder,
     Linear,
     Network,
-    OfBlocks,
-    ToBlocks,
     begins_at_zero,
     has_network,
     network,
@@ -22,8 +22,8 @@ __all__ = [
     "ConvStack",
     "Linear",
     "Network",
-    "OfBlocks",
-    "ToBlocks",
+    "BlockEncoder",
+    "BlockDecoder",
     "Transformer",
     "WaveDecoder",
     "WaveEncoder",

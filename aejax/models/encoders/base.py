@@ -1,10 +1,10 @@
-"""What networks of encoders and decoders are sized by, and how they are put over blocks of frames.
+"""Networks of encoders and decoders, and how they are applied to blocks of frames.
 
-A network is a Flax module with ``__call__(x, *, train)``, from ``[batch, time, channels]`` to as
-many steps of ``out`` channels. As an encoder it takes blocks of frames, each laid out as one
-vector; as the decoder that mirrors it, latents. One with ``takes_frames = True`` takes frames as
-they are, gives latents, and names its ``decoder``, a module from latents to frames. A
-``receptive_field`` is how many steps before and after its own an output depends on.
+A network is a Flax module with ``__call__(x, *, train)``, from ``[batch, time, channels]`` to
+``[batch, time, out]``. As an encoder it takes blocks of frames, each as one vector; as a decoder,
+latents. A network with ``takes_frames = True`` takes single frames instead, returns latents, and
+names its ``decoder``, a module from latents to frames. Its ``receptive_field`` is how many steps
+before and after its own an output depends on.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ from aejax.parts import at_least, between, encoders, key
 
 
 class Network(nn.Module):
-    """A network with a width and a depth, of which a decoder may have its own.
+    """A network with a width and a depth; a decoder may have its own.
 
     Attributes:
-      out: channels that come out.
-      zero_start: begin as the map to zero.
+      out: output channels.
+      zero_start: whether it is initialised as the zero map.
       dtype: of the arithmetic.
     """
 
@@ -43,7 +43,7 @@ class Network(nn.Module):
 @encoders.register("linear")
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """No network: one matrix over each block, which is what PCA can do."""
+    """No network: one matrix for each block, which can do what PCA can."""
 
     has_network = False
 
@@ -57,13 +57,13 @@ def network(
     bins: int,
     dtype: Dtype,
 ) -> nn.Module | None:
-    """The network of that name, over frames; None where there is none.
+    """The network of a part, from frames to latents or back; None if the part has none.
 
     Args:
-      name: of a part.
+      name: of the part.
       model: ``config.model``.
-      is_decoder: whether it is to be the one that mirrors the part.
-      out: of an encoder, the channels that the bottleneck takes.
+      is_decoder: whether to build the mirror of the encoder.
+      out: output channels of an encoder.
       bins: features in a frame.
       dtype: of the arithmetic.
     """
@@ -77,7 +77,7 @@ def network(
         out = bins if takes_frames else bins * model.downsampling
         for size in ("width", "depth"):
             keys[size] = keys.get(f"decoder_{size}") or keys.get(size)
-    inside = parts.build(
+    module = parts.build(
         part,
         keys,
         out=out,
@@ -86,17 +86,17 @@ def network(
         dtype=dtype,
     )
     if takes_frames:
-        return inside
-    return (ToBlocks if is_decoder else OfBlocks)(inside, model.downsampling)
+        return module
+    return (BlockDecoder if is_decoder else BlockEncoder)(module, model.downsampling)
 
 
 def has_network(name: str) -> bool:
-    """Whether there is more to that part than one matrix."""
+    """Whether that part is more than one matrix."""
     return getattr(encoders[name], "has_network", True)
 
 
 def begins_at_zero(name: str) -> bool:
-    """Whether a network of that name can begin as the map to zero by itself."""
+    """Whether the network of that part can itself be initialised as the zero map."""
     part = encoders[name]
     return not has_network(name) or "zero_start" in {
         field.name for field in dataclasses.fields(part)
@@ -104,15 +104,15 @@ def begins_at_zero(name: str) -> bool:
 
 
 def receptive_field_of(module: Any) -> ReceptiveField:
-    """Steps before and after its own that an output depends on; without end, if it does not say."""
+    """Steps before and after its own that an output depends on; unbounded unless it says."""
     return getattr(module, "receptive_field", (math.inf, math.inf))
 
 
-class OfBlocks(nn.Module):
-    """A network over blocks of frames, each laid out as one vector, as an encoder.
+class BlockNetwork(nn.Module):
+    """A network applied to blocks of frames, each as one vector.
 
     Attributes:
-      network: from blocks to as many channels as the bottleneck takes.
+      network: from blocks to latents, or back.
       downsampling: frames in a block.
     """
 
@@ -123,6 +123,10 @@ class OfBlocks(nn.Module):
     def receptive_field(self) -> ReceptiveField:
         """In latent frames."""
         return receptive_field_of(self.network)
+
+
+class BlockEncoder(BlockNetwork):
+    """Frames to latents."""
 
     def __call__(
         self, x: Float[Array, "batch frames bins"], *, train: bool
@@ -130,21 +134,8 @@ class OfBlocks(nn.Module):
         return self.network(to_blocks(x, self.downsampling), train=train)
 
 
-class ToBlocks(nn.Module):
-    """A network from latents to blocks of frames, each laid out as one vector, as a decoder.
-
-    Attributes:
-      network: from latents to blocks.
-      downsampling: frames in a block.
-    """
-
-    network: nn.Module
-    downsampling: int
-
-    @property
-    def receptive_field(self) -> ReceptiveField:
-        """In latent frames."""
-        return receptive_field_of(self.network)
+class BlockDecoder(BlockNetwork):
+    """Latents to frames."""
 
     def __call__(
         self, z: Float[Array, "batch latent_frames latent_dim"], *, train: bool

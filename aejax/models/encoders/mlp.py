@@ -11,7 +11,7 @@ from aejax.parts import encoders
 
 @encoders.register("mlp")
 class MLP(Network):
-    """Dense layers over each block by itself, ending in ``out`` channels."""
+    """Dense layers over each block separately, ending in ``out`` channels."""
 
     receptive_field = NO_CONTEXT
 

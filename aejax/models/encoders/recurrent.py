@@ -20,8 +20,8 @@ Carry = tuple[Array, ...]
 
 
 def _sigmoid_of(tanh_of_half: Array) -> Array:
-    """sigmoid(x) by tanh(x / 2). Of several gates that is one tanh, which XLA does not make again
-    for each thing that needs it, as it does its own sigmoid's exponential and division."""
+    """sigmoid(x) from tanh(x / 2): one tanh for several gates, which XLA computes once, where it
+    repeats the exponential and division of its own sigmoid for each use."""
     return 0.5 * tanh_of_half + 0.5
 
 
@@ -62,13 +62,13 @@ def _gru_join(by_input: Array, by_state: Array) -> Array:
 
 
 class Cell(NamedTuple):
-    """What happens in one step once the products with the input and with the state are made.
+    """One step of a recurrent layer, given the products of its matrices with input and state.
 
     Attributes:
       join: both products to gates, linear.
-      step: what is carried, and the gates, to what is carried on; the state comes last.
-      gates: times the state's width is what a product gives.
-      carried: arrays.
+      step: the carry and the gates to the next carry, whose last array is the state.
+      gates: size of a product, in widths of the state.
+      carried: arrays in the carry.
     """
 
     join: Callable[[Array, Array], Array]
@@ -89,11 +89,10 @@ def _recur(
     kernel: Float[Array, "width gates"],
     bias: Float[Array, " gates"],
 ) -> Float[Array, "time batch width"]:
-    """The states after each step, from zeros.
+    """The state after each step, from zeros; gradients stop at every ``cut``-th step.
 
-    Its gradient is written out. Of a loop that is transposed the kernel's gradient is a small
-    product in each step, added to an array of the kernel's size; here it is one product over all
-    steps.
+    The gradient is written by hand: JAX's would compute the kernel's gradient as a small product in
+    each step, added to an array of the kernel's size; here it is one product over all steps.
     """
     return _forwards(cell, cut, by_input, kernel, bias)[0]
 
@@ -115,11 +114,11 @@ def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Arr
     before, gates, kernel = saved
     steps = len(gates)
     joined = jnp.arange(steps) % (cut or steps) != 0
-    # Turned once: a product with its second factor turned takes twice as long.
-    turned = jax.lax.optimization_barrier(kernel.T)
+    # Transposed once: a product with a transposed second factor takes twice as long.
+    transposed = jax.lax.optimization_barrier(kernel.T)
 
-    def apart(gates: Array) -> tuple[Array, Array]:
-        """Gradients by both products of the one by the gates."""
+    def products(gates: Array) -> tuple[Array, Array]:
+        """Gradients by both products, from the gradient by the gates."""
         product = jax.ShapeDtypeStruct((*gates.shape[:-1], kernel.shape[1]), gates.dtype)
         return jax.linear_transpose(cell.join, product, product)(gates)
 
@@ -127,12 +126,12 @@ def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Arr
         carry, gates, gradient, joined = at
         _, transpose = jax.vjp(cell.step, carry, gates)
         carry, gates = transpose((*after[:-1], after[-1] + gradient))
-        carry = (*carry[:-1], carry[-1] + apart(gates)[1] @ turned)
+        carry = (*carry[:-1], carry[-1] + products(gates)[1] @ transposed)
         return tuple(c * joined.astype(c.dtype) for c in carry), gates
 
     end = tuple(jnp.zeros_like(c[0]) for c in before)
     _, gates = jax.lax.scan(step, end, (before, gates, gradient, joined), reverse=True)
-    by_input, by_state = apart(gates)
+    by_input, by_state = products(gates)
     return by_input, jnp.einsum("tbw,tbg->wg", before[-1], by_state), by_state.sum((0, 1))
 
 
@@ -142,14 +141,15 @@ _recur.defvjp(_forwards, _backwards)
 class RecurrentLayer(nn.Module):
     """One layer of LSTM or GRU cells along time, from a state of zeros.
 
-    The products with the input are made for all steps at once; only those with the state are in the
-    loop.
+    The products with the input are computed for all steps at once; only those with the state are in
+    the loop.
 
     Attributes:
-      cell: of LSTM or GRU.
+      cell: LSTM or GRU.
       width: of the state.
-      cut: steps after which back-propagation is cut; 0 for never.
-      hold: steps that each input lasts; with more than one they are told apart by their place.
+      cut: steps of truncated back-propagation; 0 for no truncation.
+      hold: steps for which each input is repeated; if more than 1, with a learnt embedding of the
+        position within them.
       dtype: of the arithmetic.
     """
 
@@ -166,8 +166,8 @@ class RecurrentLayer(nn.Module):
         gates = self.cell.gates * self.width
         by_input = dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
         if self.hold > 1:
-            place = self.param("place", nn.initializers.normal(0.1), (self.hold, gates))
-            by_input = by_input[:, None] + place.astype(self.dtype)[None, :, None]
+            position = self.param("position", nn.initializers.normal(0.1), (self.hold, gates))
+            by_input = by_input[:, None] + position.astype(self.dtype)[None, :, None]
             by_input = by_input.reshape(-1, *by_input.shape[2:])
         start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
@@ -184,14 +184,14 @@ class Recurrent(Network, kw_only=True):
     """
 
     downsampling: int
-    cut: int = key(0, at_least(0), "steps after which back-propagation is cut; 0 for never")
+    cut: int = key(0, at_least(0), "steps of truncated back-propagation; 0 for no truncation")
     cell = _LSTM
     takes_frames = True
     receptive_field = (math.inf, 0)  # in latent frames
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Cells, and a start that does not put PCA beside samples one by one."""
+        """At least one layer; and no start at PCA over single samples."""
         name = cls.part_name  # type: ignore[attr-defined]  # which registering gives it
         if config.representation.name == "waveform" and config.model.pca_start:
             raise UserError(
@@ -205,8 +205,7 @@ class Recurrent(Network, kw_only=True):
 
 
 class RecurrentDecoder(Recurrent):
-    """Layers over all frames: each latent frame lasts as long as its block, and what they have
-    taken in so far is what they make frames of."""
+    """Layers over all frames: each latent frame is repeated for its block."""
 
     @nn.compact
     def __call__(
@@ -228,7 +227,7 @@ class GRUDecoder(RecurrentDecoder):
 
 @encoders.register("lstm")
 class LSTM(Recurrent):
-    """Long short-term memory over all frames; the state after the last frame of a block becomes its
+    """Long short-term memory over all frames; the state after the last frame of a block gives its
     latents.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997.
@@ -249,7 +248,7 @@ class LSTM(Recurrent):
 
 @encoders.register("gru")
 class GRU(LSTM):
-    """Gated recurrent units over all frames; the state after the last frame of a block becomes its
+    """Gated recurrent units over all frames; the state after the last frame of a block gives its
     latents.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.

@@ -15,20 +15,20 @@ from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 from aejax.runtime.errors import UserError
 
-# Wavelengths of the rotations go from 2 pi tokens to this many times as many.
+# Ratio of the longest to the shortest wavelength of the rotations, which is 2 pi tokens.
 _LONGEST = 10_000.0
 
 
 def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time heads size"]:
-    """Turns pairs of channels by angles that grow with time, so that the product of two tokens
-    depends on how far apart they are.
+    """Rotary position embedding: pairs of channels rotated by angles that grow with time, so that
+    the product of two tokens depends on their distance.
 
-    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021, with
-    the two channels of a pair half the size apart.
+    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021; the
+    two channels of a pair are half the size apart.
     """
     steps, half = x.shape[1], x.shape[-1] // 2
     rate = _LONGEST ** (-np.arange(half) / half)
-    xp = np if isinstance(steps, int) else jnp  # a length that is left open, for export
+    xp = np if isinstance(steps, int) else jnp  # symbolic length (export)
     angle = (xp.arange(steps, dtype=float)[:, None] * rate)[None, :, None]
     cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (xp.cos, xp.sin))
     a, b = x[..., :half], x[..., half:]
@@ -36,8 +36,7 @@ def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then a dense layer of four times the width, each on the norm of its input and
-    added to it.
+    """Attention and a feed-forward layer, each as a residual after layer normalisation.
 
     Source: Vaswani et al., "Attention is all you need", 2017; the norm before, as in Xiong et al.,
     "On layer normalization in the transformer architecture", 2020.
@@ -65,14 +64,14 @@ class TransformerBlock(nn.Module):
 
 @encoders.register("transformer")
 class Transformer(Network):
-    """Blocks of frames attend to all others, in both directions; ends in ``out`` channels."""
+    """Attention over all blocks of frames, in both directions; ends in ``out`` channels."""
 
-    heads: int = key(8, at_least(1, 2**12), "of attention; widths are multiples of twice as many")
+    heads: int = key(8, at_least(1, 2**12), "of attention; widths must be multiples of 2 x heads")
     receptive_field = (math.inf, math.inf)
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Heads of an even size."""
+        """An even size of each head."""
         own = config.model.transformer
         for name in ("width", "decoder_width"):
             if own[name] % (2 * own.heads):

@@ -1,4 +1,5 @@
-"""Convolutions on raw samples, at a rate that falls by strides and rises again.
+"""Convolutions on raw samples, at a rate that falls by strides in the encoder and rises again in
+the decoder.
 
 Source: Tagliasacchi et al., "SEANet: a multi-modal speech enhancement network", 2020, and Kumar et
 al., "High-fidelity audio compression with improved RVQGAN", 2023, with two changes: the rate is
@@ -35,23 +36,25 @@ _KERNEL_SIZE = 7
 
 
 def _fitted(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Coefficients, the constant first, of a polynomial of degree 5 that is the function of the
-    squared angle from 0 to a quarter of a turn: Chebyshev's interpolation, as exact as float32."""
-    found = np.polynomial.Chebyshev.interpolate(function, 5, domain=[0, (np.pi / 2) ** 2])
-    return found.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
+    """Coefficients, constant first, of the polynomial of degree 5 that interpolates a function of
+    the squared angle, for angles up to a quarter turn (Chebyshev nodes), to float32 precision."""
+    series = np.polynomial.Chebyshev.interpolate(function, 5, domain=[0, (np.pi / 2) ** 2])
+    return series.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
 
 
-_SINE = _fitted(lambda squared: np.sinc(np.sqrt(squared) / np.pi))  # of it, over the angle
+_SINE = _fitted(lambda squared: np.sinc(np.sqrt(squared) / np.pi))  # divided by the angle
 _COSINE = _fitted(lambda squared: np.cos(np.sqrt(squared)))
-# Pi in two parts, of which float32 has the products with small integers exactly, or nearly.
+# Pi in two parts, whose products with small integers are exact, or nearly, in float32.
 _PI = (np.float32(3.140625), np.float32(np.pi - 3.140625))
 
 
 def _sine_cosine(angle: Array) -> tuple[Array, Array]:
-    """Sine and cosine, both with their sign or both without: of squares and product it does not
-    matter. With XLA's own, snakes were two thirds of a step of wave_conv on a CPU."""
-    turns = jnp.round(angle * np.float32(1 / np.pi))
-    rest = (angle - turns * _PI[0]) - turns * _PI[1]
+    """Sine and cosine, up to a sign that both share, which their squares and product do not need.
+
+    With XLA's own, snakes took two thirds of a step of wave_conv on a CPU.
+    """
+    half_turns = jnp.round(angle * np.float32(1 / np.pi))
+    rest = (angle - half_turns * _PI[0]) - half_turns * _PI[1]
     squared = jnp.square(rest)
 
     def polynomial(coefficients: np.ndarray) -> Array:
@@ -67,13 +70,13 @@ def _sine_cosine(angle: Array) -> tuple[Array, Array]:
 def snake(
     x: Float[Array, "batch time channels"], alpha: Float[Array, "1 1 channels"]
 ) -> Float[Array, "batch time channels"]:
-    """``x + sin²(alpha x) / alpha``, and nothing where alpha is 0."""
+    """``x + sin²(alpha x) / alpha``; ``x`` where alpha is 0."""
     sine, _ = _sine_cosine(alpha * x)
     return x + jnp.square(sine) * _inverse(alpha)
 
 
 def _inverse(alpha: Array) -> Array:
-    """Never through zero, wherever training takes it."""
+    """``1 / alpha``, but finite and continuous at 0."""
     return alpha / (jnp.square(alpha) + 1e-6)
 
 
@@ -97,7 +100,7 @@ snake.defvjp(_snake_forwards, _snake_backwards)
 
 
 class Snake(nn.Module):
-    """``x + sin²(alpha x) / alpha``, one learnt alpha a channel.
+    """``x + sin²(alpha x) / alpha``, with one learnt alpha per channel.
 
     Source: Ziyin, Hartwig and Ueda, "Neural networks fail to learn periodic functions and how to
     fix it", 2020.
@@ -114,7 +117,7 @@ class Snake(nn.Module):
 
 
 class ResidualUnits(nn.Module):
-    """Three times ``x + conv1(snake(conv7(snake(x))))``, dilated ever wider."""
+    """Three times ``x + conv1(snake(conv7(snake(x))))``, with increasing dilation."""
 
     dtype: Dtype = jnp.float32
 
@@ -129,7 +132,7 @@ class ResidualUnits(nn.Module):
         return x
 
 
-# Of `ResidualUnits`, and of convolutions, steps on either side: kernels are odd.
+# Receptive fields of `ResidualUnits` and of a convolution over blocks, steps on either side.
 _UNITS_CONTEXT = sum(_DILATIONS) * (_KERNEL_SIZE // 2)
 _BLOCKS_CONTEXT = 1
 
@@ -140,11 +143,11 @@ def _steps(strides: tuple[int, ...]) -> list[int]:
 
 
 class Waves(nn.Module):
-    """What `WaveEncoder` and `WaveDecoder` are sized by.
+    """Sizes of `WaveEncoder` and `WaveDecoder`.
 
     Attributes:
-      out: of the encoder, channels; of the decoder, samples in a frame.
-      zero_start: begin as the map to zero.
+      out: output channels of the encoder; samples in a frame of the decoder.
+      zero_start: whether it is initialised as the zero map.
       dtype: of the arithmetic.
     """
 
@@ -152,7 +155,9 @@ class Waves(nn.Module):
     zero_start: bool
     dtype: Dtype = jnp.float32
     strides: tuple[int, ...] = key(
-        (4, 8, 8), integers(2, 4096), "of the stages; their product is the samples in a block"
+        (4, 8, 8),
+        integers(2, 4096),
+        "of the stages; their product must be the samples in a block",
     )
     width: int = key(32, between(1, 2**16), "channels at the rate of the samples")
     decoder_width: int = key(0, between(0, 2**16), "of the decoder; 0 is as wide as the encoder")
@@ -161,7 +166,7 @@ class Waves(nn.Module):
 
 
 class WaveDecoder(Waves):
-    """The mirror of `WaveEncoder`; its samples come as frames of ``out``."""
+    """The mirror of `WaveEncoder`: latents to frames of ``out`` samples."""
 
     @property
     def receptive_field(self) -> ReceptiveField:
@@ -197,7 +202,7 @@ class WaveEncoder(Waves):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Samples of one channel, in blocks of as many as the strides make."""
+        """One channel of samples, and strides whose product is a block."""
         model, hop_length = config.model, config.representation.waveform.hop_length
         if config.representation.name != "waveform":
             raise UserError(
@@ -214,7 +219,7 @@ class WaveEncoder(Waves):
             raise UserError(
                 f"config.model.wave_conv.strides={tuple(model.wave_conv.strides)} make blocks of"
                 f" {made} samples, representation.waveform.hop_length x model.downsampling ="
-                f" {block}; they have to be the same"
+                f" {block}; they must be equal"
             )
 
     @property
@@ -235,7 +240,7 @@ class WaveEncoder(Waves):
         for stage, stride in enumerate(self.strides):
             x = ResidualUnits(self.dtype)(x)
             x = to_blocks(Snake(self.dtype)(x), stride)
-            # Three blocks wide: what lies at the edge of one is seen by the next.
+            # Three blocks wide, so that a block's edge is in the receptive field of the next.
             x = Conv1D(self.width * 2 ** (stage + 1), 3, dtype=self.dtype)(x)
         x = Dropout(self.dropout)(Snake(self.dtype)(x), train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
