@@ -18,11 +18,11 @@ class AdamW:
     Source: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019.
     """
 
-    b2: float = key(0.99, between(0, 1), "decay of the second moment")
+    beta2: float = key(0.99, between(0, 1), "decay of the second moment")
 
     def __call__(self, decay: optax.GradientTransformation) -> optax.GradientTransformation:
         """Updates at a learning rate of 1; ``decay`` adds that of the weights."""
-        return optax.chain(optax.scale_by_adam(b2=self.b2), decay)
+        return optax.chain(optax.scale_by_adam(b2=self.beta2), decay)
 
 
 @optimizers.register("sgd")

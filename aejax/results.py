@@ -11,7 +11,7 @@ from typing import Any
 from aejax import config as config_module
 from aejax.evaluation import entropy_coding, per_clip_errors
 from aejax.evaluation.audio_examples import write_audio_examples
-from aejax.evaluation.codecs import PCA_ROW, cut_pca, linear_codecs, no_model_row, trained_codecs
+from aejax.evaluation.codecs import PCA_ROW, linear_codecs, no_model_row, pca_row, trained_codecs
 from aejax.evaluation.evaluate import Codec, Evaluator, Row, identity, with_gains
 from aejax.evaluation.latent_map import coding_statistics, latent_map
 from aejax.evaluation.per_clip_errors import ClipErrors
@@ -92,7 +92,7 @@ def evaluate(
     _write_arrays(experiment, no_model, pca, model)
     _save_coding(experiment, pca, model, trained.model)
     probes = probe_latents(experiment, pca, model) if experiment.config.evaluate.probes else None
-    references = [PCA_ROW, *(cut_pca(count) for count in experiment.config.evaluate.cuts)]
+    references = [PCA_ROW, *(pca_row(count) for count in experiment.config.evaluate.nested_sizes)]
     rows = with_gains([row for row, _ in measured.values()], references)
     errors = {name: of_clips for name, (_, of_clips) in measured.items()}
     return Results(experiment.workdir.path, rows, errors, trained.best, probes)

@@ -127,7 +127,7 @@ class Train:
     warmup_steps: int = key(50, at_least(0), "updates over which the learning rate rises from 0")
     weight_decay: float = key(0.1, at_least(0), "of matrices, at each update", per_member=True)
     clip_norm: float = key(1.0, above(0), "largest global norm of the gradients")
-    accumulate: int = key(1, at_least(1), "batches whose gradients make one update")
+    grad_accum_steps: int = key(1, at_least(1), "batches whose gradients make one update")
     ema_decay: float = key(0.0, between(0, 1), "of a moving average of parameters; 0 for none")
     dtype: str = key("float32", one_of("float32", "bfloat16"), "of the networks' arithmetic")
     validate_every: int = key(200, at_least(1), "steps; a checkpoint is saved then too")
@@ -146,11 +146,11 @@ class Train:
                     f" model.encoder={model.encoder} with model.pca_start=True, as what starts at"
                     " PCA does not decay; leave it out"
                 )
-        if config.train.steps % config.train.accumulate:
+        if config.train.steps % config.train.grad_accum_steps:
             raise UserError(
-                f"config.train.accumulate={config.train.accumulate} batches make an update, and"
-                f" train.steps={config.train.steps} is not a multiple of it: the last batches"
-                " would do nothing"
+                f"config.train.grad_accum_steps={config.train.grad_accum_steps} batches make an"
+                f" update, and train.steps={config.train.steps} is not a multiple of it: the last"
+                " batches would do nothing"
             )
 
 
@@ -165,8 +165,10 @@ class Chain:
 class Evaluate:
     """Evaluation."""
 
-    listen_clips: int = key(4, at_least(1, 10_000), "test clips with audio and spectrograms")
-    cuts: tuple = key((), SIZES, "rows with only the first latents of ordered, or codebooks of rvq")
+    example_clips: int = key(4, at_least(1, 10_000), "test clips with audio and spectrograms")
+    nested_sizes: tuple = key(
+        (), SIZES, "rows with only the first latents of ordered, or codebooks of rvq"
+    )
     refine_steps: int = key(
         0, at_least(0, 10**6), "steps of latent refinement, in its own row; 0: off"
     )
@@ -176,19 +178,19 @@ class Evaluate:
     def check(cls, config: ConfigDict) -> None:
         """Sizes that the bottleneck has; refinement only of unbounded latents."""
         evaluate, model = config.evaluate, config.model
-        bottleneck, cuts = parts.bottlenecks[model.bottleneck], tuple(evaluate.cuts)
-        if cuts and not bottleneck.sizes:
+        bottleneck, sizes = parts.bottlenecks[model.bottleneck], tuple(evaluate.nested_sizes)
+        if sizes and not bottleneck.sizes:
             raise UserError(
-                f"config.evaluate.cuts={cuts} goes with model.bottleneck='ordered' or 'rvq', which"
-                " can decode their first latents or codebooks alone, not with"
+                f"config.evaluate.nested_sizes={sizes} goes with model.bottleneck='ordered' or"
+                " 'rvq', which can decode their first latents or codebooks alone, not with"
                 f" {model.bottleneck!r}"
             )
         counted = "model.latent_dim"
         if bottleneck.sizes == "codebooks":
             counted = f"model.{model.bottleneck}.num_quantizers"
         most = parts.value(config, counted)
-        if cuts and max(cuts) > most:
-            raise UserError(f"config.evaluate.cuts={cuts} goes beyond {counted}={most}")
+        if sizes and max(sizes) > most:
+            raise UserError(f"config.evaluate.nested_sizes={sizes} goes beyond {counted}={most}")
         if not evaluate.refine_steps:
             return
         refine = f"config.evaluate.refine_steps={evaluate.refine_steps}"

@@ -144,7 +144,7 @@ def build_torch(config, twin, audio, length, compiled):
             {"params": plain, "weight_decay": 0.0},
         ],
         lr=1e-4,
-        betas=(0.9, config.train.adamw.b2),
+        betas=(0.9, config.train.adamw.beta2),
         fused=True,
     )
 

@@ -35,7 +35,7 @@ SMALL = {
     "model.conv.depth": 2,
     "train.steps": 120,
     "train.validate_every": 120,
-    "evaluate.listen_clips": 1,
+    "evaluate.example_clips": 1,
     "representation.mel.griffin_lim_iterations": 8,
 }
 WAYS = {

@@ -3,7 +3,7 @@
 python -m aejax.main --config=experiments/mel_rvq.py
 
 Each latent frame of 2 frames becomes up to 24 codes of 10 bits; quantiser dropout makes the first
-codes useful without the others. The table has a row for each cut.
+codes useful without the others. The table has a row for each number of codebooks.
 
 Takes about 8 CPU-minutes and gains 2.4 dB over PCA on the built-in corpus, at 7500 bit/s (log-mel
 RMSE of the audio 3.44 dB, PCA 4.08).
@@ -20,5 +20,5 @@ def get_config() -> ConfigDict:
     config.model.bottleneck = "rvq"
     config.model.downsampling = 2
     config.model.rvq.num_quantizers = 24
-    config.evaluate.cuts = (2, 4, 8, 16)
+    config.evaluate.nested_sizes = (2, 4, 8, 16)
     return config

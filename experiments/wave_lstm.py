@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.model.downsampling = 256
     config.model.lstm.width = 64
     config.model.lstm.depth = 1
-    config.model.lstm.cut = 256
+    config.model.lstm.truncated_bptt_steps = 256
     config.model.pca_start = False
     config.train.steps = 200
     config.augment.polarity.probability = 0.5

@@ -74,15 +74,15 @@ def shrink(config):
             network.depth = 1
     if config.model.bottleneck == "rvq":
         config.model.rvq.update(codebook_size=16, num_quantizers=4)
-        config.evaluate.cuts = (2,)
+        config.evaluate.nested_sizes = (2,)
     if config.model.bottleneck == "ordered":
-        config.evaluate.cuts = (1, 4)
+        config.evaluate.nested_sizes = (1, 4)
     config.model.latent_dim = 8
     config.train.batch_size = 8
     config.train.steps = 6
     config.train.validate_every = 3
     config.train.log_every = 1
-    config.evaluate.listen_clips = 2
+    config.evaluate.example_clips = 2
     return config
 
 

@@ -171,19 +171,19 @@ TOGETHER = [
     ),
     *(
         (
-            {"model.bottleneck": name, "evaluate.cuts": (2,)},
-            ["evaluate.cuts=(2,)", "model.bottleneck", repr(name)],
+            {"model.bottleneck": name, "evaluate.nested_sizes": (2,)},
+            ["evaluate.nested_sizes=(2,)", "model.bottleneck", repr(name)],
         )
         for name in parts.bottlenecks
         if name not in ("ordered", "rvq")
     ),
     (
-        {"model.bottleneck": "ordered", "evaluate.cuts": (4, 33)},
-        ["evaluate.cuts=(4, 33)", "model.latent_dim=32"],
+        {"model.bottleneck": "ordered", "evaluate.nested_sizes": (4, 33)},
+        ["evaluate.nested_sizes=(4, 33)", "model.latent_dim=32"],
     ),
     (
-        {"model.bottleneck": "rvq", "evaluate.cuts": (9,)},
-        ["evaluate.cuts=(9,)", "model.rvq.num_quantizers=8"],
+        {"model.bottleneck": "rvq", "evaluate.nested_sizes": (9,)},
+        ["evaluate.nested_sizes=(9,)", "model.rvq.num_quantizers=8"],
     ),
     ({"loss.l2.weight": 0.0}, ["config.loss", *(f"loss.{name}.weight" for name in parts.losses)]),
     *(
@@ -227,10 +227,19 @@ TOGETHER = [
         {"data.validation_fraction": 0.5, "data.test_fraction": 0.5},
         ["data.validation_fraction", "data.test_fraction", "leaves nothing to train on"],
     ),
-    ({"train.optimizer": "sgd", "train.adamw.b2": 0.9}, ["train.adamw.b2", "train.optimizer=sgd"]),
+    (
+        {"train.optimizer": "sgd", "train.adamw.beta2": 0.9},
+        ["train.adamw.beta2", "train.optimizer=sgd"],
+    ),
     ({"model.latent_dim": 641, "model.pca_start": False}, ["model.latent_dim=641"]),
-    ({"train.accumulate": 3, "train.steps": 100}, ["train.accumulate=3", "train.steps=100"]),
-    ({"train.accumulate": 50, "train.steps": 6}, ["train.accumulate=50", "train.steps=6"]),
+    (
+        {"train.grad_accum_steps": 3, "train.steps": 100},
+        ["train.grad_accum_steps=3", "train.steps=100"],
+    ),
+    (
+        {"train.grad_accum_steps": 50, "train.steps": 6},
+        ["train.grad_accum_steps=50", "train.steps=6"],
+    ),
     (
         {"model.bottleneck": "tanh", "evaluate.refine_steps": 5},
         ["evaluate.refine_steps=5", "model.bottleneck='tanh'", "bound"],
@@ -292,8 +301,8 @@ TOGETHER = [
         ["model.downsampling x representation's n_mels"],
     ),
     (
-        {"model.bottleneck": "rvq", "evaluate.cuts": (2, 2)},
-        ["evaluate.cuts=(2, 2)", "the same number twice"],
+        {"model.bottleneck": "rvq", "evaluate.nested_sizes": (2, 2)},
+        ["evaluate.nested_sizes=(2, 2)", "the same number twice"],
     ),
     ({"name": "pca_context"}, ["name='pca_context'", "another row"]),
 ]
@@ -319,8 +328,8 @@ def test_what_does_not_go_together_is_refused_by_all_its_names(changes, named):
         {**WAVE_CONV, "data.channels": "each"},
         {"model.encoder": "lstm", "representation.name": "waveform", "model.pca_start": False},
         {"model.encoder": "transformer", "model.transformer.width": 48},
-        {"model.bottleneck": "ordered", "evaluate.cuts": (1, 32)},
-        {"model.bottleneck": "rvq", "evaluate.cuts": (1, 8)},
+        {"model.bottleneck": "ordered", "evaluate.nested_sizes": (1, 32)},
+        {"model.bottleneck": "rvq", "evaluate.nested_sizes": (1, 8)},
         {"loss.l2.weight": 0.0, "loss.l1.weight": 1e-9},
         {
             "loss.dac_mel.weight": 1.0,
@@ -365,7 +374,7 @@ OTHER = {
     "dropout": 0.2,
     "kernel_size": 5,
     "heads": 4,
-    "cut": 7,
+    "truncated_bptt_steps": 7,
     "strides": (8, 8, 4),
     "bound": 2.0,
     "level": 0.2,
@@ -376,10 +385,10 @@ OTHER = {
     "codebook_size": 64,
     "commitment": 0.5,
     "decay": 0.9,
-    "dead_share": 0.1,
+    "dead_code_threshold": 0.1,
     "num_quantizers": 4,
     "quantizer_dropout": 0.3,
-    "b2": 0.9,
+    "beta2": 0.9,
     "momentum": 0.8,
 }
 CHOSEN = [parts.representations, parts.encoders, parts.bottlenecks, parts.optimizers]
@@ -427,12 +436,12 @@ def test_the_keys_of_a_decoder_of_its_own_are_taken(name):
 # What a network has no use for is no key of it.
 USELESS = {
     "linear": ("width", "depth", "dropout"),
-    "mlp": ("kernel_size", "heads", "cut", "strides"),
-    "conv": ("heads", "cut", "strides"),
+    "mlp": ("kernel_size", "heads", "truncated_bptt_steps", "strides"),
+    "conv": ("heads", "truncated_bptt_steps", "strides"),
     "lstm": ("kernel_size", "heads", "strides"),
     "gru": ("kernel_size", "heads", "strides"),
-    "transformer": ("kernel_size", "cut", "strides"),
-    "wave_conv": ("depth", "decoder_depth", "kernel_size", "heads", "cut"),
+    "transformer": ("kernel_size", "truncated_bptt_steps", "strides"),
+    "wave_conv": ("depth", "decoder_depth", "kernel_size", "heads", "truncated_bptt_steps"),
     "waveform": ("n_fft", "win_length", "n_mels", "fmin", "fmax", "floor_db", "compression"),
     "spectrogram": ("n_mels", "fmin", "fmax", "compression"),
     "complex_spectrogram": ("n_mels", "fmin", "fmax", "floor_db", "griffin_lim_iterations"),
@@ -441,7 +450,7 @@ USELESS = {
     "none": ("bound", "levels"),
     "vq": ("num_quantizers", "quantizer_dropout"),
     "adamw": ("momentum",),
-    "sgd": ("b2",),
+    "sgd": ("beta2",),
 }
 
 

@@ -14,7 +14,7 @@ SMALL |= {
     "data.synthetic.clips": 40,
     "data.synthetic.seconds": 1.0,
     "data.excerpt_seconds": 0.5,
-    "evaluate.listen_clips": 1,
+    "evaluate.example_clips": 1,
 }
 
 

@@ -78,7 +78,7 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     if quantized:
         assert 0 < model["bitrate_efficiency"] <= 1
         assert 0 < model["codebook_utilisation"] <= 1
-    for kept in config.evaluate.cuts:
+    for kept in config.evaluate.nested_sizes:
         what = "codebooks" if config.model.bottleneck == "rvq" else "latents"
         assert f"{path.stem}, {kept} {what}" in names
         if what == "latents":
@@ -545,7 +545,7 @@ def test_speakers_are_told_apart(small_config, audio_folder, tmp_path, monkeypat
     monkeypatch.setattr(Codec, "decoded", spy)
     small_config.data.path, small_config.data.excerpt_seconds = str(audio_folder), 0.3
     small_config.model.speaker_label = "folder"
-    small_config.evaluate.listen_clips = 1
+    small_config.evaluate.example_clips = 1
     rows = experiment.run(small_config, tmp_path / "run").rows
     assert rows[-1].name == "experiment"
     # What is measured is each clip in its own voice.

@@ -65,7 +65,7 @@ def test_shapes_are_those_of_the_first_snapshot(bottleneck, tmp_path, monkeypatc
     config.model.mlp.width = 4
     if bottleneck == "rvq":
         config.model.rvq.update(codebook_size=4, num_quantizers=2)
-    config.train.update(ema_decay=0.9, accumulate=2)
+    config.train.update(ema_decay=0.9, grad_accum_steps=2)
 
     class Enough(Exception):
         pass
@@ -88,7 +88,9 @@ def test_shapes_are_those_of_the_first_snapshot(bottleneck, tmp_path, monkeypatc
 def test_codebooks_move_by_updates_and_not_by_batches(small_config, monkeypatch):
     """As far in three batches that make an update as in one that is one."""
     small_config.model.update(encoder="linear", bottleneck="rvq", latent_dim=2, downsampling=2)
-    small_config.model.rvq.update(codebook_size=2, num_quantizers=1, decay=0.9, dead_share=0.0)
+    small_config.model.rvq.update(
+        codebook_size=2, num_quantizers=1, decay=0.9, dead_code_threshold=0.0
+    )
     model = autoencoder.from_config(small_config.model, 4)
     variables = autoencoder.init(model, jax.random.key(0), 2)
     features = jax.random.normal(jax.random.key(1), (2, 8, 4))
@@ -99,7 +101,7 @@ def test_codebooks_move_by_updates_and_not_by_batches(small_config, monkeypatch)
         with monkeypatch.context() as patch:
             patch.setattr(compile, "make_train_step", lambda *given, **_: found.append(given[1]))
             config = small_config.copy_and_resolve_references()
-            config.train.accumulate = accumulate
+            config.train.grad_accum_steps = accumulate
             compile.step_of(
                 types.SimpleNamespace(
                     config=config,

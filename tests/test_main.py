@@ -26,7 +26,7 @@ SMALL = [
     "--config.model.latent_dim=8",
     "--config.train.batch_size=8",
     "--config.train.validate_every=20",
-    "--config.evaluate.listen_clips=1",
+    "--config.evaluate.example_clips=1",
 ]
 
 

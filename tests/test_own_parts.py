@@ -19,7 +19,7 @@ SMALL = [
     "--config.train.validate_every=3",
     "--config.model.latent_dim=8",
     "--config.model.separable.width=16",
-    "--config.evaluate.listen_clips=2",
+    "--config.evaluate.example_clips=2",
 ]
 
 

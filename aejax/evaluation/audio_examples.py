@@ -34,7 +34,7 @@ def choose(corpus: Corpus, count: int) -> list[int]:
 def _readable(experiment: Experiment) -> list[int]:
     """Indices of the chosen clips that can be read."""
     corpus, readable = experiment.corpus, []
-    for clip in choose(corpus, experiment.config.evaluate.listen_clips):
+    for clip in choose(corpus, experiment.config.evaluate.example_clips):
         try:
             corpus.read(clip, 0, 1)
             readable.append(clip)

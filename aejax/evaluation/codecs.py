@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from aejax import parts
 from aejax.corpora import denoises
-from aejax.evaluation.evaluate import Codec, bound, decode, encode
+from aejax.evaluation.evaluate import Codec, cached_partial, decode, encode
 from aejax.evaluation.latent_refinement import refined
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
@@ -25,8 +25,8 @@ def no_model_row(config: ConfigDict) -> str:
 
 def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
     """PCA; PCA with a linear decoder in context, if the receptive field of the model's decoder is
-    more than one latent frame; and PCA of fewer latents, for the cuts of an ordered model."""
-    model, cuts = experiment.config.model, tuple(experiment.config.evaluate.cuts)
+    more than one latent frame; and PCA of the nested sizes of an ordered model."""
+    model, sizes = experiment.config.model, tuple(experiment.config.evaluate.nested_sizes)
     copy, rate = experiment.devices.copy, experiment.latent_rate
     codecs = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
     if context is not None:
@@ -34,7 +34,8 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
         codecs += [in_context, *_refined(experiment, in_context)]
     if parts.bottlenecks[model.bottleneck].sizes == "latents":
         codecs += [
-            Codec(cut_pca(size), encode, decode, copy(pca.first(size)), rate(size)) for size in cuts
+            Codec(pca_row(size), encode, decode, copy(pca.first(size)), rate(size))
+            for size in sizes
         ]
     return codecs
 
@@ -59,19 +60,21 @@ def trained_codecs(
         )
     codecs += _refined(experiment, *codecs)
     unit = parts.bottlenecks[config.model.bottleneck].sizes
-    for size in config.evaluate.cuts:
+    for size in config.evaluate.nested_sizes:
         ordered = unit == "latents"
-        cut = dataclasses.replace(
+        nested = dataclasses.replace(
             plain,
             name=f"{config.name}, {size} {unit}",
-            encode=bound(autoencoder.encode_first, model, size),
+            encode=cached_partial(autoencoder.encode_first, model, size),
         )
         if ordered:
-            cut = dataclasses.replace(cut, latent_floats_per_second=experiment.latent_rate(size))
+            nested = dataclasses.replace(
+                nested, latent_floats_per_second=experiment.latent_rate(size)
+            )
         else:
-            first = bound(autoencoder.first_codes, model, size)
-            cut = dataclasses.replace(cut, codes=first, codebook_sizes=sizes[:size])
-        codecs.append(cut)
+            first = cached_partial(autoencoder.first_codes, model, size)
+            nested = dataclasses.replace(nested, codes=first, codebook_sizes=sizes[:size])
+        codecs.append(nested)
     return codecs
 
 
@@ -82,14 +85,14 @@ def model_codec(
     sizes = model.bottleneck.codebook_sizes
     return Codec(
         config.name,
-        bound(autoencoder.encode, model),
-        bound(autoencoder.decode, model),
+        cached_partial(autoencoder.encode, model),
+        cached_partial(autoencoder.decode, model),
         variables,
         latent_rate,
-        bound(autoencoder.codes, model) if sizes else None,
+        cached_partial(autoencoder.codes, model) if sizes else None,
         sizes,
         config.model.latent_dim,
-        bound(autoencoder.decode_as, model) if config.model.speaker_label else None,
+        cached_partial(autoencoder.decode_as, model) if config.model.speaker_label else None,
     )
 
 
@@ -105,6 +108,6 @@ def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
     ]
 
 
-def cut_pca(latents: int) -> str:
+def pca_row(latents: int) -> str:
     """The name of the row of PCA with so many latents."""
     return f"{PCA_ROW}, {latents} latents"

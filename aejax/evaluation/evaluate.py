@@ -255,7 +255,7 @@ def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
 
 
 @functools.cache
-def bound(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+def cached_partial(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
     """`functools.partial`, cached: the same object for the same model, so that it is compiled only
     once, even by several runs."""
     return functools.partial(function, *arguments)

@@ -17,7 +17,7 @@ from aejax.data import streams
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.streams import Sound
 from aejax.evaluation import entropy_coding
-from aejax.evaluation.evaluate import apply, bound
+from aejax.evaluation.evaluate import apply, cached_partial
 from aejax.inference import container, reconstruct
 from aejax.inference.container import Compressed
 from aejax.inference.model import Encoded, TrainedModel
@@ -307,7 +307,7 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
 
 def _latents(codec: Codec, integers: np.ndarray, scale: float) -> np.ndarray:
     if codec.statistics is None:
-        function: Any = bound(autoencoder.from_codes, codec.model.model)
+        function: Any = cached_partial(autoencoder.from_codes, codec.model.model)
         return np.asarray(apply(codec.model.variables, jnp.asarray(integers), function=function))
     shifted = entropy_coding.dequantise(integers, codec.statistics.steps * scale)
     return shifted - np.float32(codec.shift)

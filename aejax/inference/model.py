@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.data import names
-from aejax.evaluation.evaluate import analyse, apply, bound, synthesise, to_audio
+from aejax.evaluation.evaluate import analyse, apply, cached_partial, synthesise, to_audio
 from aejax.inference import audio_arguments, limiter, silence
 from aejax.inference.rows import by_row, cut, reader, resampled, within
 from aejax.inference.sizes import Encoded, Read, WindowedModel
@@ -255,7 +255,9 @@ class TrainedModel(WindowedModel):
 
     def _encoded(self, audio: np.ndarray, function: Any = autoencoder.encode) -> np.ndarray:
         features = analyse(jnp.asarray(audio), representation=self.representation)
-        return np.asarray(apply(self.variables, features, function=bound(function, self.model)))
+        return np.asarray(
+            apply(self.variables, features, function=cached_partial(function, self.model))
+        )
 
     def _synthesised(self, latents: np.ndarray, window: slice, number: int | None) -> np.ndarray:
         features = self._decoded(latents, window, number)
@@ -285,9 +287,11 @@ class TrainedModel(WindowedModel):
         behind = np.broadcast_to(self.silence, (len(latents), missing, latents.shape[2]))
         filled = jnp.asarray(np.concatenate([given, behind], axis=1))
         if number is None:
-            return apply(self.variables, filled, function=bound(autoencoder.decode, self.model))
+            return apply(
+                self.variables, filled, function=cached_partial(autoencoder.decode, self.model)
+            )
         speaker = jnp.full(len(latents), number, jnp.int32)
-        decode_as = bound(autoencoder.decode_as, self.model)
+        decode_as = cached_partial(autoencoder.decode_as, self.model)
         return apply(self.variables, filled, speaker, function=decode_as)
 
     def _kept(

@@ -34,7 +34,7 @@ def step_of(experiment: Experiment) -> TrainStep:
     config, model = experiment.config, experiment.model
     if isinstance(model.bottleneck, VectorQuantizer):
         # Codebooks then move as far in all batches of an update as in one large batch.
-        decay = model.bottleneck.decay ** (1 / config.train.accumulate)
+        decay = model.bottleneck.decay ** (1 / config.train.grad_accum_steps)
         model = model.clone(bottleneck=model.bottleneck.clone(decay=decay))
     return make_train_step(
         experiment.representation,

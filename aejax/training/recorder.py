@@ -102,7 +102,7 @@ class Recorder:
             )
         options = self._experiment.config.train
         if step % options.log_every == 0:
-            rate = float(self._learning_rate((step - 1) // options.accumulate))
+            rate = float(self._learning_rate((step - 1) // options.grad_accum_steps))
             self._log(step, scalars | self._clock.read(step) | {"learning_rate": rate})
         if self._progress is not None:
             self._progress.set_postfix(loss=f"{scalars['loss/total']:.4f}", refresh=False)

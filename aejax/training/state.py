@@ -54,7 +54,7 @@ class TrainState:
 def schedule(config: ConfigDict) -> optax.Schedule:
     """The learning rate by update, relative to the highest: linear warm-up (at most half of the
     updates), then ``config.schedule``."""
-    updates = max(config.steps // config.accumulate, 1)
+    updates = max(config.steps // config.grad_accum_steps, 1)
     warmup = min(config.warmup_steps, updates // 2)
     rest = max(updates - warmup, 1)
     after = SCHEDULES[config.schedule](1.0, rest)
@@ -80,7 +80,7 @@ def decays(params: Variables, *, pca_start: bool) -> Any:
 
 def make_optimizer(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
     """``config.optimizer`` after clipping by global norm, with weight decay of what `decays` says.
-    With ``accumulate``, on the mean gradient of that many batches."""
+    With ``grad_accum_steps``, on the mean gradient of that many batches."""
 
     # Injected hyperparameters are arrays in the optimizer's state: each member of a population may
     # have its own in one compiled program.
@@ -97,9 +97,9 @@ def make_optimizer(config: ConfigDict, *, pca_start: bool) -> optax.GradientTran
         )
 
     tx = injected(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
-    if config.accumulate == 1:
+    if config.grad_accum_steps == 1:
         return tx
-    return optax.MultiSteps(tx, config.accumulate).gradient_transformation()
+    return optax.MultiSteps(tx, config.grad_accum_steps).gradient_transformation()
 
 
 def create(

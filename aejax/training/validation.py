@@ -222,7 +222,11 @@ def collapsed(result: Validation, bottleneck: str, sizes: tuple[int, ...]) -> li
         most = result.code_counts.max(1) / np.maximum(result.code_counts.sum(1), 1)
         dead = np.flatnonzero(most > 0.999)
         if len(dead):
-            key = "model.fsq.bound" if bottleneck == "fsq" else f"model.{bottleneck}.dead_share"
+            key = (
+                "model.fsq.bound"
+                if bottleneck == "fsq"
+                else f"model.{bottleneck}.dead_code_threshold"
+            )
             way = "lower" if bottleneck == "fsq" else "raise"
             of = " or ".join(str(size) for size in sorted({sizes[index] for index in dead}))
             lines.append(f"{_listed('codebook', dead)} down to one code out of {of}: {way} {key}")

@@ -39,7 +39,10 @@ def run_of(path, bottleneck="none", **changes):
     write_run(path, model)
     latents = model.encode(0.1 * RNG.standard_normal(100_000).astype(np.float32))
     if bottleneck == "fsq":
-        bound, levels = model.model.bottleneck.bound, model.model.bottleneck.codebook_sizes
+        bound, levels = (
+            model.model.bottleneck.bound,
+            model.model.bottleneck.codebook_sizes,
+        )
         known = entropy_coding.fit([latents + bound], 2 * bound / (np.asarray(levels) - 1))
     else:
         known = entropy_coding.fit([latents], np.ones(4))

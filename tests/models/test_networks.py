@@ -243,14 +243,14 @@ def test_a_layer_can_hold_its_inputs():
 
 
 def network_of(kind, **changes):
-    keys = {"out": 3, "downsampling": 4, "width": 5, "cut": 0, "depth": 2}
+    keys = {"out": 3, "downsampling": 4, "width": 5, "truncated_bptt_steps": 0, "depth": 2}
     return kind(**keys | {"dropout": 0.0, "zero_start": False} | changes)
 
 
 @pytest.mark.parametrize("kind", [GRU, LSTM])
 @pytest.mark.parametrize("cut", [0, 4])
 def test_a_recurrent_encoder_reads_each_block_to_its_end(kind, cut):
-    x, network = normal(1, 12, 2), network_of(kind, cut=cut)
+    x, network = normal(1, 12, 2), network_of(kind, truncated_bptt_steps=cut)
     variables = variables_of(network, x, train=False)
     seen = dependence(lambda x: network.apply(variables, x, train=False), x)
     block, frame = np.arange(3)[:, None], np.arange(12)

@@ -24,7 +24,7 @@ def rvq(**changes):
         "num_quantizers": QUANTIZERS,
         "commitment": 0.25,
         "decay": DECAY,
-        "dead_share": 0.0,
+        "dead_code_threshold": 0.0,
         "quantizer_dropout": 0.0,
     }
     return RVQ(LATENT_DIM, **(usual | changes))
@@ -250,7 +250,7 @@ def test_entries_follow_the_moving_average(z, codebooks, masked):
 
 
 def test_codebooks_stay_in_use(z, codebooks):
-    after = run(rvq(dead_share=0.9), codebooks, z + 1.0)[2]
+    after = run(rvq(dead_code_threshold=0.9), codebooks, z + 1.0)[2]
     np.testing.assert_array_equal(after["codebook"], codebooks["codebook"])
     np.testing.assert_array_equal(after["ema_usage"], codebooks["ema_usage"])
 
@@ -267,7 +267,7 @@ def test_entries_settle_on_the_mean_of_their_vectors():
 
 def test_masked_frames_do_not_count(z, codebooks):
     mask = jnp.arange(z.shape[1])[None] < jnp.asarray([5, 9] * 8)[:, None]
-    model, key = rvq(dead_share=0.5), jax.random.key(0)
+    model, key = rvq(dead_code_threshold=0.5), jax.random.key(0)
     plain = run(model, codebooks, z, mask=mask, key=key)
     noisy = run(model, codebooks, jnp.where(mask[..., None], z, 1e3), mask=mask, key=key)
     np.testing.assert_array_equal(plain[0][mask], noisy[0][mask])
@@ -279,7 +279,7 @@ def test_masked_frames_do_not_count(z, codebooks):
 def test_a_batch_where_no_frame_counts_changes_nothing(z, codebooks):
     mask = jnp.zeros(z.shape[:2], bool)
     key = jax.random.key(0)
-    _, loss, after = run(rvq(dead_share=0.5), codebooks, z, mask=mask, key=key)
+    _, loss, after = run(rvq(dead_code_threshold=0.5), codebooks, z, mask=mask, key=key)
     assert float(loss) == 0
     np.testing.assert_array_equal(after["codebook"], codebooks["codebook"])
     np.testing.assert_array_equal(after["ema_usage"], codebooks["ema_usage"])
@@ -295,7 +295,7 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
     drawn = []
     for seed in range(8):
         key = jax.random.key(seed)
-        after = run(rvq(dead_share=1e-6), far, z, mask=jnp.asarray(mask), key=key)[2]
+        after = run(rvq(dead_code_threshold=1e-6), far, z, mask=jnp.asarray(mask), key=key)[2]
         expected = moved(
             far | {"ema_usage": far["ema_usage"].at[:, 2:5].set(1.0)}, z, [mask] * QUANTIZERS
         )
@@ -317,7 +317,7 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
 
 @pytest.mark.parametrize(("share", "replaced"), [(0.04, True), (0.06, False)])
 def test_an_entry_is_dead_below_its_part_of_an_equal_share(z, codebooks, share, replaced):
-    model = rvq(num_quantizers=1, dead_share=0.5 * DECAY * ENTRIES / 10)
+    model = rvq(num_quantizers=1, dead_code_threshold=0.5 * DECAY * ENTRIES / 10)
     alone = {
         "codebook": codebooks["codebook"][:1].at[0, 3].set(1e3),
         "ema_usage": codebooks["ema_usage"][:1].at[0, 3].set(share),
@@ -329,7 +329,7 @@ def test_an_entry_is_dead_below_its_part_of_an_equal_share(z, codebooks, share, 
 @pytest.mark.parametrize("decay", [0.0, 0.5])
 def test_an_entry_that_stands_for_nothing_stays_where_it_is(decay):
     z = normal(4, 16, LATENT_DIM)
-    model, codebooks = rvq(num_quantizers=1, dead_share=0.0, decay=decay), started(z, 1)
+    model, codebooks = rvq(num_quantizers=1, dead_code_threshold=0.0, decay=decay), started(z, 1)
     codebooks = codebooks | {"codebook": codebooks["codebook"].at[0, 3].set(50.0)}
     for i in range(60):
         codebooks = run(model, codebooks, z, key=jax.random.key(i))[2]
@@ -371,7 +371,7 @@ def test_codebooks_learn_from_the_excerpts_that_keep_them_alone(z, codebooks):
 
 
 def test_a_codebook_that_no_excerpt_keeps_stays_as_it_is(z, codebooks):
-    model = rvq(quantizer_dropout=1.0, dead_share=0.9)
+    model = rvq(quantizer_dropout=1.0, dead_code_threshold=0.9)
     seen = set()
     for seed in range(8):
         latents, _, after = run(model, codebooks, z[:1], key=jax.random.key(seed))

@@ -29,7 +29,7 @@ def test_sizes_and_seeds_make_one_line_with_a_point_for_each_size(lines_of):
         {"name": "conv_8", "model.latent_dim": 8},
         {"name": "conv_16", "model.latent_dim": 16, "seed": 1},
         {"name": "conv_16", "model.latent_dim": 16, "seed": 0},
-        {"name": "conv_4", "model.latent_dim": 4, "evaluate.listen_clips": 2},
+        {"name": "conv_4", "model.latent_dim": 4, "evaluate.example_clips": 2},
     )
     assert models(found) == {"conv": 3}
     line = found[0]

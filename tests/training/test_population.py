@@ -177,7 +177,7 @@ def test_a_grown_model_is_the_same_model(encoder):
         ("loss.l1.weight", 1.0, False),
         ("model.conv.dropout", 0.3, True),
         ("model.conv.dropout", 0.0, False),
-        ("evaluate.listen_clips", 1, True),
+        ("evaluate.example_clips", 1, True),
         ("model.conv.width", 16, False),
         ("data.seed", 1, False),
         ("train.steps", 7, False),

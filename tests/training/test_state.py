@@ -84,7 +84,7 @@ def test_every_optimiser_finds_the_bottom_of_a_bowl(optimizer):
     assert float(losses[-1]) < 1e-2 * float(losses[0])
 
 
-@pytest.mark.parametrize("key", ["adamw.b2", "sgd.momentum"])
+@pytest.mark.parametrize("key", ["adamw.beta2", "sgd.momentum"])
 def test_the_decay_of_a_moment_reaches_the_optimiser_that_it_is_of(key):
     for optimizer in OPTIMIZERS:
         slow, fast = (
@@ -96,7 +96,7 @@ def test_the_decay_of_a_moment_reaches_the_optimiser_that_it_is_of(key):
 
 
 def test_adamw_is_that_of_optax():
-    config = options(schedule="constant", weight_decay=0.2, clip_norm=1e9, **{"adamw.b2": 0.9})
+    config = options(schedule="constant", weight_decay=0.2, clip_norm=1e9, **{"adamw.beta2": 0.9})
     gradients = random_gradients(4)
     tx = optax.adamw(1e-3, b2=0.9, weight_decay=0.2, mask={"kernel": True, "bias": False})
     params, state = START, tx.init(START)
@@ -189,7 +189,7 @@ def test_runs_of_hardly_any_steps_have_a_rate(steps):
 
 def test_the_schedule_counts_updates_and_not_batches():
     one = states.learning_rate(options(steps=30, warmup_steps=4))
-    other = states.learning_rate(options(steps=120, warmup_steps=4, accumulate=4))
+    other = states.learning_rate(options(steps=120, warmup_steps=4, grad_accum_steps=4))
     rates = [[float(rate(k)) for k in range(31)] for rate in (one, other)]
     assert rates[0] == pytest.approx(rates[1])
 
@@ -199,7 +199,7 @@ def test_batches_that_accumulate_are_one_update_by_their_mean(optimizer):
     gradients = random_gradients(6)
     means = jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]).mean(1), gradients)
     common = {"optimizer": optimizer, "weight_decay": 0.1, "learning_rate": 0.1}
-    slow = descend(options(steps=6, accumulate=3, **common), gradients)
+    slow = descend(options(steps=6, grad_accum_steps=3, **common), gradients)
     fast = descend(options(steps=2, **common), means)
     assert_close(jax.tree.map(lambda x: x[2::3], slow), fast, rtol=1e-5)
     for between in (0, 1):
@@ -240,7 +240,7 @@ def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay, accumu
     representation = Waveform(8000, 4)
     model = autoencoder.from_config(config.model, representation.bins)
     tx = states.make_optimizer(
-        options(schedule="constant", learning_rate=0.1, accumulate=accumulate), pca_start=True
+        options(schedule="constant", learning_rate=0.1, grad_accum_steps=accumulate), pca_start=True
     )
     variables = autoencoder.init(model, jax.random.key(0), 2)
     state = states.create(variables, tx, jax.random.key(1), {"l2": 1.0}, ema=decay > 0)

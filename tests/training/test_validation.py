@@ -258,8 +258,8 @@ def test_many_are_told_by_their_first():
     ("bottleneck", "cure"),
     [
         ("fsq", "lower model.fsq.bound"),
-        ("vq", "raise model.vq.dead_share"),
-        ("rvq", "raise model.rvq.dead_share"),
+        ("vq", "raise model.vq.dead_code_threshold"),
+        ("rvq", "raise model.rvq.dead_code_threshold"),
     ],
 )
 def test_a_codebook_down_to_one_code_is_told(bottleneck, cure):
@@ -276,7 +276,9 @@ def test_dead_codes_of_a_model_are_found():
     far = codebooks["codebook"].at[:, 1:].set(1e3)
     variables = {**variables, "codebooks": {"bottleneck": {**codebooks, "codebook": far}}}
     lines = collapsed(run(model, variables), "vq", model.bottleneck.codebook_sizes)
-    assert lines[-1] == "codebook 1 is down to one code out of 4: raise model.vq.dead_share"
+    assert (
+        lines[-1] == "codebook 1 is down to one code out of 4: raise model.vq.dead_code_threshold"
+    )
 
 
 def test_every_key_that_a_warning_names_exists():

@@ -33,8 +33,8 @@ class Bottleneck(nn.Module):
         of several sizes can then be trained by one compiled step.
       bounded: whether latents are confined to a range or to a set of values.
       quantises: whether latents take a finite number of values.
-      sizes: what ``evaluate.cuts`` counts, "latents" or "codebooks", if the first of them can be
-        decoded without the others.
+      sizes: what ``evaluate.nested_sizes`` counts, "latents" or "codebooks", if the first of them
+        can be decoded without the others.
     """
 
     latent_dim: int

@@ -85,7 +85,7 @@ class VectorQuantizer(Bottleneck):
         0.25, at_least(0), "weight of the squared distance of latents from their entries"
     )
     decay: float = key(0.99, between(0, 1), "of the moving average of entries")
-    dead_share: float = key(
+    dead_code_threshold: float = key(
         0.03, between(0, 1), "usage below which an entry is replaced; 1 is equal usage of all"
     )
     num_quantizers = 1
@@ -205,7 +205,7 @@ class VectorQuantizer(Bottleneck):
         has_vectors = (usage > _NO_USAGE)[..., None]
         divisor = jnp.maximum(usage, _NO_USAGE)[..., None]
         entries = jnp.where(has_vectors, entries / divisor, self.codebook.value)
-        dead = usage * self.codebook_size < self.dead_share
+        dead = usage * self.codebook_size < self.dead_code_threshold
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
         # Random valid vectors.
         pick = jax.vmap(

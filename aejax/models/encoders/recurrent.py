@@ -84,21 +84,21 @@ _GRU = Cell(_gru_join, _gru, gates=3, carried=1)
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _recur(
     cell: Cell,
-    cut: int,
+    bptt_steps: int,
     by_input: Float[Array, "time batch gates"],
     kernel: Float[Array, "width gates"],
     bias: Float[Array, " gates"],
 ) -> Float[Array, "time batch width"]:
-    """The state after each step, from zeros; gradients stop at every ``cut``-th step.
+    """The state after each step, from zeros; gradients stop at every ``bptt_steps``-th step.
 
     The gradient is written by hand: JAX's would compute the kernel's gradient as a small product in
     each step, added to an array of the kernel's size; here it is one product over all steps.
     """
-    return _forwards(cell, cut, by_input, kernel, bias)[0]
+    return _forwards(cell, bptt_steps, by_input, kernel, bias)[0]
 
 
 def _forwards(
-    cell: Cell, cut: int, by_input: Array, kernel: Array, bias: Array
+    cell: Cell, bptt_steps: int, by_input: Array, kernel: Array, bias: Array
 ) -> tuple[Array, tuple]:
     def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Array, Carry, Array]]:
         gates = cell.join(by_input, carry[-1] @ kernel + bias[None])
@@ -110,10 +110,12 @@ def _forwards(
     return states, (before, gates, kernel)
 
 
-def _backwards(cell: Cell, cut: int, saved: tuple, gradient: Array) -> tuple[Array, Array, Array]:
+def _backwards(
+    cell: Cell, bptt_steps: int, saved: tuple, gradient: Array
+) -> tuple[Array, Array, Array]:
     before, gates, kernel = saved
     steps = len(gates)
-    joined = jnp.arange(steps) % (cut or steps) != 0
+    joined = jnp.arange(steps) % (bptt_steps or steps) != 0
     # Transposed once: a product with a transposed second factor takes twice as long.
     transposed = jax.lax.optimization_barrier(kernel.T)
 
@@ -147,7 +149,7 @@ class RecurrentLayer(nn.Module):
     Attributes:
       cell: LSTM or GRU.
       width: of the state.
-      cut: steps of truncated back-propagation; 0 for no truncation.
+      bptt_steps: steps of truncated back-propagation; 0 for no truncation.
       hold: steps for which each input is repeated; if more than 1, with a learnt embedding of the
         position within them.
       dtype: of the arithmetic.
@@ -155,7 +157,7 @@ class RecurrentLayer(nn.Module):
 
     cell: Cell
     width: int
-    cut: int
+    bptt_steps: int
     hold: int = 1
     dtype: Dtype = jnp.float32
 
@@ -172,7 +174,7 @@ class RecurrentLayer(nn.Module):
         start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
         bias = self.param("state_bias", nn.initializers.zeros, (gates,)).astype(self.dtype)
-        return jnp.moveaxis(_recur(self.cell, self.cut, by_input, kernel, bias), 0, 1)
+        return jnp.moveaxis(_recur(self.cell, self.bptt_steps, by_input, kernel, bias), 0, 1)
 
 
 class Recurrent(Network, kw_only=True):
@@ -184,7 +186,9 @@ class Recurrent(Network, kw_only=True):
     """
 
     downsampling: int
-    cut: int = key(0, at_least(0), "steps of truncated back-propagation; 0 for no truncation")
+    truncated_bptt_steps: int = key(
+        0, at_least(0), "steps of truncated back-propagation; 0 for no truncation"
+    )
     cell = _LSTM
     takes_frames = True
     receptive_field = (math.inf, 0)  # in latent frames
@@ -214,7 +218,9 @@ class RecurrentDecoder(Recurrent):
         x = z
         for layer in range(self.depth):
             hold = self.downsampling if layer == 0 else 1
-            x = RecurrentLayer(self.cell, self.width, self.cut, hold, self.dtype)(x)
+            x = RecurrentLayer(self.cell, self.width, self.truncated_bptt_steps, hold, self.dtype)(
+                x
+            )
             x = Dropout(self.dropout)(x, train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
 
@@ -240,7 +246,9 @@ class LSTM(Recurrent):
         self, x: Float[Array, "batch frames bins"], *, train: bool
     ) -> Float[Array, "batch latent_frames out"]:
         for _ in range(self.depth):
-            x = RecurrentLayer(self.cell, self.width, self.cut, dtype=self.dtype)(x)
+            x = RecurrentLayer(self.cell, self.width, self.truncated_bptt_steps, dtype=self.dtype)(
+                x
+            )
             x = Dropout(self.dropout)(x, train=train)
         x = x[:, self.downsampling - 1 :: self.downsampling]
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
