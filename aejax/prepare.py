@@ -107,12 +107,12 @@ class Experiment:
         data = self.config.data
         return loader.Workers(data.workers, data.worker_kind, self.warn_once)
 
-    def place(self, batch: Any) -> dict[str, jax.Array]:
+    def device_put(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, with its speakers."""
         if self.speaker_of is not None:
             speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
             batch = {**batch, "speaker": speaker.astype(np.int32)}
-        return self.devices.place(batch)
+        return self.devices.device_put(batch)
 
     def warn_once(self, message: str) -> None:
         """Warns, once per run."""
@@ -159,7 +159,7 @@ class Experiment:
         batch = {
             "audio": audio,
             "length": np.zeros(rows, np.int32),
-            "place": np.zeros(rows, np.float32),
+            "position": np.zeros(rows, np.float32),
             "clip": np.zeros(rows, np.int32),
         }
         return batch if self.noise is None else batch | {"noise": audio}

@@ -66,7 +66,7 @@ def pcas(model):
         representation=representation,
         downsampling=config.model.downsampling,
         latent_dim=max(PCA_SIZES),
-        place=Devices(config.train.batch_size).place,
+        device_put=Devices(config.train.batch_size).device_put,
     )
     sounds = list(clips(config, "train"))
     found = {}

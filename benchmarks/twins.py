@@ -361,8 +361,8 @@ def copy_weights(params, module):
 def _copy_lstm(source, lstm):
     width = lstm.hidden_size
     rows = [_tensor(source["input"]["kernel"])]
-    if "place" in source:
-        rows.append(_tensor(source["place"]))
+    if "position" in source:
+        rows.append(_tensor(source["position"]))
     lstm.weight_ih_l0.data = torch.cat(rows).T.contiguous()
     lstm.weight_hh_l0.data = _tensor(source["state_kernel"]).T.contiguous()
     lstm.bias_ih_l0.data = _tensor(source["input"]["bias"])

@@ -495,14 +495,14 @@ def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tm
         representation=prepared.representation,
         downsampling=prepared.downsampling,
         latent_dim=small_config.model.latent_dim,
-        place=prepared.place,
+        device_put=prepared.device_put,
     )
     evaluator = Evaluator(
         representation=prepared.representation,
         eval_mel=prepared.eval_mel,
         downsampling=prepared.downsampling,
         centre=jnp.asarray(blind.mean, jnp.float32),
-        place=prepared.place,
+        device_put=prepared.device_put,
         add_noise=prepared.add_noise,
     )
     codec = Codec("blind", encode, decode, blind.pca, None)

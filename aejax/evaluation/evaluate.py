@@ -94,7 +94,7 @@ class Evaluator:
       eval_mel: log-mel spectrogram of the audio metric.
       downsampling: frames in a block; a clip's last block counts whole.
       centre: ``[bins]``, near the mean of the features.
-      place: puts a batch on the devices.
+      device_put: puts a batch on the devices.
       add_noise: noisy audio of a placed batch, for denoising: the output features are then a mask
         of it. None for reconstruction.
     """
@@ -103,7 +103,7 @@ class Evaluator:
     eval_mel: Representation
     downsampling: int
     centre: jax.Array
-    place: Callable[[Any], dict[str, jax.Array]]
+    device_put: Callable[[Any], dict[str, jax.Array]]
     add_noise: Callable[[dict[str, jax.Array]], jax.Array] | None = None
 
     @classmethod
@@ -114,7 +114,7 @@ class Evaluator:
             eval_mel=experiment.eval_mel,
             downsampling=experiment.downsampling,
             centre=experiment.devices.copy(jnp.asarray(mean, jnp.float32)),
-            place=experiment.place,
+            device_put=experiment.device_put,
             add_noise=experiment.add_noise,
         )
 
@@ -122,7 +122,7 @@ class Evaluator:
         """RMSE of the output features, in their unit."""
         total = None
         for batch in batches:
-            sums, _ = self._features(codec, self.place(batch))[3]
+            sums, _ = self._features(codec, self.device_put(batch))[3]
             total = metrics.add(total, jax.device_get(sums))
         return metrics.rmse(_require_frames(total))
 
@@ -169,7 +169,7 @@ class Evaluator:
         Of the features, over all rows and by row; of the audio; SI-SDR of each channel and whether
         it has any sound; and how often each code occurs.
         """
-        placed = self.place(batch)
+        placed = self.device_put(batch)
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
         audio_sums, *si_sdr = _measure_audio(
             placed["audio"],

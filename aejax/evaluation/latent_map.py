@@ -81,7 +81,7 @@ def latent_map(experiment: Experiment, pca: Codec, model: Codec) -> LatentMap:
     explained = {codec.name: Explained() for codec in (pca, model)}
     means: ClipMeans | None = None
     for audio, lengths, clips in bar(_excerpts(experiment, chosen), desc="latents", unit="batch"):
-        placed = experiment.devices.place({"audio": audio, "length": lengths})
+        placed = experiment.devices.device_put({"audio": audio, "length": lengths})
         features = analyse(placed["audio"], representation=experiment.representation)
         mask = valid_frames(
             experiment.representation,
@@ -161,7 +161,7 @@ def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) 
     sequences: list[np.ndarray] = []
     first: jax.Array | None = None
     for batch in experiment.batches("train", most=_MOST_FITTED):
-        placed = experiment.devices.place(batch)
+        placed = experiment.devices.device_put(batch)
         features = analyse(placed["audio"], representation=experiment.representation)
         padded = apply(codec.variables, features, function=codec.encode)
         first = padded if first is None else first

@@ -284,7 +284,7 @@ def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
     totals = None
     for split in ("train", "test"):
         for batch in bar(experiment.batches(split), desc=f"probing {codec.name}", unit="batch"):
-            placed = experiment.devices.place(batch)
+            placed = experiment.devices.device_put(batch)
             features = analyse(placed["audio"], representation=experiment.representation)
             latents = latents_of(codec, features)
             frames, representation = features.shape[1], experiment.representation

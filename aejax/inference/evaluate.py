@@ -48,7 +48,7 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         eval_mel=eval_mel(config),
         downsampling=config.model.downsampling,
         centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
-        place=devices.place,
+        device_put=devices.device_put,
         add_noise=noise_adder(config),
     )
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling

@@ -268,7 +268,7 @@ def _train_at_once(
                 first=first,
                 steps=options.steps,
                 validate_every=options.validate_every,
-                place=widest.place,
+                device_put=widest.device_put,
             )
     return [
         observers.errors.get(index) or Trained(widest.model, recorder.best)

@@ -57,7 +57,7 @@ def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
             representation=experiment.representation,
             downsampling=experiment.downsampling,
             latent_dim=latent_dim,
-            place=experiment.devices.place,
+            device_put=experiment.devices.device_put,
             add_noise=experiment.add_noise,
             held_out=experiment.batches("validation"),
         )
@@ -93,7 +93,7 @@ def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> Conte
             representation=experiment.representation,
             before=before,
             after=after,
-            place=experiment.devices.place,
+            device_put=experiment.devices.device_put,
         )
         pca_fit.save_context(path, fitted)
     return pca_fit.load_context(path, pca)

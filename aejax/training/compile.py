@@ -57,7 +57,7 @@ def compiled_for(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
     )
     jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
-    return jitted.lower(shapes, experiment.place(experiment.silent_batch())).compile()
+    return jitted.lower(shapes, experiment.device_put(experiment.silent_batch())).compile()
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:

@@ -80,7 +80,7 @@ def train(
             first=first,
             steps=options.steps,
             validate_every=options.validate_every,
-            place=experiment.place,
+            device_put=experiment.device_put,
         )
     return Trained(experiment.model, recorder.best)
 
@@ -115,7 +115,7 @@ def run_steps(
     first: int,
     steps: int,
     validate_every: int,
-    place: Callable[[Any], dict[str, jax.Array]],
+    device_put: Callable[[Any], dict[str, jax.Array]],
 ) -> None:
     """Runs the steps from ``first`` to the last. Metrics are read one step late, so that the device
     never waits for the host.
@@ -128,7 +128,7 @@ def run_steps(
       first: steps done before.
       steps: in all.
       validate_every: steps.
-      place: puts a batch on the devices.
+      device_put: puts a batch on the devices.
 
     Raises:
       Interrupted: on SIGTERM or SIGINT, after saving.
@@ -140,7 +140,7 @@ def run_steps(
         while step < steps and not asked_to_stop():
             batch = next(batches)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, place(batch))
+                state, metrics = train_step(state, device_put(batch))
             if pending is not None:
                 observer.metrics(*pending)
             step += 1

@@ -57,7 +57,7 @@ def fit(
     representation: Representation,
     downsampling: int,
     latent_dim: int,
-    place: Callable[[Any], dict[str, jax.Array]],
+    device_put: Callable[[Any], dict[str, jax.Array]],
     add_noise: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
     held_out: Iterable[Any] = (),
 ) -> Fit:
@@ -68,7 +68,7 @@ def fit(
       representation: of the audio.
       downsampling: frames in a block.
       latent_dim: numbers for a block.
-      place: puts a batch on the devices.
+      device_put: puts a batch on the devices.
       add_noise: noisy audio of a placed batch, for denoising: the fit is then the best linear map
         of rank ``latent_dim`` from noisy to clean blocks.
       held_out: batches that choose how far that map may be from the identity; for denoising.
@@ -79,7 +79,7 @@ def fit(
     def placed_blocks(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, ...]]:
         """Valid blocks; for denoising, noisy ones and their clean targets."""
         for batch in batches:
-            placed = place(batch)
+            placed = device_put(batch)
             length = placed["length"]
             blocks, mask = jax.device_get(_blocks(placed["audio"], length, **sizes))
             if add_noise is None:
@@ -141,7 +141,7 @@ def fit_context(
     representation: Representation,
     before: int,
     after: int,
-    place: Callable[[Any], dict[str, jax.Array]],
+    device_put: Callable[[Any], dict[str, jax.Array]],
 ) -> ContextPCA:
     """The best linear decoder from so many latent frames around a block, in one more pass.
 
@@ -154,7 +154,7 @@ def fit_context(
       pca: whose latents they are.
       representation: of the audio.
       before, after: latent frames around a block's own.
-      place: puts a batch on the devices.
+      device_put: puts a batch on the devices.
     """
     latent_dim, block = pca.components.shape
     around = before + 1 + after
@@ -162,7 +162,7 @@ def fit_context(
     def squares_of(batches: Iterable[Any]) -> LeastSquares:
         squares = LeastSquares(around * latent_dim, block)
         for batch in batches:
-            placed = place(batch)
+            placed = device_put(batch)
             blocks, mask = _blocks(
                 placed["audio"],
                 placed["length"],

@@ -134,7 +134,7 @@ class Recorder:
                 self._eval_step,
                 variables,
                 experiment.batches("validation"),
-                experiment.place,
+                experiment.device_put,
                 self._weights,
             )
             prefix = "validation" if name == "raw" else f"validation_{name}"

@@ -61,7 +61,7 @@ def first_latents(experiment: Experiment, variables: autoencoder.Variables) -> j
 
     vectors: list[np.ndarray] = []
     for batch in experiment.train_batches(0):
-        latents, mask = jax.device_get(encode(experiment.devices.place(batch)))
+        latents, mask = jax.device_get(encode(experiment.devices.device_put(batch)))
         vectors.append(latents[mask])
         if sum(map(len, vectors)) >= count:
             break

@@ -158,7 +158,7 @@ def validate(
     eval_step: EvalStep,
     variables: Variables,
     batches: Iterable[Any],
-    place: Callable[[Any], dict[str, jax.Array]],
+    device_put: Callable[[Any], dict[str, jax.Array]],
     weights: Mapping[str, float],
 ) -> Validation:
     """Means over all batches, added in float64 on the host.
@@ -167,7 +167,7 @@ def validate(
       eval_step: compiled.
       variables: of the model.
       batches: of the split.
-      place: puts a batch on the devices.
+      device_put: puts a batch on the devices.
       weights: of the losses, by name.
 
     Raises:
@@ -176,7 +176,8 @@ def validate(
     total: Any = None
     for batch in batches:
         sums = jax.tree.map(
-            lambda x: np.asarray(x, np.float64), jax.device_get(eval_step(variables, place(batch)))
+            lambda x: np.asarray(x, np.float64),
+            jax.device_get(eval_step(variables, device_put(batch))),
         )
         means, blocks = sums.pop("means"), sums["blocks"]
         sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)

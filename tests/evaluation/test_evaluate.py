@@ -32,7 +32,7 @@ def evaluator(**changes):
         "eval_mel": eval_mel(RATE),
         "downsampling": 1,
         "centre": jnp.zeros(250),
-        "place": Devices(4).place,
+        "device_put": Devices(4).device_put,
         "add_noise": functools.partial(measuring.add_test_noise, noise=NOISE),
     }
     return Evaluator(**(parts | changes))
@@ -72,7 +72,7 @@ def test_the_ratio_in_the_table_is_the_one_that_is_learnt_from():
         representation=stereo,
         eval_mel=Multichannel(eval_mel(RATE), 2),
         centre=jnp.zeros(500),
-        place=lambda batch: {name: jnp.asarray(value) for name, value in batch.items()},
+        device_put=lambda batch: {name: jnp.asarray(value) for name, value in batch.items()},
         add_noise=None,
     ).row(Codec("spoilt", identity, spoil, None, None), [batch], 2)
     features = stereo.analyse(jnp.asarray(audio))

@@ -47,7 +47,7 @@ def test_coding_statistics_are_of_the_whole_split(monkeypatch):
 
     experiment = types.SimpleNamespace(
         batches=batches,
-        devices=types.SimpleNamespace(place=lambda batch: batch),
+        devices=types.SimpleNamespace(device_put=lambda batch: batch),
         representation=Waveform(8000, 8),
         downsampling=1,
     )

@@ -38,7 +38,7 @@ def fit(batches, latent_dim):
         representation=WAVEFORM,
         downsampling=DOWNSAMPLING,
         latent_dim=latent_dim,
-        place=place,
+        device_put=place,
     )
 
 
@@ -51,7 +51,7 @@ def fit_context(batches, pca, before, after=None, held_out=None):
         representation=WAVEFORM,
         before=before,
         after=after,
-        place=place,
+        device_put=place,
     )
 
 
@@ -156,7 +156,7 @@ def test_what_is_heard_is_what_the_fit_goes_from(batches):
         representation=WAVEFORM,
         downsampling=DOWNSAMPLING,
         latent_dim=2,
-        place=place,
+        device_put=place,
         add_noise=lambda placed: 3 * placed["audio"] - 1,
         held_out=batches,
     )

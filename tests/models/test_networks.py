@@ -232,7 +232,7 @@ def test_a_layer_can_hold_its_inputs():
     x = normal(2, 3, 4)
     layer, plain = RecurrentLayer(_GRU, 5, 0, hold=4), RecurrentLayer(_GRU, 5, 0)
     params = variables_of(layer, x)["params"]
-    kernel = jnp.concatenate([params["input"]["kernel"], params["place"]])
+    kernel = jnp.concatenate([params["input"]["kernel"], params["position"]])
     told = jnp.tile(jnp.eye(4), (2, 3, 1))
     held = jnp.concatenate([jnp.repeat(x, 4, axis=1), told], axis=-1)
     same = {"input": {**params["input"], "kernel": kernel}}

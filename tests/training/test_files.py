@@ -79,7 +79,7 @@ def fitted(small_config):
         representation=representation,
         downsampling=8,
         latent_dim=5,
-        place=Devices(8).place,
+        device_put=Devices(8).device_put,
     )
     return found, batches, representation
 

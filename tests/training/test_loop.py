@@ -84,7 +84,7 @@ def run(monkeypatch, tmp_path, saved):
             config=config,
             model=types.SimpleNamespace(bottleneck=types.SimpleNamespace(codebook_sizes=())),
             objective=None,
-            place=jax.device_put,
+            device_put=jax.device_put,
             batches=lambda split: [split],
             clip_names=lambda clips: f"clip {clips[0]}",
         )
@@ -118,7 +118,7 @@ def run(monkeypatch, tmp_path, saved):
                 first=0,
                 steps=steps,
                 validate_every=2,
-                place=hooks.get("place", jax.device_put),
+                device_put=hooks.get("device_put", jax.device_put),
             )
         return saved.snapshot, metrics_log.read(tmp_path / "metrics.jsonl"), progress
 
@@ -161,7 +161,7 @@ def test_metrics_are_read_after_the_next_step_is_under_way(run, monkeypatch):
 
 def test_a_host_array_in_the_loop_is_refused(run):
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-        run(itertools.count(), place=lambda batch: batch)
+        run(itertools.count(), device_put=lambda batch: batch)
 
 
 def test_a_non_finite_loss_names_step_term_and_clips_and_is_not_saved(run, saved):

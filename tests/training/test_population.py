@@ -61,7 +61,7 @@ def batches(config, count):
         yield {
             "audio": jnp.asarray(0.1 * rng.standard_normal((rows, samples)), jnp.float32),
             "length": jnp.full(rows, samples, jnp.int32),
-            "place": jnp.zeros(rows),
+            "position": jnp.zeros(rows),
         }
 
 
@@ -280,7 +280,7 @@ def taken(fails):
                 first=0,
                 steps=6,
                 validate_every=2,
-                place=lambda batch: {},
+                device_put=lambda batch: {},
             )
     except population._NoneLeft:
         assert len(observers.errors) == 3
