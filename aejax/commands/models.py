@@ -11,13 +11,19 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
 
 Task = Callable[[Path, Path], str]
+Runner = Callable[[argparse.Namespace], None]
 FORCE = "write over what is there; of a link, over it, and not what it leads to"
 _IN = "an audio file, a folder of them, or - for standard input"
 _OUT = "a file, whose name says the format; a folder for a folder; or - for standard output"
 
 
-def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
-    """Adds a parser for each task; what runs each, by name."""
+def add(commands: Any) -> dict[str, Runner]:
+    """Adds a parser for each task; returns the function of each, by name."""
+    return _add_file_tasks(commands) | _add_other_tasks(commands)
+
+
+def _add_file_tasks(commands: Any) -> dict[str, Runner]:
+    """Tasks from a file to a file, or from a folder to a folder."""
     parser = _new(
         commands,
         "reconstruct",
@@ -63,6 +69,16 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     )
     _one_to_one(parser)
     _iterations(parser)
+    return {
+        "reconstruct": _reconstruct,
+        "denoise": _denoise,
+        "convert": _convert,
+        "compress": _compress,
+        "decompress": _decompress,
+    }
+
+
+def _add_other_tasks(commands: Any) -> dict[str, Runner]:
     parser = _new(
         commands,
         "interpolate",
@@ -104,15 +120,10 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     )
     parser.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     return {
-        "reconstruct": _reconstruct,
-        "denoise": _denoise,
-        "convert": _convert,
-        "compress": _compress,
-        "decompress": _decompress,
         "interpolate": _interpolate,
         "encode": _encode,
-        "export": _export,
         "evaluate": _evaluate,
+        "export": _export,
     }
 
 

@@ -64,29 +64,15 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     clips += [example for run in runs for example in read_examples(run.path)]
     grid, sounds, images, media_notes = _media(clips)
     snippets, snippet_indices, snippet_notes = _snippets(runs)
-    run_details = [
-        details.details(run, name, defaults) for run, name in zip(runs, names, strict=True)
-    ]
     units = sorted({details.unit(run) for run in runs})
-    order = {line.label: number for number, line in enumerate(lines)}
+    line_numbers = _line_numbers(lines)
     data = {
-        "lines": [
-            {
-                "label": line.label,
-                "kind": line.kind,
-                "corpus": line.corpus,
-                "points": [
-                    curve.point_json(runs, point, names.__getitem__) for point in line.points
-                ],
-            }
-            for line in lines
-        ],
+        "lines": [_line_json(runs, names, line) for line in lines],
         "units": units,
         "runs": [
-            detail | {"snippets": indices, "line": order[_line_of(lines, number)]}
-            for number, (detail, indices) in enumerate(
-                zip(run_details, snippet_indices, strict=True)
-            )
+            details.details(run, names[number], defaults)
+            | {"snippets": snippet_indices[number], "line": line_numbers.get(number, 0)}
+            for number, run in enumerate(runs)
         ],
         "levels": pictures.LEVELS,
     }
@@ -134,12 +120,24 @@ def _title(runs: Sequence[Run]) -> str:
     return name if len(runs) == 1 else f"{name}: {len(runs)} runs"
 
 
-def _line_of(lines: Sequence[curve.Line], run: int) -> str:
-    """The label of the line with a run's model."""
-    for line in lines:
-        if line.kind == "model" and any(run in point.runs for point in line.points):
-            return line.label
-    return lines[0].label
+def _line_json(runs: Sequence[Run], names: Sequence[str], line: curve.Line) -> dict[str, Any]:
+    return {
+        "label": line.label,
+        "kind": line.kind,
+        "corpus": line.corpus,
+        "points": [curve.point_json(runs, point, names.__getitem__) for point in line.points],
+    }
+
+
+def _line_numbers(lines: Sequence[curve.Line]) -> dict[int, int]:
+    """The index of the first line with a run's model, by the index of the run."""
+    numbers: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        if line.kind == "model":
+            for point in line.points:
+                for run in point.runs:
+                    numbers.setdefault(run, number)
+    return numbers
 
 
 def _hash(text: str) -> str:

@@ -212,7 +212,7 @@ def inverse(
     weight = make_window(window, win_length, n_fft=n_fft)
     _check_invertible(weight, window, win_length, hop_length)
     if center and n_fft % 2 == 0 and s.shape[-2] == 1 and length is None:
-        raise ValueError("from the middle of one frame to itself there is no sample; give length")
+        raise ValueError("a single centred frame has no sample by itself; give length")
     weight = weight.astype(s.real.dtype)
 
     def transform(s: jax.Array) -> jax.Array:

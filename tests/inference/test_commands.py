@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY
-from trained_runs import model_of, write_run
+from trained_runs import model_of, small_model, write_run
 
 import aejax
 from aejax.cli import main
@@ -21,18 +21,12 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("same_process")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    model = model_of("complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4})
-    return write_run(tmp_path_factory.mktemp("runs") / "run", model)
+    return write_run(tmp_path_factory.mktemp("runs") / "run", small_model())
 
 
 def noise(path, samples=8000, rate=16_000, channels=1, **given):
@@ -286,9 +280,7 @@ def test_rounds_of_the_search_for_a_phase(run, tmp_path, capsys):
 
 def test_noise_is_taken_away(run, tmp_path, capsys):
     changes = {"augment.noise.kind": "white", "task": "denoise"}
-    model = model_of(
-        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
-    )
+    model = small_model(**changes)
     denoiser = write_run(tmp_path / "denoiser", model)
     source = noise(tmp_path / "in.wav", 30_000, 44_100, 2, subtype="FLOAT")
     assert main(["denoise", str(denoiser), str(source), str(tmp_path / "out.wav")]) == 0
@@ -306,9 +298,7 @@ def test_noise_is_taken_away(run, tmp_path, capsys):
 
 def test_a_denoiser_is_measured_with_noise(audio_folder, tmp_path, capsys):
     changes = {"augment.noise.kind": "white", "task": "denoise"}
-    model = model_of(
-        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
-    )
+    model = small_model(**changes)
     denoiser = write_run(tmp_path / "denoiser", model)
     assert main(["evaluate", str(denoiser), str(audio_folder)]) == 0
     assert "\nnoisy " in capsys.readouterr().out

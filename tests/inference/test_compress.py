@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import most_slow
-from trained_runs import model_of, write_run
+from trained_runs import small_model, write_run
 
 import aejax
 from aejax.cli import main
@@ -22,20 +22,14 @@ from aejax.inference.model import Encoded
 from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
-CHANGES = {"model.mlp.width": 8, "model.latent_dim": 4}
-
-
-@pytest.fixture(autouse=True)
-def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("same_process")
 
 
 def run_of(path, bottleneck="none", **changes):
-    changes = CHANGES | {"model.bottleneck": bottleneck} | changes
+    changes = {"model.bottleneck": bottleneck} | changes
     if bottleneck == "rvq":
         changes |= {"model.rvq.codebook_size": 16, "model.rvq.num_quantizers": 3}
-    model = model_of("complex_spectrogram", "mlp", **changes)
+    model = small_model(**changes)
     write_run(path, model)
     latents = model.encode(0.1 * RNG.standard_normal(100_000).astype(np.float32))
     if bottleneck == "fsq":
