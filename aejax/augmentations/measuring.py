@@ -1,4 +1,4 @@
-"""What is drawn at random where a model is measured: by the window alone, never by its batch."""
+"""Random draws for evaluation, which depend on the window alone and not on its batch."""
 
 import functools
 from collections.abc import Mapping
@@ -9,22 +9,20 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from aejax.augmentations import Noise
 
-# Of the keys by which models are measured; no run's own.
-_MEASURING = 0x6D656173
+_SEED = 0x6D656173  # the same for all runs
 
 
 def window_keys(
     clip: Int[Array, " batch"], start: UInt32[Array, " batch"], use: int
 ) -> Key[Array, " batch"]:
-    """A key for each window that a model is measured on, by its clip and first sample alone: what
-    is drawn for it does not depend on the batch that it is in, and is the same each time.
+    """A random key for each window, the same in every evaluation.
 
     Args:
       clip: its index in the corpus.
       start: its first sample, modulo 2**32.
-      use: what is drawn: another number, other draws.
+      use: `NOISE_USE` or `LATENTS_USE`, so that their draws are independent.
     """
-    key = jax.random.fold_in(jax.random.key(_MEASURING), use)
+    key = jax.random.fold_in(jax.random.key(_SEED), use)
 
     def of_window(clip: Array, start: Array) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, clip), start)
@@ -40,8 +38,8 @@ NOISE_USE, LATENTS_USE = 0, 1
 def heard_in_tests(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
-    """What a model hears where it is measured, of a batch that it is to give back: all of it with
-    noise, if there is any that it is to take away; each window's own (`window_keys`)."""
+    """The encoder's input in evaluation: the audio of a batch, with noise in every window for a
+    model that denoises."""
     audio, length, recorded = batch["audio"], batch["length"], batch.get("noise")
     if noise is None:
         return audio
