@@ -564,8 +564,8 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     ("arguments", "says"),
     [
         (["--sweep", "--search=2"], "give one of them"),
-        (["--jobs=2"], "--jobs is of a sweep"),
-        (["--search_space=seed=1,2"], "--search_space is of a search"),
+        (["--jobs=2"], "--jobs needs --sweep"),
+        (["--search_space=seed=1,2"], "--search_space needs --search"),
         (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),
         (["--sweep", "--launcher=slurm"], "unknown launcher 'slurm'"),
         (["--sweep", "--launcher_options=x"], "is not KEY=VALUE"),

@@ -255,7 +255,7 @@ def test_the_command_writes_into_the_run_or_where_it_is_told(tmp_path, capsys):
     sweep = {"members": [{"folder": name} for name in ("run", "other", "gone")]}
     (tmp_path / "sweep.json").write_text(json.dumps(sweep))
     assert cli.main(["report", str(tmp_path)]) == 0
-    assert "not finished, and left out: gone" in capsys.readouterr().out
+    assert "unfinished, left out: gone" in capsys.readouterr().out
     assert "left out: gone" in (tmp_path / "report.html").read_text()
     assert not list(tmp_path.rglob("*.part"))
 
