@@ -5,11 +5,11 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from aejax import parts, signal
-from aejax.augmentations.base import Audio, Augmentation, Example
+from aejax.augmentations.base import Augmentation, Example
 from aejax.parts import augmentations, fraction, key, pair
 
 
@@ -66,8 +66,8 @@ class Speed(Augmentation):
         return example.with_target(_play(audio, factor, offset, samples))._replace(length=played)
 
 
-def _play(audio: Audio, speed: Array, offset: Int[Array, " batch"], samples: int) -> Audio:
-    """Each row at its speed, in all channels."""
+def _play(audio: Array, speed: Array, offset: Array, samples: int) -> Array:
+    """``[batch, samples, *channels]``: each row at its speed, in all channels."""
     channels = jnp.moveaxis(audio.reshape(*audio.shape[:2], -1), 2, 1)
     shape = channels.shape[:2]
     changed = signal.play_at_speed(

@@ -48,7 +48,7 @@ def add(commands: Any) -> dict[str, Any]:
         metavar="TABLE",
         help="CSV, TSV or Parquet with a column 'path' (default: DIR/labels.csv, if it exists)",
     )
-    about = "contents, problems and splits of a folder of audio or a pack"
+    about = "list contents, problems and splits of a folder of audio or a pack"
     inspect = commands.add_parser("inspect", parents=[corpus], help=about, description=about)
     inspect.add_argument("--split_by", choices=("file", "folder"), default=data.split_by)
     inspect.add_argument("--split_seed", type=int, default=data.split_seed)

@@ -26,9 +26,9 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.signal.arguments import plain_number
 
-# The search for a step size ends after so many rounds, or at this fraction of the wanted rate.
+# The search for a step size ends after 14 rounds, or at 98 % of the wanted rate.
 _ROUNDS, _NEAR = 14, 0.98
-_FINEST, _COARSEST = 2.0**-7, 2.0**7
+_FINEST, _COARSEST = 2.0**-7, 2.0**7  # step sizes, in standard deviations of the latents
 _DEFAULT = 0.1
 
 
@@ -37,10 +37,10 @@ class Codec:
     """A trained model with the entropy coding of its latents, see `load`.
 
     Attributes:
-      model: trained.
-      statistics: of its latents; None where they are entries of codebooks.
+      model: the trained model.
+      statistics: of its latents; None for codebooks.
       shift: added to latents before rounding.
-      fixed: the step size, where the model was trained for one; else None.
+      fixed: the step size that the model was trained for; None without one.
     """
 
     model: TrainedModel
@@ -50,7 +50,7 @@ class Codec:
 
     @property
     def codebooks(self) -> int:
-        """Codebooks of the model; 0 where latents are real numbers or levels."""
+        """Number of codebooks of the model; 0 without codebooks."""
         return len(self.model.model.bottleneck.codebook_sizes) if self.statistics is None else 0
 
     @property
@@ -75,7 +75,7 @@ class Codec:
         return digest.digest()[:16]
 
     def frame_model(self, scale: float, codebooks: int) -> Callable[[], entropy_coding.FrameModel]:
-        """A factory of models of the integers of latent frames."""
+        """A factory of probability models of the integers in latent frames."""
         if self.statistics is None:
             usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["share"])
             return lambda: entropy_coding.Entries(usage[:codebooks])
@@ -103,7 +103,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
     """Compresses an audio file.
 
     Args:
-      codec: of the model.
+      codec: the trained model.
       source: an audio file.
       target: to write, whole or not at all.
       kbps: kbit/s at most; None for the rate that the model was trained for, or, without one,
@@ -130,9 +130,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         choice, payload = _finest_of(choices, encode_payload, kbps, seconds, model.config.name)
     elif codec.fixed is not None or kbps is None:
         if kbps is not None:
-            raise UserError(
-                f"{model.config.name} was trained for levels of its own; leave out --kbps"
-            )
+            raise UserError(f"{model.config.name} was trained for a fixed rate; leave out --kbps")
         choice = Choice(codec.fixed or _DEFAULT, 0)
         payload = encode_payload(choice)
     else:
@@ -245,7 +243,7 @@ def _kbps(payload: Payload, seconds: float) -> float:
 def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) -> UserError:
     lowest = np.ceil(100 * _kbps(payload, seconds)) / 100
     return UserError(
-        f"{name} cannot do with {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
+        f"{name} needs more than {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
     )
 
 
@@ -253,32 +251,34 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     """Decompresses a file of `compress` to audio.
 
     Raises:
-      UnusableAudio: it is damaged, or not written by `compress`.
+      UnusableAudio: the file is damaged, or not written by `compress`.
       UserError: it was made by another model, or the audio cannot be written.
     """
     compressed, model = container.read(source), codec.model
-    known = codec.codebooks
     if compressed.model != codec.identity:
-        ours = model.config.name
         raise UserError(
-            f"{source} was made by another model: it needs that of a run called {compressed.name!r}"
-            f" ({compressed.model.hex()}), and this is one called {ours!r} ({codec.identity.hex()})"
+            f"{source} was made by another model: by {compressed.name!r}"
+            f" ({compressed.model.hex()}), and this is {model.config.name!r}"
+            f" ({codec.identity.hex()})"
         )
     finest, coarsest = codec.scales
+    fewest = 1 if codec.codebooks else 0
     if (
-        not bool(known) <= compressed.codebooks <= known
+        not fewest <= compressed.codebooks <= codec.codebooks
         or not finest <= compressed.scale <= coarsest
     ):
         raise UnusableAudio(
             f"damaged: {compressed.codebooks} codebooks, steps of {compressed.scale:g}"
         )
-    wanted = (
-        compressed.samples,
-        compressed.sample_rate,
-        compressed.channels,
-        streams.format_of(target.name),
+    sound = streams.checked(
+        target.name,
+        Sound(
+            compressed.samples,
+            compressed.sample_rate,
+            compressed.channels,
+            streams.format_of(target.name),
+        ),
     )
-    sound = streams.checked(target.name, Sound(*wanted))
     rows = sound.channels if model.channels == 1 else 1
     frames = model.latent_frames(reconstruct.samples_of(sound, model.sample_rate))
     width = compressed.codebooks or model.config.model.latent_dim

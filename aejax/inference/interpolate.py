@@ -34,11 +34,12 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     """Writes interpolations between sounds; the first and last steps are their reconstructions.
 
     Args:
-      model: trained.
-      sources: two audio files, or four, the corners of a square. Silence follows the shorter ones.
-      target: an audio file, for all steps one after the other; or a name without a suffix, for a
-        new folder with a file for each.
-      steps: of one side, both ends included.
+      model: the trained model.
+      sources: two audio files, or four for the corners of a square; the shorter ones are padded
+        with silence.
+      target: an audio file for all steps in order; without a suffix, a new folder with a file for
+        each step.
+      steps: along each side, both ends included.
 
     Returns:
       A message about clipping, or "".
@@ -52,7 +53,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     channels = max(sound.channels for sound in sounds)
     for source, sound in zip(sources, sounds, strict=True):
         if sound.channels not in (1, channels):
-            raise UserError(f"{source} has {sound.channels} channels, and another {channels}")
+            raise UserError(f"{source} has {sound.channels} channels, another sound has {channels}")
     rate = max(sound.sample_rate for sound in sounds)
     longest = max(reconstruct.samples_of(sound, model.sample_rate) for sound in sounds)
     samples = resampled_length(longest, model.sample_rate, rate)
