@@ -138,7 +138,7 @@ def kind_of(row: str, name: str) -> tuple[str, str]:
         return "ceiling", ""
     first, _, rest = row.partition(", ")
     if first == name:
-        return "model", "cut" if rest.endswith((" latents", " codebooks")) else rest
+        return "model", "truncated" if rest.endswith((" latents", " codebooks")) else rest
     if first == PCA:
         return PCA, "" if rest.endswith(" latents") else rest
     return (PCA_CONTEXT, rest) if first == PCA_CONTEXT else ("model", row)
@@ -153,7 +153,7 @@ def _keys(run: Run, kind: str, variant: str, row: Mapping[str, Any]) -> tuple[Ke
         settings = _settings(run, "data", "representation", "model")
         return tuple(pair for pair in settings if pair[0] not in _RATES), rate
     everything = _without(run, _SEEDS) + _version(run)
-    if variant == "cut":
+    if variant == "truncated":
         return everything, row["name"].rpartition(", ")[2]
     return _without(run, _SEEDS + _RATES) + _version(run), everything
 
@@ -208,9 +208,9 @@ def _line_labels(
         words |= {PCA_CONTEXT: "PCA, decoded in context"}
         label = words[kind]
         if kind == PCA_CONTEXT and contexts > 1:
-            label += f" as {words['model']} sees it"
-        if variant == "cut":
-            label += f", cut short from {runs[indices[0]].config.get('model.latent_dim')} latents"
+            label += f" of {words['model']}"
+        if variant == "truncated":
+            label += f", truncated from {runs[indices[0]].config.get('model.latent_dim')} latents"
         elif variant:
             label += f", {variant}"
         label += f" ({source})" if source else ""

@@ -1,4 +1,4 @@
-"""Sounds and spectrograms of clips for the page, each once."""
+"""Audio and spectrograms of clips for the page, each once."""
 
 import dataclasses
 import os
@@ -18,8 +18,7 @@ from aejax.runtime.errors import UserError
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20
-# Most sounds that are read; more do not fit on the page.
-MOST_SOUNDS = 1600
+MOST_SOUNDS = 1600  # more do not fit on the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +91,7 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
     notes = []
     without_extras = [runs[index].path.name for index, _ in chosen if runs[index].extras is None]
     if without_extras:
-        notes.append(f"No report.npz, and so nothing to hear, of: {', '.join(without_extras)}.")
+        notes.append(f"No audio, because report.npz is missing: {', '.join(without_extras)}.")
     available = [(index, line) for index, line in chosen if runs[index].extras is not None]
     most, sounds = 0, 0
     for index, _ in available:
@@ -100,7 +99,7 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
         sounds += len(extras.clips) * len(extras.versions)
         most += sounds <= MOST_SOUNDS
     if most < len(available):
-        notes.append(f"To keep this page small, only {most} of {len(available)} models are heard.")
+        notes.append(f"To keep this page small, only {most} of {len(available)} models have audio.")
     corpora = curve.corpus_labels(runs)
     pca = {
         index: line.label
@@ -168,11 +167,11 @@ def _version(run_clip: _RunClip, name: str) -> tuple[tuple[str, Any], str]:
         settings = {k: v for k, v in run_clip.run.config.items() if k.startswith(prefixes)}
         return (name, repr(sorted(settings.items()))), name
     if name == PCA:
-        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {rate_words(rates)}"
-    return ("model", id(run_clip.run)), f"{run_clip.line}, {rate_words(rates)}"
+        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {_rate_text(rates)}"
+    return ("model", id(run_clip.run)), f"{run_clip.line}, {_rate_text(rates)}"
 
 
-def rate_words(row: Any) -> str:
+def _rate_text(row: Any) -> str:
     """The rate of a row as text: ``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
     floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
     words = [] if floats is None else [f"{floats:.6g} floats/s"]
@@ -188,7 +187,7 @@ def read_sound(run: Path, folder: str, name: str, sample_rate: int) -> np.ndarra
     """
     path = run / folder / name
     if run.resolve() not in path.resolve().parents:
-        raise UserError(f"{path} leads out of the run's directory")
+        raise UserError(f"{path} is outside of the run's directory")
     with files.open_regular(path, _MOST_FILE) as file:
         try:
             with soundfile.SoundFile(os.dup(file.fileno()), closefd=True) as opened:

@@ -181,7 +181,7 @@ def _media(
     if kind == "opus":
         notes.append("To keep this page small, its clips are Opus, not FLAC.")
     if seconds is not None:
-        notes.append(f"To keep this page small, its clips were cut to {seconds:.1f} s.")
+        notes.append(f"To keep this page small, its clips were shortened to {seconds:.1f} s.")
     return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
 
 
@@ -207,7 +207,7 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
             decoded.append((np.zeros(1, np.float32), 48_000))
     audio, rates = zip(*decoded, strict=True)
     files, kind, seconds = sound.encode_all(audio, rates, budget)
-    cut = "" if seconds is None else f", and were cut to {seconds:.1f} s"
+    cut = "" if seconds is None else f", shortened to {seconds:.1f} s"
     note = f"To keep this page small, the map's snippets are {kind.title()}{cut}."
     return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
 

@@ -110,7 +110,7 @@ def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
     del results["command"]
     (run / "results.json").write_text(json.dumps(results))
     text = written(tmp_path, run)
-    assert "nothing to hear" in text
+    assert "report.npz is missing" in text
     assert not data_of(text)["runs"][0]["command"]
 
 
@@ -164,7 +164,7 @@ def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch
     monkeypatch.setattr(page, "PICTURE_BUDGET", 10_000)
     text = written(tmp_path, run)
     assert "clips are Opus" in text
-    assert re.search(r"clips were cut to [01]\.\d s", text)
+    assert re.search(r"clips were shortened to [01]\.\d s", text)
     assert "snippets are Opus" in text
     media = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("sound-"))
     snippets = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("snippet-"))
@@ -172,7 +172,7 @@ def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch
     assert snippets < 60_500
     assert len(text) < len(whole) / 4
     monkeypatch.setattr(listen, "MOST_SOUNDS", 3)
-    assert "only 0 of 1 models are heard" in written(tmp_path, run)
+    assert "only 0 of 1 models have audio" in written(tmp_path, run)
 
 
 @pytest.mark.parametrize("damage", ["text", "rate", "link", "away", "folder"])
