@@ -237,7 +237,7 @@ def _decompress(options: argparse.Namespace) -> None:
         task_of,
         rename=lambda name: name.removesuffix(container.SUFFIX),
         piped=".wav",
-        meant=(container.SUFFIX,),
+        suffixes=(container.SUFFIX,),
     )
 
 

@@ -202,15 +202,17 @@ def _line_labels(
     contexts = len({key[2] for key in keys if key[0] == PCA_CONTEXT})
     labels = []
     for (kind, variant, _, source), indices in zip(keys, members, strict=True):
-        words = {"model": common_name([runs[i].name for i in indices]), PCA: "PCA"}
-        denoises = runs[indices[0]].config.get("task") == "denoise"
-        words |= {"ceiling": NOISY if denoises else CEILING}
-        words |= {PCA_CONTEXT: "PCA, decoded in context"}
-        label = words[kind]
+        model, config = common_name([runs[i].name for i in indices]), runs[indices[0]].config
+        label = {
+            "model": model,
+            PCA: "PCA",
+            PCA_CONTEXT: "PCA, decoded in context",
+            "ceiling": NOISY if config.get("task") == "denoise" else CEILING,
+        }[kind]
         if kind == PCA_CONTEXT and contexts > 1:
-            label += f" of {words['model']}"
+            label += f" of {model}"
         if variant == "truncated":
-            label += f", truncated from {runs[indices[0]].config.get('model.latent_dim')} latents"
+            label += f", truncated from {config.get('model.latent_dim')} latents"
         elif variant:
             label += f", {variant}"
         label += f" ({source})" if source else ""

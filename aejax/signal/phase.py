@@ -159,7 +159,7 @@ def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | 
         raise ValueError(f"phase has shape {phase.shape}, the magnitude {magnitude.shape}")
     if key is not None:
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype != jnp.uint32:
-            raise ValueError(f"key must be what jax.random.key makes, got {key.dtype}")
+            raise ValueError(f"key must be a jax.random.key, got {key.dtype}")
         phase = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
     if phase is None:
         return jax.lax.complex(magnitude, jnp.zeros_like(magnitude))

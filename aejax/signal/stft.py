@@ -128,8 +128,8 @@ def stft_then(
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
         raise ValueError(
-            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: without center=True there"
-            " is not one frame"
+            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: that is no whole frame"
+            " without center=True"
         )
 
     def transform(frames: jax.Array) -> jax.Array:

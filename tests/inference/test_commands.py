@@ -76,28 +76,28 @@ def test_a_folder_is_mirrored(run, tmp_path, capsys):
     assert main(["reconstruct", str(run), str(root), str(out), "--jobs=2"]) == 1
     caught = said(capsys)
     assert "broken.wav" in caught
-    assert "1 of 3 files could not be done" in caught
+    assert "1 of 3 files failed" in caught
     assert "notes" not in caught
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert found == ["2.wav", "a/b/1.flac"]
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
-    assert "2.wav is there already; --force" in said(capsys)
+    assert "2.wav exists; --force" in said(capsys)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "why"),
     [
         ("nowhere.wav", "out.wav", "does not exist"),
-        ("in.wav", "in.wav", "is what is read"),
-        ("in.wav", "there.wav", "is there already; --force"),
+        ("in.wav", "in.wav", "is the input"),
+        ("in.wav", "there.wav", "exists; --force"),
         ("in.wav", "folder", "is a folder"),
-        ("in.wav", "no/out.wav", "is no folder"),
+        ("in.wav", "no/out.wav", "is not an existing folder"),
         ("in.wav", "out.txt", "cannot write .txt; .aif"),
         ("in.wav", "out.opus", "does not write OGG OPUS with 1 channels at 44100 Hz"),
         ("text.wav", "out.wav", "text.wav: unreadable"),
-        ("folder", "in.wav", "give a folder to write"),
-        ("folder", "folder", "is what is read"),
-        ("folder", "new", "no file in it that can be read"),
+        ("folder", "in.wav", "the output must be a folder too"),
+        ("folder", "folder", "is the input"),
+        ("folder", "new", "the folder has no readable audio"),
     ],
 )
 def test_what_is_wrong_is_one_line(run, tmp_path, capsys, monkeypatch, source, target, why):
@@ -138,10 +138,10 @@ def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_p
     (root / "gone.wav").symlink_to(tmp_path / "gone")
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
     printed = said(capsys)
-    assert "passed over: .hidden.wav: hidden" in printed
-    assert "passed over: circle/: leads to a folder that is searched already" in printed
+    assert "skipped: .hidden.wav: hidden" in printed
+    assert "skipped: circle/: leads to a folder that is searched already" in printed
     assert "gone.wav: cannot be opened: No such file" in printed
-    assert printed.endswith("error: 1 of 3 files could not be done\n")
+    assert printed.endswith("error: 1 of 3 files failed\n")
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.wav"))
     assert found == ["a/1.wav", "linked/2.wav"]
 
@@ -173,7 +173,7 @@ def test_whatever_becomes_of_a_file_the_others_are_done(tmp_path, capsys):
     found = places.find(
         str(root), str(out), rename=lambda name: f"{name}.aej", piped="", force=False
     )
-    with pytest.raises(UserError, match="6 of 7 files could not be done"):
+    with pytest.raises(UserError, match="6 of 7 files failed"):
         places.each(found, task, jobs=2)
     assert [path.name for path in out.iterdir()] == ["good.wav.aej"]
     printed = said(capsys)
