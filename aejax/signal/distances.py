@@ -60,8 +60,8 @@ def multi_resolution_stft(
         every resolution; -100 dB by default. Lower values have no gradient from the logarithm.
 
     Returns:
-      ``[...]``, 0 for equal signals; no unit plus nepers. Twice the reference gives ``1 + log(2)``. Where
-      the reference is silent it is up to ``1 / floor`` times the estimate's RMS magnitude.
+      ``[...]``, 0 for equal signals; no unit plus nepers. Twice the reference gives
+      ``1 + log(2)``. Where the reference is silent it is up to ``1 / floor`` times the estimate's RMS magnitude.
 
     Raises:
       ValueError: an argument is invalid, or half of the longest transform is not shorter than
@@ -200,8 +200,8 @@ def dac_mel(
       where: mask of valid rows, all by default.
 
     Returns:
-      A scalar, the mean over valid rows, 0 for equal signals. Ten times the reference gives 7, one for
-      each scale.
+      A scalar, the mean over valid rows, 0 for equal signals. Ten times the reference gives 7,
+      one for each scale.
 
     Raises:
       ValueError: an argument is invalid, or the audio has 1024 samples or less.
