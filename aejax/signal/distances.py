@@ -61,7 +61,8 @@ def multi_resolution_stft(
 
     Returns:
       ``[...]``, 0 for equal signals; no unit plus nepers. Twice the reference gives
-      ``1 + log(2)``. Where the reference is silent it is up to ``1 / floor`` times the estimate's RMS magnitude.
+      ``1 + log(2)``. Where the reference is silent it is up to ``1 / floor`` times the
+      estimate's RMS magnitude.
 
     Raises:
       ValueError: an argument is invalid, or half of the longest transform is not shorter than
