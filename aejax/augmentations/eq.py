@@ -44,7 +44,7 @@ class InputEQ(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """No other difference between input and target."""
+        """Checks that input and target have no other difference."""
         if config.task == "denoise" and config.augment.input_eq.db:
             raise UserError(
                 f"config.augment.input_eq.db={config.augment.input_eq.db:g} does not go with"

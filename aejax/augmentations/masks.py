@@ -29,7 +29,7 @@ class Masks(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A size only where there are masks."""
+        """Checks that a size is set only with masks."""
         name = f"augment.{cls.part_name}"  # type: ignore[attr-defined]  # which registering gives it
         count = parts.value(config, f"{name}.count")
         parts.needs(cls, config, f"{name}.{cls.size}", f"{name}.count", count > 0)

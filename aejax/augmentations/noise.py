@@ -37,7 +37,7 @@ class Noise(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A path only with kind="folder", and other keys only with noise."""
+        """Checks that kind and path agree, and that other keys are set only with noise."""
         noise = config.augment.noise
         if (noise.kind == "folder") != bool(noise.path):
             raise UserError(

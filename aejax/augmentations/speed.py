@@ -31,7 +31,7 @@ class Speed(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A probability only where the range is on."""
+        """Checks that a probability is set only with a range."""
         is_on = tuple(config.augment.speed.range) != (1.0, 1.0)
         parts.needs(cls, config, "augment.speed.probability", "augment.speed.range", is_on)
 

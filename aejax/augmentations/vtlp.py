@@ -28,7 +28,7 @@ class VTLP(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A stretch only of features that are levels along frequency."""
+        """Checks that the features are levels along frequency."""
         name, stretch = config.representation.name, tuple(config.augment.vtlp.range)
         if stretch != (1.0, 1.0) and not representations[name].levels:
             known = [other for other, part in representations.items() if part.levels]

@@ -147,8 +147,8 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         payload.has_silence,
         np.broadcast_to(encoded.most, sound.channels),
     ).pack()
-    with files.replacing(target) as beside:
-        beside.write_bytes(data)
+    with files.replacing(target) as file:
+        file.write_bytes(data)
     pcm = 2 * sound.samples * sound.channels
     return (
         f"{len(data):,} bytes, {len(data) * 8e-3 / (samples / model.sample_rate):.2f} kbit/s,"

@@ -72,16 +72,16 @@ def export(model: TrainedModel, out: Path) -> None:
         "channels": ", (0, 0)" if channels else "",
         "platforms": " and ".join(PLATFORMS),
     }
-    with files.replacing_folder(out) as beside:
+    with files.replacing_folder(out) as folder:
         for name, (function, shape) in shapes.items():
             argument = jax.ShapeDtypeStruct(shape, jnp.float32)
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
             exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(like, argument)
-            (beside / f"{name}.stablehlo").write_bytes(exported.serialize())
+            (folder / f"{name}.stablehlo").write_bytes(exported.serialize())
         # Not by save_file: only the owner may read its files.
-        (beside / "weights.safetensors").write_bytes(save(weights))
-        (beside / "config.json").write_text(to_json(model.config))
-        (beside / "README.txt").write_text(README.format(**facts))
+        (folder / "weights.safetensors").write_bytes(save(weights))
+        (folder / "config.json").write_text(to_json(model.config))
+        (folder / "README.txt").write_text(README.format(**facts))
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
