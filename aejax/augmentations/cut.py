@@ -15,7 +15,7 @@ from aejax.parts import augmentations, fraction, key
 class Cut(Augmentation):
     """Abrupt onsets and ends: silence before a random sample, after one, or both."""
 
-    probability: float = key(0.1, fraction, "of an abrupt onset or end; 0 is off")
+    probability: float = key(0.1, fraction, "probability of an abrupt onset or end; 0 is off")
 
     @property
     def is_on(self) -> bool:

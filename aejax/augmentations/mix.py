@@ -21,7 +21,7 @@ class Mix(Augmentation):
     A corpus of a few minutes lacks new mixtures of known sounds most.
     """
 
-    probability: float = key(0.5, fraction, "of mixing another excerpt in; 0 is off")
+    probability: float = key(0.5, fraction, "probability of mixing another excerpt in; 0 is off")
 
     @property
     def is_on(self) -> bool:

@@ -28,9 +28,9 @@ class Noise(Augmentation):
 
     task: str
     changes: tuple[Augmentation, ...]
-    kind: str = key("none", one_of("none", "white", "pink", "folder"), "of noise")
+    kind: str = key("none", one_of("none", "white", "pink", "folder"), "kind of noise")
     path: str = key("", anything, "folder of recorded noise, for kind=folder")
-    probability: float = key(0.5, fraction, "of adding noise to an excerpt")
+    probability: float = key(0.5, fraction, "probability of adding noise to an excerpt")
     snr_db: tuple[float, float] = key(
         (0.0, 30.0), pair(-100, 200), "dB; lowest and highest signal-to-noise ratio, uniform"
     )

@@ -15,7 +15,7 @@ from aejax.parts import augmentations, fraction, key
 class Polarity(Augmentation):
     """Polarity inverted: samples times -1."""
 
-    probability: float = key(0.0, fraction, "of inverting an excerpt; 0 is off")
+    probability: float = key(0.0, fraction, "probability of inverting an excerpt; 0 is off")
 
     @property
     def is_on(self) -> bool:

@@ -26,7 +26,7 @@ class Speed(Augmentation):
     range: tuple[float, float] = key(
         (0.6, 1.6), pair(0.25, 4), "lowest and highest factor; (1.0, 1.0) is off"
     )
-    probability: float = key(0.75, fraction, "of playing an excerpt at another speed")
+    probability: float = key(0.75, fraction, "probability of playing an excerpt at another speed")
     also_noise = True
 
     @classmethod
