@@ -25,12 +25,12 @@ def words(argv: Sequence[str]) -> Iterator[str]:
     Raises:
       UserError: the experiment file does not exist.
     """
-    words = iter(argv)
-    for word in words:
+    rest = iter(argv)
+    for word in rest:
         option, equals, path = word.partition("=")
         if option in ("--config", "-config"):
             # For a missing file, ml-collections would print a traceback.
-            path = str(files.expand(path if equals else next(words, "")))
+            path = str(files.expand(path if equals else next(rest, "")))
             if not Path(path.partition(":")[0]).is_file():
                 raise UserError(f"--config={path}: no such experiment file")
             yield f"--config={path}"

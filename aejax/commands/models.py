@@ -3,10 +3,11 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from aejax.data.audio_file import SUFFIXES
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
 
@@ -172,10 +173,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
     from aejax.inference import reconstruct
 
     _each(
-        options,
-        lambda model: lambda source, target: reconstruct.reconstruct(model, source, target),
-        rename=lambda name: name,
-        piped=".wav",
+        options, lambda model: lambda source, target: reconstruct.reconstruct(model, source, target)
     )
 
 
@@ -190,7 +188,7 @@ def _denoise(options: argparse.Namespace) -> None:
             )
         return lambda source, target: denoise.denoise(model, source, target)
 
-    _each(options, task_of, rename=lambda name: name, piped=".wav")
+    _each(options, task_of)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -208,7 +206,7 @@ def _convert(options: argparse.Namespace) -> None:
         speaker = model.speakers[number]
         return lambda source, target: convert.convert(model, source, target, speaker)
 
-    _each(options, task_of, rename=lambda name: name, piped=".wav")
+    _each(options, task_of)
 
 
 def _compress(options: argparse.Namespace) -> None:
@@ -236,7 +234,6 @@ def _decompress(options: argparse.Namespace) -> None:
         options,
         task_of,
         rename=lambda name: name.removesuffix(container.SUFFIX),
-        piped=".wav",
         suffixes=(container.SUFFIX,),
     )
 
@@ -245,16 +242,22 @@ def _each(
     options: argparse.Namespace,
     task_of: Callable[[Any], Task],
     *,
-    rename: Callable[[str], str],
-    piped: str,
-    **more: Any,
+    rename: Callable[[str], str] = lambda name: name,
+    piped: str = ".wav",
+    suffixes: Collection[str] = SUFFIXES,
 ) -> None:
+    """Runs a task on the files of IN; arguments as for `places.find`."""
     from aejax.inference import places
 
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
     pairs = places.find(
-        options.source, options.out, rename=rename, piped=piped, force=options.force, **more
+        options.source,
+        options.out,
+        rename=rename,
+        piped=piped,
+        force=options.force,
+        suffixes=suffixes,
     )
     places.each(pairs, task_of(_load(options)), jobs=options.jobs)
 

@@ -62,8 +62,14 @@ class HeardClip:
 
 @dataclasses.dataclass(frozen=True)
 class _RunClip:
-    """A clip of one run, with the run's lines of the curve and its corpus; ``index`` is the clip's
-    in the run's extras."""
+    """A clip of one run.
+
+    Attributes:
+      run: the run.
+      line, pca: labels of the lines of its model and its PCA.
+      corpus: label of its corpus.
+      index: of the clip in the run's extras.
+    """
 
     run: Run
     line: str
@@ -73,7 +79,7 @@ class _RunClip:
 
 
 def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardClip], list[str]]:
-    """Every clip in all versions, equally loud; and notes about what is missing.
+    """Every clip in all versions, equally loud; and notes about runs that are missing.
 
     Of runs that differ only by seed, the lowest seed is used. The original appears once for all
     runs of a corpus, PCA once for all runs that share it.
