@@ -12,7 +12,7 @@ _STRIDES = (1, 2, 4, 8, 16, 32, 64)  # frames averaged into one
 
 
 def packed(pictures: Sequence[np.ndarray], budget: int) -> list[dict[str, Any]]:
-    """Spectrograms as data for the page; neighbouring frames are averaged until all fit in the budget.
+    """Spectrograms as data for the page; frames are averaged until all fit in the budget.
 
     Args:
       pictures: uint8 ``[frames, bins]`` each.
