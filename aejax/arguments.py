@@ -1,4 +1,4 @@
-"""What ``python -m aejax.main`` makes of its arguments, beside the flags themselves."""
+"""Processing of the arguments of ``python -m aejax.main``."""
 
 import runpy
 import shlex
@@ -18,23 +18,28 @@ _QUOTES = "\"'"
 
 
 def words(argv: Sequence[str]) -> Iterator[str]:
-    """Arguments as absl takes them: an experiment file that is there, and a value for --sweep,
-    which by itself is the file's own."""
-    words = iter(argv)
-    for word in words:
+    """Arguments for absl: --config with the path of an existing file, --sweep with a value.
+
+    Without a value, --sweep means the sweep() of the experiment file.
+
+    Raises:
+      UserError: the experiment file does not exist.
+    """
+    rest = iter(argv)
+    for word in rest:
         option, equals, path = word.partition("=")
         if option in ("--config", "-config"):
-            # Looked for here, since ml-collections prints a traceback of its own.
-            path = str(files.expand(path if equals else next(words, "")))
+            # For a missing file, ml-collections would print a traceback.
+            path = str(files.expand(path if equals else next(rest, "")))
             if not Path(path.partition(":")[0]).is_file():
-                raise UserError(f"--config={path}: there is no such experiment file")
+                raise UserError(f"--config={path}: no such experiment file")
             yield f"--config={path}"
         else:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error of absl or ml-collections, which hands on the repr of two lines."""
+    """The message of an error of absl or ml-collections, which may be a repr of two lines."""
     message = " ".join(str(error).replace("\\n", ". ").replace("\\'", "'").split())
     if message[:1] in _QUOTES and message[:1] == message[-1:]:
         message = message[1:-1]
@@ -48,7 +53,14 @@ def experiment_file(values: flags.FlagValues) -> str:
 
 
 def repeating(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
-    """What repeats one experiment of a sweep or a search by itself, of its config and workdir."""
+    """A function that returns the command that repeats one run of a sweep or a search alone.
+
+    Args:
+      experiment_file: of the sweep or search.
+
+    Returns:
+      A function of the run's config and directory.
+    """
     path, colon, argument = experiment_file.partition(":")
     usual = flatten(runpy.run_path(path)["get_config"](*[argument] if colon else []))
 
@@ -68,7 +80,7 @@ def launcher_options(text: str) -> dict[str, str]:
     """``"KEY=VALUE ..."`` as a dict.
 
     Raises:
-      UserError: it is something else.
+      UserError: ``text`` has another form.
     """
     options = {}
     try:
@@ -89,37 +101,37 @@ def print_help() -> None:
         "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
         " [--config.KEY=VALUE ...]\n\n"
         "  --config            an experiment file\n"
-        "  --workdir           where the run goes; runs/<its name> by default\n\n"
-        "Many runs, with one table and one report over them all:\n\n"
-        "  --sweep             those of the file's sweep(), or --sweep='model.latent_dim=4,8,16"
-        " seed=0,1', a grid\n"
-        "  --sweep_mode        auto: all that can be in one compiled program are trained together;"
-        " population: that, or nothing;\n                      sequential: one by one\n"
+        "  --workdir           directory of the run (default: runs/<name>)\n\n"
+        "Many runs, with one table and one report of all:\n\n"
+        "  --sweep             the file's sweep(), or a grid:"
+        " --sweep='model.latent_dim=4,8,16 seed=0,1'\n"
+        "  --sweep_mode        auto: runs that can share a compiled program are trained together;\n"
+        "                      population: all together, or an error; sequential: one by one\n"
         "  --search=N          N trials, chosen by Optuna from --search_space=\n"
         "                      'model.latent_dim=4..128:log model.encoder=conv,mlp'\n"
         "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
-        "                      --launcher_options='KEY=VALUE ...'; of a sweep\n"
-        "  --jobs              how many at once; of a sweep\n\n"
-        "Keys with their defaults, which an experiment may change, and their meanings:\n"
+        "                      --launcher_options='KEY=VALUE ...'; for sweeps\n"
+        "  --jobs              runs at once; for sweeps\n\n"
+        "Config keys with their defaults, which an experiment may change, and their meanings:\n"
     )
     for key, usual, about in keys():
         print(f"  --config.{key}={usual!r}\n      {about.meaning}")
 
 
 def check_flags(values: flags.FlagValues) -> None:
-    """Refuses flags that would do nothing.
+    """Refuses flags that would have no effect.
 
     Raises:
       UserError: naming the flag.
     """
     if values.sweep is not None and values.search is not None:
-        raise UserError("--sweep and --search are two ways to many runs; give one of them")
+        raise UserError("--sweep and --search exclude each other; give one of them")
     if values.search is not None and values.search < 1:
         raise UserError(f"--search={values.search} must be a number of trials, 1 or more")
     for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):
         if values[name].present and values.sweep is None:
-            raise UserError(f"--{name} is of a sweep; give --sweep too")
+            raise UserError(f"--{name} needs --sweep")
     if values["search_space"].present and values.search is None:
-        raise UserError("--search_space is of a search; give --search=N too")
+        raise UserError("--search_space needs --search=N")
     if values.sweep_mode not in sweep.MODES:
         raise UserError(f"--sweep_mode={values.sweep_mode} must be one of {', '.join(sweep.MODES)}")

@@ -1,4 +1,4 @@
-"""The command ``aejax``: what is done with audio and with runs, apart from training."""
+"""The command ``aejax``: all that can be done with audio and runs, except training."""
 
 from aejax.runtime import stopping
 
@@ -25,7 +25,7 @@ _EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs a command; returns the exit code."""
 
     def run() -> None:
         parser, commands = _parser()
@@ -38,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
-    """And what runs each command."""
+    """The parser, and the function of each command by name."""
     parser = argparse.ArgumentParser(
         prog="aejax", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    about = "a file that registers parts of your own; may be given again, before COMMAND"
+    about = "a file that registers your own parts; may be repeated; before COMMAND"
     parser.add_argument("--parts", action="append", metavar="FILE", help=about)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = corpora.add(commands) | reports.add(commands) | models.add(commands)

@@ -281,7 +281,7 @@ def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Arra
     if not corpora.denoises(config):
         return None
     noise = augmentations.noise_of(config)
-    return functools.partial(measuring.add_test_noise, noise=noise)
+    return functools.partial(measuring.evaluation_input, noise=noise)
 
 
 def _check_blocks(

@@ -12,7 +12,7 @@ from aejax import config as config_module
 from aejax.evaluation import entropy_coding, per_clip_errors
 from aejax.evaluation.audio_examples import write_audio_examples
 from aejax.evaluation.codecs import PCA_ROW, linear_codecs, no_model_row, pca_row, trained_codecs
-from aejax.evaluation.evaluate import Codec, Evaluator, Row, identity, with_gains
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, Row, identity, with_gains
 from aejax.evaluation.latent_map import coding_statistics, latent_map
 from aejax.evaluation.per_clip_errors import ClipErrors
 from aejax.evaluation.probes import ProbeRow, probe_latents
@@ -73,11 +73,11 @@ def evaluate(
         print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
     pca, *others = linear_codecs(experiment, baselines.fit.pca, baselines.context)
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
-    no_model = Codec(no_model_row(experiment.config), identity, identity, None, None)
+    no_model = LatentCodec(no_model_row(experiment.config), identity, identity, None, None)
     evaluator = Evaluator.of(experiment, baselines.fit.mean)
     batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
 
-    def measure(codec: Codec) -> tuple[Row, ClipErrors]:
+    def measure(codec: LatentCodec) -> tuple[Row, ClipErrors]:
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
         return evaluator.row(codec, testing, clips)
 
@@ -107,7 +107,7 @@ def _chosen(experiment: Experiment, name: str, best: Best) -> str:
 
 
 def _save_coding(
-    experiment: Experiment, pca: Codec, trained: Codec, model: autoencoder.Autoencoder
+    experiment: Experiment, pca: LatentCodec, trained: LatentCodec, model: autoencoder.Autoencoder
 ) -> None:
     """Writes ``coding.npz``: statistics of the latents of PCA and of the model, for entropy coding.
     Codebooks need none: their usage is among the model's variables."""
@@ -119,7 +119,9 @@ def _save_coding(
     entropy_coding.save(experiment.workdir.path / entropy_coding.FILE, **statistics)
 
 
-def _write_arrays(experiment: Experiment, no_model: Codec, pca: Codec, model: Codec) -> None:
+def _write_arrays(
+    experiment: Experiment, no_model: LatentCodec, pca: LatentCodec, model: LatentCodec
+) -> None:
     """Writes ``audio/``, and ``report.npz`` with spectrograms and the latent map."""
     examples, spectrograms = write_audio_examples(experiment, [no_model, pca, model])
     latents = latent_map(experiment, pca, model)

@@ -169,11 +169,16 @@ def unchecked_types():
 
 
 @pytest.fixture
-def flags(monkeypatch):
-    """Flags as they are in a new process, before and after; and this process as it is."""
-    monkeypatch.chdir(REPOSITORY)
+def same_process(monkeypatch):
+    """Commands that run in this process do not change its settings of memory and compilation."""
     monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
     monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
+
+
+@pytest.fixture
+def flags(monkeypatch, same_process):
+    """Flags as they are in a new process, before and after."""
+    monkeypatch.chdir(REPOSITORY)
     yield
     for name in list(main_module.FLAGS):
         main_module.FLAGS[name].unparse()

@@ -100,7 +100,7 @@ def test_bad_input_gets_one_line(bad, capfd, monkeypatch, arguments, says):
 def test_a_missing_experiment_is_named(form, capsys):
     assert main(["aejax", *form.format("experiments/mel_cone.py").split()]) == 1
     assert capsys.readouterr().err == (
-        "error: --config=experiments/mel_cone.py: there is no such experiment file\n"
+        "error: --config=experiments/mel_cone.py: no such experiment file\n"
     )
 
 

@@ -303,10 +303,8 @@ def test_asked_to_stop_none_goes_on(small_config, tmp_path, monkeypatch):
 
 
 def test_what_failed_for_want_of_audio_works_once_it_is_there(
-    small_config, audio_folder, tmp_path, monkeypatch
+    small_config, audio_folder, tmp_path, same_process
 ):
-    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
     small_config.data.update(path=str(tmp_path / "later"), test_fraction=0.3)
     small_config.train.steps = 1
     # A name that rows of PCA begin with.
@@ -566,8 +564,8 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     ("arguments", "says"),
     [
         (["--sweep", "--search=2"], "give one of them"),
-        (["--jobs=2"], "--jobs is of a sweep"),
-        (["--search_space=seed=1,2"], "--search_space is of a search"),
+        (["--jobs=2"], "--jobs needs --sweep"),
+        (["--search_space=seed=1,2"], "--search_space needs --search"),
         (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),
         (["--sweep", "--launcher=slurm"], "unknown launcher 'slurm'"),
         (["--sweep", "--launcher_options=x"], "is not KEY=VALUE"),

@@ -32,6 +32,12 @@ def model_of(representation="mel", encoder="conv", *, most_samples=2**18, speake
     return model_of_config(config_module.override(config, changes), most_samples, speakers)
 
 
+def small_model(**changes):
+    """One that tests of whole commands load and run quickly."""
+    sizes = {"model.mlp.width": 8, "model.latent_dim": 4}
+    return model_of("complex_spectrogram", "mlp", **sizes | changes)
+
+
 def model_of_config(config, most_samples=2**18, speakers=()):
     """The same for a config that is small already."""
     config_module.validate(config)

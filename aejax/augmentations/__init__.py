@@ -36,7 +36,7 @@ __all__ = [
 
 register = parts.augmentations.register
 
-# In this order by default: noise comes after what a sound itself may be, and the level of all last.
+# Noise comes after changes of the sound itself, and the gain of both after it.
 DEFAULT_CHAIN = (
     "speed",
     "mix",
@@ -53,12 +53,12 @@ DEFAULT_CHAIN = (
 
 
 def default_chain() -> tuple[str, ...]:
-    """aejax's own, and behind them those of anyone else."""
+    """The names of aejax's augmentations, and then of a user's own."""
     return (*DEFAULT_CHAIN, *(name for name in parts.augmentations if name not in DEFAULT_CHAIN))
 
 
 def from_config(config: ConfigDict, samples: int) -> Chain:
-    """The chain that ``config.augment`` of a whole config describes, to ``samples``."""
+    """The chain of ``config.augment``, from a whole config, for excerpts of ``samples``."""
     chain: list[tuple[str, Augmentation]] = []
     for name in config.augment.chain:
         part = parts.augmentations.build(
@@ -74,23 +74,22 @@ def from_config(config: ConfigDict, samples: int) -> Chain:
 
 
 def noise_of(config: ConfigDict) -> Noise | None:
-    """What adds noise, where any is added."""
-    found = [part for _, part in from_config(config, 1).parts if isinstance(part, Noise)]
-    return found[0] if found else None
+    """The part of the chain that adds noise, if any."""
+    parts_on = (part for _, part in from_config(config, 1).parts)
+    return next((part for part in parts_on if isinstance(part, Noise)), None)
 
 
 def check(config: ConfigDict) -> None:
-    """Refuses a chain whose first part is not that which takes more than it gives, and denoising
-    without noise.
+    """Checks the order of the chain, and that denoising has noise.
 
     Raises:
-      UserError: naming the key.
+      UserError: a part other than the first shortens excerpts, or there is no noise to remove.
     """
     for name, part in from_config(config, 1000).parts[1:]:
         if part.span(1000) != 1000:
             raise UserError(
-                f"config.augment.chain={tuple(config.augment.chain)}: {name} takes a longer excerpt"
-                " than it gives; it has to come first"
+                f"config.augment.chain={tuple(config.augment.chain)}: {name} shortens excerpts, so"
+                " it has to come first"
             )
     if config.task == "denoise" and noise_of(config) is None:
         kind = config.augment.noise.kind

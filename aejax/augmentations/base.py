@@ -1,4 +1,4 @@
-"""What an augmentation is, and the chain of them."""
+"""Base class of augmentations, and the chain of them."""
 
 import dataclasses
 import zlib
@@ -14,14 +14,14 @@ Audio = Float[Array, "batch samples *channels"]
 
 
 class Example(NamedTuple):
-    """Excerpts on their way through the chain.
+    """A batch of excerpts.
 
     Attributes:
-      input: audio that the encoder takes.
-      target: audio that is to be given back: the same, or that without its noise.
+      input: audio for the encoder.
+      target: audio to reconstruct: the same array, or the input without its noise.
       length: samples of each row before its clip ends.
       position: of each excerpt in its clip, 0 to 1.
-      noise: recorded noise, where there is any.
+      noise: recorded noise; None without it.
     """
 
     input: Float[Array, "batch samples *channels"]
@@ -31,7 +31,7 @@ class Example(NamedTuple):
     noise: Float[Array, "batch span *channels"] | None = None
 
     def with_target(self, audio: Audio) -> "Example":
-        """The same with other audio, as input too."""
+        """A copy with this audio as target and input."""
         return self._replace(input=audio, target=audio)
 
 
@@ -39,12 +39,12 @@ class Example(NamedTuple):
 class Augmentation:
     """A random change of training excerpts.
 
-    One that changes audio, input and target alike, has a method `change`; one that changes the
-    encoder's input features alone, `change_features`. What needs more overrides ``__call__``.
+    Subclasses override `change` for input and target alike, `change_features` for the encoder's
+    input features alone, or ``__call__`` for anything else.
 
     Attributes:
-      also_noise: whether recorded noise is changed by it, too, by draws of its own.
-      separates: whether input and target differ behind it.
+      also_noise: whether it also changes recorded noise, with separate draws.
+      separates: whether input and target differ after it.
     """
 
     also_noise: ClassVar[bool] = False
@@ -52,15 +52,15 @@ class Augmentation:
 
     @property
     def is_on(self) -> bool:
-        """Whether its keys are such that anything changes."""
+        """Whether its keys let it change anything."""
         return True
 
     def span(self, samples: int) -> int:
-        """Samples that it takes to give so many."""
+        """Input samples for ``samples`` of output."""
         return samples
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Audio, changed; ``length`` is how many samples of each row there are before its end."""
+        """Changed audio; ``length`` is the number of samples of each row before its clip ends."""
         del key, length
         return audio
 
@@ -71,32 +71,30 @@ class Augmentation:
         fill: Float[Array, " bins"],
         channels: int,
     ) -> Float[Array, "batch frames bins"]:
-        """The encoder's input, changed; where bins are those of several ``channels`` side by side,
-        all channels alike.
+        """Changed features for the encoder; all channels alike.
 
         Args:
-          key: random.
-          features: in their own unit.
+          key: random key.
+          features: in their own unit; the bins of all channels, one channel after the other.
           fill: the mean of each bin.
-          channels: how many.
+          channels: number of channels.
         """
         del key, fill, channels
         return features
 
     def __call__(self, key: jax.Array, example: Example) -> Example:
-        """An example, changed."""
+        """The changed example."""
         if example.input is example.target:
             return example.with_target(self.change(key, example.target, example.length))
         both = jnp.stack([example.input, example.target])
-        # One draw for both: what is the same for all of a `vmap` is done once.
+        # The key is the same for both, so that the draws are.
         both = jax.vmap(lambda audio: self.change(key, audio, example.length))(both)
         return example._replace(input=both[0], target=both[1])
 
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """Augmentations, one after the other; each draws from a key of its own, so that one that is off
-    changes no other.
+    """Augmentations in order; each has a separate key, so that none changes the draws of another.
 
     Attributes:
       parts: those that are on, by name.
@@ -108,18 +106,18 @@ class Chain:
 
     @property
     def separates(self) -> bool:
-        """Whether the input is other audio than the target."""
+        """Whether input and target differ."""
         return self.task == "denoise" or any(part.separates for _, part in self.parts)
 
     def span(self, samples: int) -> int:
-        """Samples that have to be read for so many to come out."""
+        """Input samples for ``samples`` of output."""
         for _, part in reversed(self.parts):
             samples = part.span(samples)
         return samples
 
     def __call__(self, key: jax.Array, example: Example, samples: int) -> Example:
-        """Examples of ``span(samples)`` samples to such of ``samples``; behind the end of its clip
-        each row is silent."""
+        """Examples of ``samples`` samples from those of ``span(samples)``, silent after the end of
+        their clips."""
         if self.span(samples) == samples:
             length = jnp.minimum(example.length, samples)
             example = example.with_target(example.target[:, :samples])._replace(length=length)
@@ -139,7 +137,7 @@ class Chain:
         fill: Float[Array, " bins"],
         channels: int = 1,
     ) -> Float[Array, "batch frames bins"]:
-        """The encoder's input features; see `Augmentation.change_features`."""
+        """Changed features for the encoder, see `Augmentation.change_features`."""
         for name, part in self.parts:
             features = part.change_features(_key_of(key, name), features, fill, channels)
         return features
@@ -150,5 +148,5 @@ def _key_of(key: jax.Array, name: str) -> jax.Array:
 
 
 def of_rows(values: Float[Array, " batch"], audio: Array) -> Array:
-    """One value a row, so that it goes with the audio."""
+    """Values of rows, reshaped to broadcast against audio."""
     return values.reshape(-1, *[1] * (audio.ndim - 1))

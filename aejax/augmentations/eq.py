@@ -12,25 +12,24 @@ from aejax.augmentations.base import Audio, Augmentation, Example
 from aejax.parts import at_least, augmentations, key
 from aejax.runtime.errors import UserError
 
-# Terms of a random equaliser's response: no finer than a third of the axis.
-_COSINES = 6
+_COSINES = 6  # terms of the response; the finest has three periods along the axis
 
 
 @augmentations.register("eq")
 @dataclasses.dataclass(frozen=True)
 class EQ(Augmentation):
-    """Through another microphone or room: a smooth random equaliser."""
+    """A smooth random equaliser, like another microphone or room."""
 
     db: float = key(3.0, at_least(0), "dB; spread of its response over draws; 0 is off")
     also_noise = True
 
     @property
     def is_on(self) -> bool:
-        """Whether its response is other than flat."""
+        """Whether the response is not flat."""
         return self.db > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Each row through an equaliser of its own."""
+        """Each row through another equaliser."""
         del length
         return random_eq(key, audio, self.db)
 
@@ -38,27 +37,27 @@ class EQ(Augmentation):
 @augmentations.register("input_eq")
 @dataclasses.dataclass(frozen=True)
 class InputEQ(Augmentation):
-    """A smooth random equaliser before the encoder alone, which the decoder is to undo."""
+    """A smooth random equaliser of the encoder's input; the target does not have it."""
 
     db: float = key(0.0, at_least(0), "dB; spread of its response over draws; 0 is off")
     separates = True
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Nothing else that input and target differ in."""
+        """Checks that input and target have no other difference."""
         if config.task == "denoise" and config.augment.input_eq.db:
             raise UserError(
                 f"config.augment.input_eq.db={config.augment.input_eq.db:g} does not go with"
-                " task='denoise', which gives back the input without its noise"
+                " task='denoise', whose target is the input without its noise"
             )
 
     @property
     def is_on(self) -> bool:
-        """Whether its response is other than flat."""
+        """Whether the response is not flat."""
         return self.db > 0
 
     def __call__(self, key: jax.Array, example: Example) -> Example:
-        """An example with another input."""
+        """The example with an equalised input."""
         audio = signal.until_end(example.input, example.length)
         return example._replace(input=random_eq(key, audio, self.db))
 
@@ -66,16 +65,16 @@ class InputEQ(Augmentation):
 def random_eq(
     key: jax.Array, audio: Float[Array, "batch samples *channels"], eq_db: float
 ) -> Float[Array, "batch samples *channels"]:
-    """Each row through a smooth filter of its own, as another microphone or room would sound.
+    """Each row through another smooth filter.
 
     The response in dB is a random cosine series along a logarithmic frequency axis, whose standard
     deviation over draws, averaged over the axis, is ``eq_db``. The filter has zero phase.
     """
     samples = audio.shape[1]
     frequency = jnp.fft.rfftfreq(samples)  # 0 to 0.5 of the sample rate
-    place = jnp.log1p(64 * frequency) / jnp.log1p(32.0)  # 0 to 1
+    position = jnp.log1p(64 * frequency) / jnp.log1p(32.0)  # 0 to 1
     order = jnp.arange(1, _COSINES + 1, dtype=audio.dtype)
-    cosines = jnp.cos(jnp.pi * order[:, None] * place[None])
+    cosines = jnp.cos(jnp.pi * order[:, None] * position[None])
     spread = eq_db * jnp.sqrt(2 / _COSINES)
     response_db = spread * jax.random.normal(key, (audio.shape[0], _COSINES)) @ cosines
     response = along_time(signal.db_to_amplitude(response_db), audio)
@@ -83,12 +82,12 @@ def random_eq(
 
 
 def along_time(response: Float[Array, "rows bins"], audio: Array) -> Array:
-    """A response of each row, so that it goes with a spectrum along the second axis."""
+    """Responses of rows, reshaped to broadcast against spectra of ``audio``."""
     return response.reshape(*response.shape, *[1] * (audio.ndim - 2))
 
 
 def filtered(spectrum: Array, response: Array, samples: int) -> Array:
-    """Back in time. Real and imaginary part apart, as there is no complex response to promote."""
+    """Audio of the filtered spectrum. A real response is not promoted to complex."""
     return jnp.fft.irfft(
         jax.lax.complex(spectrum.real * response, spectrum.imag * response), samples, axis=1
     )

@@ -1,4 +1,4 @@
-"""Louder or softer."""
+"""Random gain."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ from aejax.parts import at_least, augmentations, key
 @augmentations.register("gain")
 @dataclasses.dataclass(frozen=True)
 class Gain(Augmentation):
-    """Louder or softer, uniform in dB."""
+    """A random gain, uniform in dB."""
 
-    db: float = key(6.0, at_least(0), "dB; louder or softer by up to this; 0 is off")
+    db: float = key(6.0, at_least(0), "dB; largest gain or attenuation; 0 is off")
 
     @property
     def is_on(self) -> bool:
@@ -23,7 +23,7 @@ class Gain(Augmentation):
         return self.db > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Each row by a gain of its own."""
+        """Each row times another gain."""
         del length
         gain = jax.random.uniform(key, audio.shape[:1], minval=-self.db, maxval=self.db)
         return audio * of_rows(signal.db_to_amplitude(gain), audio)

@@ -1,13 +1,14 @@
-"""Stretches of time and of frequency that the encoder does not get to see.
+"""Time and frequency masks of the encoder's input.
 
 Source: Park et al., "SpecAugment", Interspeech 2019, without the time warping.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from aejax import parts
@@ -15,19 +16,23 @@ from aejax.augmentations.base import Augmentation
 from aejax.parts import at_least, augmentations, between, key
 
 
-@augmentations.register("time_masks")
 @dataclasses.dataclass(frozen=True)
-class TimeMasks(Augmentation):
-    """Stretches of frames hidden from the encoder, which are to be given back all the same."""
+class Masks(Augmentation):
+    """Input features replaced by their mean.
 
-    count: int = key(0, between(0, 100), "stretches; 0 is off")
-    frames: int = key(8, at_least(1), "of the longest")
+    Attributes:
+      size: name of the key with the size of the largest mask.
+    """
+
+    size: ClassVar[str]
+    count: int = key(0, between(0, 100), "masks for each excerpt; 0 is off")
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Stretches that there is a longest of."""
-        count = config.augment.time_masks.count
-        parts.needs(cls, config, "augment.time_masks.frames", "augment.time_masks.count", count > 0)
+        """Checks that a size is set only with masks."""
+        name = f"augment.{cls.part_name}"  # type: ignore[attr-defined]  # which registering gives it
+        count = parts.value(config, f"{name}.count")
+        parts.needs(cls, config, f"{name}.{cls.size}", f"{name}.count", count > 0)
 
     @property
     def is_on(self) -> bool:
@@ -41,51 +46,57 @@ class TimeMasks(Augmentation):
         fill: Float[Array, " bins"],
         channels: int,
     ) -> Float[Array, "batch frames bins"]:
-        """Features with stretches of frames at their mean."""
+        """Features with their mean where they are masked."""
+        return jnp.where(self.mask(key, features, channels), fill[None, None], features)
+
+    def mask(
+        self, key: jax.Array, features: Float[Array, "batch frames bins"], channels: int
+    ) -> Bool[Array, "batch ..."]:
+        """Whether each feature is masked; an axis along which all are alike has size 1."""
+        raise NotImplementedError
+
+
+@augmentations.register("time_masks")
+@dataclasses.dataclass(frozen=True)
+class TimeMasks(Masks):
+    """Masked runs of frames of the encoder's input; the target is not masked."""
+
+    size = "frames"
+    frames: int = key(8, at_least(1), "frames of the longest mask")
+
+    def mask(
+        self, key: jax.Array, features: Float[Array, "batch frames bins"], channels: int
+    ) -> Bool[Array, "batch frames 1"]:
+        """Whether each frame is masked."""
         del channels
-        hidden = _stretches(key, features, self.count, self.frames, features.shape[1])
-        return jnp.where(hidden[:, :, None], fill[None, None], features)
+        rows, frames, _ = features.shape
+        return _random_runs(key, rows, self.count, self.frames, frames)[:, :, None]
 
 
 @augmentations.register("frequency_masks")
 @dataclasses.dataclass(frozen=True)
-class FrequencyMasks(Augmentation):
-    """Bands hidden from the encoder, which are to be given back all the same."""
+class FrequencyMasks(Masks):
+    """Masked bands of frequency of the encoder's input; the target is not masked."""
 
-    count: int = key(0, between(0, 100), "bands; 0 is off")
-    bins: int = key(8, at_least(1), "of the widest")
+    size = "bins"
+    bins: int = key(8, at_least(1), "bins of the widest mask")
 
-    @classmethod
-    def check(cls, config: ConfigDict) -> None:
-        """Bands that there is a widest of."""
-        count = config.augment.frequency_masks.count
-        parts.needs(
-            cls, config, "augment.frequency_masks.bins", "augment.frequency_masks.count", count > 0
-        )
-
-    @property
-    def is_on(self) -> bool:
-        """Whether there are any."""
-        return self.count > 0
-
-    def change_features(
-        self,
-        key: jax.Array,
-        features: Float[Array, "batch frames bins"],
-        fill: Float[Array, " bins"],
-        channels: int,
-    ) -> Float[Array, "batch frames bins"]:
-        """Features with bands at their mean."""
-        bins = features.shape[2] // channels
-        bands = _stretches(key, features, self.count, self.bins, bins)
-        return jnp.where(jnp.tile(bands, (1, channels))[:, None, :], fill[None, None], features)
+    def mask(
+        self, key: jax.Array, features: Float[Array, "batch frames bins"], channels: int
+    ) -> Bool[Array, "batch 1 bins"]:
+        """Whether each bin is masked; the same in all channels."""
+        rows, _, bins = features.shape
+        bands = _random_runs(key, rows, self.count, self.bins, bins // channels)
+        return jnp.tile(bands, (1, channels))[:, None, :]
 
 
-def _stretches(key: jax.Array, features: Array, count: int, longest: int, size: int) -> Array:
-    """Which of ``size`` places lie in one of ``count`` random stretches, bool ``[batch, size]``."""
+def _random_runs(
+    key: jax.Array, rows: int, count: int, longest: int, size: int
+) -> Bool[Array, "rows size"]:
+    """Which of ``size`` indices are in one of ``count`` random runs, for each row."""
     width_key, start_key = jax.random.split(key)
-    shape = (features.shape[0], count, 1)
+    shape = (rows, count, 1)
     width = jax.random.randint(width_key, shape, 0, min(longest, size) + 1)
     start = jax.random.randint(start_key, shape, 0, size - width + 1)
-    place = jnp.arange(size)[None, None]
-    return ((place >= start) & (place < start + width)).any(axis=1)
+    index = jnp.arange(size)[None, None]
+    return ((index >= start) & (index < start + width)).any(axis=1)

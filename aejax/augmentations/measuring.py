@@ -1,4 +1,4 @@
-"""Random draws in evaluation: they depend on the window alone, never on its batch."""
+"""Random draws for evaluation, which depend on the window alone and not on its batch."""
 
 import functools
 from collections.abc import Mapping
@@ -9,22 +9,20 @@ from jaxtyping import Array, Float, Int, Key, UInt32
 
 from aejax.augmentations import Noise
 
-# Seed of evaluation, the same for all runs.
-_MEASURING = 0x6D656173
+_SEED = 0x6D656173  # the same for all runs
 
 
 def window_keys(
     clip: Int[Array, " batch"], start: UInt32[Array, " batch"], use: int
 ) -> Key[Array, " batch"]:
-    """A random key for each evaluated window, from its clip and first sample alone: draws do not
-    depend on the batch, and are the same each time.
+    """A random key for each window, the same in every evaluation.
 
     Args:
-      clip: index in the corpus.
-      start: first sample, modulo 2**32.
-      use: number of the purpose; each has its own draws.
+      clip: its index in the corpus.
+      start: its first sample, modulo 2**32.
+      use: `NOISE_USE` or `LATENTS_USE`, so that their draws are independent.
     """
-    key = jax.random.fold_in(jax.random.key(_MEASURING), use)
+    key = jax.random.fold_in(jax.random.key(_SEED), use)
 
     def of_window(clip: Array, start: Array) -> Array:
         return jax.random.fold_in(jax.random.fold_in(key, clip), start)
@@ -37,11 +35,11 @@ NOISE_USE, LATENTS_USE = 0, 1
 
 
 @functools.partial(jax.jit, static_argnames="noise")
-def add_test_noise(
+def evaluation_input(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
-    """The audio of an evaluation batch with noise added, by keys of each window (`window_keys`);
-    without ``noise``, the audio as it is."""
+    """The encoder's input in evaluation: the audio of a batch, with noise in every window for a
+    model that denoises."""
     audio, length, recorded = batch["audio"], batch["length"], batch.get("noise")
     if noise is None:
         return audio

@@ -1,4 +1,4 @@
-"""Noise, to be robust against or to be taken away."""
+"""Additive noise, for robustness or denoising."""
 
 import dataclasses
 
@@ -19,26 +19,25 @@ from aejax.runtime.errors import UserError
 class Noise(Augmentation):
     """Noise added at a random signal-to-noise ratio; with task="denoise", to the input alone.
 
-    It is added to what has been changed already, so that the ratio is as drawn; that from a folder
-    is changed in speed and response too, by draws of its own.
+    Noise from a folder is augmented too, with separate draws.
 
     Attributes:
       task: "reconstruct" or "denoise".
-      changes: of recorded noise.
+      changes: augmentations of recorded noise.
     """
 
     task: str
     changes: tuple[Augmentation, ...]
-    kind: str = key("none", one_of("none", "white", "pink", "folder"), "of noise")
-    path: str = key("", anything, "folder of audio that is noise, for kind=folder")
-    probability: float = key(0.5, fraction, "of adding noise to an excerpt")
+    kind: str = key("none", one_of("none", "white", "pink", "folder"), "kind of noise")
+    path: str = key("", anything, "folder of recorded noise, for kind=folder")
+    probability: float = key(0.5, fraction, "probability of adding noise to an excerpt")
     snr_db: tuple[float, float] = key(
         (0.0, 30.0), pair(-100, 200), "dB; lowest and highest signal-to-noise ratio, uniform"
     )
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A path where there is one to read, and noise that its keys are about."""
+        """Checks that kind and path agree, and that other keys are set only with noise."""
         noise = config.augment.noise
         if (noise.kind == "folder") != bool(noise.path):
             raise UserError(
@@ -52,11 +51,11 @@ class Noise(Augmentation):
 
     @property
     def is_on(self) -> bool:
-        """Whether there is any."""
+        """Whether there is noise."""
         return self.kind != "none"
 
     def __call__(self, key: jax.Array, example: Example) -> Example:
-        """An example with noise in its input."""
+        """The example with noise in its input."""
         shape_key, level_key = jax.random.split(key)
         noise = example.noise
         if self.kind == "folder":
@@ -68,7 +67,7 @@ class Noise(Augmentation):
         return example.with_target(audio)
 
     def _changed(self, key: jax.Array, noise: Array, samples: int) -> Array:
-        """Recorded noise as it would be of another thing of its kind."""
+        """Augmented noise."""
         position_key, *keys = jax.random.split(key, 1 + len(self.changes))
         rows = noise.shape[0]
         whole = jnp.full((rows,), noise.shape[1], jnp.int32)
@@ -86,8 +85,15 @@ class Noise(Augmentation):
         *,
         always: bool = False,
     ) -> Audio:
-        """Audio with noise in it: the recorded, or what the first of ``keys`` makes; its level is
-        drawn from the second."""
+        """Audio with noise.
+
+        Args:
+          keys: for the noise, and for its level.
+          audio: without noise.
+          length: samples of each row before its clip ends.
+          noise: recorded; None for white or pink noise.
+          always: whether to ignore `probability`.
+        """
         shape_key, level_key = keys
         if noise is None:
             noise = coloured_noise(shape_key, audio, pink=self.kind == "pink")
@@ -98,8 +104,8 @@ class Noise(Augmentation):
 def coloured_noise(
     key: jax.Array, audio: Float[Array, "batch samples *channels"], *, pink: bool
 ) -> Float[Array, "batch samples *channels"]:
-    """Gaussian noise of the shape of ``audio``: white, or pink, whose power falls by 3 dB an
-    octave. Another in each channel."""
+    """Gaussian noise of the shape of ``audio``, independent in each channel: white, or pink, whose
+    power falls by 3 dB per octave."""
     white = jax.random.normal(key, audio.shape, audio.dtype)
     if not pink:
         return white
@@ -117,9 +123,11 @@ def add_noise(
     snr_db: tuple[float, float],
     probability: float,
 ) -> Float[Array, "batch samples *channels"]:
-    """Noise added to each row with that probability, at a signal-to-noise ratio drawn uniformly in
-    dB: the power of the row over that of its noise, as far as its clip goes (``length``), which
-    is as far as there is noise."""
+    """Audio with noise in each row, with this probability, at a ratio drawn uniformly in dB.
+
+    The signal-to-noise ratio is of powers up to the end of the clip (``length``), where the noise
+    ends too.
+    """
     choice_key, level_key = jax.random.split(key)
     rows = (audio.shape[0],)
     chosen = jax.random.bernoulli(choice_key, probability, rows)
@@ -129,5 +137,5 @@ def add_noise(
     power = jnp.square(signal.until_end(audio, length)).mean(axes)
     noise_power = jnp.square(noise).mean(axes)
     wanted = power * signal.db_to_power(-ratio_db)
-    amount = jnp.sqrt(wanted / jnp.where(noise_power > 0, noise_power, 1.0))
-    return audio + of_rows(jnp.where(chosen, amount, 0.0), audio) * noise
+    gain = jnp.sqrt(wanted / jnp.where(noise_power > 0, noise_power, 1.0))
+    return audio + of_rows(jnp.where(chosen, gain, 0.0), audio) * noise

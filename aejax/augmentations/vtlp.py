@@ -1,4 +1,8 @@
-"""Another throat."""
+"""Vocal tract length perturbation.
+
+Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
+2013, with one straight line for a warp.
+"""
 
 import dataclasses
 import math
@@ -16,8 +20,7 @@ from aejax.runtime.errors import UserError
 @augmentations.register("vtlp")
 @dataclasses.dataclass(frozen=True)
 class VTLP(Augmentation):
-    """Vocal tract length perturbation of the encoder's input: bins stretched along frequency, as by
-    another throat."""
+    """Vocal tract length perturbation of the encoder's input: bins stretched along frequency."""
 
     range: tuple[float, float] = key(
         (1.0, 1.0), pair(0.25, 4), "lowest and highest factor, log-uniform; (1.0, 1.0) is off"
@@ -25,18 +28,18 @@ class VTLP(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Levels along frequency to be stretched."""
+        """Checks that the features are levels along frequency."""
         name, stretch = config.representation.name, tuple(config.augment.vtlp.range)
         if stretch != (1.0, 1.0) and not representations[name].levels:
             known = [other for other, part in representations.items() if part.levels]
             raise UserError(
-                f"config.augment.vtlp.range={stretch} is of levels along frequency, which"
+                f"config.augment.vtlp.range={stretch} needs levels along frequency, which"
                 f" representation.name={name!r} does not have; {' and '.join(known)} do"
             )
 
     @property
     def is_on(self) -> bool:
-        """Whether there is another factor than 1."""
+        """Whether there are other factors than 1."""
         return self.range != (1.0, 1.0)
 
     def change_features(
@@ -46,32 +49,19 @@ class VTLP(Augmentation):
         fill: Float[Array, " bins"],
         channels: int,
     ) -> Float[Array, "batch frames bins"]:
-        """Features stretched along frequency, each row by a factor of its own."""
+        """Features stretched by a factor for each row: bin k moves to bin k times the factor.
+
+        Values between bins are interpolated linearly; those above the highest bin repeat it.
+        """
         del fill
-        return random_stretch(key, features, self.range, channels=channels)
-
-
-def random_stretch(
-    key: jax.Array,
-    features: Float[Array, "batch frames bins"],
-    stretch: tuple[float, float],
-    *,
-    channels: int = 1,
-) -> Float[Array, "batch frames bins"]:
-    """Each row with its bins stretched by a log-uniform factor, as by a throat of another length:
-    what was in bin k is in bin k times that; above the highest there is what is in it.
-
-    Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
-    2013, with one straight line for a warp.
-    """
-    rows, frames, bins = features.shape
-    lowest, highest = math.log(stretch[0]), math.log(stretch[1])
-    factor = jnp.exp(jax.random.uniform(key, (rows,), minval=lowest, maxval=highest))
-    own = bins // channels
-    place = jnp.arange(own, dtype=features.dtype)
-    # How much of bin j, in columns, there is in bin k: a straight line between neighbours.
-    source = jnp.clip(place[None] / factor[:, None], 0.0, own - 1.0)
-    weights = jnp.maximum(1 - jnp.abs(source[:, None, :] - place[None, :, None]), 0.0)
-    split = features.reshape(rows, frames * channels, own)
-    found = jnp.einsum("nfj,njk->nfk", split, weights, precision="highest")
-    return found.reshape(rows, frames, bins)
+        rows, frames, bins = features.shape
+        lowest, highest = math.log(self.range[0]), math.log(self.range[1])
+        factor = jnp.exp(jax.random.uniform(key, (rows,), minval=lowest, maxval=highest))
+        own = bins // channels  # of each channel
+        index = jnp.arange(own, dtype=features.dtype)
+        source = jnp.clip(index[None] / factor[:, None], 0.0, own - 1.0)
+        # Weight of source bin j (rows) in bin k (columns).
+        weights = jnp.maximum(1 - jnp.abs(source[:, None, :] - index[None, :, None]), 0.0)
+        split = features.reshape(rows, frames * channels, own)
+        stretched = jnp.einsum("nfj,njk->nfk", split, weights, precision="highest")
+        return stretched.reshape(rows, frames, bins)

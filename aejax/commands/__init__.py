@@ -1,1 +1,1 @@
-"""The commands of ``aejax``: their arguments, and what they do."""
+"""The subcommands of ``aejax``: their arguments, and the functions that run them."""

@@ -22,43 +22,43 @@ from aejax.runtime.progress import progress
 
 
 def add(commands: Any) -> dict[str, Any]:
-    """Adds a parser for each command; what runs each, by name."""
+    """Adds a parser for each command; returns the function of each, by name."""
     data = Data()
     corpus = argparse.ArgumentParser(add_help=False)
     corpus.add_argument(
-        "folder", type=files.expand, metavar="DIR", help="of audio, searched recursively"
+        "folder", type=files.expand, metavar="DIR", help="folder of audio, searched recursively"
     )
     corpus.add_argument(
         "--sample_rate",
         type=int,
         default=data.sample_rate,
         metavar="HZ",
-        help="to resample to; %(default)s by default, as data.sample_rate of a config",
+        help="sample rate to resample to (default: %(default)s), as data.sample_rate of a config",
     )
     corpus.add_argument("--channels", choices=audio_file.CHANNEL_POLICIES, default=data.channels)
     corpus.add_argument(
         "--include",
         action="append",
         metavar="PATTERN",
-        help="glob of paths to take; may be given again",
+        help="glob of paths to use; may be repeated",
     )
     corpus.add_argument(
         "--labels",
         default=data.labels,
         metavar="TABLE",
-        help="CSV, TSV or Parquet with a column 'path'; DIR/labels.csv by default, if it is there",
+        help="CSV, TSV or Parquet with a column 'path' (default: DIR/labels.csv, if it exists)",
     )
-    about = "what is in a folder of audio or in a pack, what is wrong with it, how it splits"
+    about = "list contents, problems and splits of a folder of audio or a pack"
     inspect = commands.add_parser("inspect", parents=[corpus], help=about, description=about)
     inspect.add_argument("--split_by", choices=("file", "folder"), default=data.split_by)
     inspect.add_argument("--split_seed", type=int, default=data.split_seed)
     for name in ("validation_fraction", "test_fraction"):
-        about = "of files or folders; %(default)s by default"
+        about = "fraction of files or folders (default: %(default)s)"
         inspect.add_argument(
             f"--{name}", type=float, default=getattr(data, name), metavar="F", help=about
         )
-    inspect.add_argument("--json", action="store_true", help="everything, for machines")
-    about = "decodes and resamples a folder of audio into a few large files to train from"
+    inspect.add_argument("--json", action="store_true", help="print everything as JSON")
+    about = "decode and resample a folder of audio into a few large files for training"
     packing = commands.add_parser("pack", parents=[corpus], help=about, description=about)
     packing.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     packing.add_argument(
@@ -91,15 +91,15 @@ def _inspect(options: argparse.Namespace) -> None:
     if packed.is_pack(options.folder):
         about = packed.about(options.folder)
         options.sample_rate, options.channels = about["sample_rate"], about["channels"]
-        pack_of = packed.PackedCorpus(options.folder, _settings(options, **splitting))
-        corpus, damage = pack_of, pack_of.damage(progress)
+        corpus = packed.PackedCorpus(options.folder, _settings(options, **splitting))
+        damage = corpus.damage(progress)
     else:
         corpus = open_folder(options.folder, _settings(options, **splitting), progress=progress)
-    found = preflight(corpus)
+    summary = preflight(corpus)
     if options.json:
-        print(json.dumps(found.as_json() | {"damaged_shards": damage}, indent=1))
+        print(json.dumps(summary.as_json() | {"damaged_shards": damage}, indent=1))
     else:
-        print(report(found))
+        print(report(summary))
         for name, reason in damage.items():
             print(f"  {plain(name)}: {plain(reason)}")
     if damage:
@@ -135,11 +135,11 @@ def _pack(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:
-    """By the rules of the config, which has the same keys."""
-    asked = dataclasses.replace(
+    """Checks the options by the rules of the config keys of the same names."""
+    data = dataclasses.replace(
         Data(), path=str(options.folder), sample_rate=options.sample_rate, **splitting
     )
     for name, (_, about) in parts.keys_of(Data).items():
-        if problem := about.rule(getattr(asked, name)):
-            raise UserError(f"config.data.{name}={getattr(asked, name)!r} {problem}")
-    Data.check(ConfigDict({"data": dataclasses.asdict(asked)}))
+        if problem := about.rule(getattr(data, name)):
+            raise UserError(f"config.data.{name}={getattr(data, name)!r} {problem}")
+    Data.check(ConfigDict({"data": dataclasses.asdict(data)}))

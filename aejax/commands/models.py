@@ -3,25 +3,32 @@
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from aejax.data.audio_file import SUFFIXES
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
 
 Task = Callable[[Path, Path], str]
-FORCE = "write over what is there; of a link, over it, and not what it leads to"
+Runner = Callable[[argparse.Namespace], None]
+FORCE = "overwrite existing files; replaces a symbolic link, not its target"
 _IN = "an audio file, a folder of them, or - for standard input"
-_OUT = "a file, whose name says the format; a folder for a folder; or - for standard output"
+_OUT = "a file, whose suffix is the format; a folder, if IN is one; or - for standard output"
 
 
-def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
-    """Adds a parser for each task; what runs each, by name."""
+def add(commands: Any) -> dict[str, Runner]:
+    """Adds a parser for each task; returns the function of each, by name."""
+    return _add_file_tasks(commands) | _add_other_tasks(commands)
+
+
+def _add_file_tasks(commands: Any) -> dict[str, Runner]:
+    """Tasks from a file to a file, or from a folder to a folder."""
     parser = _new(
         commands,
         "reconstruct",
-        "what a trained model makes of audio: as long, at the same rate, as many channels",
+        "reconstruct audio by a trained model, with the same length, rate and channels",
         "aejax reconstruct runs/mel_conv song.flac back.flac",
     )
     _one_to_one(parser)
@@ -29,90 +36,99 @@ def add(commands: Any) -> dict[str, Callable[[argparse.Namespace], None]]:
     parser = _new(
         commands,
         "denoise",
-        "audio without its noise, by a model that was trained with task=denoise",
+        "remove noise by a model trained with task=denoise",
         "aejax denoise runs/mel_denoise noisy.wav clean.wav",
     )
     _one_to_one(parser)
     parser = _new(
         commands,
         "convert",
-        "what is said, in the voice of a speaker of the training audio",
+        "convert speech to the voice of a speaker of the training audio",
         "aejax convert runs/voice_convert p225_001.wav as_p226.wav --to=vctk_p226",
     )
     _one_to_one(parser)
-    about = "a value of the label that the run was trained with, such as the name of a folder"
+    about = "a speaker of the run: a value of its speaker label, such as the name of a folder"
     parser.add_argument("--to", required=True, metavar="SPEAKER", help=about)
     _iterations(parser)
     parser = _new(
         commands,
         "compress",
-        "sound to a small file, by a trained model",
+        "compress audio to a small file, by a trained model",
         "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
     )
     _one_to_one(parser)
     about = (
-        "kbit/s of the latents at most, of all channels together, beside a header of some 60"
-        " bytes; by default what the model was trained for, or fine steps"
+        "most kbit/s of the latents of all channels together, without a header of about 60"
+        " bytes (default: the rate that the model was trained for, or a fine quantisation)"
     )
     parser.add_argument("--kbps", type=float, metavar="K", help=about)
     parser = _new(
         commands,
         "decompress",
-        "the sound that such a file stands for",
+        "decode a file of aejax compress to audio",
         "aejax decompress runs/mel_conv speech.aej speech.wav",
     )
     _one_to_one(parser)
     _iterations(parser)
-    parser = _new(
-        commands,
-        "interpolate",
-        "from one sound to another through a model's latents, in steps, or over a square of four",
-        "aejax interpolate runs/mel_conv flute.wav violin.wav between.wav --steps=8",
-    )
-    parser.add_argument(
-        "sounds", nargs="+", type=files.expand, metavar="SOUND", help="two, or four"
-    )
-    about = "an audio file for all steps in a row, or a new folder with a file for each"
-    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
-    about = "from one sound to another, both included; %(default)s by default"
-    parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
-    _iterations(parser)
-    _force(parser)
-    parser = _new(
-        commands,
-        "encode",
-        "the latents of a folder of audio, with its labels, as a table",
-        "aejax encode runs/mel_conv recordings latents.parquet",
-    )
-    parser.add_argument("folder", type=files.expand, metavar="DIR", help="of audio, or a pack")
-    about = ".npz, or .parquet, which takes pyarrow"
-    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
-    _force(parser)
-    parser = _new(
-        commands,
-        "evaluate",
-        "a trained model, and the PCA of its run, measured on a folder of audio",
-        "aejax evaluate runs/mel_conv recordings",
-    )
-    parser.add_argument("folder", type=files.expand, metavar="DIR", help="of audio, or a pack")
-    parser.add_argument("--json", action="store_true", help="the rows, for machines")
-    parser = _new(
-        commands,
-        "export",
-        "a model for those who have no aejax: StableHLO by jax.export, weights as safetensors",
-        "aejax export runs/mel_conv exported",
-    )
-    parser.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     return {
         "reconstruct": _reconstruct,
         "denoise": _denoise,
         "convert": _convert,
         "compress": _compress,
         "decompress": _decompress,
+    }
+
+
+def _add_other_tasks(commands: Any) -> dict[str, Runner]:
+    parser = _new(
+        commands,
+        "interpolate",
+        "interpolate in latent space between two sounds, or over a square of four",
+        "aejax interpolate runs/mel_conv flute.wav violin.wav between.wav --steps=8",
+    )
+    parser.add_argument(
+        "sounds", nargs="+", type=files.expand, metavar="SOUND", help="two or four audio files"
+    )
+    about = "an audio file of all steps, or a new folder with a file for each"
+    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
+    about = "steps from sound to sound, both included (default: %(default)s)"
+    parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
+    _iterations(parser)
+    _force(parser)
+    parser = _new(
+        commands,
+        "encode",
+        "write the latents and labels of a folder of audio as a table",
+        "aejax encode runs/mel_conv recordings latents.parquet",
+    )
+    parser.add_argument(
+        "folder", type=files.expand, metavar="DIR", help="a folder of audio, or a pack"
+    )
+    about = "a .npz, or a .parquet, which needs pyarrow"
+    parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
+    _force(parser)
+    parser = _new(
+        commands,
+        "evaluate",
+        "evaluate a trained model, and the PCA of its run, on a folder of audio",
+        "aejax evaluate runs/mel_conv recordings",
+    )
+    parser.add_argument(
+        "folder", type=files.expand, metavar="DIR", help="a folder of audio, or a pack"
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser = _new(
+        commands,
+        "export",
+        "export a model for use without aejax: StableHLO and safetensors",
+        "aejax export runs/mel_conv exported",
+    )
+    parser.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
+    return {
         "interpolate": _interpolate,
         "encode": _encode,
-        "export": _export,
         "evaluate": _evaluate,
+        "export": _export,
     }
 
 
@@ -131,12 +147,18 @@ def _new(commands: Any, name: str, about: str, example: str) -> argparse.Argumen
 def _one_to_one(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", help=_IN)
     parser.add_argument("out", metavar="OUT", help=_OUT)
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="files at once")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=2,
+        metavar="N",
+        help="files processed at once (default: %(default)s)",
+    )
     _force(parser)
 
 
 def _iterations(parser: argparse.ArgumentParser) -> None:
-    about = "of the search for a phase (Griffin-Lim), where there is one; as trained by default"
+    about = "iterations of Griffin-Lim, if the model needs it (default: as in its config)"
     parser.add_argument("--iterations", type=int, metavar="N", help=about)
 
 
@@ -144,17 +166,14 @@ def _force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help=FORCE)
 
 
-# What takes JAX is imported where it runs: the other commands begin at once.
+# Modules that need JAX are imported here, so that other commands start at once.
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
     from aejax.inference import reconstruct
 
-    _each(
-        options,
-        lambda model: lambda source, target: reconstruct.reconstruct(model, source, target),
-        rename=lambda name: name,
-        piped=".wav",
+    _run_task(
+        options, lambda model: lambda source, target: reconstruct.reconstruct(model, source, target)
     )
 
 
@@ -164,12 +183,12 @@ def _denoise(options: argparse.Namespace) -> None:
     def task_of(model: Any) -> Task:
         if not model.denoises:
             raise UserError(
-                f"the run in {options.run} did not learn to take noise away; train one that does:"
+                f"the run in {options.run} was not trained to remove noise; train one with"
                 " python -m aejax.main --config=experiments/mel_denoise.py"
             )
         return lambda source, target: denoise.denoise(model, source, target)
 
-    _each(options, task_of, rename=lambda name: name, piped=".wav")
+    _run_task(options, task_of)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -181,13 +200,13 @@ def _convert(options: argparse.Namespace) -> None:
         if number is None:
             known = ", ".join(model.speakers)
             raise UserError(
-                f"the run in {options.run} knows no speaker {options.to}; "
-                + (f"it knows {known}" if known else "it was not trained with model.speaker_label")
+                f"the run in {options.run} has no speaker {options.to}; "
+                + (f"it has {known}" if known else "it was not trained with model.speaker_label")
             )
         speaker = model.speakers[number]
         return lambda source, target: convert.convert(model, source, target, speaker)
 
-    _each(options, task_of, rename=lambda name: name, piped=".wav")
+    _run_task(options, task_of)
 
 
 def _compress(options: argparse.Namespace) -> None:
@@ -200,8 +219,8 @@ def _compress(options: argparse.Namespace) -> None:
         codec = compress.load(model, options.run)
         return lambda source, target: compress.compress(codec, source, target, options.kbps)
 
-    # With its suffix, so that the way back knows the format, and two of one name stay apart.
-    _each(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
+    # Keeps the suffix, which is the format for decompression, so that a.wav and a.flac differ.
+    _run_task(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
 
 
 def _decompress(options: argparse.Namespace) -> None:
@@ -211,52 +230,59 @@ def _decompress(options: argparse.Namespace) -> None:
         codec = compress.load(model, options.run)
         return lambda source, target: compress.decompress(codec, source, target)
 
-    _each(
+    _run_task(
         options,
         task_of,
         rename=lambda name: name.removesuffix(container.SUFFIX),
-        piped=".wav",
-        meant=(container.SUFFIX,),
+        suffixes=(container.SUFFIX,),
     )
 
 
-def _each(
+def _run_task(
     options: argparse.Namespace,
     task_of: Callable[[Any], Task],
     *,
-    rename: Callable[[str], str],
-    piped: str,
-    **more: Any,
+    rename: Callable[[str], str] = lambda name: name,
+    piped: str = ".wav",
+    suffixes: Collection[str] = SUFFIXES,
 ) -> None:
-    from aejax.inference import places
+    """Runs a task on the files of IN; arguments as for `paths.find`."""
+    from aejax.inference import paths
 
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
-    pairs = places.find(
-        options.source, options.out, rename=rename, piped=piped, force=options.force, **more
+    pairs = paths.find(
+        options.source,
+        options.out,
+        rename=rename,
+        piped=piped,
+        force=options.force,
+        suffixes=suffixes,
     )
-    places.each(pairs, task_of(_load(options)), jobs=options.jobs)
+    paths.run_task(pairs, task_of(_load(options)), jobs=options.jobs)
 
 
 def _interpolate(options: argparse.Namespace) -> None:
-    from aejax.inference import interpolate, places
+    from aejax.inference import interpolate, paths
 
     if len(options.sounds) not in (2, 4):
-        raise UserError(f"give two sounds, or four, and where to write; not {len(options.sounds)}")
+        raise UserError(f"give two or four sounds and an output, not {len(options.sounds)} sounds")
     if options.steps < 2:
-        raise UserError("--steps must be at least 2, one for each end")
-    places.check_free(options.sounds, options.out, force=options.force)
-    with places.named(", ".join(map(str, options.sounds))):
-        said = interpolate.interpolate(_load(options), options.sounds, options.out, options.steps)
-    places.say(str(options.out), said)
+        raise UserError("--steps must be at least 2, for both ends")
+    paths.check_free(options.sounds, options.out, force=options.force)
+    with paths.named(", ".join(map(str, options.sounds))):
+        message = interpolate.interpolate(
+            _load(options), options.sounds, options.out, options.steps
+        )
+    paths.say(str(options.out), message)
 
 
 def _encode(options: argparse.Namespace) -> None:
     from aejax.corpora import open_corpus, settings_of
-    from aejax.inference import latents, places
+    from aejax.inference import latents, paths
 
     latents.check(options.out)
-    places.check_free([], options.out, force=options.force)
+    paths.check_free([], options.out, force=options.force)
     model = _load(options)
     settings = dataclasses.replace(settings_of(model.config, all_of_it=True), copies=True)
     corpus = open_corpus(options.folder, settings)
@@ -264,9 +290,9 @@ def _encode(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from aejax.inference import export, places
+    from aejax.inference import export, paths
 
-    places.check_free([], options.out, force=False)
+    paths.check_free([], options.out, force=False)
     export.export(_load(options), options.out)
 
 
@@ -276,11 +302,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     from aejax.reporting.table import results_table
 
     model = _load(options)
-    corpus, found, lost = evaluate.evaluate(model, options.run, options.folder)
-    rows = [dataclasses.asdict(row) for row in found]
+    corpus, results, unreadable = evaluate.evaluate(model, options.run, options.folder)
+    rows = [dataclasses.asdict(row) for row in results]
     if options.json:
-        about = preflight(corpus)
-        left_out = {"left_out": about.left_out, "warnings": [*about.warnings, *lost]}
+        summary = preflight(corpus)
+        warnings = [*summary.warnings, *unreadable]
+        left_out = {"left_out": summary.left_out, "warnings": warnings}
         print(json.dumps({"clips": len(corpus.clips), **left_out, "rows": rows}, indent=1))
         return
     minutes = float(corpus.clips.seconds().sum()) / 60

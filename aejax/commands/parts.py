@@ -1,4 +1,4 @@
-"""``aejax parts``: what a config can name, and the keys of each."""
+"""``aejax parts``: the encoders, losses and other parts of configs, with their keys."""
 
 import argparse
 import inspect
@@ -9,10 +9,10 @@ from aejax.runtime.errors import UserError
 
 
 def add(commands: Any) -> dict[str, Any]:
-    """Adds the parser; what runs it, by name."""
-    about = "what a config can name: encoders, losses, augmentations ..., and the keys of each"
+    """Adds the parser; returns the function of the command, by name."""
+    about = "list the encoders, losses, augmentations ... of configs, and the keys of each"
     parser = commands.add_parser("parts", help=about, description=about)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="of a part, for its keys")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a part, for its keys")
     return {"parts": _parts}
 
 
@@ -22,7 +22,7 @@ def _parts(options: argparse.Namespace) -> None:
 
 def overview() -> str:
     """All parts, by kind, each with the first line of its docstring."""
-    from aejax import config  # noqa: F401  which registers aejax's own
+    from aejax import config  # noqa: F401  registers aejax's own parts
 
     lines = []
     for registry in parts.REGISTRIES:
@@ -36,9 +36,9 @@ def of_name(name: str) -> str:
     """The keys of every part of that name, with default and meaning.
 
     Raises:
-      UserError: there is none.
+      UserError: no part has that name.
     """
-    from aejax.config import keys  # other commands begin at once, without JAX
+    from aejax.config import keys  # other commands start at once, without JAX
 
     known = {other for registry in parts.REGISTRIES for other in registry}
     if name not in known:

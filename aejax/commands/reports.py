@@ -1,18 +1,18 @@
-"""``aejax report``: one page about runs."""
+"""``aejax report``: an HTML report of runs."""
 
 import argparse
 from typing import Any
 
 from aejax.commands.models import FORCE
-from aejax.inference import places
+from aejax.inference import paths
 from aejax.reporting import page, run_files
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
 
 
 def add(commands: Any) -> dict[str, Any]:
-    """Adds the parser; what runs it, by name."""
-    about = "one HTML page about finished runs: curves, tables, and what they sound like"
+    """Adds the parser; returns the function of the command, by name."""
+    about = "write one HTML page of finished runs: curves, tables and audio"
     reporting = commands.add_parser("report", help=about, description=about)
     reporting.add_argument(
         "runs",
@@ -21,24 +21,24 @@ def add(commands: Any) -> dict[str, Any]:
         metavar="RUN",
         help="directory of a run, or of a sweep",
     )
-    about = "of the page; report.html in the directory by default, if there is only one RUN"
+    about = "the page (default: report.html in the directory, for a single RUN)"
     reporting.add_argument("--out", type=files.expand, metavar="FILE", help=about)
     reporting.add_argument("--force", action="store_true", help=FORCE)
     return {"report": _report}
 
 
 def _report(options: argparse.Namespace) -> None:
-    from aejax import config as config_module  # other commands begin at once, without JAX
+    from aejax import config as config_module  # other commands start at once, without JAX
 
     if options.out is None and len(options.runs) > 1:
-        raise UserError("give --out=FILE, where the report of several runs goes")
-    found, unfinished = run_files.find_runs(options.runs)
+        raise UserError("give --out=FILE for a report of several runs")
+    runs, unfinished = run_files.find_runs(options.runs)
     out = options.out or options.runs[0] / run_files.REPORT
-    # A run's own report is made anew, as the run makes it.
+    # The report that a run wrote itself is replaced without --force.
     own = options.out is None and out.is_file() and not out.is_symlink() and page.is_report(out)
-    places.check_free([], out, force=options.force or own)
+    paths.check_free([], out, force=options.force or own)
     if unfinished:
-        print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
+        print(f"unfinished, left out: {', '.join(map(plain, unfinished))}")
     defaults = config_module.flatten(config_module.default())
-    page.write(out, found, defaults=defaults, unfinished=unfinished)
-    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {plain(str(out))}")
+    page.write(out, runs, defaults=defaults, unfinished=unfinished)
+    print(f"report of {len(runs)} run{'s'[: len(runs) > 1]}: {plain(str(out))}")

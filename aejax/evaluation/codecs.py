@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from aejax import parts
 from aejax.corpora import denoises
-from aejax.evaluation.evaluate import Codec, cached_partial, decode, encode
+from aejax.evaluation.evaluate import LatentCodec, cached_partial, decode, encode
 from aejax.evaluation.latent_refinement import refined
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
@@ -23,18 +23,22 @@ def no_model_row(config: ConfigDict) -> str:
     return curve.NOISY if denoises(config) else curve.CEILING
 
 
-def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
+def linear_codecs(
+    experiment: Experiment, pca: PCA, context: ContextPCA | None
+) -> list[LatentCodec]:
     """PCA; PCA with a linear decoder in context, if the receptive field of the model's decoder is
     more than one latent frame; and PCA of the nested sizes of an ordered model."""
     model, sizes = experiment.config.model, tuple(experiment.config.evaluate.nested_sizes)
     copy, rate = experiment.devices.copy, experiment.latent_rate
-    codecs = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
+    codecs = [LatentCodec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
     if context is not None:
-        in_context = Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim))
+        in_context = LatentCodec(
+            PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim)
+        )
         codecs += [in_context, *_refined(experiment, in_context)]
     if parts.bottlenecks[model.bottleneck].sizes == "latents":
         codecs += [
-            Codec(pca_row(size), encode, decode, copy(pca.first(size)), rate(size))
+            LatentCodec(pca_row(size), encode, decode, copy(pca.first(size)), rate(size))
             for size in sizes
         ]
     return codecs
@@ -42,7 +46,7 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
 
 def trained_codecs(
     experiment: Experiment, model: autoencoder.Autoencoder, best: Mapping[str, Any]
-) -> list[Codec]:
+) -> list[LatentCodec]:
     """The model and its variants: averaged weights, refined latents, fewer latents or codebooks.
 
     The model may be larger than the experiment's own (in a population); its latents beyond
@@ -80,10 +84,10 @@ def trained_codecs(
 
 def model_codec(
     config: ConfigDict, model: autoencoder.Autoencoder, variables: Any, latent_rate: float | None
-) -> Codec:
+) -> LatentCodec:
     """The codec of a model."""
     sizes = model.bottleneck.codebook_sizes
-    return Codec(
+    return LatentCodec(
         config.name,
         cached_partial(autoencoder.encode, model),
         cached_partial(autoencoder.decode, model),
@@ -96,7 +100,7 @@ def model_codec(
     )
 
 
-def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
+def _refined(experiment: Experiment, *codecs: LatentCodec) -> list[LatentCodec]:
     """The codecs with refined latents; none without ``refine_steps``."""
     steps = experiment.config.evaluate.refine_steps
     if not steps or not codecs:

@@ -1,4 +1,4 @@
-"""Checks of audio and latents from a caller."""
+"""Checks of audio and latents that a caller passes."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import numpy as np
 from aejax.data.examination import HIGHEST_RATE, LOUDEST, LOWEST_RATE
 from aejax.signal.arguments import whole_number
 
-# A batch with so many times more rows than samples has transposed axes.
-_FAR_MORE_ROWS, _FEW_ROWS = 4, 16
+# A batch with more than 16 rows, and 4 times more rows than samples, has transposed axes.
+_MANY_ROWS, _ROWS_PER_SAMPLE = 16, 4
 
 
-def rate(sample_rate: Any, own: int) -> int:
-    """A sample rate in Hz as ``int``, ``own`` for None.
+def rate(sample_rate: Any, default: int) -> int:
+    """A sample rate in Hz as ``int``; ``default`` for None.
 
     Raises:
       ValueError: it is no sample rate of audio.
     """
     if sample_rate is None:
-        return own
+        return default
     return whole_number("sample_rate", sample_rate, least=LOWEST_RATE, most=HIGHEST_RATE)
 
 
 def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
-    """Audio as float32 ``[rows, samples, *channels]``, and whether it had the axis of rows.
+    """Audio as float32 ``[rows, samples, *channels]``, and whether it is a batch.
 
     Args:
       audio: ``[samples]`` or ``[rows, samples]``; with a last axis of 2 for two channels.
@@ -39,13 +39,13 @@ def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
     if not is_valid or (ndim == 2 and array.shape[-1] != 2):
         transposed = ndim == 2 and array.ndim > 1 and array.shape[-2] == 2
         raise ValueError(
-            f"audio must be {shape}, or that with an axis of a batch before, and have a sample at"
-            f" least; it is {list(array.shape)}" + ("; transpose it" if transposed else "")
+            f"audio must be {shape}, or a batch of that, with at least one sample;"
+            f" its shape is {list(array.shape)}" + ("; transpose it" if transposed else "")
         )
     is_batch = array.ndim == ndim + 1
     array = array if is_batch else array[None]
     count, samples = array.shape[:2]
-    if count > max(_FEW_ROWS, _FAR_MORE_ROWS * samples):
+    if count > max(_MANY_ROWS, _ROWS_PER_SAMPLE * samples):
         hint = "; if it is [samples, channels], transpose it" if ndim == 1 else ""
         raise ValueError(
             f"audio has {count:,} rows of {samples:,} samples each, {list(array.shape)}{hint}"
@@ -56,20 +56,18 @@ def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
         loudest = max(float(row.max()), -float(row.min()))  # LOUDEST is no float16
         if loudest > LOUDEST:
             raise ValueError(
-                f"audio goes up to {loudest:g}; full scale is 1, and above {LOUDEST:g} there is no"
-                " sound"
+                f"audio has a peak of {loudest:g}; full scale is 1, the highest peak {LOUDEST:g}"
             )
     return array.astype(np.float32), is_batch
 
 
 def latents(array: Any, dim: int) -> tuple[np.ndarray, bool]:
-    """Latents as float32 ``[rows, latent_frames, latent_dim]``, and whether they had the axis of
-    rows.
+    """Latents as float32 ``[rows, latent_frames, latent_dim]``, and whether they are a batch.
 
     Raises:
       ValueError: they have another shape, are not of floats, or not finite.
     """
-    checked = _floats("latents", array, "as encode gives them")
+    checked = _floats("latents", array, "as encode returns them")
     if checked.ndim not in (2, 3) or checked.shape[-1] != dim or not checked.size:
         raise ValueError(
             f"latents must be [latent_frames, {dim}] or [batch, latent_frames, {dim}], not"
@@ -86,9 +84,9 @@ def latents(array: Any, dim: int) -> tuple[np.ndarray, bool]:
 def _floats(name: str, values: Any, rule: str) -> np.ndarray:
     try:
         array = np.asarray(values)
-    except Exception as error:  # whatever an object's own conversion raises
+    except Exception as error:  # an object's conversion may raise anything
         reason = " ".join(str(error).split())[:100]
-        raise ValueError(f"{name} cannot be made an array of ({reason})") from None
+        raise ValueError(f"{name} cannot be converted to an array ({reason})") from None
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"{name} must be of floats, {rule}; it is of {array.dtype}")
     return array

@@ -26,21 +26,21 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.signal.arguments import plain_number
 
-# The search for a step size ends after so many rounds, or at this fraction of the wanted rate.
+# The search for a step size ends after 14 rounds, or at 98 % of the wanted rate.
 _ROUNDS, _NEAR = 14, 0.98
-_FINEST, _COARSEST = 2.0**-7, 2.0**7
+_FINEST, _COARSEST = 2.0**-7, 2.0**7  # step sizes, in standard deviations of the latents
 _DEFAULT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Codec:
+class EntropyCodec:
     """A trained model with the entropy coding of its latents, see `load`.
 
     Attributes:
-      model: trained.
-      statistics: of its latents; None where they are entries of codebooks.
+      model: the trained model.
+      statistics: of its latents; None for codebooks.
       shift: added to latents before rounding.
-      fixed: the step size, where the model was trained for one; else None.
+      fixed: the step size that the model was trained for; None without one.
     """
 
     model: TrainedModel
@@ -50,7 +50,7 @@ class Codec:
 
     @property
     def codebooks(self) -> int:
-        """Codebooks of the model; 0 where latents are real numbers or levels."""
+        """Number of codebooks of the model; 0 without codebooks."""
         return len(self.model.model.bottleneck.codebook_sizes) if self.statistics is None else 0
 
     @property
@@ -75,7 +75,7 @@ class Codec:
         return digest.digest()[:16]
 
     def frame_model(self, scale: float, codebooks: int) -> Callable[[], entropy_coding.FrameModel]:
-        """A factory of models of the integers of latent frames."""
+        """A factory of probability models of the integers in latent frames."""
         if self.statistics is None:
             usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["ema_usage"])
             return lambda: entropy_coding.Entries(usage[:codebooks])
@@ -83,7 +83,7 @@ class Codec:
         return lambda: entropy_coding.Predictor(statistics, scale)
 
 
-def load(model: TrainedModel, run: Path) -> Codec:
+def load(model: TrainedModel, run: Path) -> EntropyCodec:
     """The entropy coding of a run's model.
 
     Raises:
@@ -91,19 +91,21 @@ def load(model: TrainedModel, run: Path) -> Codec:
     """
     bottleneck = model.model.bottleneck
     if "codebooks" in model.variables:
-        return Codec(model, None)
+        return EntropyCodec(model, None)
     statistics = entropy_coding.load(
         run / entropy_coding.FILE, "model", model.config.model.latent_dim
     )
     levels = bool(bottleneck.codebook_sizes)
-    return Codec(model, statistics, bottleneck.bound if levels else 0.0, 1.0 if levels else None)
+    return EntropyCodec(
+        model, statistics, bottleneck.bound if levels else 0.0, 1.0 if levels else None
+    )
 
 
-def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> str:
+def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None) -> str:
     """Compresses an audio file.
 
     Args:
-      codec: of the model.
+      codec: the trained model.
       source: an audio file.
       target: to write, whole or not at all.
       kbps: kbit/s at most; None for the rate that the model was trained for, or, without one,
@@ -130,9 +132,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         choice, payload = _finest_of(choices, encode_payload, kbps, seconds, model.config.name)
     elif codec.fixed is not None or kbps is None:
         if kbps is not None:
-            raise UserError(
-                f"{model.config.name} was trained for levels of its own; leave out --kbps"
-            )
+            raise UserError(f"{model.config.name} was trained for a fixed rate; leave out --kbps")
         choice = Choice(codec.fixed or _DEFAULT, 0)
         payload = encode_payload(choice)
     else:
@@ -149,8 +149,8 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         payload.has_silence,
         np.broadcast_to(encoded.most, sound.channels),
     ).pack()
-    with files.replacing(target) as beside:
-        beside.write_bytes(data)
+    with files.replacing(target) as file:
+        file.write_bytes(data)
     pcm = 2 * sound.samples * sound.channels
     return (
         f"{len(data):,} bytes, {len(data) * 8e-3 / (samples / model.sample_rate):.2f} kbit/s,"
@@ -175,7 +175,7 @@ class Payload(NamedTuple):
 Coder = Callable[[Choice], Payload]
 
 
-def _coder(codec: Codec, latents: np.ndarray) -> Coder:
+def _coder(codec: EntropyCodec, latents: np.ndarray) -> Coder:
     """A function that codes latents, or codes, at a precision."""
     if codec.statistics is None:
         silent = latents[..., 0] < 0
@@ -245,40 +245,42 @@ def _kbps(payload: Payload, seconds: float) -> float:
 def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) -> UserError:
     lowest = np.ceil(100 * _kbps(payload, seconds)) / 100
     return UserError(
-        f"{name} cannot do with {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
+        f"{name} needs more than {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
     )
 
 
-def decompress(codec: Codec, source: Path, target: Path) -> str:
+def decompress(codec: EntropyCodec, source: Path, target: Path) -> str:
     """Decompresses a file of `compress` to audio.
 
     Raises:
-      UnusableAudio: it is damaged, or not written by `compress`.
+      UnusableAudio: the file is damaged, or not written by `compress`.
       UserError: it was made by another model, or the audio cannot be written.
     """
     compressed, model = container.read(source), codec.model
-    known = codec.codebooks
     if compressed.model != codec.identity:
-        ours = model.config.name
         raise UserError(
-            f"{source} was made by another model: it needs that of a run called {compressed.name!r}"
-            f" ({compressed.model.hex()}), and this is one called {ours!r} ({codec.identity.hex()})"
+            f"{source} was made by another model: by {compressed.name!r}"
+            f" ({compressed.model.hex()}), and this is {model.config.name!r}"
+            f" ({codec.identity.hex()})"
         )
     finest, coarsest = codec.scales
+    fewest = 1 if codec.codebooks else 0
     if (
-        not bool(known) <= compressed.codebooks <= known
+        not fewest <= compressed.codebooks <= codec.codebooks
         or not finest <= compressed.scale <= coarsest
     ):
         raise UnusableAudio(
             f"damaged: {compressed.codebooks} codebooks, steps of {compressed.scale:g}"
         )
-    wanted = (
-        compressed.samples,
-        compressed.sample_rate,
-        compressed.channels,
-        streams.format_of(target.name),
+    sound = streams.checked(
+        target.name,
+        Sound(
+            compressed.samples,
+            compressed.sample_rate,
+            compressed.channels,
+            streams.format_of(target.name),
+        ),
     )
-    sound = streams.checked(target.name, Sound(*wanted))
     rows = sound.channels if model.channels == 1 else 1
     frames = model.latent_frames(reconstruct.samples_of(sound, model.sample_rate))
     width = compressed.codebooks or model.config.model.latent_dim
@@ -305,7 +307,7 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     return reconstruct.write(audio, model, sound, target, encoded.most)
 
 
-def _latents(codec: Codec, integers: np.ndarray, scale: float) -> np.ndarray:
+def _latents(codec: EntropyCodec, integers: np.ndarray, scale: float) -> np.ndarray:
     if codec.statistics is None:
         function: Any = cached_partial(autoencoder.from_codes, codec.model.model)
         return np.asarray(apply(codec.model.variables, jnp.asarray(integers), function=function))

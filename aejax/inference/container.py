@@ -32,12 +32,12 @@ class Compressed:
     """The content of a file.
 
     Attributes:
-      name: of the run that made it, for messages.
+      name: of the run, for messages.
       model: hash of all that decoding depends on, 16 bytes.
       sample_rate: Hz, of the sound.
       channels: of the sound.
       samples: of each channel.
-      codebooks: number in use; 0 where latents are no entries of codebooks.
+      codebooks: number in use; 0 for a model without codebooks.
       scale: of the step size of latents.
       payload: coded latents.
       has_silence: whether the payload marks the latent frames of digital silence.
@@ -78,7 +78,7 @@ def read(path: Path) -> Compressed:
     """Reads a file, in time and memory proportional to its size.
 
     Raises:
-      UnusableAudio: it is no such file, damaged, or has impossible values.
+      UnusableAudio: it has another format, is damaged, or has impossible values.
     """
     try:
         status = path.stat()
@@ -98,9 +98,9 @@ def unpack(data: bytes) -> Compressed:
       UnusableAudio: see `read`.
     """
     if data[:4] != _MAGIC:
-        raise NotAudio(f"not what aejax compress writes ({SUFFIX})")
+        raise NotAudio(f"no file of aejax compress ({SUFFIX})")
     if len(data) < _HEADER.size + _CHECKSUM.size:
-        raise UnusableAudio("truncated: there is not even a whole header")
+        raise UnusableAudio("truncated: its header is not complete")
     _, version, name_size, model, rate, channels, codebooks, samples, scale, size = (
         _HEADER.unpack_from(data)
     )
@@ -131,10 +131,8 @@ def unpack(data: bytes) -> Compressed:
         raise UnusableAudio("damaged: no samples")
     if not 0 < compressed.scale < float("inf"):
         raise UnusableAudio(f"damaged: steps of {compressed.scale}")
-    if not (
-        (compressed.ceilings >= 0) & (compressed.ceilings < np.inf)
-    ).all():  # False for NaN, too
-        raise UnusableAudio("damaged: peaks that no sound has")
+    if not np.isfinite(ceilings).all() or (ceilings < 0).any():
+        raise UnusableAudio("damaged: impossible peak limits")
     return compressed
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of a trained model on other audio than its own test split."""
+"""Evaluation of a trained model on a folder of audio."""
 
 from pathlib import Path
 
@@ -8,14 +8,22 @@ from aejax.corpora import denoises, open_corpus, open_noise, settings_of
 from aejax.data.corpus import Corpus
 from aejax.data.loader import Batches, TestNoise, Workers
 from aejax.evaluation.codecs import PCA_ROW, model_codec, no_model_row
-from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
+from aejax.evaluation.evaluate import (
+    Evaluator,
+    LatentCodec,
+    Row,
+    decode,
+    encode,
+    identity,
+    with_gains,
+)
 from aejax.inference.model import TrainedModel
 from aejax.prepare import eval_mel, excerpt_blocks, noise_adder
 from aejax.runtime.devices import Devices
 from aejax.runtime.progress import bar, warn
 from aejax.training import pca_fit
 
-_ALL = "train"  # the split of all clips where the others are empty
+_ALL = "train"  # the other splits are empty
 
 
 def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list[Row], list[str]]:
@@ -23,12 +31,12 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
 
     Args:
       model: trained.
-      run: its directory, with the PCA.
+      run: directory of its run, which has the PCA.
       folder: of audio; all of it is used.
 
     Returns:
-      The corpus, the rows of the results table, and a message for each clip that could not
-      be read, also on standard error.
+      The corpus, the rows of the results table, and a message for each unreadable clip, which is
+      also printed on standard error.
 
     Raises:
       UserError: there is no audio, or no PCA.
@@ -53,11 +61,11 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     )
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling
     excerpt = model.representation.samples(frames)
-    lost: list[str] = []
+    unreadable: list[str] = []
 
     def report(message: str) -> None:
-        if message not in lost:
-            lost.append(message)
+        if message not in unreadable:
+            unreadable.append(message)
             warn(message)
 
     batches = Batches(
@@ -69,12 +77,12 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         workers=Workers(report=report),
     )
     codecs = [
-        Codec(no_model_row(config), identity, identity, None, None),
-        Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
+        LatentCodec(no_model_row(config), identity, identity, None, None),
+        LatentCodec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
         model_codec(config, model.model, model.variables, model.latent_rate),
     ]
     rows = []
     for codec in codecs:
         measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
         rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
-    return corpus, with_gains(rows, [PCA_ROW]), lost
+    return corpus, with_gains(rows, [PCA_ROW]), unreadable

@@ -15,7 +15,7 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 PLATFORMS = ("cpu", "cuda")
-LEAST = 2  # latent frames
+LEAST = 2  # latent frames of an input
 README = """\
 This folder was exported from a run of aejax. It works without aejax.
 
@@ -25,17 +25,17 @@ This folder was exported from a run of aejax. It works without aejax.
     weights = load_file("weights.safetensors")
     encoder = jax.export.deserialize(bytearray(open("encoder.stablehlo", "rb").read()))
     decoder = jax.export.deserialize(bytearray(open("decoder.stablehlo", "rb").read()))
-    samples = audio.shape[1]                 # of float32 [batch, samples], any number of them
+    samples = audio.shape[1]                 # of float32 [batch, samples], any number
     blocks = max({least}, -(-samples // {block}))
-    whole = np.pad(audio, [(0, 0), (0, {block} * blocks - samples){channels}])
-    latents = encoder.call(weights, whole)   # [batch, {block} t] to [batch, t + {extra}, {dim}]
+    padded = np.pad(audio, [(0, 0), (0, {block} * blocks - samples){channels}])
+    latents = encoder.call(weights, padded)  # [batch, {block} t] to [batch, t + {extra}, {dim}]
     back = decoder.call(weights, latents)    # [batch, t, {dim}] to [batch, {block} t]
     back = back[:, :samples]
 
-The encoder takes whole blocks of {block} samples, {least} or more: pad the last with silence and
-trim the output, as above. Audio is at {rate} Hz with full scale at 1; for a stereo model it has a
-last axis of two channels. Any batch size; on {platforms}. Required packages: jax, safetensors and
-flatbuffers. config.json is the config of the run.
+The encoder takes whole blocks of {block} samples, {least} or more: pad the last one with silence
+and trim the output, as above. Audio is at {rate} Hz with full scale at 1; for a stereo model it has
+a last axis of two channels. Any batch size works, on {platforms}. Required packages: jax,
+safetensors and flatbuffers. config.json is the config of the run.
 """
 
 
@@ -43,8 +43,8 @@ def export(model: TrainedModel, out: Path) -> None:
     """Writes a folder: encoder and decoder as StableHLO, weights as safetensors, the config.
 
     Args:
-      model: trained.
-      out: the folder, which must not exist.
+      model: the trained model.
+      out: a new folder.
 
     Raises:
       UserError: a package is missing, or the model cannot be exported for any length.
@@ -72,16 +72,16 @@ def export(model: TrainedModel, out: Path) -> None:
         "channels": ", (0, 0)" if channels else "",
         "platforms": " and ".join(PLATFORMS),
     }
-    with files.replacing_folder(out) as beside:
+    with files.replacing_folder(out) as folder:
         for name, (function, shape) in shapes.items():
             argument = jax.ShapeDtypeStruct(shape, jnp.float32)
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
             exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(like, argument)
-            (beside / f"{name}.stablehlo").write_bytes(exported.serialize())
+            (folder / f"{name}.stablehlo").write_bytes(exported.serialize())
         # Not by save_file: only the owner may read its files.
-        (beside / "weights.safetensors").write_bytes(save(weights))
-        (beside / "config.json").write_text(to_json(model.config))
-        (beside / "README.txt").write_text(README.format(**facts))
+        (folder / "weights.safetensors").write_bytes(save(weights))
+        (folder / "config.json").write_text(to_json(model.config))
+        (folder / "README.txt").write_text(README.format(**facts))
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
@@ -93,14 +93,14 @@ def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
 
 
 def _extra(model: TrainedModel) -> int:
-    """Latent frames of t blocks beyond t: of the frame centred at the sample after them."""
+    """Latent frames of t blocks minus t: one if a frame is centred at the sample after them."""
     return model.latent_frames(model.block) - 1
 
 
 def _functions(model: TrainedModel, restore: Callable[[Any], Any]) -> tuple[Callable, Callable]:
     """Encoder and decoder as functions of weights and one array."""
     representation, network = model.representation, model.model
-    after_sound, after_latents = model.behind
+    after_sound, after_latents = model.trailing_silence
     silence, extra = jnp.asarray(model.silence), _extra(model)
 
     def encode(weights: Any, audio: jax.Array) -> jax.Array:

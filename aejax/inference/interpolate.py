@@ -34,11 +34,12 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     """Writes interpolations between sounds; the first and last steps are their reconstructions.
 
     Args:
-      model: trained.
-      sources: two audio files, or four, the corners of a square. Silence follows the shorter ones.
-      target: an audio file, for all steps one after the other; or a name without a suffix, for a
-        new folder with a file for each.
-      steps: of one side, both ends included.
+      model: the trained model.
+      sources: two audio files, or four for the corners of a square; the shorter ones are padded
+        with silence.
+      target: an audio file for all steps in order; without a suffix, a new folder with a file for
+        each step.
+      steps: along each side, both ends included.
 
     Returns:
       A message about clipping, or "".
@@ -52,7 +53,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
     channels = max(sound.channels for sound in sounds)
     for source, sound in zip(sources, sounds, strict=True):
         if sound.channels not in (1, channels):
-            raise UserError(f"{source} has {sound.channels} channels, and another {channels}")
+            raise UserError(f"{source} has {sound.channels} channels, another sound has {channels}")
     rate = max(sound.sample_rate for sound in sounds)
     longest = max(reconstruct.samples_of(sound, model.sample_rate) for sound in sounds)
     samples = resampled_length(longest, model.sample_rate, rate)
@@ -62,35 +63,43 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         output = output._replace(samples=resampled_length(longest * count, model.sample_rate, rate))
     output = streams.checked(name, output)
     rows = channels if model.channels == 1 else 1
-    corners: list[np.ndarray] = []
-    ceilings: list[np.ndarray] = []
-    for source, sound in zip(sources, sounds, strict=True):
-        encoded = reconstruct.encode(model, source, sound.channels, longest)
-        for arrays, array in zip((corners, ceilings), encoded, strict=True):
-            arrays.append(np.broadcast_to(array, (rows, *array.shape[1:])))
-    ends, ceilings_of_ends = np.stack(corners), np.stack(ceilings)
-    # Frames that are silent in all corners stay silent.
-    silent = np.expand_dims(model.is_silent(ends).all(axis=0), -1)
-    mixed = [
-        Encoded(
-            np.where(silent, model.silence, np.tensordot(weight, ends, 1)),
-            np.tensordot(weight, ceilings_of_ends, 1),
-        )
-        for weight in weights(steps, len(corners))
+    corners = [
+        _with_rows(reconstruct.encode(model, source, sound.channels, longest), rows)
+        for source, sound in zip(sources, sounds, strict=True)
     ]
+    mixed = _mixed(model, corners, steps)
     if not is_folder:
-        stretches = (
+        chunks = (
             streams.exactly(reconstruct.decoded(model, encoded, channels), longest, channels)
             for encoded in mixed
         )
-        most = ceilings_of_ends.max(axis=(0, 2))
-        return reconstruct.write(chain.from_iterable(stretches), model, output, target, most)
+        most = np.max([corner.most for corner in corners], axis=0)
+        return reconstruct.write(chain.from_iterable(chunks), model, output, target, most)
     messages = []
     with files.replacing_folder(target) as folder:
         for index, encoded in enumerate(mixed):
             down, right = divmod(index, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
             audio = reconstruct.decoded(model, encoded, channels)
-            beside = folder / f"{name}{_STEP_SUFFIX}"
-            messages.append(reconstruct.write(audio, model, output, beside, encoded.most))
+            file = folder / f"{name}{_STEP_SUFFIX}"
+            messages.append(reconstruct.write(audio, model, output, file, encoded.most))
     return "; ".join(line for line in messages if line)
+
+
+def _with_rows(encoded: Encoded, rows: int) -> Encoded:
+    """A mono sound repeated for each channel of the others."""
+    return Encoded(*(np.broadcast_to(array, (rows, *array.shape[1:])) for array in encoded))
+
+
+def _mixed(model: TrainedModel, corners: Sequence[Encoded], steps: int) -> list[Encoded]:
+    """The interpolated sounds, step by step."""
+    latents, ceilings = (np.stack(arrays) for arrays in zip(*corners, strict=True))
+    # Frames that are silent in all corners stay silent.
+    silent = np.expand_dims(model.is_silent(latents).all(axis=0), -1)
+    return [
+        Encoded(
+            np.where(silent, model.silence, np.tensordot(weight, latents, 1)),
+            np.tensordot(weight, ceilings, 1),
+        )
+        for weight in weights(steps, len(corners))
+    ]

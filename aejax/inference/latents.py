@@ -53,8 +53,8 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
     if not rows:
         raise UserError(f"no clip of {corpus.title} is readable any more; restore the files")
     counts = [len(latents) for latents in rows]
-    label_names = list(dict.fromkeys(name for of_clip in labels for name in of_clip))
-    texts = {name: [str(of_clip.get(name, "")) for of_clip in labels] for name in label_names}
+    label_names = list(dict.fromkeys(name for clip_labels in labels for name in clip_labels))
+    texts = {name: [str(values.get(name, "")) for values in labels] for name in label_names}
     return {
         "clip": np.repeat(np.asarray(names), counts),
         "seconds": np.concatenate([np.arange(count) for count in counts])
@@ -77,14 +77,13 @@ def _parquet(path: Path, columns: dict[str, np.ndarray]) -> None:
 
     latents = columns.pop("latents")
     width = len(str(latents.shape[1] - 1))
-    of_latents = {f"latent.{index:0{width}d}": column for index, column in enumerate(latents.T)}
+    numbered = {f"latent.{index:0{width}d}": column for index, column in enumerate(latents.T)}
     texts = {
         name: pyarrow.array(map(visible, column.tolist()), pyarrow.string())
         for name, column in columns.items()
         if column.dtype.kind == "U"
     }
-    named = {name: texts.get(name, column) for name, column in (columns | of_latents).items()}
-    pyarrow.parquet.write_table(pyarrow.table(named), path)
+    pyarrow.parquet.write_table(pyarrow.table(columns | texts | numbered), path)
 
 
 WRITERS: dict[str, Callable[[Path, dict[str, np.ndarray]], None]] = {
@@ -97,7 +96,7 @@ def check(path: Path) -> None:
     """Checks that `write` can write a path, before a long computation.
 
     Raises:
-      UserError: the suffix is none of `WRITERS`, or pyarrow is missing.
+      UserError: the suffix is not in `WRITERS`, or pyarrow is missing.
     """
     if path.suffix not in WRITERS:
         raise UserError(f"{path} must end in {' or '.join(WRITERS)}")
@@ -106,12 +105,13 @@ def check(path: Path) -> None:
 
 
 def write(path: Path, columns: dict[str, np.ndarray]) -> None:
-    """Writes a table by its suffix, whole or not at all; in Parquet each latent is a column, and
-    bytes of a name that are not UTF-8 are visible escapes.
+    """Writes a table atomically, in the format of its suffix.
+
+    In Parquet each latent is a column, and bytes of names that are not UTF-8 are escaped.
 
     Raises:
       UserError: see `check`.
     """
     check(path)
-    with files.replacing(path) as beside:
-        WRITERS[path.suffix](beside, dict(columns))
+    with files.replacing(path) as file:
+        WRITERS[path.suffix](file, dict(columns))

@@ -59,7 +59,7 @@ def block_peaks(audio: np.ndarray, block: int) -> Float[np.ndarray, "rows blocks
 
 
 def limit(
-    stretches: Iterable[np.ndarray], ceilings: Float[np.ndarray, "rows blocks"], block: int
+    chunks: Iterable[np.ndarray], ceilings: Float[np.ndarray, "rows blocks"], block: int
 ) -> Iterator[np.ndarray]:
     """Audio in chunks, with no block louder than its ceiling.
 
@@ -67,28 +67,28 @@ def limit(
     exceed the gain of the block.
 
     Args:
-      stretches: float32 ``[rows, samples, *channels]`` of whole blocks, one after another.
+      chunks: float32 ``[rows, samples, *channels]`` of whole blocks, one after another.
       ceilings: of each block.
       block: samples.
     """
     done = 0
-    held: np.ndarray | None = None  # the last block: its final gain depends on the next block
+    last: np.ndarray | None = None  # block, whose gain depends on the next one
     before = np.ones((len(ceilings), 1))
-    for audio in stretches:
-        audio = audio if held is None else np.concatenate([held, audio], axis=1)
+    for audio in chunks:
+        audio = audio if last is None else np.concatenate([last, audio], axis=1)
         blocks = audio.shape[1] // block
         gains = _gains(block_peaks(audio, block), ceilings[:, done : done + blocks])
-        if held is None:
+        if last is None:
             before = gains[:, :1]
         ends = np.minimum(gains[:, :-1], gains[:, 1:])
         edges = np.concatenate([before, ends], axis=1)
-        held, before = audio[:, -block:], edges[:, -1:]
+        last, before = audio[:, -block:], edges[:, -1:]
         if blocks > 1:
             yield _ramped(audio[:, :-block], edges, block)
         done += blocks - 1
-    if held is not None:
-        last = _gains(block_peaks(held, block), ceilings[:, done : done + 1])
-        yield _ramped(held, np.concatenate([before, last], axis=1), block)
+    if last is not None:
+        gain = _gains(block_peaks(last, block), ceilings[:, done : done + 1])
+        yield _ramped(last, np.concatenate([before, gain], axis=1), block)
 
 
 def _gains(peaks: np.ndarray, ceilings: np.ndarray) -> np.ndarray:

@@ -22,20 +22,19 @@ from aejax.training import checkpoint
 from aejax.training.start import abstract_snapshot
 from aejax.workdir import read_config
 
-# Bytes of a config.json; larger ones are none of ours.
-_MOST_CONFIG = 1 << 20
+_MOST_BYTES = 1 << 20  # of the file of speakers
 
 
 def load(path: "str | os.PathLike[str]") -> TrainedModel:
-    """The model of a finished run, with the variables that were best on validation.
+    """The model of a finished run, with the best variables by validation loss.
 
-    Reads numbers and texts; nothing in the directory is executed.
+    Nothing in the directory is executed.
 
     Args:
-      path: of the run's directory.
+      path: directory of the run.
 
     Raises:
-      UserError: there is no finished run, or it is damaged.
+      UserError: the run is missing, unfinished or damaged.
     """
     path = files.expand(path)
     config = read_config(path)
@@ -53,41 +52,41 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
 def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpoint.Best]:
     """The best variables of a finished run, from the checkpoint of its last step.
 
-    Should that be damaged, an older one is taken if it has what ``results.json`` was made with, and
-    no other: a model must not become another one because a file was damaged.
+    If that is damaged, from the newest older checkpoint with the same best variables: the damage
+    must not change the model.
     """
     directory, copied = path / "checkpoints", Devices(jax.local_device_count()).copied
     saved, finished = checkpoint.steps(directory), (path / "results.json").exists()
     if last not in saved and not finished:
-        raise UserError(f"the run in {path} is not finished; start it again to go on with it")
+        raise UserError(f"the run in {path} is not finished; start it again to continue")
     try:
         return checkpoint.read(directory, last, like, copied).best
     except checkpoint.DamagedCheckpoint as error:
         problem = error
     if not finished:
-        raise UserError(f"{problem}; start the run again to go on from an older checkpoint")
+        raise UserError(f"{problem}; start the run again to continue from an older checkpoint")
     measured = run_files.read_results(path).get("best")
     for step in sorted((step for step in saved if step < last), reverse=True):
         with contextlib.suppress(checkpoint.DamagedCheckpoint):
             best = checkpoint.read(directory, step, like, copied).best
-            if measured == {name: one.as_json() for name, one in best.items()}:
+            if measured == {name: value.as_json() for name, value in best.items()}:
                 warn(f"{problem}; the checkpoint of step {step} has the same best model")
                 return best
     raise UserError(
-        f"{problem}, and no older one has the model that was measured; delete"
-        f" {path / 'results.json'} and start the run again, to go on from an older checkpoint"
+        f"{problem}, and no older one has the model of the results; delete"
+        f" {path / 'results.json'} and start the run again, to continue from an older checkpoint"
     )
 
 
 def _speakers(path: Path) -> tuple[str, ...]:
-    speakers = files.read_json(path / SPEAKERS, _MOST_CONFIG)
+    speakers = files.read_json(path / SPEAKERS, _MOST_BYTES)
     if not isinstance(speakers, list) or not all(isinstance(name, str) for name in speakers):
-        raise UserError(f"{path / SPEAKERS} is damaged: it has to be a list of names")
+        raise UserError(f"{path / SPEAKERS} is damaged: it must be a list of names")
     return tuple(speakers)
 
 
 def _abstract_snapshot(
     config: Any, representation: Representation, model: autoencoder.Autoencoder
 ) -> checkpoint.Snapshot:
-    """The shapes of what a run of that config saves."""
+    """The shapes and types in a run's checkpoints."""
     return abstract_snapshot(config, model, objective.from_config(config, representation).weights)

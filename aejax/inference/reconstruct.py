@@ -21,8 +21,8 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
     A mono model reconstructs each channel separately.
 
     Args:
-      model: trained.
-      source, target: audio files; the target's name decides its format, see
+      model: the trained model.
+      source, target: audio files; the format is that of the target's suffix, see
         `aejax.data.streams.format_of`.
 
     Returns:
@@ -60,8 +60,8 @@ def encode(
     """Latents and peak limits of a file: a row for each channel, or one row for a stereo model.
 
     Args:
-      model: trained.
-      source: of as many channels.
+      model: the trained model.
+      source: an audio file.
       channels: of the file.
       samples: at the model's rate; silence follows a shorter file.
       options: of `TrainedModel.encode_stream`.
@@ -69,8 +69,8 @@ def encode(
     model_channels = model.channels
     if model_channels < channels and model_channels > 1:
         raise UserError(
-            f"it has {channels} channels, and the model was trained on {model_channels} together;"
-            " mix them down first"
+            f"it has {channels} channels, and the model was trained on {model_channels};"
+            " mix it down first"
         )
     with streams.reading(source, model.sample_rate) as file:
         encoded = model.encode_stream(reader(model, file), samples, **options)
@@ -99,16 +99,16 @@ def decoded(
 
 
 def in_channels(
-    model: TrainedModel, stretches: Iterable[np.ndarray], channels: int
+    model: TrainedModel, chunks: Iterable[np.ndarray], channels: int
 ) -> Iterator[np.ndarray]:
     """A model's output audio as ``[samples, channels]``.
 
     Raises:
       UserError: it is not finite.
     """
-    for audio in stretches:
+    for audio in chunks:
         if not np.isfinite(audio).all():
-            raise UserError("the model makes of it audio that is not finite; nothing is written")
+            raise UserError("the model's output is not finite; nothing is written")
         if model.channels == 1:
             yield audio.T
         else:
@@ -123,9 +123,17 @@ def write(
     most: np.ndarray,
     comment: str = "",
 ) -> str:
-    """Writes audio at the model's rate as ``sound``, clipped to ``most`` of each channel or of all;
-    returns a message about clipping, or ""."""
+    """Writes audio; returns a message about clipping, or "".
+
+    Args:
+      audio: chunks ``[samples, channels]`` at the model's rate.
+      model: the trained model.
+      sound: length, rate, channels and format of the file.
+      target: the file.
+      most: peak limits of the channels, or of all.
+      comment: in the metadata.
+    """
     at_rate = streams.resampled(audio, model.sample_rate, sound.sample_rate, sound.channels)
     limited = (np.clip(block, -most, most) for block in at_rate)
     clipped = streams.write(target, limited, sound, comment=comment)
-    return f"{clipped} samples were beyond full scale, and are clipped" if clipped else ""
+    return f"{clipped} samples beyond full scale were clipped" if clipped else ""

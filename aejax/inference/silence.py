@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Half a step of 24 bits: below it are only resampling errors of zeros.
+# Half a step of 24 bits; resampled zeros are below it.
 _FAINTEST = 2.0**-24
 _FADE_SECONDS = 0.005
 
@@ -19,9 +19,8 @@ def frames(audio: np.ndarray, count: int, block: int, overlap: int) -> np.ndarra
     peak = np.abs(audio).reshape(*audio.shape[:2], -1).max(axis=2)[:, : count * block]
     peak = np.pad(peak, ((0, 0), (0, count * block - peak.shape[1])))
     is_loud = peak.reshape(len(audio), count, block).max(axis=2) > _FAINTEST
-    loud_before = np.pad(
-        np.cumsum(is_loud, axis=1), ((0, 0), (1, 0))
-    )  # in the first 0, 1, ... frames
+    # The number of loud frames among the first 0, 1, ...
+    loud_before = np.pad(np.cumsum(is_loud, axis=1), ((0, 0), (1, 0)))
     index = np.arange(count)
     first, last = np.maximum(index - overlap, 0), np.minimum(index + overlap + 1, count)
     return loud_before[:, last] == loud_before[:, first]

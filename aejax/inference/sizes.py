@@ -1,4 +1,4 @@
-"""A finished run's model, and how its sounds are cut into windows."""
+"""A finished run's model, and the sizes of its windows."""
 
 import dataclasses
 import functools
@@ -14,23 +14,21 @@ from aejax.prepare import excerpt_blocks
 from aejax.representations import Multichannel, Representation
 from aejax.signal.arguments import whole_number
 
-# Samples of content in a window at most, unless a frame is longer; memory goes with it.
+# Most samples of output in a window, unless a frame is longer; memory is proportional to it.
 _MOST_SAMPLES = 2**18
+_SHORTEST_SEGMENT = 32  # samples for each peak of the limiter
 
-# Gives samples ``[rows, count, *channels]`` from one on, with silence past the end.
+# ``read(start, count)`` returns samples ``[rows, count, *channels]``, with silence past the end.
 Read = Callable[[int, int], np.ndarray]
 
 
-# Samples of which the limiter has a peak at least.
-_SHORTEST_SEGMENT = 32
-
-
 class Encoded(NamedTuple):
-    """A sound as latents, and how loud it may come back.
+    """The latents and peak limits of a sound.
 
     Attributes:
-      latents: float32 ``[rows, latent_frames, latent_dim]``, or int32 with an axis of codes last.
-      ceilings: of each `TrainedModel.segment`, ``[rows, segments]``; see `aejax.inference.limiter`.
+      latents: float32 ``[rows, latent_frames, latent_dim]``, or int32 with codes on the last axis.
+      ceilings: ``[rows, segments]``, the peak limit of each `TrainedModel.segment`; see
+        `aejax.inference.limiter`.
     """
 
     latents: np.ndarray
@@ -38,7 +36,7 @@ class Encoded(NamedTuple):
 
     @property
     def most(self) -> np.ndarray:
-        """How loud each row may come back anywhere."""
+        """The highest peak limit of each row."""
         return self.ceilings.max(axis=1)
 
 
@@ -47,12 +45,12 @@ class WindowedModel:
     """A trained autoencoder and its sizes.
 
     Attributes:
-      config: of its run, all of it.
-      representation: of its audio.
+      config: the whole config of its run.
+      representation: of audio as features.
       model: the network.
       variables: of the network.
-      speakers: that its decoder knows by name.
-      most_samples: of content in a window; for tests of the rest.
+      speakers: names of its decoder's speakers.
+      most_samples: of output in a window; smaller in tests.
     """
 
     config: Any
@@ -64,22 +62,22 @@ class WindowedModel:
 
     @property
     def sample_rate(self) -> int:
-        """Hz, of the audio that it was trained on and puts out."""
+        """Sample rate of its training audio and its output, Hz."""
         return self.config.data.sample_rate
 
     @property
     def channels(self) -> int:
-        """Of the audio that goes into it at once."""
+        """Channels that are encoded together: 2 for a stereo model, else 1."""
         return 2 if isinstance(self.representation, Multichannel) else 1
 
     @property
     def block(self) -> int:
-        """Samples that a latent frame stands for."""
+        """Samples from latent frame to latent frame."""
         return self.config.model.downsampling * self.representation.hop_length
 
     @property
     def segment(self) -> int:
-        """Samples of which `decode_stream` limits the peak at once."""
+        """Samples for each peak limit of `decode_stream`."""
         hop = self.representation.hop_length
         return hop if hop >= _SHORTEST_SEGMENT else self.block
 
@@ -89,7 +87,7 @@ class WindowedModel:
         return self.sample_rate / self.block * self.config.model.latent_dim
 
     def latent_frames(self, samples: int) -> int:
-        """Of a sound of that many samples at `sample_rate`."""
+        """Number of latent frames of a sound of that many samples at `sample_rate`."""
         samples = whole_number("samples", samples, least=0, most=2**80)
         frames = self.representation.frames(max(samples, 1))
         return -(-frames // self.config.model.downsampling)
@@ -104,7 +102,7 @@ class WindowedModel:
 
     @property
     def _overlap(self) -> int:
-        """Blocks beside its own that a latent frame has a part in."""
+        """Blocks on either side of its own that affect a latent frame."""
         return max(1, self._blocks(self.representation.receptive_field))
 
     @functools.cached_property
@@ -120,7 +118,7 @@ class WindowedModel:
 
     @functools.cached_property
     def _decoding(self) -> Windows:
-        # A frame more, as the last sample of a block lies before the next frame.
+        # One frame more: the last sample of a block is before the next frame.
         return windows(
             self.model.decoder.receptive_field,
             self._blocks(self.representation.synthesis_context + 1),
@@ -130,7 +128,7 @@ class WindowedModel:
 
     @functools.cached_property
     def _masking(self) -> Windows:
-        # Frames that overlap are all that a mask reaches: no phase is searched for.
+        # A mask affects overlapping frames only, without Griffin-Lim.
         edge = max(self.representation.receptive_field, self.representation.fewest_frames)
         return windows(
             self.model.decoder.receptive_field,
@@ -141,11 +139,11 @@ class WindowedModel:
 
     @property
     def denoises(self) -> bool:
-        """Whether it was trained to take noise away."""
+        """Whether it was trained to remove noise."""
         return denoises(self.config)
 
     @property
-    def behind(self) -> tuple[int, int]:
-        """Latent frames of silence behind a sound, and behind latents, from which on more of it
-        makes no difference."""
+    def trailing_silence(self) -> tuple[int, int]:
+        """Latent frames of trailing silence that encoder and decoder need for results free of edge
+        effects."""
         return self._encoding.after, self._decoding.after

@@ -11,9 +11,9 @@ class Windows(NamedTuple):
     """Sizes of the windows over a sound of any length, in latent frames.
 
     Attributes:
-      before, after: minimum of context.
-      content: maximum of output per window.
-      fixed: whether every window has that much content; otherwise short sounds have shorter ones.
+      before, after: least context of the output on either side.
+      content: most output per window.
+      fixed: whether all windows have the same size; otherwise those of short sounds are shorter.
     """
 
     before: int
@@ -22,9 +22,9 @@ class Windows(NamedTuple):
     fixed: bool
 
     def over(self, total: int) -> Iterator[tuple[slice, slice]]:
-        """The slice of each window, and of its output; the last window may end after ``total``."""
+        """Slices of each window and of its output; the last window may end after ``total``."""
         content = self.content
-        if not self.fixed:  # Powers of 2: every size is compiled.
+        if not self.fixed:  # Each size is compiled, so only powers of 2.
             content = min(content, 2 ** math.ceil(math.log2(max(total, 1))))
         size = self.before + content + self.after
         for start in range(0, total, content):
@@ -39,9 +39,9 @@ def windows(receptive_field: ReceptiveField, edge: int, excerpt: int, most: int)
 
     Args:
       receptive_field: receptive field of a network, in latent frames.
-      edge: latent frames at either end affected by a cut, besides the network's.
+      edge: latent frames at each edge affected by the transforms.
       excerpt: latent frames of a training excerpt.
-      most: latent frames of content.
+      most: latent frames of output per window.
     """
     unbounded = [math.isinf(steps) for steps in receptive_field]
     context = excerpt // 2 // max(sum(unbounded), 1)

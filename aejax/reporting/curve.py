@@ -138,7 +138,7 @@ def kind_of(row: str, name: str) -> tuple[str, str]:
         return "ceiling", ""
     first, _, rest = row.partition(", ")
     if first == name:
-        return "model", "cut" if rest.endswith((" latents", " codebooks")) else rest
+        return "model", "truncated" if rest.endswith((" latents", " codebooks")) else rest
     if first == PCA:
         return PCA, "" if rest.endswith(" latents") else rest
     return (PCA_CONTEXT, rest) if first == PCA_CONTEXT else ("model", row)
@@ -153,7 +153,7 @@ def _keys(run: Run, kind: str, variant: str, row: Mapping[str, Any]) -> tuple[Ke
         settings = _settings(run, "data", "representation", "model")
         return tuple(pair for pair in settings if pair[0] not in _RATES), rate
     everything = _without(run, _SEEDS) + _version(run)
-    if variant == "cut":
+    if variant == "truncated":
         return everything, row["name"].rpartition(", ")[2]
     return _without(run, _SEEDS + _RATES) + _version(run), everything
 
@@ -202,15 +202,17 @@ def _line_labels(
     contexts = len({key[2] for key in keys if key[0] == PCA_CONTEXT})
     labels = []
     for (kind, variant, _, source), indices in zip(keys, members, strict=True):
-        words = {"model": common_name([runs[i].name for i in indices]), PCA: "PCA"}
-        denoises = runs[indices[0]].config.get("task") == "denoise"
-        words |= {"ceiling": NOISY if denoises else CEILING}
-        words |= {PCA_CONTEXT: "PCA, decoded in context"}
-        label = words[kind]
+        model, config = common_name([runs[i].name for i in indices]), runs[indices[0]].config
+        label = {
+            "model": model,
+            PCA: "PCA",
+            PCA_CONTEXT: "PCA, decoded in context",
+            "ceiling": NOISY if config.get("task") == "denoise" else CEILING,
+        }[kind]
         if kind == PCA_CONTEXT and contexts > 1:
-            label += f" as {words['model']} sees it"
-        if variant == "cut":
-            label += f", cut short from {runs[indices[0]].config.get('model.latent_dim')} latents"
+            label += f" of {model}"
+        if variant == "truncated":
+            label += f", truncated from {config.get('model.latent_dim')} latents"
         elif variant:
             label += f", {variant}"
         label += f" ({source})" if source else ""

@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import curve, details, listen, pictures, sound
+from aejax.reporting import audio_clips, curve, details, pictures, sound
+from aejax.reporting.audio_clips import AudioClip
 from aejax.reporting.examples import read_examples
-from aejax.reporting.listen import HeardClip
 from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
 from aejax.runtime import files
@@ -60,33 +60,19 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     """The page's HTML."""
     names = run_names(runs)
     lines = curve.lines(runs)
-    clips, notes = listen.heard_clips(runs, lines)
+    clips, notes = audio_clips.collect_clips(runs, lines)
     clips += [example for run in runs for example in read_examples(run.path)]
     grid, sounds, images, media_notes = _media(clips)
     snippets, snippet_indices, snippet_notes = _snippets(runs)
-    run_details = [
-        details.details(run, name, defaults) for run, name in zip(runs, names, strict=True)
-    ]
     units = sorted({details.unit(run) for run in runs})
-    order = {line.label: number for number, line in enumerate(lines)}
+    line_numbers = _line_numbers(lines)
     data = {
-        "lines": [
-            {
-                "label": line.label,
-                "kind": line.kind,
-                "corpus": line.corpus,
-                "points": [
-                    curve.point_json(runs, point, names.__getitem__) for point in line.points
-                ],
-            }
-            for line in lines
-        ],
+        "lines": [_line_json(runs, names, line) for line in lines],
         "units": units,
         "runs": [
-            detail | {"snippets": indices, "line": order[_line_of(lines, number)]}
-            for number, (detail, indices) in enumerate(
-                zip(run_details, snippet_indices, strict=True)
-            )
+            details.details(run, names[number], defaults)
+            | {"snippets": snippet_indices[number], "line": line_numbers.get(number, 0)}
+            for number, run in enumerate(runs)
         ],
         "levels": pictures.LEVELS,
     }
@@ -134,12 +120,24 @@ def _title(runs: Sequence[Run]) -> str:
     return name if len(runs) == 1 else f"{name}: {len(runs)} runs"
 
 
-def _line_of(lines: Sequence[curve.Line], run: int) -> str:
-    """The label of the line with a run's model."""
-    for line in lines:
-        if line.kind == "model" and any(run in point.runs for point in line.points):
-            return line.label
-    return lines[0].label
+def _line_json(runs: Sequence[Run], names: Sequence[str], line: curve.Line) -> dict[str, Any]:
+    return {
+        "label": line.label,
+        "kind": line.kind,
+        "corpus": line.corpus,
+        "points": [curve.point_json(runs, point, names.__getitem__) for point in line.points],
+    }
+
+
+def _line_numbers(lines: Sequence[curve.Line]) -> dict[int, int]:
+    """The index of the first line with a run's model, by the index of the run."""
+    numbers: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        if line.kind == "model":
+            for point in line.points:
+                for run in point.runs:
+                    numbers.setdefault(run, number)
+    return numbers
 
 
 def _hash(text: str) -> str:
@@ -159,7 +157,7 @@ def _base64(files: Sequence[bytes]) -> list[str]:
 
 
 def _media(
-    clips: Sequence[HeardClip],
+    clips: Sequence[AudioClip],
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]], list[str]]:
     """The grid, the sounds, the spectrograms, and notes about shortened sounds."""
     versions = [(clip, version) for clip in clips for version in clip.versions]
@@ -183,7 +181,7 @@ def _media(
     if kind == "opus":
         notes.append("To keep this page small, its clips are Opus, not FLAC.")
     if seconds is not None:
-        notes.append(f"To keep this page small, its clips were cut to {seconds:.1f} s.")
+        notes.append(f"To keep this page small, its clips were shortened to {seconds:.1f} s.")
     return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
 
 
@@ -209,7 +207,7 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
             decoded.append((np.zeros(1, np.float32), 48_000))
     audio, rates = zip(*decoded, strict=True)
     files, kind, seconds = sound.encode_all(audio, rates, budget)
-    cut = "" if seconds is None else f", and were cut to {seconds:.1f} s"
+    cut = "" if seconds is None else f", shortened to {seconds:.1f} s"
     note = f"To keep this page small, the map's snippets are {kind.title()}{cut}."
     return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
 

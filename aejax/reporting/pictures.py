@@ -2,7 +2,7 @@
 
 import base64
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,9 +42,3 @@ def _pack(picture: np.ndarray, stride: int) -> dict[str, Any]:
         "bins": levels.shape[1],
         "data": base64.b64encode(data).decode("ascii"),
     }
-
-
-def unpacked(picture: Mapping[str, Any]) -> np.ndarray:
-    """The levels in an element of `packed`, uint8 ``[frames, bins]``, below `LEVELS`."""
-    data = zlib.decompress(base64.b64decode(picture["data"]), -15)
-    return np.frombuffer(data, np.uint8).reshape(picture["frames"], picture["bins"])

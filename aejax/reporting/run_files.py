@@ -82,7 +82,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
         elif (path / "results.json").is_file():
             finished.setdefault(path.resolve(), path)
         elif (path / "config.json").is_file():
-            raise UserError(f"the run in {path} is not finished; start it again to go on with it")
+            raise UserError(f"the run in {path} is not finished; start it again to continue")
         else:
             raise UserError(f"{path} is neither a run nor a sweep: no results.json, no sweep.json")
     if not finished:

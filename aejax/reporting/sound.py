@@ -1,4 +1,4 @@
-"""Sounds for the page: equally loud, encoded, within a budget."""
+"""Audio for the page: equally loud, encoded, within a budget."""
 
 import io
 import math
@@ -115,7 +115,7 @@ def decode(file: bytes, most_samples: int) -> tuple[np.ndarray, int]:
     and its sample rate, Hz.
 
     Raises:
-      ValueError: it is no such file.
+      ValueError: it has another format.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(file)) as opened:

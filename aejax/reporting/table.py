@@ -54,13 +54,13 @@ def probes_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The scores of probes as an aligned table: a line for each label, a column for each source."""
     sources = list(dict.fromkeys(source for row in rows for source in row["scores"]))
     number = _number("{:.3f}")
-    cells = [["what is read", "measure", "chance", *sources]]
+    cells = [["label", "measure", "chance", *sources]]
     notes = []
     for row in rows:
         scores = [number(row["scores"].get(source)) for source in sources]
         cells.append([row["label"], row["measure"], number(row.get("chance")), *scores])
         if row.get("skipped"):
-            notes.append(f"{row['label']} was not read: {row['skipped']}")
+            notes.append(f"{row['label']} was not probed: {row['skipped']}")
     return "\n".join([aligned(cells), *notes])
 
 

@@ -50,8 +50,7 @@ def multi_resolution_stft(
     ``rms(X - Y) / max(rms(Y), floor) + mean(|log(max(X, floor) / max(Y, floor))|)``,
 
     rms and mean over frames and bins. Source: Yamamoto, Song and Kim, "Parallel WaveGAN",
-    ICASSP 2020, equations 3 to 6; the floors and the separate values of a
-    batch are ours.
+    ICASSP 2020, equations 3 to 6; the floors and one value per row are aejax's.
 
     Args:
       estimate, reference: audio.
@@ -61,8 +60,9 @@ def multi_resolution_stft(
         every resolution; -100 dB by default. Lower values have no gradient from the logarithm.
 
     Returns:
-      ``[...]``, 0 for equals; no unit plus nepers. Twice the reference gives ``1 + log(2)``. Where
-      the reference is silent it is up to ``1 / floor`` times the estimate's RMS magnitude.
+      ``[...]``, 0 for equal signals; no unit plus nepers. Twice the reference gives
+      ``1 + log(2)``. Where the reference is silent it is up to ``1 / floor`` times the
+      estimate's RMS magnitude.
 
     Raises:
       ValueError: an argument is invalid, or half of the longest transform is not shorter than
@@ -104,7 +104,7 @@ def auraloss_multi_resolution_stft(
       where: mask of valid rows, all by default; other rows do not affect the result.
 
     Returns:
-      A scalar, 0 for equals, and without a valid row.
+      A scalar, 0 for equal signals, and without a valid row.
 
     Raises:
       ValueError: the arguments are not two such arrays, or have 1024 samples or less.
@@ -137,8 +137,8 @@ def multi_scale_mel(
 
     ``mean(|log(max(X, floor) / max(Y, floor))|)`` over frames, mel bands and scales, X and Y being
     the bands' sums of the magnitudes of a periodic Hann window, a quarter of it apart, weighted by
-    triangles of unit height on Slaney's scale. Of the family of Kumar et al., "High-fidelity audio
-    compression with improved RVQGAN", NeurIPS 2023, section 3.4, whose own is `dac_mel`.
+    triangles of unit height on Slaney's scale. A variant of `dac_mel`, the loss of Kumar et al.,
+    "High-fidelity audio compression with improved RVQGAN", NeurIPS 2023, section 3.4.
 
     Args:
       estimate, reference: audio.
@@ -149,7 +149,7 @@ def multi_scale_mel(
         bin, before the triangles weigh it; -100 dB by default. Lower values have no gradient.
 
     Returns:
-      ``[...]``, in nepers, 0 for equals. Twice the reference gives ``log(2)``.
+      ``[...]``, in nepers, 0 for equal signals. Twice the reference gives ``log(2)``.
 
     Raises:
       ValueError: an argument is invalid, there are not as many ``n_mels`` as ``n_ffts``, half
@@ -201,8 +201,8 @@ def dac_mel(
       where: mask of valid rows, all by default.
 
     Returns:
-      A scalar, the mean over valid rows, 0 for equals. Ten times the reference gives 7, one for
-      each scale.
+      A scalar, the mean over valid rows, 0 for equal signals. Ten times the reference gives 7,
+      one for each scale.
 
     Raises:
       ValueError: an argument is invalid, or the audio has 1024 samples or less.
@@ -242,7 +242,7 @@ def si_sdr(
     ``10 log10(|a y|**2 / |a y - x|**2)`` with ``a = <x, y> / |y|**2``, x being the estimate and y
     the reference, each without its mean. Source: Le Roux et al., "SDR - half-baked or well
     done?", ICASSP 2019, equations 4 and 5. The mean is subtracted as by Luo and Mesgarani, who call
-    it SI-SNR (TasNet, ICASSP 2018); other libraries leave it in unless told (``zero_mean``).
+    it SI-SNR (TasNet, ICASSP 2018); in other libraries that is an option (``zero_mean``).
 
     Args:
       estimate, reference: audio.
@@ -316,7 +316,7 @@ def a_weighted_spectral_distance(
         dB by default. Lower values have no gradient.
 
     Returns:
-      ``[...]``, in dB, 0 for equals. Ten times the reference gives 20 dB.
+      ``[...]``, in dB, 0 for equal signals. Ten times the reference gives 20 dB.
 
     Raises:
       ValueError: an argument is invalid, or half of the transform is not shorter than the

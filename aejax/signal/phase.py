@@ -1,5 +1,6 @@
 """Phase estimation for magnitude spectrograms."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -60,53 +61,95 @@ def griffin_lim(
       ValueError: an argument is invalid, or as `stft` and `istft` raise it.
     """
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
+    _check(magnitude, n_fft, num_iterations, momentum)
+    stft = _Stft(n_fft, hop_length, win_length, window, center, pad_mode)
+    samples = stft.samples(magnitude.shape[-2], length)
+    spectrum, errors = _iterate(
+        stft,
+        _with_start(magnitude, phase, key),
+        magnitude,
+        samples=samples,
+        num_iterations=num_iterations,
+        momentum=momentum,
+        return_convergence=return_convergence,
+    )
+    audio = stft.inverse(spectrum, samples if length is None else length)
+    return audio if errors is None else (audio, errors)
+
+
+def _check(magnitude: jax.Array, n_fft: int, num_iterations: int, momentum: float) -> None:
     check_real("magnitude", magnitude, ndim=2)
     check_spectrum(magnitude, n_fft)
     check_integer("num_iterations", num_iterations, least=0, most=MOST_ITERATIONS)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
-    sizes: dict[str, Any] = {
-        "n_fft": n_fft,
-        "hop_length": hop_length,
-        "win_length": win_length,
-        "window": window,
-        "center": center,
-    }
-    # The number of frames is the same in every round. Where possible so is the number of samples:
-    # those after the middle of the last frame are then estimated like the others.
-    samples = (magnitude.shape[-2] - 1) * hop_length + (n_fft % 2 if center else n_fft)
-    if length is not None and samples <= length < samples + hop_length:
-        samples = length
-    if samples < 1:
-        raise ValueError("from the middle of one frame to itself there is no sample; give length")
-    spectrum = _with_start(magnitude, phase, key)
 
-    # The magnitude is as large as all frames, so chunks would save no memory.
-    def transform(audio: jax.Array) -> jax.Array:
-        return stft_then(lambda s: s, audio, **sizes, pad_mode=pad_mode, chunked=False)
 
-    def invert(spectrum: jax.Array, length: int) -> jax.Array:
+@dataclasses.dataclass(frozen=True)
+class _Stft:
+    """The transforms of each iteration: all frames at once, since the magnitude is as large."""
+
+    n_fft: int
+    hop_length: int
+    win_length: int
+    window: Window
+    center: bool
+    pad_mode: PadMode
+
+    def samples(self, frames: int, length: int | None) -> int:
+        """The number of samples of the audio in each iteration.
+
+        It is ``length`` if that has the same number of frames: samples after the middle of the last
+        frame are then estimated like the others.
+        """
+        samples = (frames - 1) * self.hop_length + (self.n_fft % 2 if self.center else self.n_fft)
+        if length is not None and samples <= length < samples + self.hop_length:
+            samples = length
+        if samples < 1:
+            raise ValueError("a single centred frame has no sample by itself; give length")
+        return samples
+
+    def __call__(self, audio: jax.Array) -> jax.Array:
+        """The spectrum of audio."""
+        return stft_then(lambda s: s, audio, **dataclasses.asdict(self), chunked=False)
+
+    def inverse(self, spectrum: jax.Array, length: int) -> jax.Array:
+        """Audio of ``length`` samples."""
+        sizes = dataclasses.asdict(self)
+        del sizes["pad_mode"]
         return inverse(spectrum, **sizes, length=length, chunked=False)
+
+
+def _iterate(
+    stft: _Stft,
+    spectrum: jax.Array,
+    magnitude: jax.Array,
+    *,
+    samples: int,
+    num_iterations: int,
+    momentum: float,
+    return_convergence: bool,
+) -> tuple[jax.Array, jax.Array | None]:
+    """The spectrum after all iterations, and the convergence after each, if asked for."""
+
+    def convergence(audio: jax.Array) -> jax.Array:
+        return spectral_convergence(stft(audio), magnitude)
 
     def iterate(carry: tuple, _: None) -> tuple[tuple, Any]:
         spectrum, previous = carry
-        audio = invert(spectrum, samples)
+        audio = stft.inverse(spectrum, samples)
         error = convergence(audio) if return_convergence else None
         # The momentum is the paper's, c + momentum (c - previous c) with c = stft(istft(spectrum)),
         # before the transform instead of after it, which is linear: signals are smaller.
-        ahead = transform(audio + momentum * (audio - previous))
+        ahead = stft(audio + momentum * (audio - previous))
         return (_with_phase_of(ahead, magnitude), audio), error
 
-    def convergence(audio: jax.Array) -> jax.Array:
-        return spectral_convergence(transform(audio), magnitude)
-
-    silence = jnp.zeros_like(invert(spectrum, samples))
+    silence = jnp.zeros_like(stft.inverse(spectrum, samples))
     (spectrum, _), errors = jax.lax.scan(iterate, (spectrum, silence), length=num_iterations)
-    audio = invert(spectrum, samples if length is None else length)
     if not return_convergence:
-        return audio
-    last = convergence(invert(spectrum, samples))
-    return audio, jnp.moveaxis(jnp.concatenate([errors, last[None]]), 0, -1)
+        return spectrum, None
+    last = convergence(stft.inverse(spectrum, samples))
+    return spectrum, jnp.moveaxis(jnp.concatenate([errors, last[None]]), 0, -1)
 
 
 def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | None) -> jax.Array:
@@ -116,7 +159,7 @@ def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | 
         raise ValueError(f"phase has shape {phase.shape}, the magnitude {magnitude.shape}")
     if key is not None:
         if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.dtype != jnp.uint32:
-            raise ValueError(f"key must be what jax.random.key makes, got {key.dtype}")
+            raise ValueError(f"key must be a jax.random.key, got {key.dtype}")
         phase = jax.random.uniform(key, magnitude.shape, magnitude.dtype, -jnp.pi, jnp.pi)
     if phase is None:
         return jax.lax.complex(magnitude, jnp.zeros_like(magnitude))

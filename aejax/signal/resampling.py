@@ -69,15 +69,7 @@ def resample(
             f" of {2 * width + down} samples; choose rates with a larger common divisor"
         )
     filters = _filters(down, up, width, num_zeros, rolloff, beta).astype(x.dtype)
-    samples = math.ceil(x.shape[-1] * up / down)
-    frames = math.ceil(samples / up)
-    # Frame t has the inputs of outputs t * up to (t + 1) * up - 1.
-    x = jax.numpy.pad(x, [(0, 0)] * (x.ndim - 1) + [(width, 0)])
-    x = fit_length(x, (frames - 1) * down + 2 * width + down)
-    y = map_frames(
-        lambda frame: matmul(frame, filters), x, frame_length=2 * width + down, hop_length=down
-    )
-    return y.reshape(*y.shape[:-2], frames * up)[..., :samples]
+    return _filtered(x, filters, down, width)
 
 
 def _filters(
@@ -90,6 +82,20 @@ def _filters(
     inside = np.maximum(0, 1 - np.square(time / num_zeros))
     taper = np.where(np.abs(time) <= num_zeros, np.i0(beta * np.sqrt(inside)) / np.i0(beta), 0)
     return ratio * rolloff * np.sinc(rolloff * time) * taper
+
+
+def _filtered(x: jax.Array, filters: np.ndarray, down: int, width: int) -> jax.Array:
+    """``[..., ceil(samples * up / down)]``, by the ``filters`` ``[2 * width + down, up]``."""
+    frame_length, up = filters.shape
+    samples = math.ceil(x.shape[-1] * up / down)
+    frames = math.ceil(samples / up)
+    # Frame t has the inputs of outputs t * up to (t + 1) * up - 1.
+    x = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(width, 0)])
+    x = fit_length(x, (frames - 1) * down + frame_length)
+    y = map_frames(
+        lambda frame: matmul(frame, filters), x, frame_length=frame_length, hop_length=down
+    )
+    return y.reshape(*y.shape[:-2], frames * up)[..., :samples]
 
 
 @compiled()
@@ -128,17 +134,30 @@ def play_at_speed(
     check_integer("num_taps", num_taps)
     if num_taps % 2:
         raise ValueError(f"num_taps must be even, got {num_taps}")
-    half = num_taps // 2
-    n = jnp.arange(length, dtype=jnp.uint32).reshape((1,) * speed.ndim + (length,))
-    speed, offset = speed[..., None], offset[..., None]
+    speed = speed[..., None]
+    position, fraction = _positions(speed, offset[..., None], length, x.dtype)
+    return _interpolated(x, position, fraction, jnp.minimum(1.0, 1 / speed), num_taps)
+
+
+def _positions(
+    speed: jax.Array, offset: jax.Array, length: int, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array]:
+    """``offset + n * speed`` for n below ``length``: the nearest sample, and the rest."""
+    n = jnp.arange(length, dtype=jnp.uint32).reshape((1,) * (speed.ndim - 1) + (length,))
     whole = jnp.floor(speed)
     # Products with 32 fractional bits wrap around at whole samples: no digit is lost.
     part = ((speed - whole) * 2.0**32).astype(jnp.uint32)
-    fraction = (part * n).astype(x.dtype) * 2.0**-32
-    steps = jnp.round(n.astype(x.dtype) * (speed - whole) - fraction).astype(jnp.int32)
-    position = offset + n.astype(jnp.int32) * whole.astype(jnp.int32) + steps
+    fraction = (part * n).astype(dtype) * 2.0**-32
+    steps = jnp.round(n.astype(dtype) * (speed - whole) - fraction).astype(jnp.int32)
+    return offset + n.astype(jnp.int32) * whole.astype(jnp.int32) + steps, fraction
+
+
+def _interpolated(
+    x: jax.Array, position: jax.Array, fraction: jax.Array, cutoff: jax.Array, num_taps: int
+) -> jax.Array:
+    """``x(position + fraction)`` by a windowed sinc; ``cutoff`` in units of the Nyquist rate."""
+    half = num_taps // 2
     padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(half, half)])
-    cutoff = jnp.minimum(1.0, 1 / speed)
     angle, turn = jnp.pi * cutoff, jnp.pi / half
     sine, cosine = jnp.sin(angle * fraction), jnp.cos(angle * fraction)
     bell_sine, bell_cosine = jnp.sin(turn * fraction), jnp.cos(turn * fraction)

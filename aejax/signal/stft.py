@@ -128,8 +128,8 @@ def stft_then(
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
         raise ValueError(
-            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: without center=True there"
-            " is not one frame"
+            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: that is no whole frame"
+            " without center=True"
         )
 
     def transform(frames: jax.Array) -> jax.Array:
@@ -212,7 +212,7 @@ def inverse(
     weight = make_window(window, win_length, n_fft=n_fft)
     _check_invertible(weight, window, win_length, hop_length)
     if center and n_fft % 2 == 0 and s.shape[-2] == 1 and length is None:
-        raise ValueError("from the middle of one frame to itself there is no sample; give length")
+        raise ValueError("a single centred frame has no sample by itself; give length")
     weight = weight.astype(s.real.dtype)
 
     def transform(s: jax.Array) -> jax.Array:

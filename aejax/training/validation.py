@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.augmentations import Noise
-from aejax.augmentations.measuring import LATENTS_USE, add_test_noise, window_keys
+from aejax.augmentations.measuring import LATENTS_USE, evaluation_input, window_keys
 from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables, standardise
 from aejax.objective import Comparison, Objective
@@ -73,7 +73,7 @@ def make_eval_step(
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
         audio, length, constants = batch["audio"], batch["length"], variables["constants"]
-        noisy_audio = add_test_noise(batch, noise=noise)
+        noisy_audio = evaluation_input(batch, noise=noise)
         features, mask, block_mask = analyse_blocks(representation, audio, length, downsampling)
         encoder_input = representation.analyse(noisy_audio) if denoises else features
         x, target = (standardise(each, constants) for each in (encoder_input, features))

@@ -7,11 +7,9 @@ import pytest
 from scipy.signal import welch
 
 from aejax import augmentations, config, signal
-from aejax.augmentations import Example, FrequencyMasks, TimeMasks, measuring
+from aejax.augmentations import VTLP, Example, FrequencyMasks, Mix, TimeMasks, measuring
 from aejax.augmentations.eq import random_eq
-from aejax.augmentations.mix import random_mix
 from aejax.augmentations.noise import add_noise, coloured_noise
-from aejax.augmentations.vtlp import random_stretch
 
 KEY = jax.random.key(0)
 ROWS, SAMPLES = 200, 4000
@@ -107,7 +105,7 @@ def test_polarity_turns_some_over_and_nothing_else(audio):
 
 def test_mix_adds_the_neighbour_softer():
     audio = jnp.eye(1000)
-    mixed = random_mix(KEY, audio, 0.5) - audio
+    mixed = Mix(0.5).change(KEY, audio, jnp.full(1000, 1000)) - audio
     added = mixed[mixed > 0]
     assert 400 < added.size < 600
     assert -40.1 < 20 * np.log10(added.min()) < -39
@@ -315,10 +313,10 @@ def test_noise_from_a_folder_is_changed_by_draws_of_its_own():
 
 def test_what_a_model_hears_where_it_is_measured(audio):
     batch = windows(audio)
-    np.testing.assert_array_equal(measuring.add_test_noise(batch, noise=None), audio)
+    np.testing.assert_array_equal(measuring.evaluation_input(batch, noise=None), audio)
     noise = noise_of(noise__kind="white", noise__probability=0.0, noise__snr_db=(6.0, 6.0))
-    heard = measuring.add_test_noise(batch, noise=noise)
-    np.testing.assert_array_equal(heard, measuring.add_test_noise(batch, noise=noise))
+    heard = measuring.evaluation_input(batch, noise=noise)
+    np.testing.assert_array_equal(heard, measuring.evaluation_input(batch, noise=noise))
     ratio = level_db(np.asarray(audio)) - level_db(np.asarray(heard - audio))
     np.testing.assert_allclose(ratio, 6, atol=0.01)
 
@@ -347,7 +345,7 @@ def test_the_noise_of_a_window_is_its_own_wherever_it_stands(audio, kind):
 
     def noise(chosen):
         rows = {name: value[chosen] for name, value in batch.items()}
-        return np.asarray(measuring.add_test_noise(rows, noise=part) - rows["audio"])
+        return np.asarray(measuring.evaluation_input(rows, noise=part) - rows["audio"])
 
     whole = noise(np.arange(ROWS))
     order = np.random.default_rng(0).permutation(ROWS)
@@ -374,16 +372,16 @@ def test_stretched_bins(channels):
     own = 60
     bump = jnp.exp(-0.5 * ((jnp.arange(float(own)) - 20.0) / 2) ** 2)
     features = jnp.broadcast_to(jnp.tile(bump, channels), (100, 3, own * channels))
-    found = np.asarray(random_stretch(KEY, features, (0.5, 2.0), channels=channels))
-    assert found.shape == features.shape
-    parts = found.reshape(100, 3, channels, own)
+    stretched = VTLP((0.5, 2.0)).change_features(KEY, features, jnp.zeros(own * channels), channels)
+    assert stretched.shape == features.shape
+    parts = np.asarray(stretched).reshape(100, 3, channels, own)
     np.testing.assert_array_equal(parts, np.broadcast_to(parts[:, :1, :1], parts.shape))
     peaks = parts[:, 0, 0].argmax(1)
     assert peaks.min() < 12
     assert peaks.max() > 36
     np.testing.assert_allclose(parts.max(axis=-1), 1, atol=0.15)
-    still = random_stretch(KEY, features, (1.0, 1.0), channels=channels)
-    np.testing.assert_allclose(still, features, atol=1e-5)
+    same = VTLP((1.0, 1.0)).change_features(KEY, features, jnp.zeros(own * channels), channels)
+    np.testing.assert_allclose(same, features, atol=1e-5)
 
 
 def test_cuts_leave_silence_at_the_ends_and_nothing_else(audio):

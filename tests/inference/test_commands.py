@@ -11,28 +11,22 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY
-from trained_runs import model_of, write_run
+from trained_runs import model_of, small_model, write_run
 
 import aejax
 from aejax.cli import main
-from aejax.inference import places, reconstruct
+from aejax.inference import paths, reconstruct
 from aejax.inference.interpolate import weights
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("same_process")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    model = model_of("complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4})
-    return write_run(tmp_path_factory.mktemp("runs") / "run", model)
+    return write_run(tmp_path_factory.mktemp("runs") / "run", small_model())
 
 
 def noise(path, samples=8000, rate=16_000, channels=1, **given):
@@ -82,28 +76,28 @@ def test_a_folder_is_mirrored(run, tmp_path, capsys):
     assert main(["reconstruct", str(run), str(root), str(out), "--jobs=2"]) == 1
     caught = said(capsys)
     assert "broken.wav" in caught
-    assert "1 of 3 files could not be done" in caught
+    assert "1 of 3 files failed" in caught
     assert "notes" not in caught
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert found == ["2.wav", "a/b/1.flac"]
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
-    assert "2.wav is there already; --force" in said(capsys)
+    assert "2.wav exists; --force" in said(capsys)
 
 
 @pytest.mark.parametrize(
     ("source", "target", "why"),
     [
         ("nowhere.wav", "out.wav", "does not exist"),
-        ("in.wav", "in.wav", "is what is read"),
-        ("in.wav", "there.wav", "is there already; --force"),
+        ("in.wav", "in.wav", "is the input"),
+        ("in.wav", "there.wav", "exists; --force"),
         ("in.wav", "folder", "is a folder"),
-        ("in.wav", "no/out.wav", "is no folder"),
+        ("in.wav", "no/out.wav", "is not an existing folder"),
         ("in.wav", "out.txt", "cannot write .txt; .aif"),
         ("in.wav", "out.opus", "does not write OGG OPUS with 1 channels at 44100 Hz"),
         ("text.wav", "out.wav", "text.wav: unreadable"),
-        ("folder", "in.wav", "give a folder to write"),
-        ("folder", "folder", "is what is read"),
-        ("folder", "new", "no file in it that can be read"),
+        ("folder", "in.wav", "the output must be a folder too"),
+        ("folder", "folder", "is the input"),
+        ("folder", "new", "the folder has no readable audio"),
     ],
 )
 def test_what_is_wrong_is_one_line(run, tmp_path, capsys, monkeypatch, source, target, why):
@@ -144,10 +138,10 @@ def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_p
     (root / "gone.wav").symlink_to(tmp_path / "gone")
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
     printed = said(capsys)
-    assert "passed over: .hidden.wav: hidden" in printed
-    assert "passed over: circle/: leads to a folder that is searched already" in printed
+    assert "skipped: .hidden.wav: hidden" in printed
+    assert "skipped: circle/: leads to a folder that is searched already" in printed
     assert "gone.wav: cannot be opened: No such file" in printed
-    assert printed.endswith("error: 1 of 3 files could not be done\n")
+    assert printed.endswith("error: 1 of 3 files failed\n")
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.wav"))
     assert found == ["a/1.wav", "linked/2.wav"]
 
@@ -176,11 +170,11 @@ def test_whatever_becomes_of_a_file_the_others_are_done(tmp_path, capsys):
         files.write_text(target, "done")
         return "a word on it"
 
-    found = places.find(
+    found = paths.find(
         str(root), str(out), rename=lambda name: f"{name}.aej", piped="", force=False
     )
-    with pytest.raises(UserError, match="6 of 7 files could not be done"):
-        places.each(found, task, jobs=2)
+    with pytest.raises(UserError, match="6 of 7 files failed"):
+        paths.run_task(found, task, jobs=2)
     assert [path.name for path in out.iterdir()] == ["good.wav.aej"]
     printed = said(capsys)
     assert printed.count("warning: ") == 6
@@ -222,7 +216,7 @@ def test_out_is_written_over_alone_and_only_where_it_is_a_file(tmp_path, kind, f
         out = Path(kind)
     free = force and kind in ("link", "dangling")
     with contextlib.nullcontext() if free else pytest.raises(UserError):
-        places.check_free([], out, force=force)
+        paths.check_free([], out, force=force)
     if free:
         files.write_text(out, "new")
         assert not out.is_symlink()
@@ -236,9 +230,9 @@ def test_a_source_is_not_written_over_through_a_link_in_its_folder(tmp_path):
     out.mkdir()
     (root / "a.wav").write_text("mine")
     (out / "a.wav").symlink_to(root / "a.wav")
-    found = places.find(str(root), str(out), rename=str, piped="", force=True)
+    found = paths.find(str(root), str(out), rename=str, piped="", force=True)
     with pytest.raises(UserError):
-        places.each(found, lambda source, target: files.write_text(target, "x") or "", jobs=1)
+        paths.run_task(found, lambda source, target: files.write_text(target, "x") or "", jobs=1)
     assert (root / "a.wav").read_text() == "mine"
 
 
@@ -275,7 +269,7 @@ def test_rounds_of_the_search_for_a_phase(run, tmp_path, capsys):
     assert np.abs(found[0] - found[1]).max() > 1e-3
     expected = aejax.load(mel).with_iterations(5).reconstruct(soundfile.read(source)[0])
     np.testing.assert_allclose(found[1], expected, atol=1e-3 * np.abs(expected).max())
-    for folder, rounds, why in ((run, 4, "is exact"), (mel, 0, "must be 1 to 10,000")):
+    for folder, rounds, why in ((run, 4, "without Griffin-Lim"), (mel, 0, "must be 1 to 10,000")):
         arguments = [str(folder), str(source), str(tmp_path / "no.wav"), f"--iterations={rounds}"]
         assert main(["reconstruct", *arguments]) == 1
         assert why in said(capsys)
@@ -286,9 +280,7 @@ def test_rounds_of_the_search_for_a_phase(run, tmp_path, capsys):
 
 def test_noise_is_taken_away(run, tmp_path, capsys):
     changes = {"augment.noise.kind": "white", "task": "denoise"}
-    model = model_of(
-        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
-    )
+    model = small_model(**changes)
     denoiser = write_run(tmp_path / "denoiser", model)
     source = noise(tmp_path / "in.wav", 30_000, 44_100, 2, subtype="FLOAT")
     assert main(["denoise", str(denoiser), str(source), str(tmp_path / "out.wav")]) == 0
@@ -301,14 +293,12 @@ def test_noise_is_taken_away(run, tmp_path, capsys):
     assert main(["denoise", str(denoiser), str(one), str(tmp_path / "one_out.wav")]) == 0
     assert soundfile.info(tmp_path / "one_out.wav").frames == 1
     assert main(["denoise", str(run), str(source), str(tmp_path / "no.wav")]) == 1
-    assert "did not learn to take noise away" in said(capsys)
+    assert "was not trained to remove noise" in said(capsys)
 
 
 def test_a_denoiser_is_measured_with_noise(audio_folder, tmp_path, capsys):
     changes = {"augment.noise.kind": "white", "task": "denoise"}
-    model = model_of(
-        "complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4}, **changes
-    )
+    model = small_model(**changes)
     denoiser = write_run(tmp_path / "denoiser", model)
     assert main(["evaluate", str(denoiser), str(audio_folder)]) == 0
     assert "\nnoisy " in capsys.readouterr().out
@@ -332,7 +322,7 @@ def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
     bob, ann = (soundfile.read(tmp_path / name)[0] for name in ("out.wav", "ann.wav"))
     assert np.abs(bob - ann).max() > 1e-3
     for name, arguments, why in (
-        ("no.wav", [str(voices), "--to=eve"], "knows no speaker eve; it knows Ann é, bob"),
+        ("no.wav", [str(voices), "--to=eve"], "has no speaker eve; it has Ann é, bob"),
         ("no.wav", [str(run), "--to=bob"], "was not trained with model.speaker_label"),
         ("no.au", [str(voices), "--to=bob"], "no room for a note"),
     ):
@@ -388,10 +378,10 @@ def test_weights_are_shares():
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["a.wav", "out.wav"], "give two sounds, or four"),
+        (["a.wav", "out.wav"], "give two or four sounds"),
         (["a.wav", "a.wav", "out.wav", "--steps=1"], "at least 2"),
         (["a.wav", "two.wav", "out.wav"], ""),
-        (["two.wav", "three.wav", "out.wav"], "has 2 channels, and another 3"),
+        (["two.wav", "three.wav", "out.wav"], "has 2 channels, another sound has 3"),
         (["a.wav", "nowhere.wav", "out.wav"], "nowhere.wav"),
     ],
 )

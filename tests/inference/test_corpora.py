@@ -7,25 +7,19 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from trained_runs import model_of, write_run
+from trained_runs import small_model, write_run
 
 from aejax import corpora
 from aejax.cli import main
 from aejax.data.packing import pack
 
 NOISE = {"augment.noise.kind": "white", "task": "denoise"}
-
-
-@pytest.fixture(autouse=True)
-def _memory_as_it_is(monkeypatch):
-    monkeypatch.setattr("aejax.runtime.malloc.keep_freed", lambda: None)
-    monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
+pytestmark = pytest.mark.usefixtures("same_process")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    model = model_of("complex_spectrogram", "mlp", **{"model.mlp.width": 8, "model.latent_dim": 4})
-    return write_run(tmp_path_factory.mktemp("runs") / "run", model)
+    return write_run(tmp_path_factory.mktemp("runs") / "run", small_model())
 
 
 @pytest.fixture

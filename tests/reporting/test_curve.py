@@ -158,7 +158,7 @@ def test_pca_of_fewer_latents_is_on_pcas_line_and_cuts_are_a_line_of_their_own(l
     ]
     found = {line.label: line for line in lines_of({}, rows=more)}
     assert [p.rows[0]["name"] for p in found["PCA"].points] == ["pca, 4 latents", "pca"]
-    assert len(found["model, cut short from 32 latents"].points) == 2
+    assert len(found["model, truncated from 32 latents"].points) == 2
     assert found.keys() >= {"model", "model, averaged", "model, refined"}
     assert found.keys() >= {"model, averaged, refined", "representation only"}
     kinds = [line.kind for line in found.values()]
@@ -172,8 +172,8 @@ def test_the_cuts_of_another_size_are_another_line(lines_of):
         {"model.latent_dim": 16},
         rows=[row("model, 2 latents", 15.0, 9.0)],
     )
-    labels = {line.label for line in found if "cut short" in line.label}
-    assert labels == {"model, cut short from 8 latents", "model, cut short from 16 latents"}
+    labels = {line.label for line in found if "truncated" in line.label}
+    assert labels == {"model, truncated from 8 latents", "model, truncated from 16 latents"}
 
 
 def test_pca_is_the_same_line_whatever_the_model(lines_of):

@@ -14,7 +14,7 @@ from report_runs import RATE, make_run, row
 
 from aejax import cli
 from aejax import config as config_module
-from aejax.reporting import details, listen, page, run_files
+from aejax.reporting import audio_clips, details, page, run_files
 from aejax.runtime.errors import UserError
 
 DEFAULTS = config_module.flatten(config_module.default())
@@ -110,7 +110,7 @@ def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
     del results["command"]
     (run / "results.json").write_text(json.dumps(results))
     text = written(tmp_path, run)
-    assert "nothing to hear" in text
+    assert "report.npz is missing" in text
     assert not data_of(text)["runs"][0]["command"]
 
 
@@ -124,7 +124,7 @@ def test_what_is_shared_is_there_once(tmp_path):
     )
     read = [run_files.read_run(run, most_clips=5) for run in runs]
     lines = page.curve.lines(read)
-    clips, notes = listen.heard_clips(read, lines)
+    clips, notes = audio_clips.collect_clips(read, lines)
     assert not notes
     assert [clip.name for clip in clips] == ["one.wav", "two.wav"]
     labels = [version.label for version in clips[0].versions]
@@ -150,7 +150,7 @@ def test_what_was_heard_is_there_once_for_each_kind_of_noise(tmp_path):
         for dim, low in ((4, 0.0), (8, 0.0), (4, 5.0))
     ]
     read = [run_files.read_run(run, most_clips=5) for run in runs]
-    clips, _ = listen.heard_clips(read, page.curve.lines(read))
+    clips, _ = audio_clips.collect_clips(read, page.curve.lines(read))
     labels = [[version.label for version in clip.versions].count("noisy") for clip in clips]
     assert labels == [2, 2]
 
@@ -164,15 +164,15 @@ def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch
     monkeypatch.setattr(page, "PICTURE_BUDGET", 10_000)
     text = written(tmp_path, run)
     assert "clips are Opus" in text
-    assert re.search(r"clips were cut to [01]\.\d s", text)
+    assert re.search(r"clips were shortened to [01]\.\d s", text)
     assert "snippets are Opus" in text
     media = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("sound-"))
     snippets = sum(len(x) for key, x in Elements(text).texts.items() if key.startswith("snippet-"))
     assert media < 12_500
     assert snippets < 60_500
     assert len(text) < len(whole) / 4
-    monkeypatch.setattr(listen, "MOST_SOUNDS", 3)
-    assert "only 0 of 1 models are heard" in written(tmp_path, run)
+    monkeypatch.setattr(audio_clips, "MOST_SOUNDS", 3)
+    assert "only 0 of 1 models have audio" in written(tmp_path, run)
 
 
 @pytest.mark.parametrize("damage", ["text", "rate", "link", "away", "folder"])
@@ -255,7 +255,7 @@ def test_the_command_writes_into_the_run_or_where_it_is_told(tmp_path, capsys):
     sweep = {"members": [{"folder": name} for name in ("run", "other", "gone")]}
     (tmp_path / "sweep.json").write_text(json.dumps(sweep))
     assert cli.main(["report", str(tmp_path)]) == 0
-    assert "not finished, and left out: gone" in capsys.readouterr().out
+    assert "unfinished, left out: gone" in capsys.readouterr().out
     assert "left out: gone" in (tmp_path / "report.html").read_text()
     assert not list(tmp_path.rglob("*.part"))
 

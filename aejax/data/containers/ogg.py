@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from aejax.data.containers.link import Link, Source, contradiction
-from aejax.data.containers.packets import CODECS, Codec
+from aejax.data.containers.packets import CODECS, LatentCodec
 from aejax.data.unusable import UnusableAudio
 
 MAGIC = b"OggS"
@@ -39,7 +39,7 @@ class _Stream:
 
     def __init__(self, page: _Page):
         self.number, self.ended = page.number - 1, False
-        self.codec: Codec | None = None
+        self.codec: LatentCodec | None = None
         for magic, codec in CODECS.items():
             if page.body.startswith(magic):
                 self.codec = codec(page.body)

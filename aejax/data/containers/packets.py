@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 
-class Codec:
+class LatentCodec:
     """Counts the samples of a stream.
 
     Attributes:
@@ -30,7 +30,7 @@ class Codec:
         raise NotImplementedError
 
 
-class Vorbis(Codec):
+class Vorbis(LatentCodec):
     """Vorbis: overlapping blocks of two sizes; the setup header has the size of each mode."""
 
     def __init__(self, first: bytes):
@@ -42,7 +42,7 @@ class Vorbis(Codec):
         self._before = 0
 
     def samples(self, packet: bytes) -> int:
-        """See `Codec`."""
+        """See `LatentCodec`."""
         if self.headers < 3:
             self.headers += 1
             if self.headers == 3:
@@ -79,7 +79,7 @@ def _modes(setup: bytes) -> list[int]:
     return modes
 
 
-class Opus(Codec):
+class Opus(LatentCodec):
     """Opus: frames of 2.5 to 60 ms, given by the first byte of a packet (RFC 6716, 3.1)."""
 
     rate = 48_000
@@ -91,7 +91,7 @@ class Opus(Codec):
         self.counted: int = 0
 
     def samples(self, packet: bytes) -> int:
-        """See `Codec`."""
+        """See `LatentCodec`."""
         if self.headers < 2 or not packet:
             self.headers += 1
             return 0
@@ -105,18 +105,18 @@ class Opus(Codec):
         return size * count
 
 
-class Flac(Codec):
+class Flac(LatentCodec):
     """FLAC: frames that have their own numbers."""
 
     bare = True
     strip = 9
 
     def samples(self, packet: bytes) -> int:
-        """1 if the packet has sound, else 0; see `Codec`."""
+        """1 if the packet has sound, else 0; see `LatentCodec`."""
         return int(packet[:1] == b"\xff" and packet[1:2] in (b"\xf8", b"\xf9"))
 
 
-CODECS: dict[bytes, type[Codec]] = {
+CODECS: dict[bytes, type[LatentCodec]] = {
     b"\x01vorbis": Vorbis,
     b"OpusHead": Opus,
     b"\x7fFLAC": Flac,

@@ -50,19 +50,19 @@
   // Rows of text or numbers; a head that ends with "#" is of numbers.
   const table = (heads, rows, sorted) => {
     const top = element("tr");
-    heads.forEach((head, place) => {
+    heads.forEach((head, index) => {
       const cell = element("th", { scope: "col" }, element("button", { type: "button", class: "sort" }, head.replace(/#$/, "")));
       if (head.endsWith("#")) cell.className = "number";
-      if (place === sorted) cell.setAttribute("aria-sort", "ascending");
+      if (index === sorted) cell.setAttribute("aria-sort", "ascending");
       top.append(cell);
     });
     const body = element("tbody");
     for (const row of rows) {
       const line = element("tr");
-      row.forEach((value, place) => {
-        const numeric = heads[place].endsWith("#");
-        const cell = element(place ? "td" : "th", place ? {} : { scope: "row" });
-        cell.textContent = typeof value !== "number" ? (value ?? "–") : heads[place].startsWith("gain") ? signed(value) : number(value);
+      row.forEach((value, index) => {
+        const numeric = heads[index].endsWith("#");
+        const cell = element(index ? "td" : "th", index ? {} : { scope: "row" });
+        cell.textContent = typeof value !== "number" ? (value ?? "–") : heads[index].startsWith("gain") ? signed(value) : number(value);
         if (numeric) {
           cell.className = "number";
           cell.dataset.value = value ?? "";
@@ -85,10 +85,10 @@
     audio.pause();
     done();
   };
-  const play = (kind, place, { moved = () => {}, done = () => {} } = {}) => {
+  const play = (kind, index, { moved = () => {}, done = () => {} } = {}) => {
     stop();
     const type = byId("media").dataset[kind];
-    const audio = new Audio(`data:${type};base64,${byId(`${kind}-${place}`).textContent.trim()}`);
+    const audio = new Audio(`data:${type};base64,${byId(`${kind}-${index}`).textContent.trim()}`);
     const own = (playing = { audio, done });
     const end = () => {
       if (playing === own) stop();
@@ -124,28 +124,28 @@
 
   // Magma (matplotlib, CC0), and for errors black over orange to white.
   const ramp = (stops) => (share) => {
-    const place = Math.min(share, 0.9999) * (stops.length - 1), low = Math.floor(place);
-    return stops[low].map((x, i) => x + (place - low) * (stops[low + 1][i] - x));
+    const index = Math.min(share, 0.9999) * (stops.length - 1), low = Math.floor(index);
+    return stops[low].map((x, i) => x + (index - low) * (stops[low + 1][i] - x));
   };
   const magma = ramp([[0, 0, 4], [28, 16, 68], [79, 18, 123], [129, 37, 129], [181, 54, 122], [229, 80, 100], [251, 135, 97], [254, 194, 135], [252, 253, 191]]);
   const heat = ramp([[0, 0, 0], [90, 45, 0], [213, 94, 0], [240, 180, 60], [255, 255, 255]]);
   const colours = [magma, heat].map((map) => Array.from({ length: data.levels }, (_, i) => map(i / (data.levels - 1))));
   let pictures = null;
   const unpacked = new Map();
-  const unpack = (place) => {
+  const unpack = (index) => {
     pictures = pictures || JSON.parse(byId("pictures").textContent);
-    if (!unpacked.has(place)) {
-      const packed = Uint8Array.from(atob(pictures[place].data), (c) => c.charCodeAt(0));
+    if (!unpacked.has(index)) {
+      const packed = Uint8Array.from(atob(pictures[index].data), (c) => c.charCodeAt(0));
       const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-      unpacked.set(place, new Response(stream).arrayBuffer().then((buffer) => new Uint8Array(buffer)));
+      unpacked.set(index, new Response(stream).arrayBuffer().then((buffer) => new Uint8Array(buffer)));
     }
-    return unpacked.get(place);
+    return unpacked.get(index);
   };
   const paint = async (canvas) => {
     const error = byId("show-error").checked;
-    const place = Number(canvas.dataset.picture), of = Number(canvas.dataset.of);
-    const [levels, original] = await Promise.all([unpack(place), unpack(of)]);
-    const { frames, bins } = pictures[place];
+    const index = Number(canvas.dataset.picture), of = Number(canvas.dataset.of);
+    const [levels, original] = await Promise.all([unpack(index), unpack(of)]);
+    const { frames, bins } = pictures[index];
     const known = Math.min(frames, pictures[of].frames);
     const most = (30 * data.levels) / Number(canvas.dataset.range);
     const map = colours[error ? 1 : 0];
@@ -198,14 +198,14 @@
   const ticks = (low, high, count = 7) => {
     const rough = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((x) => x * size).find((x) => x >= rough);
-    const found = [];
-    for (let count = Math.ceil(low / step - 1e-6); count <= high / step + 1e-6; count++) found.push(+(count * step).toPrecision(10));
-    return found;
+    const values = [];
+    for (let count = Math.ceil(low / step - 1e-6); count <= high / step + 1e-6; count++) values.push(+(count * step).toPrecision(10));
+    return values;
   };
   const logTicks = (low, high) => {
-    const found = [];
-    for (let x = 10 ** Math.floor(Math.log10(low)); x <= high; x *= 10) for (const y of [1, 2, 5]) if (x * y >= low && x * y <= high) found.push(+(x * y).toPrecision(10));
-    return found.length > 1 ? found : ticks(low, high, 4);
+    const values = [];
+    for (let x = 10 ** Math.floor(Math.log10(low)); x <= high; x *= 10) for (const y of [1, 2, 5]) if (x * y >= low && x * y <= high) values.push(+(x * y).toPrecision(10));
+    return values.length > 1 ? values : ticks(low, high, 4);
   };
   const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 40;
   // Not Math.min(...values): of many runs they are more than a call takes.
@@ -223,9 +223,9 @@
     const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": label });
     const room = (width - LEFT - RIGHT) / 46;
     const every = Math.ceil(x.ticks.length / room);
-    x.ticks.forEach((tick, place) => {
+    x.ticks.forEach((tick, index) => {
       svg.append(shape("line", { class: "gridline", x1: x(tick), x2: x(tick), y1: TOP, y2: height - BOTTOM }));
-      if (place % every === 0) svg.append(shape("text", { x: x(tick), y: height - BOTTOM + 16, "text-anchor": "middle" }, number(tick)));
+      if (index % every === 0) svg.append(shape("text", { x: x(tick), y: height - BOTTOM + 16, "text-anchor": "middle" }, number(tick)));
     });
     for (const tick of y.ticks) {
       svg.append(shape("line", { class: "gridline", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }));
@@ -241,23 +241,23 @@
     const width = Math.max(280, Math.round(box.clientWidth || 700));
     return { width, height: Math.round(Math.min(430, Math.max(250, width * tall))) };
   };
-  // Points that can be gone through with the arrow keys, one of them in the order of tabs.
+  // Points to visit with the arrow keys; one of them is in the tab order.
   const focusable = (points, readout, act = () => {}) => {
-    points.forEach(({ node, text }, place) => {
-      node.setAttribute("tabindex", place ? "-1" : "0");
+    points.forEach(({ node, text }, index) => {
+      node.setAttribute("tabindex", index ? "-1" : "0");
       node.setAttribute("aria-label", text);
       const show = () => (readout.textContent = text);
       node.addEventListener("mouseenter", show);
       node.addEventListener("focus", show);
-      node.addEventListener("click", () => act(place, node));
+      node.addEventListener("click", () => act(index, node));
       node.addEventListener("keydown", (event) => {
         const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
         if (by) {
-          const next = points[(place + by + points.length) % points.length].node;
+          const next = points[(index + by + points.length) % points.length].node;
           node.setAttribute("tabindex", "-1");
           next.setAttribute("tabindex", "0");
           next.focus();
-        } else if (event.key === "Enter" || event.key === " ") act(place, node);
+        } else if (event.key === "Enter" || event.key === " ") act(index, node);
         else return;
         event.preventDefault();
       });
@@ -274,13 +274,13 @@
 
   // ---- the rate-distortion curve
 
-  // Models have colours, what they are held against is grey; each kind has its dashes, each line its mark.
+  // Models have colours, baselines are grey; each kind has its dashes, each line its mark.
   const dashes = { pca: "6 4", pca_context: "2 3", ceiling: "1 5" };
   const free = styles(data.lines.length), counts = {};
   const lineStyles = data.lines.map(({ kind }) => {
     if (kind === "model") return free.shift();
-    const place = (counts[kind] = (counts[kind] ?? -1) + 1);
-    return { colour: "plain", mark: kind === "ceiling" ? "" : MARKS[(place + (kind === "pca" ? 1 : 2)) % 6], dash: dashes[kind] };
+    const index = (counts[kind] = (counts[kind] ?? -1) + 1);
+    return { colour: "plain", mark: kind === "ceiling" ? "" : MARKS[(index + (kind === "pca" ? 1 : 2)) % 6], dash: dashes[kind] };
   });
   const unit = data.units.length === 1 && data.units[0] ? ` (${data.units[0]})` : "";
   const MEASURES = [["feature_rmse", `features, RMSE${unit}`], ["audio_log_mel_rmse_db", "audio, log-mel RMSE (dB)"], ["si_sdr_db", "audio, SI-SDR (dB)"], ["gain_over_pca_db", "gain over PCA (dB)"]];
@@ -292,11 +292,11 @@
     const measure = byId("measure").value, rate = byId("rate").value, corpus = byId("corpus")?.value || "";
     const perRate = rate === "bits_per_second" ? 1000 : 1;
     const name = MEASURES.find(([key]) => key === measure)[1], rateName = RATES.find(([key]) => key === rate)[1];
-    const shown = data.lines.map((line, place) => ({ ...line, ...lineStyles[place], points: line.points.filter((point) => measure in point && (line.kind === "ceiling" || rate in point)) }))
+    const shown = data.lines.map((line, index) => ({ ...line, ...lineStyles[index], points: line.points.filter((point) => measure in point && (line.kind === "ceiling" || rate in point)) }))
       .filter((line) => line.points.length && (!corpus || line.corpus === corpus) && !(line.kind === "ceiling" && (measure === "feature_rmse" || measure === "gain_over_pca_db")));
     const drawn = shown.flatMap((line) => (line.kind === "ceiling" ? [] : line.points));
     const box = byId("curve-plot"), readout = byId("curve-readout");
-    readout.textContent = "Point at a mark, or go through them with Tab and the arrow keys, to see its row.";
+    readout.textContent = "Point at a mark, or use Tab and the arrow keys, to see its row.";
     const x = (point) => point[rate][0] / perRate;
     const { width, height } = size(box);
     const xs = scale(drawn.map(x), LEFT, width - RIGHT, true, 0.06);
@@ -355,7 +355,7 @@
   ];
   const drawTraining = () => {
     const chosen = byId("training-run")?.value || "";
-    const runs = data.runs.filter((_, place) => chosen === "" || Number(chosen) === place);
+    const runs = data.runs.filter((_, index) => chosen === "" || Number(chosen) === index);
     const boxes = [];
     for (const [title, curves, yName] of TRAINING) {
       const lines = [];
@@ -383,12 +383,12 @@
       }
       const kinds = new Map(lines.map((line) => [line.label, { ...line, colour: runs.length > 1 ? "plain" : line.colour }]));
       const own = new Set(runs.map((run) => run.line));
-      const models = own.size > 1 ? [...own].map((place) => ({ label: data.lines[place].label, colour: lineStyles[place].colour })) : [];
+      const models = own.size > 1 ? [...own].map((index) => ({ label: data.lines[index].label, colour: lineStyles[index].colour })) : [];
       legend(list, [...(kinds.size > 1 ? kinds.values() : []), ...models]);
     }
   };
   if (byId("training-run")) {
-    byId("training-run").append(option("", "all"), ...data.runs.map((run, place) => option(place, run.label)));
+    byId("training-run").append(option("", "all"), ...data.runs.map((run, index) => option(index, run.label)));
     byId("training-run").addEventListener("change", drawTraining);
   }
 
@@ -404,7 +404,7 @@
       table(["label", "value", "clips#", ...heads], [...run.labels].sort((a, b) => a[5] - b[5]), 5)) : []));
     const all = run.worst.length === run.tested;
     byId("worst").replaceChildren(...(run.worst.length ? part("By clip", all ? `All ${run.tested} test clips, the lowest gains first.` : `The ${run.worst.length} lowest gains of ${run.tested} test clips.`,
-      table(["clip", "labels", "seconds#", ...heads], run.worst, 5)) : [element("p", { class: "muted" }, "There are no errors by clip.")]));
+      table(["clip", "labels", "seconds#", ...heads], run.worst, 5)) : [element("p", { class: "muted" }, "No errors by clip.")]));
   };
   const drawVariance = (run) => {
     byId("variance-part").hidden = !run.latents;
@@ -454,20 +454,20 @@
       return { node, text: `${names[i]}${value === null ? "" : ` · ${label}: ${typeof value === "number" ? number(value) : value}`}` };
     });
     readout.textContent = numeric ? `Colour: ${label}, from ${number(low)} (dark blue) to ${number(high)} (yellow).` : "";
-    focusable(marks, readout, (place) => run.snippets[place] >= 0 && play("snippet", run.snippets[place]));
+    focusable(marks, readout, (index) => run.snippets[index] >= 0 && play("snippet", run.snippets[index]));
     legend(byId("map-legend"), look.length <= 24 ? look : []);
   };
   const drawProbes = (run) => {
-    const found = run.probes;
-    byId("probes").replaceChildren(...(found ? [element("h3", {}, "What linear probes read from them"), scrolled(table(["label", "measure", "chance#", ...found.sources.map((name) => `${name}#`), "not read because"], found.rows))] : []));
+    const probes = run.probes;
+    byId("probes").replaceChildren(...(probes ? [element("h3", {}, "Linear probes"), scrolled(table(["label", "measure", "chance#", ...probes.sources.map((name) => `${name}#`), "not read because"], probes.rows))] : []));
   };
   const drawConfig = (run) => {
     const facts = element("tbody", {}, ...run.facts.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value))));
     byId("facts").replaceChildren(scrolled(element("table", {}, facts)));
-    byId("command").replaceChildren(...(run.command ? [element("h3", {}, "To repeat it"), element("pre", {}, element("code", {}, run.command))] : []));
+    byId("command").replaceChildren(...(run.command ? [element("h3", {}, "Command"), element("pre", {}, element("code", {}, run.command))] : []));
     const only = byId("only-changed").checked, rows = run.config.filter(([, , , changed]) => changed || !only);
     const made = table(["key", "value", "default"], rows.map((row) => row.slice(0, 3)));
-    rows.forEach(([, , , changed], place) => changed && (made.tBodies[0].rows[place].className = "changed"));
+    rows.forEach(([, , , changed], index) => changed && (made.tBodies[0].rows[index].className = "changed"));
     byId("keys").replaceChildren(rows.length ? made : element("p", { class: "muted" }, "Everything is at its default."));
   };
   const drawRun = () => {

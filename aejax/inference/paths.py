@@ -1,4 +1,4 @@
-"""Sources and targets of a task: a file, a mirrored folder, or a pipe."""
+"""Input and output files of a task: one file, all files of a folder, or pipes."""
 
 import contextlib
 import os
@@ -20,34 +20,34 @@ PIPE = "-"
 # System folders; /dev/fd links into /proc.
 _SYSTEM_FOLDERS = (("/", "proc"), ("/", "sys"), ("/", "dev"))
 
-# Reads the first path and writes the second, whole or not at all; returns a message, or "".
+# Reads the first path and writes the second atomically; returns a message, or "".
 Task = Callable[[Path, Path], str]
 
 
 class Pair(NamedTuple):
-    """A source, its target, and the name of the source in messages."""
+    """An input file, its output file, and the name of the input in messages."""
 
     source: Path
     target: Path
     name: str
 
 
-class Places(NamedTuple):
-    """All sources and targets of a task.
+class Paths(NamedTuple):
+    """All input and output files of a task.
 
     Attributes:
-      pairs: of source and target.
-      folder: whether the sources are the files of a folder; others than audio are skipped.
+      pairs: input and output files.
+      is_folder: whether the inputs are all files of a folder; those that are not audio are skipped.
       piped: suffix of the output, if standard input or output is used; else "".
-      meant: suffixes of audio: such files in a folder are never skipped.
-      passed_over: other entries of the folder, with the reason.
+      suffixes: of audio; such files of a folder are errors if they cannot be read.
+      skipped: other entries of the folder, with the reason.
     """
 
     pairs: list[Pair]
-    folder: bool
+    is_folder: bool
     piped: str
-    meant: Collection[str] = ()
-    passed_over: Mapping[str, str] = {}
+    suffixes: Collection[str] = ()
+    skipped: Mapping[str, str] = {}
 
 
 def find(
@@ -57,17 +57,17 @@ def find(
     rename: Callable[[str], str],
     piped: str,
     force: bool,
-    meant: Collection[str] = SUFFIXES,
-) -> Places:
-    """The sources and targets of a task; no file is read.
+    suffixes: Collection[str] = SUFFIXES,
+) -> Paths:
+    """The input and output files of a task; no file is read.
 
     Args:
       source: a file, a folder, or ``-`` for standard input.
       target: a file or a folder, as ``source``; ``-`` for standard output. A folder is made.
-      rename: a file's name in a folder to that of its result.
+      rename: from the name of an input file in a folder to that of its output.
       piped: suffix of the output, if standard input or output is used.
-      force: whether existing files may be overwritten; of a link, the link and not its target.
-      meant: suffixes of audio: such files in a folder are never skipped.
+      force: whether existing files may be overwritten; replaces a link, not its target.
+      suffixes: of audio; such files of a folder are errors if they cannot be read.
 
     Raises:
       UserError: ``source`` does not exist, or ``target`` exists or cannot be written.
@@ -76,10 +76,10 @@ def find(
     if source != PIPE and not root.exists():
         raise UserError(f"{source} does not exist")
     if source != PIPE and root.is_dir():
-        return _find_all(root, out, rename, force, meant)
+        return _find_all(root, out, rename, force, suffixes)
     if target != PIPE:
         check_free([root], out, force=force)
-    return Places([Pair(root, out, source)], False, piped if PIPE in (source, target) else "")
+    return Paths([Pair(root, out, source)], False, piped if PIPE in (source, target) else "")
 
 
 def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
@@ -92,65 +92,65 @@ def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
         if target.is_dir():
             raise UserError(f"{target} is a folder; give another name")
         if any(source.exists() and os.path.samefile(source, target) for source in sources):
-            raise UserError(f"{target} is what is read; give another file to write")
+            raise UserError(f"{target} is the input; give another output file")
         if target.exists() and not target.is_file():
             raise UserError(f"{target} is no regular file; give another name")
         if not force:
-            raise UserError(f"{target} is there already; --force writes over it")
+            raise UserError(f"{target} exists; --force overwrites it")
     if not target.parent.is_dir():
-        raise UserError(f"{target.parent} is no folder; make it, or give another folder")
+        raise UserError(f"{target.parent} is not an existing folder")
     folder = target.parent.resolve().parts
     if folder in _SYSTEM_FOLDERS or folder[:2] in _SYSTEM_FOLDERS[:2]:
         raise UserError(f"{target} is in a system folder; give another name")
 
 
 def _find_all(
-    root: Path, out: Path, rename: Callable[[str], str], force: bool, meant: Collection[str]
-) -> Places:
+    root: Path, out: Path, rename: Callable[[str], str], force: bool, suffixes: Collection[str]
+) -> Paths:
     if str(out) == PIPE or (os.path.lexists(out) and not out.is_dir()):
-        raise UserError(f"{root} is a folder; give a folder to write, not {out}")
+        raise UserError(f"{root} is a folder; the output must be a folder too, not {out}")
     if out.exists() and os.path.samefile(root, out):
-        raise UserError(f"{out} is what is read; give another folder to write")
+        raise UserError(f"{out} is the input; give another output folder")
     pairs: list[Pair] = []
     problems: dict[str, str] = {}
-    for entry in walk.walk(root, meant=meant, runs=True, leave_out=out):
+    for entry in walk.walk(root, meant=suffixes, runs=True, leave_out=out):
         target = out / entry.name
         pair = Pair(root / entry.name, target.with_name(rename(target.name)), entry.name)
         if entry.problem:
             problems[entry.name] = entry.problem
         elif os.path.lexists(pair.target) and not force:
-            raise UserError(f"{pair.target} is there already; --force writes over it")
+            raise UserError(f"{pair.target} exists; --force overwrites it")
         else:
             pairs.append(pair)
-    return Places(pairs, True, "", meant, problems)
+    return Paths(pairs, True, "", suffixes, problems)
 
 
-def each(places: Places, task: Task, *, jobs: int) -> None:
-    """Runs a task on each pair of source and target.
+def run_task(paths: Paths, task: Task, *, jobs: int) -> None:
+    """Runs a task on each pair of files.
 
     Args:
-      places: of `find`.
+      paths: of `find`.
       task: to run.
       jobs: files at once.
 
     Raises:
       UserError: a file failed; in a folder, after all others have run.
     """
-    if places.folder:
-        _all(places, task, jobs)
+    if paths.is_folder:
+        _run_all(paths, task, jobs)
         return
-    (pair,) = places.pairs
+    (pair,) = paths.pairs
     with named(pair.name):
-        if not places.piped:
+        if not paths.piped:
             say(pair.name, task(pair.source, pair.target))
             return
-        with _as_files(pair, places.piped) as (source, target):
+        with _as_files(pair, paths.piped) as (source, target):
             say(pair.name, task(source, target))
 
 
 @contextlib.contextmanager
 def named(name: str) -> Iterator[None]:
-    """Raises `UnusableAudio` as a UserError that begins with the file's name."""
+    """Turns `UnusableAudio` into a UserError with the name of the file."""
     try:
         yield
     except UnusableAudio as error:
@@ -158,14 +158,14 @@ def named(name: str) -> Iterator[None]:
 
 
 def say(name: str, line: str) -> None:
-    """Prints a message about a file, not on standard output, which may be the target."""
+    """Prints a message about a file on standard error; standard output may be the output file."""
     if line:
         note(f"{name}: {line}")
 
 
 @contextlib.contextmanager
 def _as_files(pair: Pair, suffix: str) -> Iterator[tuple[Path, Path]]:
-    """Temporary files in place of pipes, which cannot seek."""
+    """Temporary files instead of pipes, which cannot seek."""
     with (
         tempfile.TemporaryDirectory(prefix="aejax-") as folder,
         stopping.at_end(lambda: shutil.rmtree(folder)),
@@ -184,8 +184,8 @@ def _as_files(pair: Pair, suffix: str) -> Iterator[tuple[Path, Path]]:
             sys.stdout.buffer.flush()
 
 
-def _all(places: Places, task: Task, jobs: int) -> None:
-    """Runs a task on every file of a folder, also after one has failed."""
+def _run_all(paths: Paths, task: Task, jobs: int) -> None:
+    """Runs a task on every file of a folder; errors are raised at the end."""
     problems: list[str] = []
     done = 0
 
@@ -195,34 +195,34 @@ def _all(places: Places, task: Task, jobs: int) -> None:
         return task(pair.source, pair.target)
 
     with ThreadPoolExecutor(jobs) as pool:
-        calls = [(pair, pool.submit(run, pair)) for pair in places.pairs]
+        calls = [(pair, pool.submit(run, pair)) for pair in paths.pairs]
         try:
             for pair, call in bar(calls, desc="files", unit="file"):
                 error = call.exception()
                 if error is None:
                     say(pair.name, call.result())
                     done += 1
-                # A folder may have other files than audio.
-                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, places.meant):
+                # Files that are not audio are skipped.
+                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, paths.suffixes):
                     problems.append(f"{pair.name}: {_reason(error)}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for name, reason in places.passed_over.items():
+    for name, reason in paths.skipped.items():
         if reason.startswith((walk.HIDDEN, walk.LINKED)):
-            note(f"passed over: {name}: {reason}")
-        elif name.endswith("/") or walk.is_called(name, places.meant):
+            note(f"skipped: {name}: {reason}")
+        elif name.endswith("/") or walk.is_called(name, paths.suffixes):
             problems.append(f"{name}: {reason}")
     for problem in problems:
         warn(problem)
     if problems:
-        raise UserError(f"{len(problems)} of {len(problems) + done} files could not be done")
+        raise UserError(f"{len(problems)} of {len(problems) + done} files failed")
     if not done:
-        raise UserError("there is no file in it that can be read")
+        raise UserError("the folder has no readable audio")
 
 
 def _reason(error: BaseException) -> str:
-    """The message of an error of the file, the disk, or aejax."""
+    """The message of an error, in one line."""
     if isinstance(error, (UnusableAudio, UserError)):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

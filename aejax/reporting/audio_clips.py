@@ -1,4 +1,4 @@
-"""Sounds and spectrograms of clips for the page, each once."""
+"""Audio and spectrograms of clips for the page, each once."""
 
 import dataclasses
 import os
@@ -18,8 +18,7 @@ from aejax.runtime.errors import UserError
 
 ORIGINAL = "original"
 _MOST_FILE = 64 << 20
-# Most sounds that are read; more do not fit on the page.
-MOST_SOUNDS = 1600
+MOST_SOUNDS = 1600  # more do not fit on the page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Version:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeardClip:
+class AudioClip:
     """A clip in all its versions.
 
     Attributes:
@@ -63,8 +62,14 @@ class HeardClip:
 
 @dataclasses.dataclass(frozen=True)
 class _RunClip:
-    """A clip of one run, with the run's lines of the curve and its corpus; ``index`` is the clip's
-    in the run's extras."""
+    """A clip of one run.
+
+    Attributes:
+      run: the run.
+      line, pca: labels of the lines of its model and its PCA.
+      corpus: label of its corpus.
+      index: of the clip in the run's extras.
+    """
 
     run: Run
     line: str
@@ -73,8 +78,8 @@ class _RunClip:
     index: int
 
 
-def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardClip], list[str]]:
-    """Every clip in all versions, equally loud; and notes about what is missing.
+def collect_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[AudioClip], list[str]]:
+    """Every clip in all versions, equally loud; and notes about runs that are missing.
 
     Of runs that differ only by seed, the lowest seed is used. The original appears once for all
     runs of a corpus, PCA once for all runs that share it.
@@ -92,7 +97,7 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
     notes = []
     without_extras = [runs[index].path.name for index, _ in chosen if runs[index].extras is None]
     if without_extras:
-        notes.append(f"No report.npz, and so nothing to hear, of: {', '.join(without_extras)}.")
+        notes.append(f"No audio, because report.npz is missing: {', '.join(without_extras)}.")
     available = [(index, line) for index, line in chosen if runs[index].extras is not None]
     most, sounds = 0, 0
     for index, _ in available:
@@ -100,7 +105,7 @@ def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardC
         sounds += len(extras.clips) * len(extras.versions)
         most += sounds <= MOST_SOUNDS
     if most < len(available):
-        notes.append(f"To keep this page small, only {most} of {len(available)} models are heard.")
+        notes.append(f"To keep this page small, only {most} of {len(available)} models have audio.")
     corpora = curve.corpus_labels(runs)
     pca = {
         index: line.label
@@ -124,7 +129,7 @@ def _extras(run: Run) -> Extras:
     return run.extras
 
 
-def _clip(run_clips: Sequence[_RunClip]) -> HeardClip:
+def _clip(run_clips: Sequence[_RunClip]) -> AudioClip:
     versions: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
     for run_clip in run_clips:
         extras, index = _extras(run_clip.run), run_clip.index
@@ -141,7 +146,7 @@ def _clip(run_clips: Sequence[_RunClip]) -> HeardClip:
     first, index = _extras(run_clips[0].run), run_clips[0].index
     rate = first.sample_rate
     equal = sound.equally_loud([versions[key][1] for key in keys], rate)
-    return HeardClip(
+    return AudioClip(
         name=first.clips[index]["name"],
         corpus=run_clips[0].corpus,
         labels=first.clips[index]["labels"],
@@ -168,11 +173,11 @@ def _version(run_clip: _RunClip, name: str) -> tuple[tuple[str, Any], str]:
         settings = {k: v for k, v in run_clip.run.config.items() if k.startswith(prefixes)}
         return (name, repr(sorted(settings.items()))), name
     if name == PCA:
-        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {rate_words(rates)}"
-    return ("model", id(run_clip.run)), f"{run_clip.line}, {rate_words(rates)}"
+        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {_rate_text(rates)}"
+    return ("model", id(run_clip.run)), f"{run_clip.line}, {_rate_text(rates)}"
 
 
-def rate_words(row: Any) -> str:
+def _rate_text(row: Any) -> str:
     """The rate of a row as text: ``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
     floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
     words = [] if floats is None else [f"{floats:.6g} floats/s"]
@@ -188,7 +193,7 @@ def read_sound(run: Path, folder: str, name: str, sample_rate: int) -> np.ndarra
     """
     path = run / folder / name
     if run.resolve() not in path.resolve().parents:
-        raise UserError(f"{path} leads out of the run's directory")
+        raise UserError(f"{path} is outside of the run's directory")
     with files.open_regular(path, _MOST_FILE) as file:
         try:
             with soundfile.SoundFile(os.dup(file.fileno()), closefd=True) as opened:
