@@ -323,7 +323,6 @@ def _launched(
     """Runs units; the error of each member that did not finish, by folder."""
     tasks = [
         launchers.Task(
-            name=", ".join(member.folder for member in unit),
             function=work,
             arguments=(str(root), tuple(unit), tuple(sorted(set(parts.outside().values())))),
             log=root / "logs" / f"{unit[0].folder}.txt",
@@ -333,12 +332,12 @@ def _launched(
     problems = {}
     ended = launchers.launch(tasks, kind=launcher, jobs=jobs, options=options)
     with contextlib.closing(ended):
-        for done in ended:
-            for member in done.task.arguments[1]:
+        for task, error in ended:
+            for member in task.arguments[1]:
                 if not _finished(root, member):
                     own = _error(root, member)
-                    text = _text(own) if own.exists() else done.error
-                    problems[member.folder] = text or "it ended without results"
+                    problem = _text(own) if own.exists() else str(error or "")
+                    problems[member.folder] = problem or "it ended without results"
                     print(f"failed: {member.folder}: {problems[member.folder]}", flush=True)
     return problems
 
