@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from aejax.config import flatten, keys
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
-from aejax.sweeps import sweep
+from aejax.sweeps import plan
 
 _QUOTES = "\"'"
 
@@ -121,5 +121,5 @@ def check_flags(values: flags.FlagValues) -> None:
             raise UserError(f"--{name} is of a sweep; give --sweep too")
     if values["search_space"].present and values.search is None:
         raise UserError("--search_space is of a search; give --search=N too")
-    if values.sweep_mode not in sweep.MODES:
-        raise UserError(f"--sweep_mode={values.sweep_mode} must be one of {', '.join(sweep.MODES)}")
+    if values.sweep_mode not in plan.MODES:
+        raise UserError(f"--sweep_mode={values.sweep_mode} must be one of {', '.join(plan.MODES)}")

@@ -53,7 +53,7 @@ def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
     directory of its own.
 
     Args:
-      jobs: of valid configs that have in common what `aejax.sweeps.members.shared` says.
+      jobs: of valid configs that have in common what `aejax.sweeps.members.compiled_config` says.
 
     Returns:
       The results of each, or its error; the other runs continue.
@@ -62,7 +62,10 @@ def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
       ValueError: they are no population.
       Interrupted: asked to stop; all have been saved.
     """
-    if any(members.shared(job.config) != members.shared(jobs[0].config) for job in jobs):
+    if any(
+        members.compiled_config(job.config) != members.compiled_config(jobs[0].config)
+        for job in jobs
+    ):
         raise ValueError("these configs differ in what is compiled")
     ended: dict[int, Results | UserError] = {}
     with contextlib.ExitStack() as held:
