@@ -5,6 +5,7 @@ All processes share a file system, with the same paths, and have aejax in their 
 
 import abc
 import collections
+import contextlib
 import dataclasses
 import importlib
 import signal
@@ -79,13 +80,13 @@ class Future(abc.ABC):
             raise error
 
 
-class Executor(abc.ABC):
+class Executor(contextlib.AbstractContextManager["Executor"]):
     """Submits tasks, in the style of `concurrent.futures.Executor`.
 
     Attributes:
       max_workers: maximum number of running tasks.
       poll: seconds between two calls of `Future.done`.
-      running: the submitted tasks that have not been seen to end.
+      running: submitted tasks, up to the end of each.
     """
 
     max_workers: int
@@ -98,20 +99,16 @@ class Executor(abc.ABC):
     def submit(self, tasks: Sequence[Task]) -> Sequence[Future]:
         """Starts tasks; there are several for SLURM, which takes them as one array."""
 
-    def shutdown(self, *, cancel: bool = True) -> None:
-        """Waits for the running tasks; with ``cancel``, stops them and kills them after `GRACE`."""
-        if not self.running:
+    def shutdown(self) -> None:
+        """Asks the running tasks to save and end, and kills them after `GRACE` seconds."""
+        count, deadline = len(self.running), time.monotonic() + GRACE
+        if not count:
             return
+        message = f"stopping what runs ({count}), which may save first; Ctrl-C again kills it"
+        print(message, file=sys.stderr)
         try:
-            if cancel:
-                count = len(self.running)
-                print(
-                    f"stopping what runs ({count}), which may save first; Ctrl-C again kills it",
-                    file=sys.stderr,
-                )
-                for future in self.running:
-                    future.cancel()
-            deadline = time.monotonic() + GRACE if cancel else float("inf")
+            for future in self.running:
+                future.cancel()
             while time.monotonic() < deadline and not all(x.done() for x in self.running):
                 time.sleep(min(self.poll, 0.2))
         finally:
@@ -122,9 +119,6 @@ class Executor(abc.ABC):
         for future in self.running:
             if not future.done():
                 future.cancel(kill=True)
-
-    def __enter__(self) -> "Executor":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()

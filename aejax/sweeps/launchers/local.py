@@ -40,10 +40,8 @@ class Executor(launchers.Executor):
 
     def submit(self, tasks: Sequence[Task]) -> list["Child"]:
         logs = [task.log if self.max_workers > 1 else None for task in tasks]
-        return [
-            Child(pickle.dumps(task), log, self._environment)
-            for task, log in zip(tasks, logs, strict=True)
-        ]
+        here = (self._environment, sys.path, os.getcwd())
+        return [Child(pickle.dumps(x), log, *here) for x, log in zip(tasks, logs, strict=True)]
 
 
 class Child(launchers.Future):
@@ -53,16 +51,26 @@ class Child(launchers.Future):
       pickled: the task.
       log: takes its output; without, it goes where that of this process goes.
       environment: variables added to those of this process.
+      path: ``sys.path`` of the child.
+      folder: working directory of the child, if it exists on this machine.
     """
 
-    def __init__(self, pickled: bytes, log: Path | None, environment: Mapping[str, str]):
+    def __init__(
+        self,
+        pickled: bytes,
+        log: Path | None,
+        environment: Mapping[str, str],
+        path: Sequence[str],
+        folder: str,
+    ):
         self._connection, theirs = multiprocessing.Pipe()
         self._error: TaskError | None = None
         self._cancelled = False
         sys.stdout.flush()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _CHILD, *sys.path],
+                [sys.executable, "-c", _CHILD, *path],
+                cwd=folder if os.path.isdir(folder) else None,
                 stdin=theirs.fileno(),
                 env=os.environ | environment,
                 # Ctrl-C in the terminal reaches this process alone, and what the child starts can

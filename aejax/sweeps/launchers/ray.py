@@ -1,6 +1,5 @@
 """Tasks on a Ray cluster: for each, an actor with a child process, which end with this process."""
 
-import contextlib
 import logging
 import os
 import pickle
@@ -9,7 +8,6 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -39,39 +37,21 @@ class Executor(launchers.Executor):
         needs = {"num_cpus": options.get("num_cpus", 1.0), "num_gpus": options.get("num_gpus", 0.0)}
         _warn_if_none_fits(needs)
         self._environment = share_of_gpus(needs["num_gpus"] or 1)
-        # One thread waits for the task, one takes `stop`.
-        self._actor = ray.remote(Actor).options(max_concurrency=2, **needs)
+        # One thread waits in `exception`, one runs `cancel`.
+        self._actor = ray.remote(Child).options(max_concurrency=2, **needs)
 
     def submit(self, tasks: Sequence[Task]) -> list["Run"]:
-        here = (list(sys.path), os.getcwd(), self._environment)
+        here = (self._environment, list(sys.path), os.getcwd())
         return [Run(self._actor.remote(pickle.dumps(task), task.log, *here)) for task in tasks]
 
-    def shutdown(self, *, cancel: bool = True) -> None:
-        super().shutdown(cancel=cancel)
+    def shutdown(self) -> None:
+        super().shutdown()
         if self._is_new:
             ray.shutdown()
 
 
-class Actor:
-    """A task in a child process, wherever Ray has room."""
-
-    def __init__(
-        self, pickled: bytes, log: Path, path: list[str], folder: str, environment: dict[str, str]
-    ):
-        sys.path[:] = path
-        with contextlib.suppress(OSError):  # not on this machine
-            os.chdir(folder)
-        self._child = Child(pickled, log, environment)
-
-    def exception(self) -> TaskError | None:
-        return self._child.exception()
-
-    def stop(self) -> None:
-        self._child.cancel()
-
-
 class Run(launchers.Future):
-    """The task of an actor."""
+    """A `Child` that is an actor of Ray."""
 
     def __init__(self, actor: Any):
         self._actor, self._exception = actor, actor.exception.remote()
@@ -92,7 +72,7 @@ class Run(launchers.Future):
         if kill or not ray.wait([self._started], timeout=0)[0]:
             ray.kill(self._actor)  # and its child process
         else:
-            self._actor.stop.remote()
+            self._actor.cancel.remote()
 
 
 def _connect(address: str | None) -> None:
