@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from aejax.config import flatten, keys
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
-from aejax.sweeps import sweep
+from aejax.sweeps import plan
 
 _QUOTES = "\"'"
 
@@ -133,5 +133,5 @@ def check_flags(values: flags.FlagValues) -> None:
             raise UserError(f"--{name} needs --sweep")
     if values["search_space"].present and values.search is None:
         raise UserError("--search_space needs --search=N")
-    if values.sweep_mode not in sweep.MODES:
-        raise UserError(f"--sweep_mode={values.sweep_mode} must be one of {', '.join(sweep.MODES)}")
+    if values.sweep_mode not in plan.MODES:
+        raise UserError(f"--sweep_mode={values.sweep_mode} must be one of {', '.join(plan.MODES)}")

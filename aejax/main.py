@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from aejax import arguments, config, experiment
 from aejax.runtime import compilation, files, malloc
 from aejax.runtime.errors import UserError, exit_code
-from aejax.sweeps import search, sweep
+from aejax.sweeps import plan, search, sweep
 
 FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> int:
 
 def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
     path = arguments.experiment_file(FLAGS)
-    overrides = sweep.grid(_SWEEP.value, chosen) if _SWEEP.value else sweep.of_file(path)
+    overrides = plan.grid(_SWEEP.value, chosen) if _SWEEP.value else plan.file_overrides(path)
     root = workdir or Path("runs", f"{chosen.name}_sweep")
     repeat = arguments.repeating(path)
     sweep.run(
-        sweep.members(chosen, overrides, lambda one, folder: repeat(one, root / folder)),
+        plan.make_members(chosen, overrides, lambda one, folder: repeat(one, root / folder)),
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from aejax.runtime.errors import UserError
+from aejax.runtime import stopping
+from aejax.runtime.errors import Interrupted, UserError
 
 
 def note(folder, name, seconds=0.0):
@@ -39,12 +40,20 @@ def die():
 
 
 def wait(folder, name):
-    """Until it is asked to end, which it then says."""
-    Path(folder, f"{name}.began").write_text(str(os.getpid()))
-    try:
-        time.sleep(600)
-    finally:
+    """Waits to be stopped, and saves then, as a training does."""
+    with stopping.graceful() as asked_to_stop:
+        Path(folder, f"{name}.began").write_text(str(os.getpid()))
+        while not asked_to_stop():
+            time.sleep(0.05)
         Path(folder, f"{name}.saved").write_text("")
+        raise Interrupted("saved")
+
+
+def stay(folder, name):
+    """Does not stop when it is told to."""
+    with stopping.graceful():
+        Path(folder, f"{name}.began").write_text(str(os.getpid()))
+        time.sleep(600)
 
 
 def _lose():

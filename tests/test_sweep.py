@@ -21,14 +21,14 @@ from aejax.reporting.table import COLUMNS
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.runtime.parallel import at_a_time
-from aejax.sweeps import population, sweep
+from aejax.sweeps import plan, population, sweep
 from aejax.sweeps.population import Job, run_together
 from aejax.training import checkpoint
 from aejax.workdir import Workdir
 
 
 def members(config, *overrides):
-    return sweep.members(config, overrides, lambda one, folder: f"repeat {folder}")
+    return plan.make_members(config, overrides, lambda one, folder: f"repeat {folder}")
 
 
 def folders(found):
@@ -36,13 +36,13 @@ def folders(found):
 
 
 def test_a_grid_is_every_combination(small_config):
-    found = sweep.grid("model.latent_dim=4,8 train.schedule=cosine,linear", small_config)
+    found = plan.grid("model.latent_dim=4,8 train.schedule=cosine,linear", small_config)
     assert found == [
         {"model.latent_dim": latents, "train.schedule": schedule}
         for latents in (4, 8)
         for schedule in ("cosine", "linear")
     ]
-    (one,) = sweep.grid("augment.speed.range=(1.0,1.0)", small_config)
+    (one,) = plan.grid("augment.speed.range=(1.0,1.0)", small_config)
     assert one == {"augment.speed.range": (1.0, 1.0)}
 
 
@@ -60,7 +60,7 @@ def test_a_grid_is_every_combination(small_config):
 )
 def test_a_grid_that_cannot_be_read_is_refused(small_config, text, says):
     with pytest.raises(UserError, match="--sweep: |unknown config key") as caught:
-        sweep.grid(text, small_config)
+        plan.grid(text, small_config)
     assert says in str(caught.value)
 
 
@@ -108,15 +108,17 @@ def test_members_are_grouped_by_what_is_compiled(small_config):
         {"model.bottleneck": "vae", "model.latent_dim": 4},
         {"model.bottleneck": "vae", "seed": 4},
     )
-    assert folders(sweep.groups(found, "auto")) == [
+    assert folders(plan.group_members(found, "auto")) == [
         ["latent_dim=4", "latent_dim=8,seed=3"],
         ["conv.width=16", "conv.width=16,learning_rate=0.1"],
         ["bottleneck=vae", "bottleneck=vae,seed=4"],
         ["bottleneck=vae,latent_dim=4"],
     ]
-    assert len(sweep.groups(found, "sequential")) == 7
-    assert sweep.groups(found, "population") == sweep.groups(found, "auto")
-    text = sweep.plan(sweep.groups(found, "auto"), sweep.groups(found, "auto"), "auto", 1)
+    assert len(plan.group_members(found, "sequential")) == 7
+    assert plan.group_members(found, "population") == plan.group_members(found, "auto")
+    text = plan.describe(
+        plan.group_members(found, "auto"), plan.group_members(found, "auto"), "auto", 1
+    )
     assert "7 experiments, 4 compiled programs" in text
     assert "one population: latent_dim=4, latent_dim=8,seed=3" in text
     assert "by itself: bottleneck=vae,latent_dim=4" in text
@@ -128,8 +130,8 @@ def test_a_population_of_what_cannot_be_one_is_refused(small_config):
     with pytest.raises(
         UserError, match=r"no two .* differ in model\.conv\.depth, model\.conv\.width"
     ):
-        sweep.groups(found, "population")
-    assert len(sweep.groups(found, "auto")) == 2
+        plan.group_members(found, "population")
+    assert len(plan.group_members(found, "auto")) == 2
 
 
 @pytest.mark.parametrize(
@@ -140,8 +142,8 @@ def test_groups_are_cut_up_where_there_are_more_jobs(small_config, jobs, sizes):
     found = members(
         small_config, *({"model.latent_dim": k} for k in range(1, 6)), {"model.conv.width": 16}
     )
-    together = sweep.groups(found, "auto")
-    units = sweep.shared_out(together, jobs)
+    together = plan.group_members(found, "auto")
+    units = plan.split_for_jobs(together, jobs)
     assert [len(unit) for unit in units] == sizes
     assert sorted(sum(folders(units), [])) == sorted(sum(folders(together), []))
 
@@ -310,10 +312,10 @@ def test_what_failed_for_want_of_audio_works_once_it_is_there(
     # A name that rows of PCA begin with.
     unit, root = members(small_config, {"name": "pc"}), tmp_path / "root"
     with pytest.raises(UserError, match="failed: pc"):
-        sweep.work(str(root), unit)
+        sweep.train_members(str(root), unit)
     assert "does not exist" in (root / "errors" / "pc.txt").read_text()
     audio_folder.rename(tmp_path / "later")
-    sweep.work(str(root), unit)
+    sweep.train_members(str(root), unit)
     assert not (root / "errors" / "pc.txt").exists()
     named = [line.split()[0] for line in sweep.table(root, unit).splitlines()[2:]]
     assert named == ["representation", "pca", "pca_context", "pc"]
@@ -419,7 +421,7 @@ def test_what_is_left_of_a_population_need_not_be_one(small_config, tmp_path, mo
         *({"model.conv.width": width, "seed": seed} for width in (8, 16) for seed in (0, 1)),
     )
     root, ran = tmp_path / "root", []
-    sweep._begin(found, root, "")
+    sweep._start(found, root, "")
     finish(root, found[0])
     finish(root, found[2])
 
@@ -429,8 +431,8 @@ def test_what_is_left_of_a_population_need_not_be_one(small_config, tmp_path, mo
             finish(root, member)
         return {}
 
-    monkeypatch.setattr(sweep, "_launched", launched)
-    monkeypatch.setattr(sweep, "_end", lambda *_: None)
+    monkeypatch.setattr(sweep, "_launch", launched)
+    monkeypatch.setattr(sweep, "_report", lambda *_: None)
     swept(found, root, "population")
     assert ran == [found[1].folder, found[3].folder]
 
@@ -589,7 +591,7 @@ def test_a_file_without_a_sweep_says_so(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("def get_config():\n    return 1\n")
     with pytest.raises(UserError, match=r"has no sweep\(\); give a grid"):
-        sweep.of_file(str(path))
+        plan.file_overrides(str(path))
 
 
 def test_the_sweeps_of_experiments_make_sense():
@@ -598,5 +600,5 @@ def test_the_sweeps_of_experiments_make_sense():
     for path in sorted((REPOSITORY / "experiments").glob("*.py")):
         file = runpy.run_path(str(path))
         if "sweep" in file:
-            found = members(file["get_config"](), *sweep.of_file(str(path)))
+            found = members(file["get_config"](), *plan.file_overrides(str(path)))
             assert len(found) > 1

@@ -1,9 +1,9 @@
-"""Several trainings in one compiled step: members that differ in what is an array.
+"""Members of a population: the config that they share, and arrays padded to one shape.
 
-A member may have values of its own of keys that are arrays in the step (``per_member``), and
-latents of its own. Those of fewer latents are padded with zeros to the size of the largest
-(`pad_to`): a latent whose weights are zero on both sides stays at zero and has no gradient, so that
-a padded model is the same model, and with `unpad` it is what it would have become alone.
+Members may differ in config keys whose values are arrays in the compiled step (``per_member``), and
+in the number of latents. Models with fewer latents are padded with zeros to the largest (`pad_to`):
+a latent with zero weights on both sides stays zero and has no gradient. A padded model is therefore
+trained exactly as it would be alone, and `unpad` returns its own arrays.
 """
 
 from typing import Any
@@ -15,52 +15,52 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.config import flatten, keys
 
-# There are these in every program, whatever their values.
+# Inputs of every compiled step, also where they are zero.
 _ALWAYS = ("seed", "train.learning_rate", "train.weight_decay")
 
 
-def shared(config: ConfigDict) -> dict[str, Any]:
-    """What members of one population have in common: keys of the config with their values, but for
-    those whose value is an array in the step, or that mean nothing to it."""
-    free = {"name"}
+def compiled_config(config: ConfigDict) -> dict[str, Any]:
+    """The keys and values of a config that the compiled step depends on; they are the same for all
+    members of a population. Of a value that is an array in the step, only whether it is zero."""
+    ignored = {"name"}
     about = {full: key for full, _, key in keys()}
     if parts.bottlenecks[config.model.bottleneck].latent_by_latent:
-        free.add("model.latent_dim")
-    # Whether there is any is another program.
-    common: dict[str, Any] = {}
+        ignored.add("model.latent_dim")
+    compiled: dict[str, Any] = {}
     for full, value in flatten(config).items():
-        if full in free or full.startswith("evaluate."):
+        if full in ignored or full.startswith("evaluate."):
             continue
         if about[full].per_member:
             value = bool(value) if full not in _ALWAYS else None
-        common[full] = value
-    return common
+        compiled[full] = value
+    return compiled
 
 
 def pad_to(tree: Any, like: Any) -> Any:
-    """Arrays with zeros behind their ends, in the shapes of ``like``.
+    """Arrays padded with zeros at their ends to the shapes of ``like``.
 
     Args:
       tree: a pytree of arrays.
-      like: the same of arrays, or of what has a shape, each axis at least as long.
+      like: a pytree of the same structure; leaves have a ``shape``, no axis shorter than in
+        ``tree``.
     """
 
-    def one(leaf: jax.Array, wanted: Any) -> jax.Array:
-        more = [(0, there - here) for here, there in zip(leaf.shape, wanted.shape, strict=True)]
-        return jnp.pad(leaf, more) if any(after for _, after in more) else leaf
+    def pad(leaf: jax.Array, target: Any) -> jax.Array:
+        widths = [(0, new - old) for old, new in zip(leaf.shape, target.shape, strict=True)]
+        return jnp.pad(leaf, widths) if any(after for _, after in widths) else leaf
 
-    return jax.tree.map(one, tree, like)
+    return jax.tree.map(pad, tree, like)
 
 
 def unpad(tree: Any, like: Any) -> Any:
-    """Inverse of `pad_to`: of each array what ``like`` has room for."""
+    """The inverse of `pad_to`: arrays cut to the shapes of ``like``."""
 
-    def one(leaf: jax.Array, wanted: Any) -> jax.Array:
-        return leaf if leaf.shape == wanted.shape else leaf[tuple(map(slice, wanted.shape))]
+    def cut(leaf: jax.Array, target: Any) -> jax.Array:
+        return leaf if leaf.shape == target.shape else leaf[tuple(map(slice, target.shape))]
 
-    return jax.tree.map(one, tree, like)
+    return jax.tree.map(cut, tree, like)
 
 
 def repeated(tree: Any, count: int) -> Any:
-    """The shapes of ``count`` such trees along a new first axis."""
+    """The shapes of ``count`` such trees stacked along a new first axis."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), tree)

@@ -1,7 +1,7 @@
-"""Several experiments trained as one: by one compiled step, on the same batches.
+"""Trains several experiments together: by one compiled step, on the same batches.
 
-Members of fewer latents are padded by zeros to the size of the largest, and what is saved of them
-is cut to their own: each is what it would have become alone.
+Models with fewer latents are padded with zeros to the largest, and saved without the padding: each
+is trained exactly as it would be alone.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ from aejax.training.start import first_snapshot, snapshot_shapes
 
 
 class Job(NamedTuple):
-    """A run that is wanted.
+    """A run to train.
 
     Attributes:
-      config: of the experiment, all of it (see `aejax.config.default`).
+      config: of the experiment, with all keys (see `aejax.config.default`).
       path: of the run's directory.
-      command: that repeats the run, as the report has it.
+      command: that repeats the run, for the report.
     """
 
     config: ConfigDict
@@ -49,24 +49,22 @@ class Job(NamedTuple):
 
 
 def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
-    """Runs that are trained as one population, each as `aejax.experiment.run` would alone, in a
-    directory of its own.
+    """The results of runs trained as one population, or their errors; a run that fails does not end
+    the others. Each run is the same as by `aejax.experiment.run`.
 
     Args:
-      jobs: of valid configs that have in common what `aejax.sweeps.members.shared` says.
-
-    Returns:
-      The results of each, or its error; the other runs continue.
+      jobs: with valid configs, whose `aejax.sweeps.members.compiled_config` is the same.
 
     Raises:
-      ValueError: they are no population.
-      Interrupted: asked to stop; all have been saved.
+      ValueError: the configs need several compiled programs.
+      Interrupted: a signal asked to stop; all runs are saved.
     """
-    if any(members.shared(job.config) != members.shared(jobs[0].config) for job in jobs):
+    configs = [members.compiled_config(job.config) for job in jobs]
+    if any(config != configs[0] for config in configs):
         raise ValueError("these configs differ in what is compiled")
     ended: dict[int, Results | UserError] = {}
-    with contextlib.ExitStack() as held:
-        begun: dict[int, Experiment] = {}
+    with contextlib.ExitStack() as stack:
+        experiments: dict[int, Experiment] = {}
         for index, job in enumerate(jobs):
             with _collect_errors(ended, index):
                 directory = begin(job.config, job.path)
@@ -74,22 +72,22 @@ def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
                     print("this run is finished; its results again:")
                     ended[index] = print_results(directory.path)
                     continue
-                held.callback(directory.release)
-                first = next(iter(begun.values()), None)
-                experiment = prepare(directory.config, directory, first, command=job.command)
+                stack.callback(directory.release)
+                prepared = next(iter(experiments.values()), None)
+                experiment = prepare(directory.config, directory, prepared, command=job.command)
                 for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
                     warn(line)
-                begun[index] = experiment
-        while begun:
-            group = _next_group(begun)
+                experiments[index] = experiment
+        while experiments:
+            group = _next_group(experiments)
             ended |= _train_and_evaluate(group)
-            begun = {index: one for index, one in begun.items() if index not in group}
+            experiments = {index: x for index, x in experiments.items() if index not in group}
     return [ended[index] for index in range(len(jobs))]
 
 
 @contextlib.contextmanager
 def _collect_errors(ended: dict[int, Results | UserError], index: int) -> Iterator[None]:
-    """An error ends one of the runs alone; being asked to stop ends them all."""
+    """Stores the `UserError` of one run; lets `Interrupted` end all runs."""
     try:
         yield
     except Interrupted:
@@ -98,28 +96,28 @@ def _collect_errors(ended: dict[int, Results | UserError], index: int) -> Iterat
         ended[index] = error
 
 
-def _next_group(begun: Mapping[int, Experiment]) -> dict[int, Experiment]:
-    """Those that can be trained together: on the same clips, from a checkpoint of one step, the
-    earliest first."""
-    steps = {index: _saved(one) for index, one in begun.items()}
-    lead = min(begun, key=lambda index: max(steps[index], default=-1))
-    first, newest = begun[lead], max(steps[lead], default=None)
+def _next_group(experiments: Mapping[int, Experiment]) -> dict[int, Experiment]:
+    """Experiments that can be trained together: on the same clips, from checkpoints of the same
+    step. It is the newest step of the experiment that has the most left to train."""
+    steps = {index: _saved_steps(experiment) for index, experiment in experiments.items()}
+    lead = min(experiments, key=lambda index: max(steps[index], default=-1))
+    first, newest = experiments[lead], max(steps[lead], default=None)
     return {
-        index: one
-        for index, one in begun.items()
-        if one.corpus is first.corpus
-        and one.noise is first.noise
+        index: experiment
+        for index, experiment in experiments.items()
+        if experiment.corpus is first.corpus
+        and experiment.noise is first.noise
         and (not steps[index] if newest is None else newest in steps[index])
     }
 
 
-def _saved(experiment: Experiment) -> set[int]:
-    """Steps that there are checkpoints of."""
+def _saved_steps(experiment: Experiment) -> set[int]:
+    """The steps of all checkpoints."""
     return set(checkpoint.steps(experiment.workdir.path / "checkpoints"))
 
 
 class _Member(NamedTuple):
-    """An experiment that is ready to be trained."""
+    """An experiment with its baselines, to be trained."""
 
     experiment: Experiment
     baselines: Baselines
@@ -130,30 +128,30 @@ class _Member(NamedTuple):
 
 
 def _train_and_evaluate(group: Mapping[int, Experiment]) -> dict[int, Results | UserError]:
-    """What becomes of each, by its key."""
+    """The results or error of each experiment of a group."""
     ended: dict[int, Results | UserError] = {}
     ready: dict[int, _Member] = {}
-    # The one of most latents first: its PCA has those of the others in it.
+    # The most latents first: the PCA of fewer latents is a part of that PCA.
     for index in sorted(group, key=lambda index: -group[index].config.model.latent_dim):
         with _collect_errors(ended, index):
-            before = list(ready.values())
+            fitted = list(ready.values())
             latent_dim = group[index].config.model.latent_dim
-            same = next((one.baselines for one in before if one.latent_dim == latent_dim), None)
-            larger = before[0].baselines if before else None
+            same = next((x.baselines for x in fitted if x.latent_dim == latent_dim), None)
+            larger = fitted[0].baselines if fitted else None
             ready[index] = _Member(group[index], fit_pca(group[index], larger, same))
     common: Common = {}
     trained = _train(list(ready.values()))
     for index, (experiment, baselines) in ready.items():
         try:
-            one = next(trained)
+            result = next(trained)
         except Interrupted:
             raise
-        except UserError as error:  # of all that were still to be trained
+        except UserError as error:  # of all members that are not trained yet
             return dict.fromkeys(ready, error) | ended
         with _collect_errors(ended, index):
-            if isinstance(one, UserError):
-                raise one
-            results = evaluate(experiment, baselines, one, common)
+            if isinstance(result, UserError):
+                raise result
+            results = evaluate(experiment, baselines, result, common)
             write_report(experiment, results)
             ended[index] = results
             if len(group) == 1:
@@ -164,19 +162,21 @@ def _train_and_evaluate(group: Mapping[int, Experiment]) -> dict[int, Results | 
 
 
 def _train(ready: Sequence[_Member]) -> Iterator[Trained | UserError]:
-    """Trains to the last step, from the newest checkpoint that all have, as many at a time as there
-    is room for; the next ones once what came of the last is taken. Yields what each became, or the
-    error that ended it."""
+    """Yields the trained model of each member, or its error.
+
+    As many members as fit in memory are trained together, from the newest checkpoint that all of
+    them have; the next ones once the caller has taken these.
+    """
     if not ready:
         return
-    # The one of most latents lends the others its shapes.
+    # All members are padded to its shapes.
     widest = max(ready, key=lambda member: member.latent_dim).experiment
     validate = eval_step_of(widest, widest.model)
     compiled, rest = None, list(ready)
     while rest:
         compiled = _compile(widest, len(rest), compiled)
-        now, rest = rest[: compiled.room], rest[compiled.room :]
-        trained = _train_at_once(now, widest, validate, compiled.population)
+        together, rest = rest[: compiled.room], rest[compiled.room :]
+        trained = _train_at_once(together, widest, validate, compiled.population)
         while trained:
             yield trained.pop(0)
 
@@ -187,7 +187,7 @@ class _NoneLeft(Exception):
 
 @dataclasses.dataclass
 class _Observers:
-    """Those of the members; see `aejax.training.loop.Observer`."""
+    """The recorders of all members as one `aejax.training.loop.Observer`."""
 
     population: Population
     recorders: list[Recorder]
@@ -198,7 +198,7 @@ class _Observers:
         return [index for index in range(len(self.recorders)) if index not in self.errors]
 
     def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
-        """Takes the metrics of all; a member whose metrics are not finite has failed."""
+        """Records the metrics of all members; a member with metrics that are not finite fails."""
         fetched = self.population.metrics(jax.device_get(metrics))
         for index in self._active():
             try:
@@ -213,12 +213,12 @@ class _Observers:
         self.progress.update()
 
     def validate(self, step: int, state: Any) -> None:
-        """Validates all that are left."""
+        """Validates all members that have not failed."""
         for index in self._active():
             self.recorders[index].validate(step, self.population.state(state, index))
 
     def save(self, step: int, state: Any) -> None:
-        """Saves all that are left."""
+        """Saves all members that have not failed."""
         for index in self._active():
             self.recorders[index].save(step, self.population.state(state, index))
 
@@ -226,9 +226,10 @@ class _Observers:
 def _train_at_once(
     ready: Sequence[_Member], widest: Experiment, validate: Any, population: Population
 ) -> list[Trained | UserError]:
-    """Trains those that there is room for, in the shapes of the widest."""
+    """The trained models or errors of members that fit in memory, in the shapes of the widest."""
     options, shapes = widest.config.train, snapshot_shapes(widest)
-    after = max(set.intersection(*(_saved(one.experiment) for one in ready)), default=None)
+    saved = set.intersection(*(_saved_steps(member.experiment) for member in ready))
+    after = max(saved, default=None)
     first, clock = after or 0, Clock()
     with contextlib.ExitStack() as stack:
         progress = stack.enter_context(step_bar(first, options.steps))
@@ -277,23 +278,22 @@ def _train_at_once(
 
 
 class _Compiled(NamedTuple):
-    """A compiled step of a population, and how many members it has room for at a time."""
+    """A compiled step of a population, and the number of members that fit in memory."""
 
     population: Population
     room: int
 
 
-# Of the memory that is free, for what else a run needs.
-_USABLE = 0.8
+_USABLE = 0.8  # fraction of the free memory for the members; the rest of a run takes the other
 
 
 def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Compiled:
     """Compiles the train step for as many members at a time as memory allows, and says so.
 
     Args:
-      widest: of the members.
-      count: members to be trained.
-      earlier: what was compiled for more members; it is used again where that can be.
+      widest: the member with the most latents.
+      count: number of members to train.
+      earlier: step compiled for more members; it is used again if possible.
     """
     if earlier is not None and (count >= earlier.room or not at_once()):
         return earlier._replace(room=min(count, earlier.room))
@@ -303,7 +303,7 @@ def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Comp
     each = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(snapshot))
     room = wanted = count
     compiled = memory = None
-    # All at once, fewer members are another program, which may take other than its share.
+    # With vmap, fewer members are another program, whose memory is not proportional.
     while compiled is None or (room < wanted and at_once()):
         wanted = room
         is_vmapped = wanted > 1 and at_once()
@@ -314,9 +314,9 @@ def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Comp
             room = _room(free, memory, each, wanted)
     size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
     more = f" ({count - room} more come after them: {free / 1e6:,.0f} MB are free)" if free else ""
-    what = f"{room} models of up to {size:,} parameters" if count > 1 else f"{size:,} parameters"
+    models = f"{room} models of up to {size:,} parameters" if count > 1 else f"{size:,} parameters"
     print(
-        f"compiled the step in {time.perf_counter() - begin:.1f} s; {what}"
+        f"compiled the step in {time.perf_counter() - begin:.1f} s; {models}"
         f"{'' if count == 1 else ', trained all at once' if is_vmapped else ', trained in turn'}"
         f"{more if room < count else ''}"
         f"{'' if memory is None else f'; {memory / 1e6:,.0f} MB'}"
@@ -325,14 +325,20 @@ def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Comp
 
 
 def _room(free: int, memory: int, each: int, count: int) -> int:
-    """Members at a time in free memory, of a step that takes so many bytes, for all of them where
-    they take it at once, and so many more for each."""
+    """The number of members, at least 1, that fit in memory together.
+
+    Args:
+      free: bytes of free memory.
+      memory: bytes of the compiled step; with vmap, for all members together.
+      each: bytes of the training state and the best variables of a member.
+      count: members wanted.
+    """
     step = memory / count if at_once() else 0
     shared = 0 if at_once() else at_a_time() * memory
     return min(count, max(1, int((_USABLE * free - shared) / (step + each))))
 
 
 def at_once() -> bool:
-    """Whether members take their steps all at once, by ``vmap``, or in turn: a CPU is kept busy by
-    one, and its convolutions of several sets of weights at once are slower."""
+    """Whether members take their steps together, by ``vmap``, or in turn, as on a CPU: one model
+    keeps it busy, and its convolutions with several sets of weights are slower."""
     return jax.default_backend() != "cpu"

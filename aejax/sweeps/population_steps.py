@@ -1,4 +1,4 @@
-"""How members of a population, all of one shape, take a step on the same batch."""
+"""A training step of all members of a population, on the same batch: in turn, or by ``vmap``."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,28 +15,28 @@ from aejax.training.step import Metrics, TrainStep
 
 @runtime_checkable
 class Population(Protocol):
-    """Takes steps of all members."""
+    """The training step of all members; their states have the same shapes."""
 
     def join(self, states: Sequence[TrainState]) -> Any:
-        """All states, as the step takes them; they are donated to it."""
+        """The states of all members in the form that the step takes; their memory is reused."""
 
     def __call__(self, joined: Any, batch: Any) -> tuple[Any, Any]:
-        """A step of each: all new states, and the metrics of all."""
+        """The new states and the metrics of all members."""
 
     def state(self, joined: Any, index: int) -> TrainState:
         """The state of a member."""
 
     def metrics(self, fetched: Any) -> list[Any]:
-        """Of each member, once they are on the host."""
+        """The metrics of each member, from those of all on the host."""
 
     def stop(self, index: int) -> None:
-        """That member has failed, and nobody looks at it any more."""
+        """Marks a member as failed; its state and metrics are not used any more."""
 
 
 class Sequential:
-    """One after the other, by the same compiled step: what a CPU does best, whose convolutions are
-    slower for several sets of weights at once. Two are under way at a time, as one alone does not
-    keep all cores busy to its end.
+    """Steps one after the other, by the same compiled step. It is the faster way on a CPU, whose
+    convolutions are slower with several sets of weights. Two steps overlap, since the end of one
+    does not keep all cores busy.
 
     Args:
       train_step: compiled, of one member.
@@ -45,17 +45,17 @@ class Sequential:
     def __init__(self, train_step: TrainStep):
         self._train_step = train_step
         self._stopped: set[int] = set()
-        # What one thread calls is run one after the other.
+        # The calls of one thread run one after the other.
         self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(at_a_time())])
 
     def join(self, states: Sequence[TrainState]) -> list[TrainState | None]:
-        """A list of them."""
+        """The states as a list."""
         return list(states)
 
     def __call__(
         self, joined: list[TrainState | None], batch: Any
     ) -> tuple[list[TrainState | None], list[Metrics]]:
-        """A call for each member that has not stopped."""
+        """Calls the step for each member that has not failed."""
         calls = [
             None
             if index in self._stopped
@@ -67,27 +67,27 @@ class Sequential:
         return [state for state, _ in ended], [metrics for _, metrics in ended]
 
     def _in_lane(self, state: Any, batch: Any) -> tuple[TrainState, Metrics]:
-        with jax.transfer_guard("disallow"):  # the loop's own holds for its thread alone
+        with jax.transfer_guard("disallow"):  # that of the loop is for its thread only
             return self._train_step(state, batch)
 
     def state(self, joined: list[TrainState | None], index: int) -> TrainState:
-        """As it is."""
+        """An element of the list."""
         state = joined[index]
-        assert state is not None  # nobody looks at one that has stopped
+        assert state is not None  # of a member that has failed
         return state
 
     def metrics(self, fetched: list[Any]) -> list[Any]:
-        """They come as a list."""
+        """The same list."""
         return fetched
 
     def stop(self, index: int) -> None:
-        """It takes no more steps."""
+        """The member takes no more steps."""
         self._stopped.add(index)
 
 
 class Vmapped:
-    """All at once, by ``vmap`` over their states: what an accelerator does best, which one small
-    model leaves idle.
+    """Steps of all members at once, by ``vmap`` over their states. It is the faster way on an
+    accelerator, which one small model does not keep busy.
 
     Args:
       train_step: compiled from `vmapped`.
@@ -97,37 +97,36 @@ class Vmapped:
         self._train_step = train_step
 
     def join(self, states: Sequence[TrainState]) -> TrainState:
-        """One state whose arrays have a first axis of members."""
+        """One state whose arrays have members as first axis."""
         joined = stacked(states)
         for leaf in jax.tree.leaves(list(states)):
             leaf.delete()
         return joined
 
     def __call__(self, joined: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
-        """One call."""
+        """Calls the step once."""
         return self._train_step(joined, batch)
 
     def state(self, joined: TrainState, index: int) -> TrainState:
-        """A copy of the member's part."""
+        """A copy of the member's arrays."""
         return _part(joined, index)
 
     def metrics(self, fetched: Any) -> list[Any]:
-        """Each member's part."""
+        """The metrics split along the first axis."""
         members = len(jax.tree.leaves(fetched)[0])
         return [_part(fetched, index) for index in range(members)]
 
     def stop(self, index: int) -> None:
-        """It goes on with the others: to take it out would be another program."""
+        """The member continues with the others, since fewer members are another program."""
 
 
 def vmapped(train_step: TrainStep) -> TrainStep:
-    """The step of all members at once, to be compiled: states have a first axis of members, the
-    batch is the same for all."""
+    """A train step with members as first axis of the state, and one batch for all."""
     return jax.vmap(train_step, in_axes=(0, None))
 
 
 def stacked(states: Sequence[TrainState]) -> TrainState:
-    """States of one shape along a new first axis."""
+    """States of the same shapes, stacked along a new first axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

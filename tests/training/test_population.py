@@ -14,7 +14,7 @@ from aejax.augmentations import EQ, Chain, Gain, Mix
 from aejax.models import autoencoder
 from aejax.runtime.errors import UserError
 from aejax.sweeps import population
-from aejax.sweeps.members import pad_to, shared, unpad
+from aejax.sweeps.members import compiled_config, pad_to, unpad
 from aejax.sweeps.population_steps import Sequential, Vmapped, vmapped
 from aejax.training import loop
 from aejax.training import state as states
@@ -87,7 +87,7 @@ def test_a_member_becomes_what_it_is_alone(small_config, encoder, together):
     wide_config, _, wide, wide_step = prepared(small_config, **members[1])
     for member in members:
         config, _, state, step = prepared(small_config, **member)
-        assert shared(config) == shared(wide_config)
+        assert compiled_config(config) == compiled_config(wide_config)
         grown.append(pad_to(state, wide))
         shapes.append(jax.eval_shape(lambda x=state: x))
         step = jax.jit(step)
@@ -185,14 +185,14 @@ def test_a_grown_model_is_the_same_model(encoder):
 )
 def test_what_members_may_differ_in(small_config, key, value, same):
     changed = config_module.override(small_config, {key: value})
-    assert (shared(changed) == shared(small_config)) == same
+    assert (compiled_config(changed) == compiled_config(small_config)) == same
 
 
 @pytest.mark.parametrize("bottleneck", ["none", "tanh", "noise", "vae", "ordered", "fsq", "rvq"])
 def test_latents_vary_where_each_is_treated_by_itself(small_config, bottleneck):
     small_config.model.bottleneck = bottleneck
     changed = config_module.override(small_config, {"model.latent_dim": 3})
-    same = shared(changed) == shared(small_config)
+    same = compiled_config(changed) == compiled_config(small_config)
     assert same == (bottleneck in ("none", "tanh"))
 
 

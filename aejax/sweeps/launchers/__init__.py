@@ -1,141 +1,213 @@
-"""The same function, somewhere else: processes of this machine, SLURM, Ray.
+"""Functions run in other processes: on this machine, a SLURM cluster, or a Ray cluster.
 
-All of them read and write the same files: other machines need the same file system, with the same
-paths, and an environment with aejax in it.
+All processes share a file system, with the same paths, and have aejax in their environment.
 """
 
+import abc
+import collections
 import contextlib
+import dataclasses
 import importlib
+import signal
+import sys
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from aejax.runtime.errors import UserError
+from aejax.runtime import stopping
+from aejax.runtime.errors import Interrupted, UserError
 from aejax.runtime.progress import bar
-from aejax.sweeps.launchers.drive import Backend, drive
-from aejax.sweeps.launchers.task import Done, Task
 
-__all__ = ["LAUNCHERS", "OPTIONS", "Done", "Task", "check", "launch"]
-
-LAUNCHERS = ("local", "submitit", "ray")
-# What each takes, and as what.
+GRACE = 30.0  # seconds from SIGTERM to SIGKILL
+_SLURM = ("partition", "account", "qos", "constraint", "gres", "nodelist", "exclude", "comment")
+# The options of each launcher, and their types.
 OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
     "local": {},
     "submitit": {
-        "cluster": str,  # "slurm" or "local"; found out without
-        "timeout_min": int,  # minutes that a task may take; a day without
+        "cluster": str,  # "slurm" or "local"
+        "timeout_min": int,  # time limit of a task in minutes; a day by default
         "mem_gb": float,
         "cpus_per_task": int,
         "gpus_per_node": int,
         "name": str,
-        "slurm_partition": str,
-        "slurm_account": str,
-        "slurm_qos": str,
-        "slurm_constraint": str,
-        "slurm_gres": str,
-        "slurm_nodelist": str,
-        "slurm_exclude": str,
-        "slurm_comment": str,
-        "slurm_signal_delay_s": int,  # before the time is over a task is told to save, so long
-        "slurm_setup": str,  # a shell command that comes first
+        **{f"slurm_{name}": str for name in _SLURM},
+        "slurm_signal_delay_s": int,  # seconds before the time limit at which a task has to save
+        "slurm_setup": str,  # a shell command to run first
     },
-    "ray": {
-        "address": str,  # of a cluster; "auto" finds the one here; without, as ray.init() does
-        "num_cpus": float,  # of a task; 1 without
-        "num_gpus": float,  # of a task; 0 without
-    },
+    # The cluster, "auto" for one on this machine; CPUs (1 by default) and GPUs (0) of a task.
+    "ray": {"address": str, "num_cpus": float, "num_gpus": float},
 }
+
+
+class TaskError(Exception):
+    """The error of a task in one line: "ValueError: ...", "exit code 3", "killed by signal 9"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A function to call in another process.
+
+    Attributes:
+      function: at module level, so that the other process can import it.
+      arguments: can be pickled.
+      log: file that its output is appended to.
+    """
+
+    function: Callable[..., None]
+    arguments: tuple[Any, ...]
+    log: Path
+
+
+class Future(abc.ABC):
+    """A submitted task, in the style of `concurrent.futures.Future`."""
+
+    @abc.abstractmethod
+    def done(self) -> bool:
+        """Whether the task has ended."""
+
+    @abc.abstractmethod
+    def exception(self) -> TaskError | None:
+        """The error of the task; waits for its end."""
+
+    @abc.abstractmethod
+    def cancel(self, *, kill: bool = False) -> None:
+        """Asks the task to save and end; with ``kill``, ends it at once."""
+
+    def result(self) -> None:
+        """Waits for the end of the task, and raises its error."""
+        if error := self.exception():
+            raise error
+
+
+class Executor(contextlib.AbstractContextManager["Executor"]):
+    """Submits tasks, in the style of `concurrent.futures.Executor`.
+
+    Attributes:
+      max_workers: maximum number of running tasks.
+      poll: seconds between two calls of `Future.done`.
+      running: submitted tasks, up to the end of each.
+    """
+
+    max_workers: int
+    poll: float
+
+    def __init__(self) -> None:
+        self.running: dict[Future, Task] = {}
+
+    @abc.abstractmethod
+    def submit(self, tasks: Sequence[Task]) -> Sequence[Future]:
+        """Starts tasks; there are several for SLURM, which takes them as one array."""
+
+    def shutdown(self) -> None:
+        """Asks the running tasks to save and end, and kills them after `GRACE` seconds."""
+        count, deadline = len(self.running), time.monotonic() + GRACE
+        if not count:
+            return
+        message = f"stopping what runs ({count}), which may save first; Ctrl-C again kills it"
+        print(message, file=sys.stderr)
+        try:
+            for future in self.running:
+                future.cancel()
+            while time.monotonic() < deadline and not all(x.done() for x in self.running):
+                time.sleep(min(self.poll, 0.2))
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kills the running tasks."""
+        for future in self.running:
+            if not future.done():
+                future.cancel(kill=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
 
 
 def launch(
     tasks: Sequence[Task], *, kind: str, jobs: int, options: Mapping[str, str]
-) -> Generator[Done, None, None]:
-    """Runs tasks in processes of their own and gives each back as it ends.
+) -> Generator[tuple[Task, TaskError | None], None, None]:
+    """Each task with its error, if any, as it ends; compare `concurrent.futures.as_completed`.
 
-    With the launcher "local" and one job at a time a task has the terminal for its output; in all
-    other cases its log takes it, and a progress bar counts the tasks that have ended. Whoever stops
-    early closes the iterator: what runs is asked to end by SIGTERM, which makes a training save,
-    and is killed after half a minute. SIGINT and SIGTERM do that too. Where this process is killed
-    outright, so are its tasks, but for those that a SLURM cluster already has.
+    With the launcher "local" and one job at a time, tasks print to the terminal; otherwise to their
+    logs, and a progress bar counts them. Closing the iterator, SIGINT and SIGTERM stop what runs.
+    If this process is killed, its tasks end too, except those of SLURM.
 
     Args:
-      tasks: what to run; begun in this order.
-      kind: one of `LAUNCHERS`.
-      jobs: tasks that run at once, at most.
+      tasks: started in this order.
+      kind: of launcher, one of `OPTIONS`.
+      jobs: maximum number of tasks at once.
       options: of the launcher, see `OPTIONS`.
 
-    Returns:
-      Tasks in the order in which they end.
-
     Raises:
-      UserError: unknown or bad options, an extra that is not installed; while it iterates, no
+      UserError: bad options, an extra that is not installed; during iteration: there is no such
         cluster, and `Interrupted` on SIGTERM.
-      KeyboardInterrupt: while it iterates, on SIGINT, after everything has ended.
+      KeyboardInterrupt: during iteration, on SIGINT, once everything has ended.
     """
     parsed = check(kind=kind, jobs=jobs, options=options)
-    module = importlib.import_module(f"aejax.sweeps.launchers.{_MODULES[kind]}")
-    return _launch(list(tasks), lambda: module.backend(jobs=jobs, options=parsed), kind, jobs)
+    module = importlib.import_module(f"aejax.sweeps.launchers.{kind}")
+    quiet = kind == "local" and jobs == 1
+    return _as_completed(tasks, lambda: module.Executor(jobs, parsed), quiet)
+
+
+def _as_completed(
+    tasks: Sequence[Task], start: Callable[[], Executor], quiet: bool
+) -> Generator[tuple[Task, TaskError | None], None, None]:
+    if not tasks:
+        return
+    executor, waiting = start(), collections.deque(tasks)
+    with (
+        stopping.graceful() as asked_to_stop,
+        stopping.at_end(executor.kill),
+        executor,
+        bar(total=len(tasks), desc="finished", unit="task", disable=quiet) as finished,
+    ):
+        while waiting or executor.running:
+            if number := asked_to_stop():
+                if number == signal.SIGINT:
+                    raise KeyboardInterrupt
+                raise Interrupted("stopped by SIGTERM; the same command goes on", number)
+            free = min(executor.max_workers - len(executor.running), len(waiting))
+            if free:
+                batch = [waiting.popleft() for _ in range(free)]
+                executor.running |= zip(executor.submit(batch), batch, strict=True)
+            ended = [future for future in executor.running if future.done()]
+            for future in ended:
+                finished.update()
+                yield executor.running.pop(future), future.exception()
+            if not ended:
+                time.sleep(executor.poll)
 
 
 def check(*, kind: str, jobs: int, options: Mapping[str, str]) -> dict[str, Any]:
-    """What `launch` would refuse, before there is anything to launch; its options, parsed.
+    """The parsed options of a launcher.
 
     Raises:
-      UserError: see `launch`.
+      UserError: `launch` cannot run with these arguments.
     """
-    if kind not in LAUNCHERS:
-        raise UserError(f"unknown launcher {kind!r}; there are {', '.join(LAUNCHERS)}")
+    if kind not in OPTIONS:
+        raise UserError(f"unknown launcher {kind!r}; there are {', '.join(OPTIONS)}")
     if jobs < 1:
         raise UserError(f"{jobs} jobs at once cannot do anything; give 1 or more")
-    parsed = _parse(kind, options)
-    _require(kind)
-    return parsed
-
-
-_MODULES = {"local": "local", "submitit": "on_submitit", "ray": "on_ray"}
-
-
-def _launch(
-    tasks: list[Task],
-    backend: Callable[[], contextlib.AbstractContextManager[Backend]],
-    kind: str,
-    jobs: int,
-) -> Generator[Done, None, None]:
-    if not tasks:
-        return
-    quiet = kind == "local" and jobs == 1  # the task's own bars are on the terminal
-    with (
-        backend() as opened,
-        contextlib.closing(drive(tasks, opened)) as ended,
-        bar(total=len(tasks), desc="finished", unit="task", disable=quiet) as finished,
-    ):
-        for done in ended:
-            finished.update()
-            yield done
-
-
-def _parse(kind: str, options: Mapping[str, str]) -> dict[str, Any]:
-    known, parsed = OPTIONS[kind], {}
-    for name, text in options.items():
-        if name not in known:
-            takes = f"it takes {', '.join(known)}" if known else "it takes none"
-            raise UserError(f"the launcher {kind} has no option {name!r}; {takes}")
-        try:
-            parsed[name] = known[name](text)
-            good = known[name] is str or parsed[name] >= 0
-        except ValueError:
-            good = False
-        if not good:
-            what = "a whole number" if known[name] is int else "a number"
-            raise UserError(f"the launcher {kind} takes {what} for {name}, not {text!r}")
-    return parsed
-
-
-def _require(kind: str) -> None:
-    if kind == "local":
-        return
+    parsed = {name: _parse(kind, name, text) for name, text in options.items()}
     try:
-        importlib.import_module(kind)
+        importlib.import_module("sys" if kind == "local" else kind)
     except ImportError:
-        raise UserError(
-            f"the launcher {kind} is not installed: pip install -e '.[{kind}]'"
-        ) from None
+        message = f"the launcher {kind} is not installed: pip install -e '.[{kind}]'"
+        raise UserError(message) from None
+    return parsed
+
+
+def _parse(kind: str, name: str, text: str) -> Any:
+    known = OPTIONS[kind]
+    if name not in known:
+        takes = ", ".join(known) or "none"
+        raise UserError(f"the launcher {kind} has no option {name!r}; it takes {takes}")
+    try:
+        value = known[name](text)
+    except ValueError:
+        value = -1
+    if known[name] is not str and not value >= 0:
+        expected = "a whole number" if known[name] is int else "a number"
+        raise UserError(f"the launcher {kind} takes {expected} for {name}, not {text!r}")
+    return value

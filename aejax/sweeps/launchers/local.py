@@ -1,47 +1,162 @@
-"""Tasks in processes of this machine."""
+"""Tasks in child processes of this machine, which end when this process does."""
 
 import contextlib
+import multiprocessing
 import os
 import pickle
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from aejax.runtime import stopping
+from aejax.runtime.errors import UserError, one_line
 from aejax.runtime.malloc import SHARE_OF_MEMORY
-from aejax.sweeps.launchers.drive import Backend
-from aejax.sweeps.launchers.process import Process, share_of_gpus
-from aejax.sweeps.launchers.task import Done, Task
+from aejax.sweeps import launchers
+from aejax.sweeps.launchers import Task, TaskError
+
+# The child finds modules where its parent does. `multiprocessing` would import the parent's main
+# module once more, with the flags it defines.
+_CHILD = (
+    "import sys; sys.path[:] = sys.argv[1:]\n"
+    "from aejax.sweeps.launchers import local; local.run_child()"
+)
 
 
-class Child:
-    """A task in a child process.
+class Executor(launchers.Executor):
+    """Child processes; each of several at once gets an equal share of the memory."""
+
+    poll = 0.05
+
+    def __init__(self, jobs: int, options: Mapping[str, Any]):
+        super().__init__()
+        self.max_workers = jobs
+        self._environment = {**share_of_gpus(1 / jobs), SHARE_OF_MEMORY: str(1 / jobs)}
+
+    def submit(self, tasks: Sequence[Task]) -> list["Child"]:
+        logs = [task.log if self.max_workers > 1 else None for task in tasks]
+        here = (self._environment, sys.path, os.getcwd())
+        return [Child(pickle.dumps(x), log, *here) for x, log in zip(tasks, logs, strict=True)]
+
+
+class Child(launchers.Future):
+    """A task in a child process, in a session of its own.
 
     Args:
-      task: it.
-      logged: whether its output goes into its log.
-      environment: added to that of this process.
+      pickled: the task.
+      log: takes its output; without, it goes where that of this process goes.
+      environment: variables added to those of this process.
+      path: ``sys.path`` of the child.
+      folder: working directory of the child, if it exists on this machine.
     """
 
-    def __init__(self, task: Task, logged: bool, environment: Mapping[str, str]):
-        self._task = task
-        log = task.log if logged else None
-        self._process = Process(
-            pickle.dumps(task), log=log, path=sys.path, folder=os.getcwd(), environment=environment
-        )
-        self.stop, self.kill = self._process.stop, self._process.kill
+    def __init__(
+        self,
+        pickled: bytes,
+        log: Path | None,
+        environment: Mapping[str, str],
+        path: Sequence[str],
+        folder: str,
+    ):
+        self._connection, theirs = multiprocessing.Pipe()
+        self._error: TaskError | None = None
+        self._cancelled = False
+        sys.stdout.flush()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _CHILD, *path],
+                cwd=folder if os.path.isdir(folder) else None,
+                stdin=theirs.fileno(),
+                env=os.environ | environment,
+                # Ctrl-C in the terminal reaches this process alone, and what the child starts can
+                # be killed together with it.
+                start_new_session=True,
+            )
+        with contextlib.suppress(OSError):  # it may have ended already
+            self._connection.send((pickled, log))
 
-    def done(self) -> Done | None:
-        """How it ended, if it has."""
-        return Done(self._task, self._process.error) if self._process.ended() else None
+    def done(self) -> bool:
+        return self._process.poll() is not None
+
+    def exception(self) -> TaskError | None:
+        code = self._process.wait()
+        if not self._connection.closed:
+            with self._connection, contextlib.suppress(EOFError, OSError):
+                error = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+                self._error = TaskError(error)
+                if self._connection.poll():
+                    error = self._connection.recv()
+                    self._error = TaskError(error) if error else None
+        return self._error
+
+    def cancel(self, *, kill: bool = False) -> None:
+        if kill:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        elif not self._cancelled:  # a second SIGTERM would end it before it has saved
+            self._cancelled = True
+            self._process.terminate()
 
 
-@contextlib.contextmanager
-def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
-    """Child processes; with several at once each gets an equal share of the memory."""
-    del options
-    environment = {**share_of_gpus(1 / jobs), SHARE_OF_MEMORY: str(1 / jobs)}
+def run_child() -> None:
+    """Runs the task that comes from stdin in this process, and sends its error back."""
+    connection = Connection(os.dup(0))
+    with open(os.devnull) as null:
+        os.dup2(null.fileno(), 0)
+    try:
+        pickled, log = connection.recv()
+    except (EOFError, OSError):
+        return
+    threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
+    error = run_task(pickled, log)
+    with contextlib.suppress(OSError):
+        connection.send(error)
+    if error is not None:
+        stopping.end(1)  # an orderly exit waits for threads that compile
 
-    def start(tasks: Sequence[Task]) -> list[Child]:
-        return [Child(task, jobs > 1, environment) for task in tasks]
 
-    yield Backend(start, at_once=jobs, pause=0.05)
+def _end_with_parent(connection: Connection) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        connection.recv_bytes()  # the parent sends no more: this is its end
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def run_task(pickled: bytes, log: Path | None) -> str | None:
+    """The error of a task that runs in this process, with its output in the log if that can be
+    written; SIGTERM makes a training save, or ends the process."""
+    with contextlib.suppress(OSError):
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+    stopping.listen("the same command goes on")
+    error = None
+    try:
+        task = pickle.loads(pickled)
+        task.function(*task.arguments)
+    except SystemExit as left:
+        error = f"exit code {left.code}" if left.code else None
+    except BaseException as raised:
+        error = one_line(raised)
+        if not isinstance(raised, UserError):
+            traceback.print_exc()
+    if error is not None and log is not None:
+        print(f"error: {error}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return error
+
+
+def share_of_gpus(share: float) -> dict[str, str]:
+    """Environment in which JAX takes a fraction of the memory of GPUs, not most of it."""
+    names = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
+    if share >= 1 or any(name in os.environ for name in names):
+        return {}
+    return {names[0]: f"{0.9 * share:.3f}"}

@@ -1,4 +1,4 @@
-"""Adaptive search over config keys: each trial is a run, whose overrides Optuna chooses."""
+"""Search over config keys: each trial is a run with overrides that Optuna chooses."""
 
 import importlib
 from collections.abc import Callable
@@ -21,26 +21,24 @@ def run(
     *,
     command: str,
 ) -> None:
-    """Works on a search until it has so many trials, and prints and writes the best.
+    """Runs trials until the search has ``count`` of them, and prints and writes the best.
 
-    A trial is a run in ``root/trial_0000`` and so on. Optuna's TPE chooses its overrides by what
-    the trials before have come to: the error on the validation split at the step that was chosen,
-    and, where the space lets it differ, the latent rate; both the lower the better. Other processes
-    and machines that are given the same search in the same folder join in (see
-    `journal`). A trial whose config is refused is over, with the reason; one that
-    fails otherwise is tried once more. One that was killed or interrupted goes on the next time.
+    A trial is a run in ``root/trial_0000`` and so on. Optuna's TPE chooses its overrides from the
+    results of earlier trials. It minimises the validation error at the best step and, if the space
+    lets it differ, the latent rate. Other processes and machines that run the same search in the
+    same folder share its trials (see `journal`). A trial with an invalid config is refused; a trial
+    that fails is tried once more; a trial that was killed or interrupted continues the next time.
 
     Args:
-      config: of the trials, before their overrides.
-      count: trials in all, those of other workers and of earlier times among them.
-      space: what is searched.
+      config: of the trials, without their overrides.
+      count: number of trials, with those of other workers and earlier calls.
+      space: config keys with their possible values.
       root: folder of the search.
-      train: trains a config in a folder, or goes on with it; it raises `Interrupted`
-        where the search is to end and go on another time.
-      command: that the user has given, for messages.
+      train: trains a config in a folder, or continues there; `Interrupted` ends the search.
+      command: that repeats the search, for messages.
 
     Raises:
-      UserError: Optuna is not installed, ``root`` has another search, no trial is ever accepted.
+      UserError: Optuna is not installed, ``root`` has another search, or all trials are refused.
     """
     try:
         importlib.import_module("optuna")

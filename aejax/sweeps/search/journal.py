@@ -1,11 +1,12 @@
-"""What all workers of a search know: its trials, in a file that they share.
+"""The trials of a search, in a journal of Optuna's that all its workers share.
 
-Several processes and machines work on one search by sharing its folder. Who holds the lock on
-``search.lock`` may read and write the journal; who holds that on ``trial_0003.lock`` works on that
-trial, and a trial that nobody holds, though it is running by the journal, has lost its worker and
-is taken over. The locks are those of flock: they end with the process. On NFS they hold between
-machines from Linux 2.6.12 on, where the server supports locks and it is not mounted with ``nolock``
-or ``local_lock=flock``.
+Workers are processes, also of several machines, with the same folder. A worker locks
+``search.lock`` to read and write the journal, and ``trial_0003.lock`` while it runs that trial. A
+trial that is running by the journal but not locked has lost its worker, and the next worker takes
+it over. Optuna 5 has heartbeats, by which it notices dead workers, for its SQL storage only
+(`optuna.storages.RDBStorage`), not for its journal. The locks are those of flock, which end with
+the process; on NFS they need Linux 2.6.12, a server with locks, and a mount without ``nolock`` and
+``local_lock=flock``.
 """
 
 import contextlib
@@ -28,12 +29,12 @@ from aejax.runtime.errors import UserError, plain
 from aejax.sweeps.search.space import Space
 
 JOURNAL = "search.journal"
-_MOST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A trial that this worker alone works on, as long as it does not close ``lock``."""
+    """A trial of this worker, until it closes ``lock``."""
 
     number: int
     overrides: dict[str, Any]
@@ -45,10 +46,10 @@ class Outcome:
     """How a trial ended.
 
     Attributes:
-      error: None where it was refused or failed.
-      rate: of its latents.
-      refused: whether its overrides make no config that works.
-      reason: why there is no error.
+      error: on the validation split; None if it was refused or failed.
+      rate: latent rate; None likewise.
+      refused: True if its config is invalid.
+      reason: message if it was refused or failed.
     """
 
     error: float | None = None
@@ -62,10 +63,10 @@ class Journal:
 
     Args:
       root: the folder of the search.
-      space: what is searched.
-      settings: what the search is otherwise; by a line for the user, in JSON types.
-      objectives: how many.
-      seed: of the first trial; the next has the next.
+      space: config keys with their possible values.
+      settings: all other settings of the search, with JSON values; the names are for messages.
+      objectives: number of objectives.
+      seed: of the first trial; each later trial adds 1.
 
     Raises:
       UserError: the folder has another search, or a journal that cannot be read.
@@ -79,11 +80,11 @@ class Journal:
             raise UserError(f"{root} holds a run, not a search; give another --workdir")
         root.mkdir(parents=True, exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        wanted = json.loads(json.dumps(dict(settings)))
-        with self._alone():
+        settings = json.loads(json.dumps(dict(settings)))
+        with self._locked():
             path = str(root / JOURNAL)
             if os.path.lexists(path):
-                _drop_half_a_line(root / JOURNAL)
+                _drop_incomplete_line(root / JOURNAL)
             lock = JournalFileOpenLock(path)
             self._storage = optuna.storages.JournalStorage(JournalFileBackend(path, lock_obj=lock))
             self._study = optuna.create_study(
@@ -92,38 +93,38 @@ class Journal:
                 directions=["minimize"] * objectives,
                 load_if_exists=True,
             )
-            kept = self._study.user_attrs.get("settings")
-            if kept is None:
-                self._study.set_user_attr("settings", wanted)
-            elif kept != wanted:
-                raise UserError(_other_search(root, kept, wanted))
+            saved = self._study.user_attrs.get("settings")
+            if saved is None:
+                self._study.set_user_attr("settings", settings)
+            elif saved != settings:
+                raise UserError(_other_search(root, saved, settings))
 
     def claim(self, count: int) -> Claim | None:
-        """A trial to work on: one that has lost its worker, or a new one while there are fewer than
-        ``count`` in all."""
-        with self._alone():
+        """The next trial to run: one that has lost its worker, or a new one; None if there are
+        ``count`` trials."""
+        with self._locked():
             trials = self._study.get_trials(deepcopy=False)
             for trial in trials:
                 if trial.state == TrialState.RUNNING:
                     lock = _try_lock(self.folder(trial.number).with_suffix(".lock"))
                     if lock is not None:
-                        # It gives what was chosen, and chooses what was not yet.
-                        again = optuna.Trial(self._study, trial._trial_id)
-                        return Claim(trial.number, self._choose(again), lock)
+                        # It returns the values that were chosen before, and chooses the others.
+                        unfinished = optuna.Trial(self._study, trial._trial_id)
+                        return Claim(trial.number, self._choose(unfinished), lock)
             if len(trials) >= count:
                 return None
-            asked = self._study.ask()
-            lock = _try_lock(self.folder(asked.number).with_suffix(".lock"))
+            new = self._study.ask()
+            lock = _try_lock(self.folder(new.number).with_suffix(".lock"))
             if lock is None:
-                raise UserError(f"{self.folder(asked.number)} is held by another search")
-            return Claim(asked.number, self._choose(asked), lock)
+                raise UserError(f"{self.folder(new.number)} is held by another search")
+            return Claim(new.number, self._choose(new), lock)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
-        """Writes down how a trial ended."""
-        with self._alone():
-            kept = self._study.get_trials(deepcopy=False)[claim.number]._trial_id
+        """Writes the outcome of a trial to the journal."""
+        with self._locked():
+            trial_id = self._study.get_trials(deepcopy=False)[claim.number]._trial_id
             for name, value in (("rate", outcome.rate), ("reason", outcome.reason)):
-                self._storage.set_trial_user_attr(kept, name, value)
+                self._storage.set_trial_user_attr(trial_id, name, value)
             if outcome.error is None or outcome.rate is None:
                 state = TrialState.PRUNED if outcome.refused else TrialState.FAIL
                 self._study.tell(claim.number, state=state)
@@ -132,13 +133,13 @@ class Journal:
                 self._study.tell(claim.number, [outcome.error, outcome.rate][:objectives])
 
     def trials(self) -> list[FrozenTrial]:
-        """All of them, by number."""
-        with self._alone():
+        """All trials, by number."""
+        with self._locked():
             return self._study.get_trials(deepcopy=False)
 
     def best(self) -> list[FrozenTrial]:
-        """Those that no other is better than in every objective; with one, all, best first."""
-        with self._alone():
+        """The Pareto-optimal trials by rate; with one objective, all finished trials by error."""
+        with self._locked():
             if len(self._study.directions) > 1:
                 front = self._study.best_trials
                 return sorted(front, key=lambda trial: (trial.values[1], trial.values[0]))
@@ -146,36 +147,36 @@ class Journal:
             return sorted(finished, key=lambda trial: trial.values[0])
 
     def overrides(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Of a trial."""
+        """The overrides of a trial."""
         params = trial.params
         return {
             key: values.read(params[key]) for key, values in self._space.items() if key in params
         }
 
     def folder(self, number: int) -> Path:
-        """Of a trial's run."""
+        """The folder of a trial's run."""
         return self._root / f"trial_{number:04}"
 
     def _choose(self, trial: optuna.Trial) -> dict[str, Any]:
-        # What a worker chooses depends on the trials before, and on nothing that it chose before.
+        # A new sampler, so that the choice depends on the earlier trials and the seed only.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna 4
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=self._seed + trial.number,
-                constant_liar=True,  # away from what others are at
+                constant_liar=True,  # away from the values of trials that still run
             )
         return {key: values.suggest(trial, key) for key, values in self._space.items()}
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Holds the search; an error of a journal that cannot be read is one line."""
-        with files.open_lock(self._root / "search.lock") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+    def _locked(self) -> Iterator[None]:
+        """Locks the journal; raises `UserError` if it cannot be read."""
+        with files.open_lock(self._root / "search.lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             try:
                 yield
             except (OSError, UserError):
                 raise
-            except Exception as error:  # whatever Optuna makes of lines that it has not written
+            except Exception as error:  # Optuna raises many kinds for damaged lines
                 message = plain(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
                 raise UserError(
                     f"{self._root / JOURNAL} cannot be read ({message}); move it away and the"
@@ -183,13 +184,13 @@ class Journal:
                 ) from None
 
 
-def _other_search(root: Path, kept: Any, wanted: Mapping[str, Any]) -> str:
-    if not isinstance(kept, dict):
-        kept = {}
+def _other_search(root: Path, saved: Any, settings: Mapping[str, Any]) -> str:
+    if not isinstance(saved, dict):
+        saved = {}
     differing = [
-        f"{key}: {kept.get(key)!r} there, {wanted.get(key)!r} now"
-        for key in sorted(kept.keys() | wanted.keys())
-        if kept.get(key) != wanted.get(key)
+        f"{key}: {saved.get(key)!r} there, {settings.get(key)!r} now"
+        for key in sorted(saved.keys() | settings.keys())
+        if saved.get(key) != settings.get(key)
     ]
     return plain(
         f"{root} has another search ({'; '.join(differing)}); give another --workdir, or the same"
@@ -198,18 +199,18 @@ def _other_search(root: Path, kept: Any, wanted: Mapping[str, Any]) -> str:
 
 
 def _try_lock(path: Path) -> io.IOBase | None:
-    held = files.open_lock(path)
+    lock = files.open_lock(path)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        held.close()
+        lock.close()
         return None
-    return held
+    return lock
 
 
-def _drop_half_a_line(path: Path) -> None:
-    """A worker killed while it wrote leaves one, which would spoil what is written next."""
-    with files.open_regular(path, _MOST_BYTES) as file:
+def _drop_incomplete_line(path: Path) -> None:
+    """Cuts off the incomplete last line of a worker that was killed; Optuna would append to it."""
+    with files.open_regular(path, _MAX_BYTES) as file:
         text = file.read()
     if text.endswith(b"\n"):
         return

@@ -1,4 +1,4 @@
-"""What is searched: config keys, and the values that each may take."""
+"""The space of a search: config keys with their possible values."""
 
 import ast
 import dataclasses
@@ -15,13 +15,13 @@ from aejax.runtime.errors import UserError
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(.*))?")
-# Trials that differ in these have errors in different units, or of different features.
+# Keys by which trials have errors in different units, or of different features.
 _UNITS = ("representation.name", "representation.compression")
 _FEATURES = (
     *("representation.", "data.path", "data.include", "data.sample_rate", "data.channels"),
     *("data.split", "data.validation", "data.test", "data.synthetic."),
 )
-# What the latent rate depends on: floats per second, and bits where latents are quantised.
+# Keys that change the latent rate, in floats per second, and in bits for quantised latents.
 _FLOATS = {"model.latent_dim", "model.downsampling", "representation.hop_length"}
 _FLOATS |= {"data.sample_rate"}
 _BITS = {"model.bottleneck", "model.fsq.levels", "model.vq.codebook_size"}
@@ -31,35 +31,35 @@ FLOAT_RATE, BIT_RATE = "latent_floats_per_second", "bits_per_second"
 
 @runtime_checkable
 class Suggesting(Protocol):
-    """What asks for values: a trial of Optuna's."""
+    """A trial of Optuna's, which chooses values."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
-        """An integer, both ends among them."""
+        """An integer from ``low`` to ``high``."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
-        """A number."""
+        """A number from ``low`` to ``high``."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of them."""
+        """One of the choices."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, integers where these are; ``log``: by their logarithm."""
+    """Numbers from ``low`` to ``high``, integers if these are; with ``log``, on a log scale."""
 
     low: float
     high: float
     log: bool = False
 
     def suggest(self, trial: Suggesting, key: str) -> int | float:
-        """The value of a trial."""
+        """The value for a trial."""
         if isinstance(self.low, int) and isinstance(self.high, int):
             return trial.suggest_int(key, self.low, self.high, log=self.log)
         return trial.suggest_float(key, self.low, self.high, log=self.log)
 
-    def read(self, kept: Any) -> Any:
-        """The value from what the journal has."""
-        return kept
+    def read(self, stored: Any) -> Any:
+        """The value from that in the journal."""
+        return stored
 
     def __str__(self) -> str:
         return f"{self.low}..{self.high}{':log' if self.log else ''}"
@@ -72,12 +72,12 @@ class Choice:
     values: tuple[Any, ...]
 
     def suggest(self, trial: Suggesting, key: str) -> Any:
-        """The value of a trial."""
+        """The value for a trial."""
         return self.read(trial.suggest_categorical(key, [str(value) for value in self.values]))
 
-    def read(self, kept: Any) -> Any:
-        """The value from what the journal has: text, since Optuna keeps no tuples."""
-        return {str(value): value for value in self.values}[kept]
+    def read(self, stored: Any) -> Any:
+        """The value from that in the journal, which is text, since Optuna stores no tuples."""
+        return {str(value): value for value in self.values}[stored]
 
     def __str__(self) -> str:
         return ",".join(str(value).replace(" ", "") for value in self.values)
@@ -87,18 +87,15 @@ Space: TypeAlias = Mapping[str, Range | Choice]
 
 
 def parse_space(text: str, config: ConfigDict) -> dict[str, Range | Choice]:
-    """What ``--search_space`` says.
+    """Keys with their possible values, in the order of ``--search_space``.
 
     Args:
-      text: words of the form ``KEY=LOW..HIGH``, ``KEY=LOW..HIGH:log`` or ``KEY=A,B,C``: both ends
-        are in a range, and a range of an integer key has integers only.
-      config: says which keys there are, and of which type.
-
-    Returns:
-      Keys to what they may be, in the order given.
+      text: words of the form ``KEY=LOW..HIGH``, ``KEY=LOW..HIGH:log`` or ``KEY=A,B,C``. A range
+        includes both ends, and only integers if the key is an integer.
+      config: has all keys, with values of their types.
 
     Raises:
-      UserError: naming the word and what is wrong with it.
+      UserError: with the word that is wrong, and why.
     """
     known, space = flatten(config), {}
     for word in text.split():
@@ -125,26 +122,26 @@ def parse_space(text: str, config: ConfigDict) -> dict[str, Range | Choice]:
 
 
 def _parse(word: str, values: str, example: Any) -> Range | Choice:
-    number = isinstance(example, (int, float)) and not isinstance(example, bool)
-    found = _RANGE.fullmatch(values)
-    if found and not number:
+    is_number = isinstance(example, (int, float)) and not isinstance(example, bool)
+    match = _RANGE.fullmatch(values)
+    if match and not is_number:
         kind = type(example).__name__
         raise UserError(f"--search_space: {word}: a {kind} has no range; give values, A,B,C")
-    if number and ".." in values:
-        if not found:
+    if is_number and ".." in values:
+        if not match:
             raise UserError(f"--search_space: {word}: the range must be LOW..HIGH or LOW..HIGH:log")
-        return _parse_range(word, found, example)
+        return _parse_range(word, match, example)
     choices = parse_choices("--search_space", word, values, example)
     if len(choices) < 2:
         raise UserError(f"--search_space: {word} must have two or more values")
     return Choice(choices)
 
 
-def _parse_range(word: str, found: re.Match[str], example: int | float) -> Range:
-    low, high = (_parse_value("--search_space", word, text, example) for text in found.groups()[:2])
-    if found[3] not in (None, "log"):
+def _parse_range(word: str, match: re.Match[str], example: int | float) -> Range:
+    low, high = (_parse_value("--search_space", word, text, example) for text in match.groups()[:2])
+    if match[3] not in (None, "log"):
         raise UserError(f"--search_space: {word}: after the range there can be ':log' only")
-    log = found[3] == "log"
+    log = match[3] == "log"
     if low >= high:
         raise UserError(f"--search_space: {word}: {low} is not below {high}")
     if log and low <= 0:
@@ -153,23 +150,24 @@ def _parse_range(word: str, found: re.Match[str], example: int | float) -> Range
 
 
 def parse_choices(flag: str, word: str, values: str, example: Any) -> tuple[Any, ...]:
-    """Values of a key, given as text with commas between them.
+    """The values of a key, from text with commas between them.
 
     Args:
-      flag: that they were given to, and ``word`` of it, for messages.
+      flag: the command-line flag, for messages.
+      word: the whole word of the flag, for messages.
       values: the text.
-      example: a value of the key, of the type that all of them have.
+      example: a value of the key's type.
 
     Raises:
-      UserError: one cannot be read, or is there twice.
+      UserError: a value cannot be read, or occurs twice.
     """
     if isinstance(example, tuple):
-        found = _parse_tuples(flag, word, values)
+        parsed = _parse_tuples(flag, word, values)
     else:
-        found = tuple(_parse_value(flag, word, text, example) for text in values.split(","))
-    if len(set(found)) < len(found):
+        parsed = tuple(_parse_value(flag, word, text, example) for text in values.split(","))
+    if len(set(parsed)) < len(parsed):
         raise UserError(f"{flag}: {word} has a value twice")
-    return found
+    return parsed
 
 
 def _parse_tuples(flag: str, word: str, values: str) -> tuple[Any, ...]:
@@ -192,24 +190,24 @@ def _parse_value(flag: str, word: str, text: str, example: Any) -> Any:
         raise UserError(f"{flag}: {word}: {text!r} is neither true nor false")
     if isinstance(example, str):
         return text
-    kind, what = (int, "an integer") if isinstance(example, int) else (float, "a number")
+    kind, expected = (int, "an integer") if isinstance(example, int) else (float, "a number")
     try:
         value = kind(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{flag}: {word}: {text!r} is not {what}")
+        raise UserError(f"{flag}: {word}: {text!r} is not {expected}")
     return value
 
 
 def other_features(space: Space) -> list[str]:
-    """Keys by which trials differ in the features that their errors are of."""
+    """The keys of a space that change the features, so that errors are not comparable."""
     return [key for key in space if key.startswith(_FEATURES)]
 
 
 def rate_of(config: ConfigDict, space: Space) -> tuple[str, bool]:
-    """The latent rate that a search is told apart by, as rows of results name it: bits per second
-    where every bottleneck quantises; and whether it differs between trials."""
+    """The name of the latent rate in results, and whether it differs between trials; in bits per
+    second if every bottleneck quantises, else in floats."""
     bottlenecks = space.get("model.bottleneck")
     names = bottlenecks.values if isinstance(bottlenecks, Choice) else (config.model.bottleneck,)
     quantised = all(parts.bottlenecks[name].quantises for name in names)

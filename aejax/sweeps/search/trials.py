@@ -1,4 +1,4 @@
-"""The search itself: trial after trial until there are enough, and what came of them."""
+"""Runs the trials of a search, and writes and prints their results."""
 
 import collections
 import json
@@ -20,9 +20,9 @@ from aejax.sweeps.search.journal import Journal, Outcome
 from aejax.sweeps.search.space import BIT_RATE, Space, other_features, rate_of
 from aejax.training import metrics_log
 
-ATTEMPTS = 2  # at a trial that fails
-SHOWN = 10  # trials of a search with one objective
-HOPELESS = 10  # trials that are all refused, and nothing else
+ATTEMPTS = 2  # of a trial that fails
+MAX_ROWS = 10  # in the table of a search with one objective
+MAX_REFUSED = 10  # a search ends after so many trials if all are refused
 STATES = {"COMPLETE": "finished", "PRUNED": "refused", "FAIL": "failed", "RUNNING": "running"}
 ERROR = "validation/feature_rmse"
 
@@ -41,26 +41,28 @@ def search(
     for key, value in config_module.flatten(config).items():
         settings[f"--config.{key}"] = value
     journal = Journal(root, space, settings, objectives=1 + varies, seed=config.seed)
-    where = plain(str(root))
-    print(f"search: {count} trials in {where}; to join from elsewhere, the same command: {command}")
+    print(
+        f"search: {count} trials in {plain(str(root))}; to join from elsewhere, the same command:"
+        f" {command}"
+    )
     if others := other_features(space):
         warn(f"trials that differ in {', '.join(others)} have errors of different features")
     while (claim := journal.claim(count)) is not None:
         folder = journal.folder(claim.number)
-        print(f"\n{folder.name} ({claim.number + 1} of {count}): {_written(claim.overrides)}")
+        print(f"\n{folder.name} ({claim.number + 1} of {count}): {_as_text(claim.overrides)}")
         with claim.lock:
-            outcome = _work(config, claim.overrides, folder, train, rate)
+            outcome = _run_trial(config, claim.overrides, folder, train, rate)
             journal.finish(claim, outcome)
         if outcome.reason:
-            what = "is refused" if outcome.refused else "failed"
-            warn(f"{folder.name} {what}: {outcome.reason}")
+            verb = "is refused" if outcome.refused else "failed"
+            warn(f"{folder.name} {verb}: {outcome.reason}")
         _write(journal, root, rate, varies)
-        _refuse_to_go_on(journal.trials())
+        _check_any_accepted(journal.trials())
     _write(journal, root, rate, varies)
     _print(journal, root, rate, varies)
 
 
-def _work(
+def _run_trial(
     config: ConfigDict,
     overrides: Mapping[str, Any],
     folder: Path,
@@ -75,8 +77,8 @@ def _work(
             changed = config_module.override(config, overrides)
             config_module.validate(changed)
             train(changed, folder)
-            error, found = _score(folder, changed.name, rate)
-            return Outcome(error=error, rate=found)
+            error, latent_rate = _score(folder, changed.name, rate)
+            return Outcome(error=error, rate=latent_rate)
         except (Interrupted, DiskFull):
             raise
         except UserError as refusal:
@@ -88,27 +90,27 @@ def _work(
 
 
 def _score(folder: Path, name: str, rate: str) -> tuple[float, float]:
-    """The error on the validation split at the step that was chosen, and the latent rate."""
+    """The validation error at the best step, and the latent rate, of a finished run."""
     results = run_files.read_results(folder)
     step = results["best"]["raw"]["step"]
     lines = metrics_log.read(folder / "metrics.jsonl")
     [*_, error] = [line[ERROR] for line in lines if line["step"] == step and ERROR in line]
-    [found] = [row[rate] for row in results["rows"] if row["name"] == name]
-    if error is None:  # as the log has what is not finite
+    [latent_rate] = [row[rate] for row in results["rows"] if row["name"] == name]
+    if error is None:  # in the log for a number that is not finite
         raise ValueError(f"the error of step {step} is not finite")
-    return error, found
+    return error, latent_rate
 
 
-def _refuse_to_go_on(trials: Sequence[FrozenTrial]) -> None:
-    over = [trial for trial in trials if trial.state.is_finished()]
-    if len(over) >= HOPELESS and all(trial.state.name == "PRUNED" for trial in over):
+def _check_any_accepted(trials: Sequence[FrozenTrial]) -> None:
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    if len(ended) >= MAX_REFUSED and all(trial.state.name == "PRUNED" for trial in ended):
         raise UserError(
-            f"all {len(over)} trials were refused, the last since {over[-1].user_attrs['reason']}"
+            f"all {len(ended)} trials were refused, the last since {ended[-1].user_attrs['reason']}"
         )
 
 
 def _write(journal: Journal, root: Path, rate: str, varies: bool) -> None:
-    """``search.json``: all trials, and which of them are the best."""
+    """Writes all trials, and which of them are the best, to ``search.json``."""
     trials = [
         {
             "trial": trial.number,
@@ -122,22 +124,22 @@ def _write(journal: Journal, root: Path, rate: str, varies: bool) -> None:
         for trial in journal.trials()
     ]
     best = [trial.number for trial in journal.best()]
-    found = {
+    content = {
         "error": ERROR,
         "rate": rate,
         "best": best if varies else best[:1],
         "trials": trials,
     }
-    files.write_text(root / "search.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
+    files.write_text(root / "search.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:
     best, trials = journal.best(), journal.trials()
     cells = [["overrides", "trial", "error", "bit/s" if rate == BIT_RATE else "floats/s"]]
-    for trial in best if varies else best[:SHOWN]:
+    for trial in best if varies else best[:MAX_ROWS]:
         cells.append(
             [
-                _written(journal.overrides(trial)),
+                _as_text(journal.overrides(trial)),
                 journal.folder(trial.number).name,
                 f"{trial.values[0]:.4g}",
                 f"{trial.user_attrs['rate']:.6g}",
@@ -145,12 +147,12 @@ def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:
         )
     states = collections.Counter(STATES[trial.state.name] for trial in trials)
     counted = ", ".join(f"{number} {state}" for state, number in states.items())
-    what = "none has both a lower error and a lower latent rate" if varies else "best first"
-    print(f"\n{len(trials)} trials: {counted}; {what}; error: {ERROR}\n\n{aligned(cells)}\n")
+    order = "none has both a lower error and a lower latent rate" if varies else "best first"
+    print(f"\n{len(trials)} trials: {counted}; {order}; error: {ERROR}\n\n{aligned(cells)}\n")
     print(f"trials: {plain(str(root / 'search.json'))}")
 
 
-def _written(overrides: Mapping[str, Any]) -> str:
+def _as_text(overrides: Mapping[str, Any]) -> str:
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in overrides.items()
