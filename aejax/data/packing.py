@@ -18,9 +18,9 @@ from aejax.data.corpus import duplicates
 from aejax.data.folder import FolderCorpus
 from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
-from aejax.data.threads import in_order
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
+from aejax.runtime.threads import in_order
 
 _MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel

@@ -16,10 +16,10 @@ from aejax.data import audio_file, table, walk
 from aejax.data.examination import Examination, examine
 from aejax.data.names import canonical
 from aejax.data.table import Strings
-from aejax.data.threads import in_order
 from aejax.data.walk import Entry
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
+from aejax.runtime.threads import in_order
 
 # A row for each file. `format` indexes the scan's formats; for the other fields see `Examination`.
 FACTS = np.dtype(

@@ -80,6 +80,10 @@ class Column:
             tuple(categories), np.asarray([indices.get(cell, -1) for cell in cells], np.int32)
         )
 
+    def take(self, rows: np.ndarray) -> "Column":
+        """The column of these rows."""
+        return Column(self.categories, self.values[rows])
+
     def there(self) -> np.ndarray:
         """Mask of the rows with a value, bool."""
         return ~np.isnan(self.values) if self.categories is None else self.values >= 0

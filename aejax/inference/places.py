@@ -113,7 +113,7 @@ def _find_all(
         raise UserError(f"{out} is what is read; give another folder to write")
     pairs: list[Pair] = []
     problems: dict[str, str] = {}
-    for entry in walk.walk(root, meant=meant, runs=True, leave_out=out):
+    for entry in walk.walk(root, suffixes=meant, runs=True, leave_out=out):
         target = out / entry.name
         pair = Pair(root / entry.name, target.with_name(rename(target.name)), entry.name)
         if entry.problem:
