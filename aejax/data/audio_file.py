@@ -142,7 +142,7 @@ class Chain:
             if kind != (self.samplerate, self.channels):
                 raise UnusableAudio(
                     f"sounds of {self.samplerate} Hz and {self.channels} channels, then of"
-                    f" {kind[0]} Hz and {kind[1]} channels, one behind the other; take them apart,"
+                    f" {kind[0]} Hz and {kind[1]} channels, one after the other; take them apart,"
                     " for example with ffmpeg"
                 )
 

@@ -219,7 +219,9 @@ def _suggestion(
 ) -> str:
     """The most similar file, in parentheses; empty if none is similar."""
     if candidates:
-        return f" (one of {' and '.join(map(repr, candidates))}, which differ in spelling alone?)"
+        return (
+            f" (one of {' and '.join(map(repr, candidates))}, whose names differ only in spelling?)"
+        )
     folder = posixpath.dirname(name)
     near: list[str] = []
     for part in (str.casefold, posixpath.basename, lambda path: posixpath.splitext(path)[0]):

@@ -120,7 +120,7 @@ class PackedCorpus:
             begin = number * CHUNK
             record = decode(piece, max(0, start - begin), start + length - begin)
             if (record.name, record.start) != (name, begin):
-                raise UnusableAudio("another clip's record in its place")
+                raise UnusableAudio("the record of another clip")
             if record.audio.shape[1:] != (self.channel_shape or (1,)):
                 raise UnusableAudio("a record of other channels")
             audio = record.audio if self.channel_shape else record.audio[:, 0]
@@ -147,7 +147,7 @@ class PackedCorpus:
             path = self.root / shard["name"]
             try:
                 if sha256(path) != shard["sha256"]:
-                    damaged[shard["name"]] = "its checksum is another; pack it again"
+                    damaged[shard["name"]] = "its checksum does not match; pack it again"
             except (OSError, UserError) as error:
                 damaged[shard["name"]] = f"unreadable: {error}"
         return damaged

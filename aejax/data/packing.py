@@ -118,7 +118,7 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
         if files.read_json(settings_path, _MOST_NOTE) != settings:
             raise UserError(f"{out} holds a pack begun with other settings; give another folder")
     elif out.exists() and not (out.is_dir() and files.is_empty(out)):
-        raise UserError(f"{out} is there already and is no pack; give another folder")
+        raise UserError(f"{out} exists and is no pack; give another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
         _write_json(settings_path, settings)

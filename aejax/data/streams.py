@@ -64,7 +64,7 @@ class Reader:
     def read(self, start: int, count: int) -> np.ndarray:
         """``count`` samples from ``start`` on, ``[channels, count]``; silence past the end."""
         if start < self._first:
-            raise ValueError(f"sample {start} is not there any more; {self._first} is the first")
+            raise ValueError(f"sample {start} was read before; {self._first} is the first left")
         self._drop(start)
         parts, available = [self._buffer], len(self._buffer)
         while self._first + available < start + count:

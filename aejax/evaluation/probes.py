@@ -204,9 +204,9 @@ def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
     if row.classes == 1:
         return "all training clips are of one class"
     if row.classes is not None and row.classes > _MOST_CLASSES:
-        return f"{row.classes} classes, over {_MOST_CLASSES}: it tells clips apart, not kinds"
+        return f"{row.classes} classes, over {_MOST_CLASSES}: it identifies clips, not classes"
     if row.classes is not None and len(train) < 2 * row.classes:
-        return f"{row.classes} classes in {len(train)} training clips: it tells clips apart"
+        return f"{row.classes} classes in {len(train)} training clips: it identifies clips"
     if not len(test) and row.test_clips_unseen:
         return "no class of a test clip is in training"
     if not len(test):

@@ -54,7 +54,7 @@ def room_for(path: Path) -> Iterator[None]:
         if not reason:
             raise
         raise DiskFull(
-            f"no room to write {path} ({reason}); make some, and give the same command again"
+            f"no room to write {path} ({reason}); free some, and repeat the command"
         ) from None
 
 
@@ -156,7 +156,7 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
     """Opens a regular file for reading that is no longer than ``most`` bytes.
 
     Args:
-      path: of the file. It may lie in a folder that is a link.
+      path: of the file. Its folder may be a link.
       most: largest size, bytes.
       follow: whether it may be a link itself.
 
@@ -166,7 +166,7 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
     file = _open(path, os.O_RDONLY | (0 if follow else _NO_LINK), "rb")
     if os.fstat(file.fileno()).st_size > most:
         file.close()
-        raise UserError(f"{path} is above {most >> 20} MiB; it is no file of a run")
+        raise UserError(f"{path} is larger than {most >> 20} MiB, so it is not a file of a run")
     return file
 
 
@@ -191,7 +191,7 @@ def _open(path: Path, flags: int, mode: str) -> Any:
         raise UserError(f"{path} cannot be opened ({error.strerror})") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UserError(f"{path} is no regular file; it is no file of a run")
+        raise UserError(f"{path} is no regular file, so it is not a file of a run")
     return os.fdopen(descriptor, mode, buffering=-1 if mode == "rb" else 0)
 
 
@@ -231,9 +231,7 @@ def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
       UserError: it is no regular file, too large, or cannot be opened.
     """
     with open_regular(path, most) as file:
-        number = 0
-        while line := file.readline(_MOST_LINE):
-            number += 1
+        for number, line in enumerate(iter(lambda: file.readline(_MOST_LINE), b""), 1):
             whole = line.endswith(b"\n")
             if not whole and len(line) == _MOST_LINE:
                 yield f"{path}, line {number} is longer than {_MOST_LINE} bytes"

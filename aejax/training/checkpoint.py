@@ -293,7 +293,7 @@ def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
             raise ValueError("another shape or type")
         array = store.read().result()
         if _facts(array) != facts[name]:
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
         return array
 
     with ThreadPoolExecutor(_THREADS) as threads:

@@ -167,7 +167,7 @@ def validate(
       weights: of the terms in the loss, by name.
 
     Raises:
-      UserError: nothing of the split can be read any more.
+      UserError: no clip of the split is readable.
     """
     total: Any = None
     for batch in batches:
@@ -178,7 +178,7 @@ def validate(
         sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     if total is None or not total["frames"]:
-        raise UserError("no clip of the split can be read any more; put the audio back")
+        raise UserError("no clip of this split is readable; restore the files")
     terms = {
         name: float(value / max(total["counts"][name], 1)) for name, value in total["terms"].items()
     }

@@ -95,7 +95,7 @@ def test_a_long_line_takes_no_memory(run):
     assert time.monotonic() - began < 5
     with (run / "metrics.jsonl").open("wb") as file:
         file.truncate(2 << 30)
-    assert "is above" in refused(run)
+    assert "is larger than" in refused(run)
 
 
 @pytest.mark.parametrize("name", ["results.json", "config.json", "metrics.jsonl", "report.npz"])
@@ -174,7 +174,7 @@ def test_zip_bombs_objects_and_lies_are_refused(run):
     assert "report.npz is damaged" in refused(run)
     with path.open("wb") as file:
         file.truncate(600 << 20)
-    assert "is above 512 MiB" in refused(run)
+    assert "is larger than 512 MiB" in refused(run)
 
 
 def test_every_byte_of_the_arrays_may_be_wrong(run):
