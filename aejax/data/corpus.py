@@ -110,16 +110,9 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
       uint8, indices in `SPLITS`.
     """
     salt = f"\0{seed}" if seed else ""
-    hashes = np.asarray(
-        [
-            int.from_bytes(
-                hashlib.sha256((nfc(unit) + salt).encode("utf-8", "surrogateescape")).digest()[:8],
-                "big",
-            )
-            / 2**64
-            for unit in units
-        ]
-    )
+    texts = [(nfc(unit) + salt).encode("utf-8", "surrogateescape") for unit in units]
+    digests = [hashlib.sha256(text).digest() for text in texts]
+    hashes = np.asarray([int.from_bytes(digest[:8], "big") / 2**64 for digest in digests])
     train, validation_index, test_index = (SPLITS.index(name) for name in SPLITS)
     split = np.full(len(units), train, np.uint8)
     split[hashes < test + validation] = validation_index

@@ -282,8 +282,8 @@ def _cell(value: Any) -> str:
 def save(path: Path, table: Table) -> None:
     """Writes a table as CSV, atomically."""
     with (
-        files.replacing(path) as beside,
-        open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        files.replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerow(["path", *table.names])

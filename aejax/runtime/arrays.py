@@ -22,7 +22,7 @@ def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> Non
     """Writes arrays and metadata (as JSON) atomically."""
     text = json.dumps(about, allow_nan=False).encode()
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with files.replacing(path) as beside, beside.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         about_array = np.frombuffer(text, np.uint8)
         np.savez(file, **{_ABOUT: about_array}, **contiguous)  # type: ignore[arg-type]
 

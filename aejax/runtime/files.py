@@ -65,41 +65,41 @@ def replacing(path: Path) -> Iterator[Path]:
     It has a unique name and the permissions of any new file. After an exception it is deleted, and
     ``path`` is unchanged.
     """
-    beside = _beside(path)
-    with room_for(path), stopping.at_end(lambda: beside.unlink(missing_ok=True)):
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    temporary = _temporary_path(path)
+    with room_for(path), stopping.at_end(lambda: temporary.unlink(missing_ok=True)):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
-            yield beside
-            beside.replace(path)
+            yield temporary
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside ``path``, renamed to it at the end of the block; replaces what
     existed at its beginning. After an exception ``path`` is unchanged."""
-    beside, exists = _beside(path), os.path.lexists(path)
+    temporary, exists = _temporary_path(path), os.path.lexists(path)
 
     def remove() -> None:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
     with room_for(path), stopping.at_end(remove):
-        beside.mkdir()
+        temporary.mkdir()
         try:
-            yield beside
+            yield temporary
             if exists:
                 # Renamed first: a kill while deleting would leave half a folder.
-                old = path.rename(_beside(path))
-                beside.rename(path)
+                old = path.rename(_temporary_path(path))
+                temporary.rename(path)
                 _remove(old)
             else:
-                beside.rename(path)
+                temporary.rename(path)
         finally:
             remove()
 
 
-def _beside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(secrets.token_hex(8).join(_TEMPORARY))
 
 
@@ -147,9 +147,9 @@ def _remove(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
-    with replacing(path) as beside:
+    with replacing(path) as temporary:
         # Names of files may not be Unicode; such bytes are escaped.
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedReader:
