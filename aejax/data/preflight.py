@@ -282,9 +282,8 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
     lines = [f"  {total} file{'s' * (total != 1)} {title}: {counts}"]
     for names in kinds.values():
-        lines += [
-            f"    {plain(name)}: {plain(reason)}" for name, reason in list(names.items())[:most]
-        ]
+        shown = list(names.items())[:most]
+        lines += [f"    {plain(name)}: {plain(reason)}" for name, reason in shown]
         if len(names) > most:
             lines.append(f"    and {len(names) - most} more")
     return lines

@@ -10,7 +10,7 @@ from aejax.runtime import files
 
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 LINKED = "leads to a folder that is searched already"
-_OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
+_RUN_FILES = {"config.json", "corpus.json", "pca.npz"}
 
 _Identity: TypeAlias = tuple[int, int] | None  # device and inode; None if unknown
 _Folder: TypeAlias = tuple[str, _Identity]  # path below the root
@@ -44,7 +44,7 @@ def walk(
     runs: bool = False,
     leave_out: Path | None = None,
 ) -> Iterator[Entry]:
-    """Every file below a folder, and the skipped files and folders that may have been meant.
+    """Every file below a folder, and the files and folders that are skipped, with reasons.
 
     Links are followed, but to no folder twice and to none that contains ``root``. Hidden files are
     listed only if they have one of the suffixes.
@@ -71,7 +71,7 @@ def walk(
         except OSError as error:
             yield _skipped(f"{below}/", _out_of_reach(error))
             continue
-        if not runs and {entry.name for entry in inside} >= _OF_A_RUN:
+        if not runs and {entry.name for entry in inside} >= _RUN_FILES:
             continue
         deeper: list[_Folder] = []
         for entry in inside:

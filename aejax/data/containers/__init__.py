@@ -5,7 +5,7 @@ end, its length, and the bytes a decoder needs to read all of it. It takes at mo
 through the file, and constant memory.
 """
 
-from aejax.data.containers import au, caf, flac, iff, mpeg, ogg, old, riff, tags, wave64
+from aejax.data.containers import au, caf, flac, iff, legacy, mpeg, ogg, riff, tags, wave64
 from aejax.data.containers.link import Link, Source, View, another_in, contradiction, truncated
 from aejax.data.unusable import UnusableAudio
 
@@ -24,7 +24,7 @@ def links(source: Source) -> list[Link]:
     stop = tags.after(source, start)
     first = _walk(source, start, stop)
     if first is None:
-        return [old.walk(source, start, stop)]
+        return [legacy.walk(source, start, stop)]
     chain = [first]
     while chain[-1].end < stop:
         end = chain[-1].end
