@@ -94,7 +94,7 @@ def test_pack_then_inspect(messy, tmp_path, capsys):
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     assert main(["inspect", str(out)]) == 1
     caught = capsys.readouterr()
-    assert "its checksum is another" in caught.out
+    assert "its checksum does not match" in caught.out
     assert "error: 1 shards of" in caught.err
 
 
@@ -106,7 +106,7 @@ def test_pack_then_inspect(messy, tmp_path, capsys):
         (["inspect", "{}", "--sample_rate=7"], "config.data.sample_rate=7 must be"),
         (["inspect", "{}", "--labels=no.csv"], "data.labels=no.csv does not exist"),
         (["inspect", "{}", "--include=*.xyz"], "no audio files that match"),
-        (["pack", "{}", "{}/a"], "is there already and is no pack"),
+        (["pack", "{}", "{}/a"], "exists and is no pack"),
         (["pack", "{}", "{}/out", "--jobs=0"], "must be at least 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

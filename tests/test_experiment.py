@@ -303,7 +303,7 @@ def test_where_all_test_clips_vanish_it_says_so(small_config, audio_folder, tmp_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "compile_step", compile_and_delete)
-        with pytest.raises(UserError, match="no clip of the split is readable any more"):
+        with pytest.raises(UserError, match="no clip of this split is readable"):
             experiment.run(small_config, tmp_path / "run")
 
 

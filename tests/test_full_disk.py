@@ -122,4 +122,4 @@ def test_a_program_ends_with_that_line(tmp_path, capsys):
         code = exit_code(lambda: files.write_text(tmp_path / "x", "y"), interrupted="")
     assert code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: no room to write {tmp_path / 'x'} (File too large); make some")
+    assert line.startswith(f"error: no room to write {tmp_path / 'x'} (File too large); free some")

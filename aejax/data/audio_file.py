@@ -142,7 +142,7 @@ class Chain:
             if kind != (self.samplerate, self.channels):
                 raise UnusableAudio(
                     f"sounds of {self.samplerate} Hz and {self.channels} channels, then of"
-                    f" {kind[0]} Hz and {kind[1]} channels, one behind the other; take them apart,"
+                    f" {kind[0]} Hz and {kind[1]} channels, one after the other; take them apart,"
                     " for example with ffmpeg"
                 )
 
@@ -308,14 +308,11 @@ def cut(audio: np.ndarray, start: int, length: int) -> np.ndarray:
 def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
     """Writes float32 ``[samples]`` or ``[samples, channels]`` as a 16-bit WAV, atomically;
     clips at full scale."""
-    channels = 1 if audio.ndim == 1 else audio.shape[1]
-    options = {
-        "samplerate": sample_rate,
-        "channels": channels,
-        "format": "WAV",
-        "subtype": "PCM_16",
-    }
-    with files.replacing(path) as beside, creating(beside, **options) as file:
+    kind = {"samplerate": sample_rate, "channels": 1 if audio.ndim == 1 else audio.shape[1]}
+    with (
+        files.replacing(path) as temporary,
+        creating(temporary, **kind, format="WAV", subtype="PCM_16") as file,
+    ):
         file.write(np.clip(audio, -1, 1))
 
 

@@ -110,16 +110,9 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
       uint8, indices in `SPLITS`.
     """
     salt = f"\0{seed}" if seed else ""
-    hashes = np.asarray(
-        [
-            int.from_bytes(
-                hashlib.sha256((nfc(unit) + salt).encode("utf-8", "surrogateescape")).digest()[:8],
-                "big",
-            )
-            / 2**64
-            for unit in units
-        ]
-    )
+    texts = [(nfc(unit) + salt).encode("utf-8", "surrogateescape") for unit in units]
+    digests = [hashlib.sha256(text).digest() for text in texts]
+    hashes = np.asarray([int.from_bytes(digest[:8], "big") / 2**64 for digest in digests])
     train, validation_index, test_index = (SPLITS.index(name) for name in SPLITS)
     split = np.full(len(units), train, np.uint8)
     split[hashes < test + validation] = validation_index
@@ -175,40 +168,22 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
       UserError: no file is usable, or they cannot be split by folder; or the table of labels cannot
         be read, contradicts itself, or matches no file.
     """
-    skipped = scanned.skipped()
-    copies = {} if settings.copies else duplicates(scanned)
-    skipped |= {
-        scanned.names[row]: f"the same sound as {scanned.names[first]}"
-        for row, first in copies.items()
-    }
-    usable = scanned.usable()
-    usable[list(copies)] = False
-    if not usable.any():
-        name, reason = next(iter(skipped.items()))
-        raise UserError(
-            f"none of the {len(skipped)} audio files below {root} can be used;"
-            f" the first, {name}: {reason}"
-        )
-    rows = np.flatnonzero(usable)
-    files = scanned.names if usable.all() else scanned.names.take(rows)
+    rows, skipped = _usable_rows(scanned, root, settings)
+    files = scanned.names if len(rows) == len(scanned.names) else scanned.names.take(rows)
     split, folders = _split(files, root, settings)
-    columns = {"folder": folders} if (folders.values >= 0).any() else {}
     path = labels.find(root, settings.labels)
     table = labels.match(
         labels.load(path),
         scanned.audio_names(),
         root,
-        lambda path: matches(path, settings.include),
+        lambda name: matches(name, settings.include),
     )
-    columns |= table.columns(files)
+    columns = ({"folder": folders} if folders.categories else {}) | table.columns(files)
     channel = np.full(len(rows), -1)
     if settings.channels == "each":
         file_rows, channel = _each_channel(scanned.facts["channels"][rows].astype(np.int64))
         rows, split, files = rows[file_rows], split[file_rows], files.take(file_rows)
-        columns = {
-            name: Column(column.categories, column.values[file_rows])
-            for name, column in columns.items()
-        }
+        columns = {name: column.take(file_rows) for name, column in columns.items()}
     facts = scanned.facts[rows]
     rates = facts["sample_rate"].astype(np.int64)
     clips = Clips(
@@ -225,6 +200,26 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
     if not settings.labels:
         warnings += _unread_tables(scanned.names, path)
     return Selection(clips, rows, skipped, table, tuple(warnings))
+
+
+def _usable_rows(
+    scanned: Scan, root: Path, settings: Settings
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Rows of the files to use, and the reason by name for each of the others."""
+    copies = {} if settings.copies else duplicates(scanned)
+    skipped = scanned.skipped() | {
+        scanned.names[row]: f"the same sound as {scanned.names[first]}"
+        for row, first in copies.items()
+    }
+    usable = scanned.usable()
+    usable[list(copies)] = False
+    if not usable.any():
+        name, reason = next(iter(skipped.items()))
+        raise UserError(
+            f"none of the {len(skipped)} audio files below {root} can be used;"
+            f" the first, {name}: {reason}"
+        )
+    return np.flatnonzero(usable), skipped
 
 
 def _without_files(include: Sequence[str], names: Sequence[str]) -> Iterator[str]:

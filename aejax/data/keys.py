@@ -18,8 +18,8 @@ PATTERNS = rule(
 class Data:
     """Of the corpus."""
 
-    path: str = key("", anything, "folder of audio, or a pack of one; '' is the built-in corpus")
-    include: tuple = key(("*",), PATTERNS, "glob patterns; files whose path matches one are taken")
+    path: str = key("", anything, "folder of audio, or its pack; '' is the built-in corpus")
+    include: tuple = key(("*",), PATTERNS, "glob patterns; files whose path matches one are used")
     labels: str = key("", anything, "table of labels; '' is labels.csv, .tsv or .parquet in path")
     sample_rate: int = key(16_000, between(1000, 1_000_000), "Hz; everything is resampled to it")
     channels: str = key(
@@ -31,7 +31,7 @@ class Data:
         "file", one_of("file", "folder"), "folder: each top-level one is in one split"
     )
     seed: int = key(0, between(0, 2**32), "of order, excerpts, and the built-in corpus")
-    split_seed: int = key(0, between(0, 2**32), "another one puts other files into each split")
+    split_seed: int = key(0, between(0, 2**32), "of the split into train, validation and test")
     validation_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
     test_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
     excerpt_seconds: float = key(2.0, above(0, 3600), "s; of each training excerpt at most")
@@ -39,16 +39,18 @@ class Data:
         "duration", one_of("duration", "equal"), "duration: long clips are drawn more often"
     )
     silence_db: float = key(
-        -60.0, between(-200, 1), "dB re full scale; a softer excerpt is drawn again"
+        -60.0, between(-200, 1), "dB re full scale; softer excerpts are drawn again"
     )
     silence_redraws: int = key(0, between(0, 1000), "at most so many times")
-    workers: int = key(4, between(0, 257), "who read audio ahead of the device; 0 for none")
+    workers: int = key(4, between(0, 257), "that read audio ahead of the device; 0 for none")
     worker_kind: str = key("thread", one_of("thread", "process"), "the batches are the same")
-    cache_megabytes: int = key(256, at_least(0, 10**7), "MB of decoded audio kept by each process")
+    cache_megabytes: int = key(
+        256, at_least(0, 10**7), "MB of decoded audio that each process caches"
+    )
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """A folder for what is about one, a split to train on, excerpts that fit into memory."""
+        """Checks that keys about a folder have one, and that splits and excerpts are possible."""
         data = config.data
         if not data.path and tuple(data.include) != ("*",):
             raise UserError(

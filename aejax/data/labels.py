@@ -219,7 +219,9 @@ def _suggestion(
 ) -> str:
     """The most similar file, in parentheses; empty if none is similar."""
     if candidates:
-        return f" (one of {' and '.join(map(repr, candidates))}, which differ in spelling alone?)"
+        return (
+            f" (one of {' and '.join(map(repr, candidates))}, whose names differ only in spelling?)"
+        )
     folder = posixpath.dirname(name)
     near: list[str] = []
     for part in (str.casefold, posixpath.basename, lambda path: posixpath.splitext(path)[0]):
@@ -280,8 +282,8 @@ def _cell(value: Any) -> str:
 def save(path: Path, table: Table) -> None:
     """Writes a table as CSV, atomically."""
     with (
-        files.replacing(path) as beside,
-        open(beside, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        files.replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)
         writer.writerow(["path", *table.names])

@@ -31,7 +31,7 @@ from aejax.runtime.errors import UserError
 VERSION = 1
 # For each file: the shard, the index of its first record there, and the row of the file whose name
 # its records have.
-PLACES = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
+LOCATIONS = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
 _MOST_ABOUT, _MOST_SHARD = 64 << 20, 1 << 50  # bytes
 _MOST_READERS = 64  # each has a file open
 _READER = "readahead_buffer_size:0"  # excerpts are read in random order
@@ -120,7 +120,7 @@ class PackedCorpus:
             begin = number * CHUNK
             record = decode(piece, max(0, start - begin), start + length - begin)
             if (record.name, record.start) != (name, begin):
-                raise UnusableAudio("another clip's record in its place")
+                raise UnusableAudio("the record of another clip")
             if record.audio.shape[1:] != (self.channel_shape or (1,)):
                 raise UnusableAudio("a record of other channels")
             audio = record.audio if self.channel_shape else record.audio[:, 0]
@@ -147,7 +147,7 @@ class PackedCorpus:
             path = self.root / shard["name"]
             try:
                 if sha256(path) != shard["sha256"]:
-                    damaged[shard["name"]] = "its checksum is another; pack it again"
+                    damaged[shard["name"]] = "its checksum does not match; pack it again"
             except (OSError, UserError) as error:
                 damaged[shard["name"]] = f"unreadable: {error}"
         return damaged
@@ -189,7 +189,7 @@ def _check_locations(locations: np.ndarray, all_files: scans.Scan, shards: int) 
     """Raises `ValueError` unless the records of each usable file are in a shard and have the name
     of a file with the same records."""
     count = len(all_files.names)
-    if locations.dtype != PLACES or locations.shape != (count,):
+    if locations.dtype != LOCATIONS or locations.shape != (count,):
         raise ValueError("not of this version")
     rows = np.flatnonzero(all_files.usable())
     used = locations[rows]

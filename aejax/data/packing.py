@@ -18,9 +18,9 @@ from aejax.data.corpus import duplicates
 from aejax.data.folder import FolderCorpus
 from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
-from aejax.data.threads import in_order
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
+from aejax.runtime.threads import in_order
 
 _MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
@@ -85,20 +85,20 @@ def _pack(
     work = _pack_shards(source, out, plan, encoding, jobs, finished)
     for _ in progress(work, count, "packing"):
         pass
-    places = np.full(count, -1, packed.PLACES)
-    places["first"] = 0
+    locations = np.full(count, -1, packed.LOCATIONS)
+    locations["first"] = 0
     problems = list(source.scanned.problems)
     for number, (part, done) in enumerate(zip(plan, finished, strict=True)):
         for row, first in zip(part.rows, done["first"], strict=True):
             if first >= 0:
-                places[row] = (number, first, row)
+                locations[row] = (number, first, row)
         for row, reason in done["problems"].items():
             problems[int(row)] = reason
     # Files with the same sound share their records; a reader may include only one of the names.
     for row, first in duplicates(source.scanned).items():
-        places[row], problems[row] = places[first], problems[first]
+        locations[row], problems[row] = locations[first], problems[first]
     scanned = dataclasses.replace(source.scanned, problems=Strings.of(problems))
-    table.save_arrays(out / "index.npz", scans.as_arrays(scanned) | {"places": places})
+    table.save_arrays(out / "index.npz", scans.as_arrays(scanned) | {"places": locations})
     if source.labels.rows:
         labels.save(out / "labels.csv", source.labels)
     shards = [{key: done[key] for key in ("name", "bytes", "sha256")} for done in finished]
@@ -118,7 +118,7 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
         if files.read_json(settings_path, _MOST_NOTE) != settings:
             raise UserError(f"{out} holds a pack begun with other settings; give another folder")
     elif out.exists() and not (out.is_dir() and files.is_empty(out)):
-        raise UserError(f"{out} is there already and is no pack; give another folder")
+        raise UserError(f"{out} exists and is no pack; give another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
         _write_json(settings_path, settings)
@@ -162,9 +162,9 @@ def _pack_shards(
             yield from part.rows
         else:
             done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
-            with files.replacing(path) as beside:
-                yield from _write_shard(source, beside, part, encoding, jobs, done)
-                done |= {"bytes": beside.stat().st_size, "sha256": packed.sha256(beside)}
+            with files.replacing(path) as temporary:
+                yield from _write_shard(source, temporary, part, encoding, jobs, done)
+                done |= {"bytes": temporary.stat().st_size, "sha256": packed.sha256(temporary)}
             _write_json(note, done)
         finished.append(done)
 

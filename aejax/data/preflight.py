@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from aejax.data.corpus import Corpus, top_folder
-from aejax.data.scan import NO_AUDIO, Scan
+from aejax.data.scan import EMPTY, Scan
 from aejax.data.table import SPLITS, Clips, Column
 from aejax.runtime.errors import plain
 
@@ -18,6 +18,7 @@ from aejax.runtime.errors import plain
 SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
 # A split with fewer files or folders, or less sound, is too small for reliable scores.
 FEW_UNITS, LITTLE_SECONDS = 5, 60
+_MOST_NAMES = 10  # of each kind, listed at the start of a run
 
 _DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
 _LEVELS = (-np.inf, -70, -60, -50, -40, -30, -25, -20, -15, -10, -5, np.inf)  # dB re full scale
@@ -85,9 +86,9 @@ class Preflight:
 
 def preflight(corpus: Corpus) -> Preflight:
     """Summarises a corpus without reading audio."""
-    clips, scanned = corpus.clips, corpus.scanned
-    seconds = clips.seconds()
-    used = _used_facts(corpus, scanned)
+    clips, scanned = corpus.clips, corpus.scanned or EMPTY
+    seconds, rows = clips.seconds(), _used_rows(scanned, corpus.skipped)
+    facts = scanned.facts[rows]
     left_out: dict[str, dict[str, str]] = {kind: {} for kind in _KINDS}
     for name, reason in corpus.skipped.items():
         kind = next(kind for kind, prefixes in _KINDS.items() if reason.startswith(prefixes))
@@ -100,14 +101,12 @@ def preflight(corpus: Corpus) -> Preflight:
         splits={split: _split(clips, split) for split in SPLITS},
         sample_rates=_counts(clips.sample_rate, str),
         channels=_counts(clips.channels, str),
-        formats={}
-        if scanned is None
-        else _counts(used["format"], lambda index: scanned.formats[index]),
+        formats=_counts(facts["format"], lambda index: scanned.formats[index]),
         durations=_histogram(seconds, _DURATIONS),
-        levels=[] if scanned is None else _histogram(_db(used["rms"]), _LEVELS),
+        levels=_histogram(_db(facts["rms"]), _LEVELS) if len(rows) else [],
         left_out={kind: names for kind, names in left_out.items() if names},
-        noticed={} if scanned is None else _noticed(corpus, scanned),
-        other_files=0 if scanned is None else _count_other_files(scanned),
+        noticed=_noticed(scanned, rows),
+        other_files=scanned.count_other(),
         labels={name: _label_counts(column) for name, column in clips.labels.items()},
         warnings=list(map(plain, corpus.warnings)),
         thin=list(_small_splits(corpus)),
@@ -125,7 +124,7 @@ def _small_splits(corpus: Corpus) -> Iterator[str]:
             units = len({top_folder(clips.files[row]) for row in indices.tolist()})
         else:
             units = int(np.count_nonzero(clips.channel[indices] <= 0))
-        seconds = float((clips.frames[indices] / clips.sample_rate[indices]).sum())
+        seconds = float(clips.seconds()[indices].sum())
         if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
             plural = "s" * (units != 1)
             yield (
@@ -142,7 +141,7 @@ def _split(clips: Clips, split: str) -> dict[str, Any]:
     if folders is not None and folders.categories is not None:
         present = np.unique(folders.values[rows])
         names = [folders.categories[index] for index in present[present >= 0].tolist()]
-    seconds = float((clips.frames[rows] / clips.sample_rate[rows]).sum())
+    seconds = float(clips.seconds()[rows].sum())
     return {"clips": len(rows), "seconds": seconds, "folders": names}
 
 
@@ -151,22 +150,15 @@ def _label_counts(column: Column) -> tuple[int, int]:
     return len(np.unique(column.values[present])), int(np.count_nonzero(~present))
 
 
-def _used_facts(corpus: Corpus, scanned: Scan | None) -> np.ndarray:
-    """Rows of `FACTS`, one for each file that is used."""
-    if scanned is None:
-        return np.zeros(0)
-    return scanned.facts[_used_rows(corpus, scanned)]
-
-
-def _used_rows(corpus: Corpus, scanned: Scan) -> np.ndarray:
+def _used_rows(scanned: Scan, skipped: Mapping[str, str]) -> np.ndarray:
     usable = np.flatnonzero(scanned.usable())
-    if not corpus.skipped:
+    if not skipped:
         return usable
-    return np.asarray([r for r in usable.tolist() if scanned.names[r] not in corpus.skipped], int)
+    return np.asarray([row for row in usable.tolist() if scanned.names[row] not in skipped], int)
 
 
-def _noticed(corpus: Corpus, scanned: Scan) -> dict[str, dict[str, str]]:
-    rows = _used_rows(corpus, scanned)
+def _noticed(scanned: Scan, rows: np.ndarray) -> dict[str, dict[str, str]]:
+    """Remarks on the files in these rows, by kind and name."""
     facts = scanned.facts[rows]
     peak, mono = _db(facts["peak"]), facts["mono"]
     silent = peak < SILENT_DB
@@ -185,11 +177,6 @@ def _noticed(corpus: Corpus, scanned: Scan) -> dict[str, dict[str, str]]:
     }
 
 
-def _count_other_files(scanned: Scan) -> int:
-    rows = np.flatnonzero(~scanned.usable()).tolist()
-    return sum(scanned.problems[row] == NO_AUDIO for row in rows)
-
-
 def _db(amplitude: Any) -> Any:
     return 20 * np.log10(np.maximum(amplitude, 1e-10))
 
@@ -205,7 +192,7 @@ def _histogram(values: np.ndarray, edges: Sequence[float]) -> list[tuple[float, 
     return list(zip(map(float, edges[:-1]), map(float, edges[1:]), counts, strict=True))
 
 
-def summary(result: Preflight, most: int = 10) -> str:
+def summary(result: Preflight) -> str:
     """A few lines for the start of a run."""
     rates = list(result.sample_rates.items())
     lines = [
@@ -219,15 +206,15 @@ def summary(result: Preflight, most: int = 10) -> str:
         f"  {split:<10} {int(part['clips']):>6} clips, {_duration(part['seconds'])}"
         for split, part in result.splits.items()
     ]
-    lines += remarks(result, most) + _listed(result.noticed, "used, but noticed", 3)
+    lines += remarks(result) + _listed(result.noticed, "used, but noticed", 3)
     return "\n".join([*lines, *(f"  {line}" for line in result.thin)])
 
 
-def remarks(result: Preflight, most: int = 10) -> list[str]:
+def remarks(result: Preflight) -> list[str]:
     """Lines about files that are left out, with reasons, and about labels and patterns that match
     no file. Printed wherever a corpus is opened; empty if there are none."""
-    lines = _listed(result.left_out, "left out", most)
-    if any(len(names) > most for names in result.left_out.values()):
+    lines = _listed(result.left_out, "left out", _MOST_NAMES)
+    if any(len(names) > _MOST_NAMES for names in result.left_out.values()):
         folder = result.title.removesuffix(" (packed)")
         lines.append(f"    all of them: aejax inspect {plain(shlex.quote(folder))}")
     return lines + [f"  {line}" for line in result.warnings]
@@ -275,7 +262,7 @@ def report(result: Preflight, most: int = 20) -> str:
     return "\n".join(lines)
 
 
-def _bars(title: str, bins: Sequence[tuple[float, float, int]], width: int = 40) -> list[str]:
+def _bars(title: str, bins: Sequence[tuple[float, float, int]]) -> list[str]:
     filled = [index for index, (_, _, count) in enumerate(bins) if count]
     if not filled:
         return []
@@ -283,7 +270,7 @@ def _bars(title: str, bins: Sequence[tuple[float, float, int]], width: int = 40)
     lines = ["", f"  {title}"]
     for low, high, count in bins[filled[0] : filled[-1] + 1]:
         span = f"from {low:g}" if high == np.inf else f"to {high:g}"
-        lines.append(f"    {span:>10} {count:>9}  {'#' * -(-count * width // most)}")
+        lines.append(f"    {span:>10} {count:>9}  {'#' * -(-count * 40 // most)}")
     return lines
 
 
@@ -295,9 +282,8 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
     lines = [f"  {total} file{'s' * (total != 1)} {title}: {counts}"]
     for names in kinds.values():
-        lines += [
-            f"    {plain(name)}: {plain(reason)}" for name, reason in list(names.items())[:most]
-        ]
+        shown = list(names.items())[:most]
+        lines += [f"    {plain(name)}: {plain(reason)}" for name, reason in shown]
         if len(names) > most:
             lines.append(f"    and {len(names) - most} more")
     return lines

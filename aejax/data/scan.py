@@ -16,10 +16,10 @@ from aejax.data import audio_file, table, walk
 from aejax.data.examination import Examination, examine
 from aejax.data.names import canonical
 from aejax.data.table import Strings
-from aejax.data.threads import in_order
 from aejax.data.walk import Entry
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
+from aejax.runtime.threads import in_order
 
 # A row for each file. `format` indexes the scan's formats; for the other fields see `Examination`.
 FACTS = np.dtype(
@@ -71,6 +71,14 @@ class Scan:
         problems = {self.names[row]: self.problems[row] for row in rows}
         return {name: problem for name, problem in problems.items() if problem != NO_AUDIO}
 
+    def count_other(self) -> int:
+        """Number of files that are not audio."""
+        rows = np.flatnonzero(~self.usable()).tolist()
+        return sum(self.problems[row] == NO_AUDIO for row in rows)
+
+
+EMPTY = Scan(Strings.of([]), np.zeros(0, FACTS), Strings.of([]), ())
+
 
 def scan(
     root: Path,
@@ -94,7 +102,7 @@ def scan(
       progress: wraps an iterable of known length (0 if unknown), for a progress bar.
 
     Raises:
-      UserError: the folder is not there, or holds no audio.
+      UserError: the folder does not exist, or holds no audio.
     """
     if not root.is_dir():
         problem = "is a file, not a folder" if root.exists() else "does not exist"
@@ -109,12 +117,11 @@ def scan(
         raise UserError(f"{root} may not be entered; give a folder that may be read")
     entries.sort()
     result = _fill(root, entries, known, save, progress)
-    others = sum(problem == NO_AUDIO for problem in result.problems)
+    others = result.count_other()
     if others == len(entries):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
         raise UserError(
-            f"no audio files{pattern} below {root}"
-            + (f" ({others} other files are there)" if others else "")
+            f"no audio files{pattern} below {root}" + (f" ({others} other files)" if others else "")
         )
     return result
 

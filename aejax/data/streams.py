@@ -30,8 +30,7 @@ FORMATS = {
     ".caf": "CAF",
     ".w64": "W64",
 }
-# Containers that take the same encodings.
-_FAMILIES = ({"WAV", "WAVEX", "RF64", "W64"},)
+_WAVS = {"WAV", "WAVEX", "RF64", "W64"}  # these take the same encodings
 _BLOCK = 2**16  # samples written at a time; libvorbis crashes on many at once
 # Bytes per sample; at most one in other encodings.
 _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
@@ -64,7 +63,7 @@ class Reader:
     def read(self, start: int, count: int) -> np.ndarray:
         """``count`` samples from ``start`` on, ``[channels, count]``; silence past the end."""
         if start < self._first:
-            raise ValueError(f"sample {start} is not there any more; {self._first} is the first")
+            raise ValueError(f"sample {start} was read before; {self._first} is the first left")
         self._drop(start)
         parts, available = [self._buffer], len(self._buffer)
         while self._first + available < start + count:
@@ -115,8 +114,7 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
 
     Args:
       name: of the file; only the suffix counts.
-      like: container and encoding of another file; its encoding is used if its container is of the
-        same family.
+      like: container and encoding of another file; its encoding is used if the container takes it.
 
     Raises:
       UserError: no format that can be written has this suffix.
@@ -129,15 +127,11 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
     other, _, encoding = like.partition(" ")
     if suffix == ".opus":
         return container, "OPUS"
-    if not _same_family(other, container) or not soundfile.check_format(container, encoding):
-        encoding = ""
-    if encoding.startswith("MPEG"):  # libsndfile writes only the default
-        encoding = ""
-    return container, encoding or soundfile.default_subtype(container)
-
-
-def _same_family(first: str, second: str) -> bool:
-    return first == second or any({first, second} <= family for family in _FAMILIES)
+    same_family = other == container or {other, container} <= _WAVS
+    unwritable = encoding.startswith("MPEG")  # libsndfile writes only the default of these
+    if unwritable or not same_family or not soundfile.check_format(container, encoding):
+        encoding = soundfile.default_subtype(container)
+    return container, encoding
 
 
 class Sound(NamedTuple):
@@ -229,8 +223,8 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
     kind = {"samplerate": sound.sample_rate, "channels": sound.channels}
     clipped = 0
     with (
-        files.replacing(path) as beside,
-        audio_file.creating(beside, **kind, format=container, subtype=encoding) as file,
+        files.replacing(path) as temporary,
+        audio_file.creating(temporary, **kind, format=container, subtype=encoding) as file,
     ):
         if comment:
             _set_comment(file, comment, path.name)

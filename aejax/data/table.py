@@ -31,8 +31,7 @@ class Strings(Sequence[str]):
     def of(cls, strings: Sequence[str]) -> "Strings":
         """Packs a sequence of strings."""
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
-        ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
-        return cls(np.frombuffer(b"".join(encoded), np.uint8), ends.reshape(-1))
+        return cls(**arrays.pack_bytes(encoded))
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -45,11 +44,10 @@ class Strings(Sequence[str]):
 
     def take(self, indices: np.ndarray) -> "Strings":
         """The strings of these rows."""
-        starts = np.concatenate([[0], self.ends])[indices].tolist()
-        ends = self.ends[indices].tolist()
-        block = b"".join(self._bytes[start:end] for start, end in zip(starts, ends, strict=True))
-        lengths = self.ends[indices] - np.concatenate([[0], self.ends])[indices]
-        return Strings(np.frombuffer(block, np.uint8), np.cumsum(lengths))
+        starts, ends = np.concatenate([[0], self.ends])[indices], self.ends[indices]
+        ranges = zip(starts.tolist(), ends.tolist(), strict=True)
+        block = b"".join(self._bytes[start:end] for start, end in ranges)
+        return Strings(np.frombuffer(block, np.uint8), np.cumsum(ends - starts))
 
     def __reduce__(self) -> Any:
         return Strings, (self.block, self.ends)
@@ -81,6 +79,10 @@ class Column:
         return cls(
             tuple(categories), np.asarray([indices.get(cell, -1) for cell in cells], np.int32)
         )
+
+    def take(self, rows: np.ndarray) -> "Column":
+        """The column of these rows."""
+        return Column(self.categories, self.values[rows])
 
     def there(self) -> np.ndarray:
         """Mask of the rows with a value, bool."""
@@ -185,36 +187,30 @@ class Clips(Sequence[Clip]):
 
 def save_arrays(path: Path, columns: Mapping[str, np.ndarray | Strings]) -> None:
     """Writes arrays and strings as ``.npz``, atomically."""
-    plain: dict[str, np.ndarray] = {}
+    content: dict[str, np.ndarray] = {}
     for name, value in columns.items():
         if isinstance(value, Strings):
-            plain |= {f"{name}.block": value.block, f"{name}.ends": value.ends}
+            content |= {f"{name}.block": value.block, f"{name}.ends": value.ends}
         else:
-            plain[name] = value
-    arrays.save(path, {}, plain)
+            content[name] = value
+    arrays.save(path, {}, content)
 
 
 def load_arrays(path: Path, *, remedy: str = REMEDY) -> dict[str, Any]:
-    """Reads arrays and strings written by `save_arrays`: numbers, never objects, and never more
-    bytes than the file has.
+    """The arrays and strings in a file written by `save_arrays`.
 
     Raises:
       UserError: the file is damaged.
     """
-    _, plain = arrays.load(path, _MOST_BYTES, remedy=remedy)
+    _, loaded = arrays.load(path, _MOST_BYTES, remedy=remedy)
     columns: dict[str, Any] = {}
-    for name, value in plain.items():
+    for name, value in loaded.items():
         stem, _, part = name.rpartition(".")
         if part == "block":
-            columns[stem] = _strings(path, value, plain.get(f"{stem}.ends"), remedy)
+            ends = loaded.get(f"{stem}.ends")
+            if ends is None or not arrays.are_packed(value, ends):
+                raise UserError(f"{path} is damaged (no table of strings); {remedy}")
+            columns[stem] = Strings(value, ends)
         elif part != "ends":
             columns[name] = value
     return columns
-
-
-def _strings(path: Path, block: np.ndarray, ends: Any, remedy: str) -> Strings:
-    good = isinstance(ends, np.ndarray) and ends.dtype == np.int64 and block.dtype == np.uint8
-    good = good and ends.ndim == block.ndim == 1 and not (np.diff(ends, prepend=0) < 0).any()
-    if not good or (ends[-1] if len(ends) else 0) != len(block):
-        raise UserError(f"{path} is damaged (no table of strings); {remedy}")
-    return Strings(block, ends)

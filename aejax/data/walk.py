@@ -3,14 +3,17 @@
 import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from aejax.data.audio_file import OUT_OF_REACH, SUFFIXES
 from aejax.runtime import files
 
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
 LINKED = "leads to a folder that is searched already"
-_OF_A_RUN = {"config.json", "corpus.json", "pca.npz"}
+_RUN_FILES = {"config.json", "corpus.json", "pca.npz"}
+
+_Identity: TypeAlias = tuple[int, int] | None  # device and inode; None if unknown
+_Folder: TypeAlias = tuple[str, _Identity]  # path below the root
 
 
 class Entry(NamedTuple):
@@ -37,42 +40,40 @@ def is_called(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
 def walk(
     root: Path,
     *,
-    meant: Collection[str] = SUFFIXES,
+    suffixes: Collection[str] = SUFFIXES,
     runs: bool = False,
     leave_out: Path | None = None,
 ) -> Iterator[Entry]:
-    """Every file below a folder, and the skipped files and folders that may have been meant.
+    """Every file below a folder, and the files and folders that are skipped, with reasons.
 
     Links are followed, but to no folder twice and to none that contains ``root``. Hidden files are
     listed only if they have one of the suffixes.
 
     Args:
       root: the folder.
-      meant: suffixes of the files that are looked for.
+      suffixes: of the files that are looked for.
       runs: whether to enter folders of aejax's own runs.
       leave_out: a folder to skip.
     """
     ancestors = [_identity(parent) for parent in (root, *root.resolve().parents)]
     known = {*ancestors, *([_identity(leave_out)] if leave_out is not None else [])}
-    folders, hidden_folders = [""], list[tuple[str, tuple[int, int]]]()
+    folders: list[_Folder] = [("", _identity(root))]
+    hidden_folders: list[_Folder] = []
     while folders or hidden_folders:
-        hidden_folder = not folders
-        if folders:
-            below = folders.pop()
-        else:  # last, since other folders may be links to these
-            below, identity = hidden_folders.pop()
-            if identity in known:
-                continue
-            known.add(identity)
+        hidden_folder = not folders  # last, since other folders may be links to these
+        below, identity = (folders or hidden_folders).pop()
+        if hidden_folder and identity in known:
+            continue
+        known.add(identity)
         try:
             with os.scandir(os.path.join(root, below)) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             yield _skipped(f"{below}/", _out_of_reach(error))
             continue
-        if not runs and {entry.name for entry in inside} >= _OF_A_RUN:
+        if not runs and {entry.name for entry in inside} >= _RUN_FILES:
             continue
-        deeper = []
+        deeper: list[_Folder] = []
         for entry in inside:
             name = f"{below}/{entry.name}" if below else entry.name
             hidden = hidden_folder or entry.name.startswith(".")
@@ -82,13 +83,13 @@ def walk(
                 if not entry.is_dir():
                     if not hidden:
                         yield Entry(name, status.st_size, status.st_mtime_ns)
-                    elif is_called(name, meant) and not files.is_temporary(entry.name):
+                    elif is_called(name, suffixes) and not files.is_temporary(entry.name):
                         yield _skipped(name, HIDDEN)
                 elif hidden:
                     hidden_folders.append((name, identity))
                 elif identity not in known:
                     known.add(identity)
-                    deeper.append(name)
+                    deeper.append((name, identity))
                 elif entry.is_symlink():
                     yield _skipped(f"{name}/", LINKED)
             except OSError as error:  # a broken or circular link
@@ -97,7 +98,7 @@ def walk(
         folders += reversed(deeper)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> _Identity:
     try:
         status = os.stat(path)
     except OSError:

@@ -225,7 +225,7 @@ class Evaluator:
 
 def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
     if total is None or not total.frames:
-        raise UserError("no clip of the split is readable any more; restore the files")
+        raise UserError("no clip of this split is readable; restore the files")
     return total
 
 

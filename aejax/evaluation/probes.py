@@ -10,7 +10,6 @@ one that is computed from it.
 import dataclasses
 import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -24,7 +23,6 @@ from aejax.runtime.progress import bar
 
 # A label with more classes than this identifies clips, not classes; as in `per_clip_errors`.
 _MOST_CLASSES = 100
-_PENALTIES = 10.0 ** np.arange(-2, 7)
 # Several times the iterations for 20,000 clips of smooth spectra.
 _MOST_ITERATIONS = 2000
 
@@ -49,13 +47,9 @@ class ClipMeans:
         mask: Bool[np.ndarray, "batch time"],
         clip: Int[np.ndarray, " batch"],
     ) -> None:
-        """Adds the valid frames of a batch.
+        """Adds frames, those that ``mask`` marks as valid, of the clips of these indices.
 
-        Args:
-          vectors: frames of features or latents.
-          mask: of valid frames.
-          clip: index of each row's clip, -1 for padding rows. A clip may have several rows and
-            batches.
+        A clip may have several rows and batches. Padding rows have the index -1.
         """
         is_clip = clip >= 0
         sums = vectors.sum(1, dtype=np.float64, where=mask[..., None])
@@ -81,17 +75,14 @@ class ProbeRow:
 
     Attributes:
       label: its name.
-      measure: "accuracy" of categories, a fraction; "R²" of numbers, 1 at best, below 0 for
-        predictions worse than the mean.
-      classes: among the clips of the fit; None for numbers.
+      measure: "accuracy" of categories; "R²" of numbers, 1 at best, below 0 if worse than the mean.
+      classes: number of classes among the clips of the fit; None for numbers.
       train_clips: used for the fit.
-      train_clips_found: training clips that have the label; more than ``train_clips`` where those
-        are a sample.
+      train_clips_found: training clips that have the label; the fit may use a sample of them.
       test_clips: scored.
       test_clips_unseen: left out, because no clip of the fit is of their class.
-      chance: score of a constant prediction: the accuracy of the most frequent class of the fit, or
-        R² 0. None where the label was skipped.
-      scores: by source, None where the label was skipped.
+      chance: accuracy of the most frequent class of the fit, or R² 0; None if skipped.
+      scores: by source; None if skipped.
       unconverged: sources whose fit reached the iteration limit; their score may be too low.
       skipped: why there is no score, or None.
     """
@@ -130,7 +121,7 @@ def probe(
     most_clips: int = 20_000,
     seed: int = 0,
 ) -> list[ProbeRow]:
-    """Probes every label of the corpus from each source; deterministic.
+    """A row for each label of the corpus, also for skipped ones; deterministic.
 
     Args:
       means: by source, a vector for each clip of the corpus. Clips that are not finite in any
@@ -139,9 +130,6 @@ def probe(
       train, test: indices of clips.
       most_clips: most training clips of a fit, spread evenly over the label's values.
       seed: of their choice.
-
-    Returns:
-      A row for each label, also for skipped ones.
 
     Raises:
       UserError: scikit-learn is not installed.
@@ -164,35 +152,40 @@ def _row(
     most_clips: int,
     rng: np.random.Generator,
 ) -> ProbeRow:
-    present, values = column.there(), column.values
-    train, test = train[present[train]], test[present[test]]
-    fitted = spread(train[np.argsort(values[train], kind="stable")], most_clips, rng)
-    classes = None if column.categories is None else np.unique(values[fitted])
-    known = test if classes is None else test[np.isin(values[test], classes)]
+    from sklearn.dummy import DummyClassifier
+
+    present, y = column.there(), column.values
+    labelled, test = train[present[train]], test[present[test]]
+    train = spread(labelled[np.argsort(y[labelled], kind="stable")], most_clips, rng)
+    classes = None if column.categories is None else np.unique(y[train])
+    known = test if classes is None else test[np.isin(y[test], classes)]
     row = ProbeRow(
         label=label,
         measure="R²" if classes is None else "accuracy",
         classes=None if classes is None else len(classes),
-        train_clips=len(fitted),
-        train_clips_found=len(train),
+        train_clips=len(train),
+        train_clips_found=len(labelled),
         test_clips=len(known),
         test_clips_unseen=len(test) - len(known),
         chance=None,
         scores=dict.fromkeys(means),
     )
-    reason = _why_not(row, values[fitted], values[known])
+    reason = _why_not(row, y[train], y[known])
     if reason:
         return dataclasses.replace(row, skipped=reason)
-    score_of = _accuracy if classes is not None else _r_squared
-    results = {
-        name: score_of(vectors[fitted], values[fitted], vectors[known], values[known])
-        for name, vectors in means.items()
+    chance = 0.0
+    if classes is not None:
+        majority = DummyClassifier(strategy="most_frequent").fit(train, y[train])
+        chance = float(majority.score(known, y[known]))
+    fits = {
+        name: _fit(x[train], y[train], x[known], y[known], classes is not None)
+        for name, x in means.items()
     }
     return dataclasses.replace(
         row,
-        chance=0.0 if classes is None else _majority(values[fitted], values[known]),
-        scores={name: score for name, (score, _) in results.items()},
-        unconverged=tuple(name for name, (_, converged) in results.items() if not converged),
+        chance=chance,
+        scores={name: score for name, (score, _) in fits.items()},
+        unconverged=tuple(name for name, (_, converged) in fits.items() if not converged),
     )
 
 
@@ -211,9 +204,9 @@ def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
     if row.classes == 1:
         return "all training clips are of one class"
     if row.classes is not None and row.classes > _MOST_CLASSES:
-        return f"{row.classes} classes, over {_MOST_CLASSES}: it tells clips apart, not kinds"
+        return f"{row.classes} classes, over {_MOST_CLASSES}: it identifies clips, not classes"
     if row.classes is not None and len(train) < 2 * row.classes:
-        return f"{row.classes} classes in {len(train)} training clips: it tells clips apart"
+        return f"{row.classes} classes in {len(train)} training clips: it identifies clips"
     if not len(test) and row.test_clips_unseen:
         return "no class of a test clip is in training"
     if not len(test):
@@ -225,50 +218,32 @@ def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
     return None
 
 
-def _majority(train: np.ndarray, test: np.ndarray) -> float:
-    """Accuracy of the most frequent class of ``train``; the first of equally frequent classes."""
-    return float(np.mean(test == np.argmax(np.bincount(train))))
-
-
-def _accuracy(
-    x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+def _fit(
+    x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, classify: bool
 ) -> tuple[float, bool]:
-    """Accuracy of logistic regression, ``C = 1``, and whether its fit converged."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+    """The test score of a standardised linear model, and whether its fit converged.
 
-    model = LogisticRegression(C=1.0, max_iter=_MOST_ITERATIONS)
-    with warnings.catch_warnings():
-        # The row reports it. A fit at the precision of float32 has converged.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted = _standardised(model).fit(x_train.astype(np.float32), y_train)
-    score = np.mean(fitted.predict(x_test.astype(np.float32)) == y_test)
-    return float(score), int(model.n_iter_.max()) < model.max_iter
-
-
-def _r_squared(
-    x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
-) -> tuple[float, bool]:
-    """R² of ridge regression on the test clips, and True: its fit has a closed form.
-
-    ``1 - sum (y - ŷ)² / sum (y - mean y)²`` (``sklearn.metrics.r2_score``); the penalty is
-    chosen by leave-one-out cross-validation on ``train``.
+    Accuracy of logistic regression; or R² of ridge regression, whose penalty is chosen by
+    leave-one-out cross-validation on the training clips.
     """
-    from sklearn.linear_model import RidgeCV
-
-    # float64: thousands of nearly collinear bins are too close to singular for float32.
-    model = RidgeCV(alphas=_PENALTIES)
-    fitted = _standardised(model).fit(x_train.astype(np.float64), y_train)
-    error = y_test - fitted.predict(x_test.astype(np.float64))
-    deviation = y_test - y_test.mean()
-    return float(1 - np.square(error).sum() / np.square(deviation).sum()), True
-
-
-def _standardised(model: Any) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(copy=False), model)
+    # float64 for ridge: thousands of nearly collinear bins are too close to singular for float32.
+    x_train, x_test = (x.astype(np.float32 if classify else np.float64) for x in (x_train, x_test))
+    model = (
+        LogisticRegression(max_iter=_MOST_ITERATIONS)
+        if classify
+        else RidgeCV(alphas=np.logspace(-2, 6, 9))
+    )
+    with warnings.catch_warnings():
+        # The row reports it. A fit at the precision of float32 has converged.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        probe = make_pipeline(StandardScaler(copy=False), model).fit(x_train, y_train)
+    converged = not classify or int(model.n_iter_.max()) < _MOST_ITERATIONS
+    return float(probe.score(x_test, y_test)), converged
 
 
 def probe_latents(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> list[ProbeRow]:

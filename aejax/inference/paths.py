@@ -113,7 +113,7 @@ def _find_all(
         raise UserError(f"{out} is the input; give another output folder")
     pairs: list[Pair] = []
     problems: dict[str, str] = {}
-    for entry in walk.walk(root, meant=suffixes, runs=True, leave_out=out):
+    for entry in walk.walk(root, suffixes=suffixes, runs=True, leave_out=out):
         target = out / entry.name
         pair = Pair(root / entry.name, target.with_name(rename(target.name)), entry.name)
         if entry.problem:

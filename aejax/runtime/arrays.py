@@ -1,6 +1,8 @@
 """Arrays with metadata in one ``.npz``, for a run's report."""
 
+import io
 import json
+import os
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,15 +21,17 @@ _MOST_MEMBERS = 32
 def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
     """Writes arrays and metadata (as JSON) atomically."""
     text = json.dumps(about, allow_nan=False).encode()
-    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with files.replacing(path) as beside, beside.open("wb") as file:
-        np.savez(file, **{_ABOUT: np.frombuffer(text, np.uint8)}, **plain)  # type: ignore[arg-type]
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        about_array = np.frombuffer(text, np.uint8)
+        np.savez(file, **{_ABOUT: about_array}, **contiguous)  # type: ignore[arg-type]
 
 
 def load(
     path: Path, most: int = MOST_BYTES, *, remedy: str = "delete it to do without"
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Reads a file written by `save`: numbers, never objects, and never more than its size.
+    """The metadata and arrays in a file written by `save`: numbers, never objects, and never more
+    than its size.
 
     Args:
       path: of the file.
@@ -42,11 +46,18 @@ def load(
     """
     with files.open_regular(path, most) as file:
         try:
-            with zipfile.ZipFile(file) as members:
-                listed = members.infolist()
-                if len(listed) > _MOST_MEMBERS or sum(x.file_size for x in listed) > most:
-                    raise ValueError("more than a run writes")
-                loaded = {x.filename.removesuffix(".npy"): _read(members, x) for x in listed}
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+                total = sum(member.file_size for member in members)
+                if not stored or total > file.seek(0, os.SEEK_END):
+                    raise ValueError("compressed, or larger than the file")
+                if len(members) > _MOST_MEMBERS:
+                    raise ValueError(f"more than {_MOST_MEMBERS} arrays")
+                loaded = {
+                    member.filename.removesuffix(".npy"): _parse(archive.read(member))
+                    for member in members
+                }
             about = files.parse_json(loaded.pop(_ABOUT).tobytes())
         except KeyError as error:
             raise UserError(f"{path} is damaged (without {error}); {remedy}") from None
@@ -56,22 +67,15 @@ def load(
     return about, loaded
 
 
-def _read(members: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    if member.compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"{member.filename} is compressed")
-    with members.open(member) as file:
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError(f"{member.filename} is of another version")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        count = int(np.prod(shape, dtype=object))
-        good = dtype.kind in "biufV" and not dtype.hasobject and dtype.itemsize > 0
-        good = good and not fortran and min(shape, default=0) >= 0
-        if not good or count * dtype.itemsize > member.file_size:
-            raise ValueError(f"{member.filename} is not what it says")
-        data = file.read(count * dtype.itemsize)
-        if file.read(1):  # reading to the end also checks the checksum
-            raise ValueError(f"{member.filename} is not what it says")
-    return np.frombuffer(data, dtype, count).reshape(shape)
+def _parse(data: bytes) -> np.ndarray:
+    """The array in the bytes of an ``.npy`` file. `np.load` would allocate what the header claims
+    before it reads."""
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    if version != (1, 0) or fortran_order or dtype.kind not in "biufV":
+        raise ValueError("an array that aejax does not write")
+    return np.frombuffer(data, dtype, offset=file.tell()).reshape(shape)
 
 
 def is_number(value: Any) -> bool:
@@ -95,10 +99,14 @@ def unpack_bytes(block: np.ndarray, ends: np.ndarray) -> list[bytes]:
     Raises:
       ValueError: the arrays are not made by `pack_bytes`.
     """
+    if not are_packed(block, ends):
+        raise ValueError("damaged byte strings")
+    return [piece.tobytes() for piece in np.split(block, ends[:-1])][: len(ends)]
+
+
+def are_packed(block: np.ndarray, ends: np.ndarray) -> bool:
+    """Whether these arrays can be from `pack_bytes`."""
     good = block.dtype == np.uint8 and ends.dtype == np.int64 and block.ndim == ends.ndim == 1
-    if not good or (np.diff(ends, prepend=0) < 0).any() or (len(ends) and ends[-1] != len(block)):
-        raise ValueError("pieces that overlap")
-    whole = block.tobytes()
-    return [
-        whole[start:end] for start, end in zip([0, *ends.tolist()], ends.tolist(), strict=False)
-    ]
+    if not good or (np.diff(ends, prepend=0) < 0).any():
+        return False
+    return len(block) == (int(ends[-1]) if len(ends) else 0)

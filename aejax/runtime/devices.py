@@ -58,57 +58,53 @@ def free_memory() -> int | None:
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")
         return None if limit is None else limit - stats.get("bytes_in_use", 0)
-    free = [_system_free(), *_cgroups_left()]
-    least = min((size for size in free if size is not None), default=None)
+    least = min([*_system_free(), *_cgroups_left()], default=None)
     return None if least is None else int(least * share_of_memory())
 
 
-def _system_free() -> int | None:
-    """Memory available without swapping, bytes; None if not on Linux."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(sizes[0]) * 1024 if sizes else None
+def _system_free() -> Iterator[int]:
+    """Memory available without swapping, bytes; nothing if this is not Linux."""
+    with contextlib.suppress(OSError, KeyError):
+        yield _sizes(Path("/proc/meminfo"))["MemAvailable:"] * 1024
+
+
+_OWN_GROUPS = "/proc/self/cgroup"
+# By version: the root of the groups, the files of limit and use, and the name of the reclaimable
+# page cache of a group and its subgroups.
+_CGROUPS = {
+    1: (
+        "/sys/fs/cgroup/memory",
+        "memory.limit_in_bytes",
+        "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+    2: ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+}
 
 
 def _cgroups_left() -> Iterator[int]:
-    """Free memory of each control group with a limit that this process is in, bytes: of a
-    container, of a SLURM job."""
+    """Free memory of each control group with a limit that this process is in, bytes.
+
+    In a container or a SLURM job the system's available memory is that of the whole machine.
+    """
     try:
         lines = Path(_OWN_GROUPS).read_text().splitlines()
     except OSError:
         return
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        version = 1 if "memory" in controllers.split(",") else 2
-        if version == 2 and controllers:
+        if controllers and "memory" not in controllers.split(","):
             continue
-        root, limit, used = _CGROUPS[version]
+        root, limit, used, cache = _CGROUPS[1 if controllers else 2]
         group = Path(root, path.lstrip("/"))
         for folder in (group, *group.parents):
             with contextlib.suppress(OSError, ValueError):  # no such group, or no limit
-                taken = int((folder / used).read_text()) - _reclaimable(folder)
+                taken = int((folder / used).read_text())
+                taken -= _sizes(folder / "memory.stat").get(cache, 0)
                 yield int((folder / limit).read_text()) - taken
-            if folder == Path(root):
-                break
 
 
-_OWN_GROUPS = "/proc/self/cgroup"
-# By version: the root of the groups, and the files of limit and use.
-_CGROUPS = {
-    1: ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
-    2: ("/sys/fs/cgroup", "memory.max", "memory.current"),
-}
-
-
-def _reclaimable(group: Path) -> int:
-    """Reclaimable page cache of a control group, bytes."""
-    lines = (group / "memory.stat").read_text().splitlines()
-    names = (
-        "inactive_file",
-        "total_inactive_file",
-    )  # version 2; version 1, which includes subgroups
-    sizes = [int(line.split()[1]) for line in lines if line.split()[0] in names]
-    return max(sizes, default=0)
+def _sizes(path: Path) -> dict[str, int]:
+    """The numbers by name in a file of the kernel."""
+    lines = map(str.split, path.read_text().splitlines())
+    return {line[0]: int(line[1]) for line in lines}

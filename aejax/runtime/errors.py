@@ -7,8 +7,9 @@ import signal
 import sys
 from collections.abc import Callable
 
+from aejax.runtime import stopping
+
 LONGEST = 2000  # characters of a message
-_BY_SIGNAL = 128  # added to a signal's number for an exit code, as in shells: 130 for SIGINT
 
 
 class UserError(Exception):
@@ -67,7 +68,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         command()
     except Interrupted as error:
         _fail(str(error))
-        return _BY_SIGNAL + error.number
+        return stopping.exit_code(error.number)
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader (`| head`) has closed the pipe
@@ -78,7 +79,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}{more}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")
-        return _BY_SIGNAL + signal.SIGINT
+        return stopping.exit_code(signal.SIGINT)
     return 0
 
 
@@ -88,7 +89,7 @@ def _fail(message: str) -> int:
 
 
 def one_line(error: BaseException) -> str:
-    """What a user is told of an error."""
+    """The message for an error, on one line; with its type unless it is a `UserError`."""
     text = plain(" ".join(str(error).split()))[:LONGEST]
     if isinstance(error, UserError):
         return text

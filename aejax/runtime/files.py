@@ -54,7 +54,7 @@ def room_for(path: Path) -> Iterator[None]:
         if not reason:
             raise
         raise DiskFull(
-            f"no room to write {path} ({reason}); make some, and give the same command again"
+            f"no room to write {path} ({reason}); free some, and repeat the command"
         ) from None
 
 
@@ -65,41 +65,41 @@ def replacing(path: Path) -> Iterator[Path]:
     It has a unique name and the permissions of any new file. After an exception it is deleted, and
     ``path`` is unchanged.
     """
-    beside = _beside(path)
-    with room_for(path), stopping.at_end(lambda: beside.unlink(missing_ok=True)):
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    temporary = _temporary_path(path)
+    with room_for(path), stopping.at_end(lambda: temporary.unlink(missing_ok=True)):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
-            yield beside
-            beside.replace(path)
+            yield temporary
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside ``path``, renamed to it at the end of the block; replaces what
     existed at its beginning. After an exception ``path`` is unchanged."""
-    beside, exists = _beside(path), os.path.lexists(path)
+    temporary, exists = _temporary_path(path), os.path.lexists(path)
 
     def remove() -> None:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
     with room_for(path), stopping.at_end(remove):
-        beside.mkdir()
+        temporary.mkdir()
         try:
-            yield beside
+            yield temporary
             if exists:
                 # Renamed first: a kill while deleting would leave half a folder.
-                old = path.rename(_beside(path))
-                beside.rename(path)
+                old = path.rename(_temporary_path(path))
+                temporary.rename(path)
                 _remove(old)
             else:
-                beside.rename(path)
+                temporary.rename(path)
         finally:
             remove()
 
 
-def _beside(path: Path) -> Path:
+def _temporary_path(path: Path) -> Path:
     return path.with_name(secrets.token_hex(8).join(_TEMPORARY))
 
 
@@ -147,16 +147,16 @@ def _remove(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
-    with replacing(path) as beside:
+    with replacing(path) as temporary:
         # Names of files may not be Unicode; such bytes are escaped.
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedReader:
     """Opens a regular file for reading that is no longer than ``most`` bytes.
 
     Args:
-      path: of the file. It may lie in a folder that is a link.
+      path: of the file. Its folder may be a link.
       most: largest size, bytes.
       follow: whether it may be a link itself.
 
@@ -166,7 +166,7 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
     file = _open(path, os.O_RDONLY | (0 if follow else _NO_LINK), "rb")
     if os.fstat(file.fileno()).st_size > most:
         file.close()
-        raise UserError(f"{path} is above {most >> 20} MiB; it is no file of a run")
+        raise UserError(f"{path} is larger than {most >> 20} MiB, so it is not a file of a run")
     return file
 
 
@@ -191,7 +191,7 @@ def _open(path: Path, flags: int, mode: str) -> Any:
         raise UserError(f"{path} cannot be opened ({error.strerror})") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UserError(f"{path} is no regular file; it is no file of a run")
+        raise UserError(f"{path} is no regular file, so it is not a file of a run")
     return os.fdopen(descriptor, mode, buffering=-1 if mode == "rb" else 0)
 
 
@@ -231,9 +231,7 @@ def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
       UserError: it is no regular file, too large, or cannot be opened.
     """
     with open_regular(path, most) as file:
-        number = 0
-        while line := file.readline(_MOST_LINE):
-            number += 1
+        for number, line in enumerate(iter(lambda: file.readline(_MOST_LINE), b""), 1):
             whole = line.endswith(b"\n")
             if not whole and len(line) == _MOST_LINE:
                 yield f"{path}, line {number} is longer than {_MOST_LINE} bytes"

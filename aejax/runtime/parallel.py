@@ -1,12 +1,12 @@
 """Overlapping of calls, where a single call does not use all cores of a CPU."""
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 import jax
+
+from aejax.runtime.threads import in_order
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,12 +28,5 @@ def overlapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Ite
     concurrent = at_a_time()
     if concurrent == 1:
         yield from map(function, source)
-        return
-    with ThreadPoolExecutor(concurrent) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in source:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > concurrent:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    else:
+        yield from in_order(function, source, threads=concurrent, ahead=concurrent)

@@ -183,7 +183,7 @@ def validate(
         sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
     if total is None or not total["frames"]:
-        raise UserError("no clip of the split is readable any more; restore the files")
+        raise UserError("no clip of this split is readable; restore the files")
     terms = {
         name: float(value / max(total["counts"][name], 1)) for name, value in total["terms"].items()
     }

@@ -229,7 +229,7 @@ def test_mpeg_audio_behind_or_before_another_sound_is_refused(tmp_path, first):
     mp3 = made("MP3", "MPEG_LAYER_III", frames=20_000)
     for data in (first + mp3, mp3 + first):
         (tmp_path / "a").write_bytes(data)
-        with pytest.raises(UnusableAudio, match="behind"):
+        with pytest.raises(UnusableAudio, match="after"):
             examine(tmp_path / "a")
 
 
@@ -254,19 +254,19 @@ def test_sounds_of_two_kinds_are_not_taken_for_one(tmp_path):
 @pytest.mark.parametrize(
     ("data", "says"),
     {
-        "data low": (size_of(WAV, b"data", "<I", 500), "1500 bytes behind the sound"),
+        "data low": (size_of(WAV, b"data", "<I", 500), "1500 bytes after the sound"),
         "data of 3 GB": (size_of(WAV, b"data", "<I", 3 << 30), "truncated: 2000 of"),
         "empty": (WAV[:40] + bytes(4), "no audio in it"),
         "empty, and LIST": (WAV[:40] + bytes(4) + LIST, "no audio in it"),
-        "ds64 low": (put(RF64, 28, "<Q", 500), "1500 bytes behind the sound"),
+        "ds64 low": (put(RF64, 28, "<Q", 500), "1500 bytes after the sound"),
         "ds64 high": (put(RF64, 28, "<Q", 9999), "truncated: 2000 of 9999 bytes"),
-        "W64 low": (put(W64, DATA + 16, "<q", 524), "bytes behind the sound"),
+        "W64 low": (put(W64, DATA + 16, "<q", 524), "bytes after the sound"),
         "W64 high": (put(W64, DATA + 16, "<q", 9999), "truncated"),
-        "SSND low": (put(AIFF, SSND + 4, ">I", 508), "bytes behind the sound"),
+        "SSND low": (put(AIFF, SSND + 4, ">I", 508), "bytes after the sound"),
         "SSND high": (put(AIFF, SSND + 4, ">I", 9999), "truncated"),
         "AU low": (put(AU, 8, ">I", 500), "500 bytes of sound, and 1500 more"),
         "AU high": (put(AU, 8, ">I", 9999), "truncated"),
-        "CAF low": (size_of(CAF, b"data", ">q", 504), "bytes behind the sound"),
+        "CAF low": (size_of(CAF, b"data", ">q", 504), "bytes after the sound"),
         "CAF high": (size_of(CAF, b"data", ">q", 9999), "truncated: 2004 of 9999"),
         "FLAC high": (total(FLAC, 30_000), "truncated: 20000 of 30000"),
         "FLAC cut": (total(FLAC, 0)[:-900], "last frame is not whole"),
@@ -314,8 +314,8 @@ def test_ogg_cut_out_of_a_longer_one_is_read(ogg, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda data: moved(data, lambda at: at * 2), "granule positions speak of"),
-        (lambda data: moved(data, lambda at: at // 3), "granule positions speak of"),
+        (lambda data: moved(data, lambda at: at * 2), "granule positions count"),
+        (lambda data: moved(data, lambda at: at // 3), "granule positions count"),
         (lambda data: data + data[:-20], "truncated"),
         (lambda data: data + made("OGG", "OPUS", rate=24_000), "then of 24000 Hz"),
         (lambda data: b"".join(a + b for a, b in zip(pages(data), pages(
@@ -385,7 +385,7 @@ def test_an_mp3_is_as_long_as_its_frames(tmp_path, mode):
     count = struct.unpack(">I", data[max(data.find(b"Xing"), data.find(b"Info")) + 8 :][:4])[0]
     for wrong in (xing(data, count - 1), xing(data, count // 2), data + ID3 + data):
         path.write_bytes(wrong)
-        with pytest.raises(UnusableAudio, match="it speaks of"):
+        with pytest.raises(UnusableAudio, match="its header counts"):
             examine(path)
     path.write_bytes(xing(data, count * 2))
     with pytest.raises(UnusableAudio, match="truncated"):

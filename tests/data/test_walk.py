@@ -35,7 +35,7 @@ def test_of_what_is_hidden_what_is_meant_is_named(tmp_path):
     files, passed_over = walked(tmp_path)
     assert files == ["a.wav"]
     assert passed_over == dict.fromkeys((".b.wav", ".c/d.FLAC", ".c/.e/f.ogg"), walk.HIDDEN)
-    assert walked(tmp_path, meant={".aej"})[1] == {".h.aej": walk.HIDDEN}
+    assert walked(tmp_path, suffixes={".aej"})[1] == {".h.aej": walk.HIDDEN}
 
 
 def test_what_is_linked_to_from_outside_is_not_hidden(tmp_path):

@@ -250,11 +250,11 @@ def test_clips_that_one_source_has_not_seen_are_left_out_of_all():
         (categories([0, 1] * 10 + [-1] * 20), "no usable test clip has it"),
         (
             categories(range(40)),
-            "20 classes in 20 training clips: it tells clips apart",
+            "20 classes in 20 training clips: it identifies clips",
         ),
         (
             categories([*range(11), *range(9)] * 2),
-            "11 classes in 20 training clips: it tells clips apart",
+            "11 classes in 20 training clips: it identifies clips",
         ),
         (numbers([3.0] * 20 + [1.0, 2.0] * 10), "all training clips have the same value"),
         (numbers([1.0, 2.0] * 10 + [3.0] * 20), "all test clips have the same value"),
@@ -278,7 +278,7 @@ def test_labels_of_over_a_hundred_classes_are_left_out_and_no_fewer():
     vectors = noise(808, 2)
     rows = [only(vectors, categories(np.arange(808) % n), *halves(808)) for n in (100, 101)]
     assert rows[0].skipped is None
-    assert rows[1].skipped == "101 classes, over 100: it tells clips apart, not kinds"
+    assert rows[1].skipped == "101 classes, over 100: it identifies clips, not classes"
 
 
 def test_two_clips_for_each_class_are_enough():

@@ -95,7 +95,7 @@ def test_a_long_line_takes_no_memory(run):
     assert time.monotonic() - began < 5
     with (run / "metrics.jsonl").open("wb") as file:
         file.truncate(2 << 30)
-    assert "is above" in refused(run)
+    assert "is larger than" in refused(run)
 
 
 @pytest.mark.parametrize("name", ["results.json", "config.json", "metrics.jsonl", "report.npz"])
@@ -156,25 +156,25 @@ def test_arrays_of_another_shape_or_kind_get_one_line(run, changes):
 def test_zip_bombs_objects_and_lies_are_refused(run):
     path = run / "report.npz"
     np.savez_compressed(path, about=np.zeros(10 << 20, np.uint8))
-    assert "is compressed" in refused(run)
+    assert "compressed" in refused(run)
     np.savez(path, about=np.asarray([{"a": 1}], dtype=object))
-    assert "is not what it says" in refused(run)
+    assert "does not write" in refused(run)
     np.savez(path, about=np.asarray(["text"]))
-    assert "is not what it says" in refused(run)
+    assert "does not write" in refused(run)
     with zipfile.ZipFile(path, "w") as members:
         header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,), }"
         header += b" " * (118 - len(header) - 1) + b"\n"
         members.writestr("about.npy", b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header)
-    assert "is not what it says" in refused(run)
+    assert "cannot reshape" in refused(run)
     with zipfile.ZipFile(path, "w") as members:
         for number in range(100):
             members.writestr(f"{number}.npy", b"")
-    assert "more than a run writes" in refused(run)
+    assert "more than 32 arrays" in refused(run)
     path.write_bytes(b"PK\x03\x04 no zip")
     assert "report.npz is damaged" in refused(run)
     with path.open("wb") as file:
         file.truncate(600 << 20)
-    assert "is above 512 MiB" in refused(run)
+    assert "is larger than 512 MiB" in refused(run)
 
 
 def test_every_byte_of_the_arrays_may_be_wrong(run):

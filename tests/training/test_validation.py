@@ -150,7 +150,7 @@ def test_rows_that_only_fill_the_batch_do_not_count():
 
 @pytest.mark.parametrize("split", [[], [{**batches()[0], "length": np.zeros(3, np.int32)}]])
 def test_a_split_of_nothing_is_refused(split):
-    with pytest.raises(UserError, match="no clip of the split can be read"):
+    with pytest.raises(UserError, match="no clip of this split is readable"):
         validate(compiled(build()[0], l2=1.0), build()[1], split, place, {"l2": 1.0})
 
 

@@ -5,7 +5,7 @@ end, its length, and the bytes a decoder needs to read all of it. It takes at mo
 through the file, and constant memory.
 """
 
-from aejax.data.containers import au, caf, flac, iff, mpeg, ogg, old, riff, tags, wave64
+from aejax.data.containers import au, caf, flac, iff, legacy, mpeg, ogg, riff, tags, wave64
 from aejax.data.containers.link import Link, Source, View, another_in, contradiction, truncated
 from aejax.data.unusable import UnusableAudio
 
@@ -21,21 +21,21 @@ def links(source: Source) -> list[Link]:
       UnusableAudio: the file is truncated or damaged, or contradicts itself.
     """
     start = tags.before(source, 0)
-    stop = tags.behind(source, start)
+    stop = tags.after(source, start)
     first = _walk(source, start, stop)
     if first is None:
-        return [old.walk(source, start, stop)]
+        return [legacy.walk(source, start, stop)]
     chain = [first]
     while chain[-1].end < stop:
         end = chain[-1].end
         another = _walk(source, another_in(source, end, stop), stop)
         if another is None or another.end <= end:
             if mpeg.fills(source, end, stop):
-                raise contradiction(f"{stop - end} bytes of MPEG audio behind the sound; cut it up")
+                raise contradiction(f"{stop - end} bytes of MPEG audio after the sound; cut it up")
             break
         chain.append(another)
         if len(chain) > _MOST_LINKS:
-            raise UnusableAudio(f"more than {_MOST_LINKS} sounds one behind the other")
+            raise UnusableAudio(f"more than {_MOST_LINKS} sounds one after the other")
     if len(chain) > 1 and first.parts is None:
         chain[0] = first._replace(parts=(range(start, first.end),))
     return chain
@@ -48,10 +48,10 @@ def mpeg_link(source: Source) -> Link:
       UnusableAudio: see `mpeg.walk`.
     """
     start = tags.before(source, 0)
-    stop = tags.behind(source, start)
+    stop = tags.after(source, start)
     another = another_in(source, start, stop)
     if another < stop:
-        raise contradiction(f"{stop - another} bytes of another sound behind the MPEG audio")
+        raise contradiction(f"{stop - another} bytes of another sound after the MPEG audio")
     return mpeg.walk(source, start, stop)
 
 

@@ -26,7 +26,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
     sound = range(start + offset, start + offset + size)
     another = source.at(sound.stop, 4) in MAGIC
     if rest - size > 8 and not another and not source.zeros(sound.stop, stop):
-        raise contradiction(f"{claimed} bytes of sound, and {rest - size} more behind them")
+        raise contradiction(f"{claimed} bytes of sound, and {rest - size} more after them")
     width = _WIDTHS.get(encoding)
     frames = size // (width * channels) if width else None
     # If samples have no fixed size, libsndfile reads up to the end of the file.

@@ -62,7 +62,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         raise contradiction(f"frames at {' and '.join(map(str, sorted(hz)))} Hz; convert it")
     if expected and count > expected:  # concatenated files
         raise contradiction(
-            f"it speaks of {expected} MPEG frames, and there are {count}; convert it"
+            f"its header counts {expected} MPEG frames, but it has {count}; convert it"
         )
     constant = len(rates) <= 1
     if expected:

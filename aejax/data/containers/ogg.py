@@ -141,8 +141,7 @@ def _link(sound: _Stream, end: int, parts: tuple[bytes | range, ...] | None) -> 
         extra = codec.counted - codec.skip - frames
         if extra < 0 or extra > codec.longest:
             raise contradiction(
-                f"granule positions speak of {frames} frames, and packets of"
-                f" {codec.counted - codec.skip}"
+                f"granule positions count {frames} frames, and packets {codec.counted - codec.skip}"
             )
     rounded = 6 if codec.rate else 0  # one sample at 8 kHz is 6 at 48 kHz
     frames = max(0, frames)

@@ -125,7 +125,7 @@ def _trailing_size(source: Source, stop: int, order: Order) -> int:
 def refuse_rest(source: Source, at: int, stop: int) -> None:
     """Raises if bytes after the sound are no chunk: its size in the header is too small."""
     if stop - at > 8 and not _is_name(source.at(at, 4)) and not source.zeros(at, stop):
-        raise contradiction(f"{stop - at} bytes behind the sound are nothing that is known")
+        raise contradiction(f"{stop - at} bytes after the sound are of no known kind")
 
 
 def frames_of(header: Header, size: int) -> int | None:

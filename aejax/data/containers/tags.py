@@ -1,5 +1,7 @@
 """Tags that players add before and after the sound of any audio file."""
 
+import functools
+
 from aejax.data.containers.link import Source
 
 _MOST = 64  # consecutive tags
@@ -11,14 +13,11 @@ def before(source: Source, start: int) -> int:
         head = source.at(start, 10)
         if len(head) < 10 or head[:3] != b"ID3" or max(head[6:]) > 127:
             break
-        size = 0
-        for byte in head[6:]:
-            size = size << 7 | byte
-        start += 10 + size + (10 if head[5] & 0x10 else 0)
+        start += 10 + _syncsafe(head[6:]) + (10 if head[5] & 0x10 else 0)
     return min(start, source.size)
 
 
-def behind(source: Source, start: int) -> int:
+def after(source: Source, start: int) -> int:
     """End of the sound at ``start``, before ID3v1, APE and Lyrics3 tags."""
     stop = source.size
     for _ in range(_MOST):
@@ -39,8 +38,10 @@ def _last_tag_size(source: Source, stop: int) -> int:
     if tail[-9:] == b"LYRICS200" and tail[-15:-9].isdigit():
         return int(tail[-15:-9]) + 15
     if tail[-10:-7] == b"3DI" and max(tail[-4:]) < 128:
-        size = 0
-        for byte in tail[-4:]:
-            size = size << 7 | byte
-        return size + 20
+        return _syncsafe(tail[-4:]) + 20
     return 0
+
+
+def _syncsafe(data: bytes) -> int:
+    """The integer in bytes of 7 bits each."""
+    return functools.reduce(lambda size, byte: size << 7 | byte, data, 0)
