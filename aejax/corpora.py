@@ -183,4 +183,4 @@ def _as_it_was(
     if not isinstance(corpus, FolderCorpus):
         raise UserError(f"{difference}; give another --workdir")
     warn(f"{difference}; the run goes on with the unchanged ones")
-    return FolderCorpus(corpus.root, corpora.as_it_was(corpus.scanned, earlier), settings)
+    return FolderCorpus(corpus.root, corpora.restore_scan(corpus.scanned, earlier), settings)

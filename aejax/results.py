@@ -21,7 +21,7 @@ from aejax.prepare import Experiment
 from aejax.reporting import page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.runtime import arrays
-from aejax.runtime.errors import plain
+from aejax.runtime.errors import printable
 from aejax.runtime.progress import bar
 from aejax.training.baselines import Baselines
 from aejax.training.checkpoint import Best
@@ -198,9 +198,9 @@ def print_results(path: Path) -> Results:
         print(f"{probes_table(results['probes'])}\n")
     if not (path / run_files.REPORT).exists():  # killed just before the end
         write_page(path)
-    printable = plain(str(path))
-    print(f"results: {printable}/results.json")
-    print(f"report:  {printable}/{run_files.REPORT}")
-    print(f"audio:   {printable}/audio/")
-    print(f"curves:  {printable}/metrics.jsonl, or: tensorboard --logdir={printable}")
+    shown = printable(str(path))
+    print(f"results: {shown}/results.json")
+    print(f"report:  {shown}/{run_files.REPORT}")
+    print(f"audio:   {shown}/audio/")
+    print(f"curves:  {shown}/metrics.jsonl, or: tensorboard --logdir={shown}")
     return Results(path, [Row.from_json(row) for row in results["rows"]])

@@ -20,7 +20,7 @@ from aejax.workdir import Workdir
 
 
 @contextlib.contextmanager
-def no_room(most=0):
+def full_disk_reason(most=0):
     """Files may have so many bytes: what a library meets at a full disk, and needs no rights."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
@@ -45,7 +45,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("name", WRITERS)
 def test_whatever_is_written_says_that_there_is_no_room(tmp_path, name):
     path = tmp_path / name
-    with no_room(), pytest.raises(DiskFull, match=name) as caught:
+    with full_disk_reason(), pytest.raises(DiskFull, match=name) as caught:
         WRITERS[name](path)
     assert "no room to write" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -60,7 +60,7 @@ def test_no_format_of_sound_is_cut_short_without_a_word(tmp_path, suffix):
     sound = streams.Sound(64_000, 16_000, 1, streams.format_of(f"x{suffix}"))
     blocks = [0.1 * np.random.default_rng(0).standard_normal((64_000, 1)).astype(np.float32)]
     path = tmp_path / f"x{suffix}"
-    with no_room(2000), pytest.raises(DiskFull, match=path.name):
+    with full_disk_reason(2000), pytest.raises(DiskFull, match=path.name):
         streams.write(path, blocks, sound)
     assert not list(tmp_path.iterdir())
     streams.write(path, blocks, sound)
@@ -76,7 +76,7 @@ def test_on_a_disk_that_is_full(small_disk):
 
 def test_a_pack_goes_on_once_there_is_room(audio_folder, tmp_path):
     source = open_folder(audio_folder, Settings())
-    with no_room(3000), pytest.raises(DiskFull, match="shard-00000-of-00001"):
+    with full_disk_reason(3000), pytest.raises(DiskFull, match="shard-00000-of-00001"):
         packing.pack(source, tmp_path / "pack")
     packing.pack(source, tmp_path / "pack")
     assert not [x for x in (tmp_path / "pack").iterdir() if files.is_temporary(x.name)]
@@ -100,7 +100,7 @@ def test_a_run_goes_on_once_there_is_room(small_config, tmp_path, monkeypatch, c
 
         def full(*args, usual=usual, name=name):
             last = name != "results.json" or name in args
-            with no_room() if last else contextlib.nullcontext():
+            with full_disk_reason() if last else contextlib.nullcontext():
                 done = usual(*args)
                 if name == "checkpoints":
                     args[0].close()
@@ -118,7 +118,7 @@ def test_a_run_goes_on_once_there_is_room(small_config, tmp_path, monkeypatch, c
 
 
 def test_a_program_ends_with_that_line(tmp_path, capsys):
-    with no_room():
+    with full_disk_reason():
         code = exit_code(lambda: files.write_text(tmp_path / "x", "y"), interrupted="")
     assert code == 1
     (line,) = capsys.readouterr().err.splitlines()

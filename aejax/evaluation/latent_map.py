@@ -99,7 +99,7 @@ def latent_map(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> 
                 means = means or ClipMeans(len(chosen), latents.shape[-1])
                 means.add(latents, used, clips)
     assert means is not None
-    indices = np.flatnonzero(means.seen)
+    indices = np.flatnonzero(means.has_frames)
     readable = [chosen[index] for index in indices.tolist()]
     return LatentMap(
         clips=readable,
@@ -173,7 +173,7 @@ def coding_statistics(experiment: Experiment, codec: LatentCodec, shift: float =
         latents = np.asarray(padded[..., : codec.latent_dim]) + np.float32(shift)
         sequences += [row[:length] for row, length in zip(latents, count, strict=True) if length]
     if first is None:
-        raise UserError("no clip of the training split is readable any more; restore the files")
+        raise UserError("no clip of the training split is readable; restore the files")
     if codec.codebook_sizes:
         steps = 2 * shift / (np.asarray(codec.codebook_sizes) - 1)
     else:

@@ -149,7 +149,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
         payload.has_silence,
         np.broadcast_to(encoded.most, sound.channels),
     ).pack()
-    with files.replacing(target) as file:
+    with files.atomic_write(target) as file:
         file.write_bytes(data)
     pcm = 2 * sound.samples * sound.channels
     return (

@@ -76,7 +76,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         most = np.max([corner.most for corner in corners], axis=0)
         return reconstruct.write(chain.from_iterable(chunks), model, output, target, most)
     messages = []
-    with files.replacing_folder(target) as folder:
+    with files.atomic_folder(target) as folder:
         for index, encoded in enumerate(mixed):
             down, right = divmod(index, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"

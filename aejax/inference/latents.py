@@ -51,7 +51,7 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
         names.append(clip.name)
         labels.append(clip.labels)
     if not rows:
-        raise UserError(f"no clip of {corpus.title} is readable any more; restore the files")
+        raise UserError(f"no clip of {corpus.title} is readable; restore the files")
     counts = [len(latents) for latents in rows]
     label_names = list(dict.fromkeys(name for clip_labels in labels for name in clip_labels))
     texts = {name: [str(values.get(name, "")) for values in labels] for name in label_names}
@@ -113,5 +113,5 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
       UserError: see `check`.
     """
     check(path)
-    with files.replacing(path) as file:
+    with files.atomic_write(path) as file:
         WRITERS[path.suffix](file, dict(columns))

@@ -113,7 +113,7 @@ def _find_all(
         raise UserError(f"{out} is the input; give another output folder")
     pairs: list[Pair] = []
     problems: dict[str, str] = {}
-    for entry in walk.walk(root, suffixes=suffixes, runs=True, leave_out=out):
+    for entry in walk.walk(root, suffixes=suffixes, runs=True, exclude=out):
         target = out / entry.name
         pair = Pair(root / entry.name, target.with_name(rename(target.name)), entry.name)
         if entry.problem:
@@ -203,7 +203,7 @@ def _run_all(paths: Paths, task: Task, jobs: int) -> None:
                     say(pair.name, call.result())
                     done += 1
                 # Files that are not audio are skipped.
-                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, paths.suffixes):
+                elif not isinstance(error, NotAudio) or walk.has_suffix(pair.name, paths.suffixes):
                     problems.append(f"{pair.name}: {_reason(error)}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -211,7 +211,7 @@ def _run_all(paths: Paths, task: Task, jobs: int) -> None:
     for name, reason in paths.skipped.items():
         if reason.startswith((walk.HIDDEN, walk.LINKED)):
             note(f"skipped: {name}: {reason}")
-        elif name.endswith("/") or walk.is_called(name, paths.suffixes):
+        elif name.endswith("/") or walk.has_suffix(name, paths.suffixes):
             problems.append(f"{name}: {reason}")
     for problem in problems:
         warn(problem)

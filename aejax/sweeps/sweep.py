@@ -12,7 +12,7 @@ from aejax import parts
 from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
 from aejax.runtime import compilation, files, malloc
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.sweeps import launchers
 from aejax.sweeps.plan import Member, describe, group_members, split_for_jobs
 from aejax.sweeps.population import Job, run_together
@@ -87,7 +87,7 @@ def train_members(root: str, unit: Sequence[Member], own_parts: Sequence[str] = 
             failed.append(member.folder)
             path = _error_file(root, member)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(path, plain(str(results)) + "\n")
+            files.write_text(path, printable(str(results)) + "\n")
     if failed:
         raise UserError(f"failed: {', '.join(failed)}")
 
@@ -182,7 +182,7 @@ def _report(members: Sequence[Member], root: Path, errors: Mapping[str, str]) ->
         defaults = config_module.flatten(config_module.default())
         paths = [root / member.folder for member in finished]
         page.write(report, paths, defaults=defaults, unfinished=failed)
-        print(f"report:  {plain(str(report))}")
+        print(f"report:  {printable(str(report))}")
     if failed:
         first = f"{failed[0]}: {errors.get(failed[0], 'no results')}"
         raise UserError(

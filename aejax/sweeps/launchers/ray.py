@@ -12,7 +12,7 @@ from typing import Any
 
 import ray
 
-from aejax.runtime.errors import UserError, one_line, plain
+from aejax.runtime.errors import UserError, one_line, printable
 from aejax.runtime.progress import warn
 from aejax.sweeps import launchers
 from aejax.sweeps.launchers import Task, TaskError
@@ -86,7 +86,7 @@ def _connect(address: str | None) -> None:
             signal.signal(signal.SIGTERM, handler)
     except (OSError, OverflowError, ValueError) as error:
         where = f" at {address}" if address else ""
-        message = plain(" ".join(str(error).split()))
+        message = printable(" ".join(str(error).split()))
         raise UserError(f"cannot reach a Ray cluster{where}: {message}") from None
 
 

@@ -25,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.sweeps.search.space import Space
 
 JOURNAL = "search.journal"
@@ -177,7 +177,7 @@ class Journal:
             except (OSError, UserError):
                 raise
             except Exception as error:  # Optuna raises many kinds for damaged lines
-                message = plain(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
+                message = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
                 raise UserError(
                     f"{self._root / JOURNAL} cannot be read ({message}); move it away and the"
                     " search begins anew"
@@ -192,7 +192,7 @@ def _other_search(root: Path, saved: Any, settings: Mapping[str, Any]) -> str:
         for key in sorted(saved.keys() | settings.keys())
         if saved.get(key) != settings.get(key)
     ]
-    return plain(
+    return printable(
         f"{root} has another search ({'; '.join(differing)}); give another --workdir, or the same"
         " command to go on with that search"
     )
