@@ -187,4 +187,4 @@ def _as_it_was(
         f"{corpus.title} is not what it was when the run in {workdir.path} began, in {what}; the"
         " run goes on with those that are"
     )
-    return FolderCorpus(corpus.root, corpora.as_it_was(corpus.scanned, earlier), settings)
+    return FolderCorpus(corpus.root, corpora.restore_scan(corpus.scanned, earlier), settings)

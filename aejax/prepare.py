@@ -19,7 +19,7 @@ from aejax.data.preflight import preflight, remarks, summary
 from aejax.models import autoencoder
 from aejax.representations import Representation
 from aejax.runtime.devices import Devices
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import warn
 from aejax.workdir import Workdir
 
@@ -161,7 +161,7 @@ class Experiment:
         batch = {
             "audio": audio,
             "length": np.zeros(rows, np.int32),
-            "place": np.zeros(rows, np.float32),
+            "position": np.zeros(rows, np.float32),
             "clip": np.zeros(rows, np.int32),
         }
         return batch if self.noise is None else batch | {"noise": audio}
@@ -232,7 +232,7 @@ def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:
     if noise is None:
         return
     minutes = float(noise.clips.seconds().sum()) / 60
-    print(f"noise: {plain(noise.title)}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+    print(f"noise: {printable(noise.title)}, {len(noise.clips)} clips, {minutes:.1f} minutes")
     about = preflight(noise)
     for line in (*remarks(about), *about.thin):
         print(f"  {line}")

@@ -21,7 +21,7 @@ from aejax.prepare import Experiment
 from aejax.reporting import page, run_files
 from aejax.reporting.table import probes_table, results_table
 from aejax.runtime import arrays
-from aejax.runtime.errors import plain
+from aejax.runtime.errors import printable
 from aejax.runtime.progress import bar
 from aejax.training.baselines import Baselines
 from aejax.training.checkpoint import Best
@@ -195,7 +195,7 @@ def print_results(path: Path) -> Results:
         print(f"{probes_table(found['probes'])}\n")
     if not (path / run_files.REPORT).exists():  # it was killed before the end, or is from before
         write_page(path)
-    where = plain(str(path))
+    where = printable(str(path))
     print(f"results: {where}/results.json")
     print(f"report:  {where}/{run_files.REPORT}")
     print(f"audio:   {where}/audio/")

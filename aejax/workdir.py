@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from aejax import config as config_module
 from aejax import parts
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 
 fcntl: Any
 try:
@@ -58,7 +58,7 @@ class Workdir:
                 for key, (ours, theirs) in list(differing.items())[:_MOST_SHOWN]
             ]
             more = len(differing) - len(shown)
-            keys = plain("; ".join([*shown, f"and {more} more"] if more else shown))
+            keys = printable("; ".join([*shown, f"and {more} more"] if more else shown))
             raise UserError(
                 f"{path} holds a run of another config ({keys}); give another --workdir, or the"
                 " same config to go on with that run"
@@ -128,8 +128,8 @@ def read_config(path: Path) -> ConfigDict:
             raise UserError(f"{file}: {error}") from None
     name, where = next(iter(missing.items()))
     raise UserError(
-        f"the run in {plain(str(path))} was made with a part of its own, {plain(name)}, from"
-        f" {plain(where)}; give that file: --parts=FILE before the command, or"
+        f"the run in {printable(str(path))} was made with a part of its own, {printable(name)},"
+        f" from {printable(where)}; give that file: --parts=FILE before the command, or"
         " aejax.load(run, parts=FILE)"
     )
 

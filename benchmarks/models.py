@@ -95,7 +95,7 @@ def build(config):
     batch = {
         "audio": (0.1 * rng.standard_normal((rows, span))).astype(np.float32),
         "length": np.full(rows, span, np.int32),
-        "place": np.zeros(rows, np.float32),
+        "position": np.zeros(rows, np.float32),
     }
     params = jax.device_get(variables["params"])  # the state itself is given away
     state = states.create(variables, tx, jax.random.key(1), learnt.weights)

@@ -311,7 +311,7 @@ def test_a_kill_before_the_first_file_is_whole_does_no_harm(small_config, tmp_pa
     small_config.train.steps = 1
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.lock").touch()
-    left = tmp_path / "run" / ".aejax-0123.part"  # of aejax.runtime.files.replacing
+    left = tmp_path / "run" / ".aejax-0123.part"  # of aejax.runtime.files.atomic_write
     left.write_text("{")
     assert len(experiment.run(small_config, tmp_path / "run").rows) == 4
     assert not left.exists()

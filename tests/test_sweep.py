@@ -20,7 +20,7 @@ from aejax.models import autoencoder
 from aejax.reporting.table import COLUMNS
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import Interrupted, UserError
-from aejax.runtime.parallel import at_a_time
+from aejax.runtime.parallel import concurrent_calls
 from aejax.sweeps import population, sweep
 from aejax.sweeps.population import Job, run_together
 from aejax.training import checkpoint
@@ -345,7 +345,7 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
 
     def free():
         """Room for the steps under way, and two small models with their best variables."""
-        return round((at_a_time() * 1_000_000 + 2.5 * each[-1]) / 0.8)
+        return round((concurrent_calls() * 1_000_000 + 2.5 * each[-1]) / 0.8)
 
     monkeypatch.setattr(population, "_train_at_once", watched)
     monkeypatch.setattr(population, "evaluate", measured)

@@ -17,7 +17,7 @@ from aejax.data.keys import Data
 from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import progress
 
 
@@ -101,7 +101,7 @@ def _inspect(options: argparse.Namespace) -> None:
     else:
         print(report(found))
         for name, reason in damage.items():
-            print(f"  {plain(name)}: {plain(reason)}")
+            print(f"  {printable(name)}: {printable(reason)}")
     if damage:
         raise UserError(f"{len(damage)} shards of {options.folder} are damaged")
 
@@ -128,7 +128,7 @@ def _pack(options: argparse.Namespace) -> None:
         if getattr(options, key) != getattr(default, key)
     ]
     print(
-        f"\npacked in {plain(str(options.out))}; to train on it:\n"
+        f"\npacked in {printable(str(options.out))}; to train on it:\n"
         f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
         f" {' '.join(flags)}"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 
 Task = Callable[[Path, Path], str]
 FORCE = "write over what is there; of a link, over it, and not what it leads to"
@@ -284,7 +284,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({"clips": len(corpus.clips), **left_out, "rows": rows}, indent=1))
         return
     minutes = float(corpus.clips.seconds().sum()) / 60
-    print(f"{plain(corpus.title)}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
+    print(f"{printable(corpus.title)}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
     print(results_table(rows, model.representation.unit))
 
 

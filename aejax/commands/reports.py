@@ -7,7 +7,7 @@ from aejax.commands.models import FORCE
 from aejax.inference import places
 from aejax.reporting import page, run_files
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 
 
 def add(commands: Any) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def _report(options: argparse.Namespace) -> None:
     own = options.out is None and out.is_file() and not out.is_symlink() and page.is_report(out)
     places.check_free([], out, force=options.force or own)
     if unfinished:
-        print(f"not finished, and left out: {', '.join(map(plain, unfinished))}")
+        print(f"not finished, and left out: {', '.join(map(printable, unfinished))}")
     defaults = config_module.flatten(config_module.default())
     page.write(out, found, defaults=defaults, unfinished=unfinished)
-    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {plain(str(out))}")
+    print(f"report of {len(found)} run{'s'[: len(found) > 1]}: {printable(str(out))}")

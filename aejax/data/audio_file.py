@@ -310,7 +310,7 @@ def write(path: Path, audio: np.ndarray, sample_rate: int) -> None:
     clips at full scale."""
     kind = {"samplerate": sample_rate, "channels": 1 if audio.ndim == 1 else audio.shape[1]}
     with (
-        files.replacing(path) as temporary,
+        files.atomic_write(path) as temporary,
         creating(temporary, **kind, format="WAV", subtype="PCM_16") as file,
     ):
         file.write(np.clip(audio, -1, 1))

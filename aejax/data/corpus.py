@@ -308,7 +308,7 @@ def changes(now: Scan | None, then: Scan | None) -> list[str]:
     return sorted(name for name in names if facts[0].get(name) != facts[1].get(name))
 
 
-def as_it_was(now: Scan, then: Scan) -> Scan:
+def restore_scan(now: Scan, then: Scan) -> Scan:
     """The earlier scan, with the present size and time of files whose sound is unchanged: those
     can be read, and all others count as changed."""
     present = {name: row for row, name in enumerate(now.names)}

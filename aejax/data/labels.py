@@ -18,7 +18,7 @@ from typing import Any
 from aejax.data import names as spelling
 from aejax.data.table import Column
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 
 NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
 _SHOWN = 3  # rows that a message names
@@ -103,7 +103,7 @@ def load(path: Path | None) -> Table:
         values = tuple(map(spelling.value, cells))
         if table.setdefault(file, values) != values:
             raise UserError(
-                f"{title}: row {number} names {plain(file)} again, with other labels than row"
+                f"{title}: row {number} names {printable(file)} again, with other labels than row"
                 f" {numbers[file]}"
             )
         numbers.setdefault(file, number)
@@ -121,7 +121,7 @@ def _warnings(
 ) -> Iterator[str]:
     """Warnings about cells that may have been misread."""
     undecodable = [
-        f"row {number}, {plain(row[index])}"
+        f"row {number}, {printable(row[index])}"
         for number, row in rows
         for index in order[1:]
         if spelling.visible(row[index]) != row[index]
@@ -180,18 +180,18 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
             (file,) = candidates
             count += 1
             if rows.setdefault(file, cells) != cells:
-                both = f"{plain(row_paths[file])} and {plain(path)}"
+                both = f"{printable(row_paths[file])} and {printable(path)}"
                 raise UserError(
-                    f"{table.title}: {both} are one file, {plain(file)}, with different labels"
+                    f"{table.title}: {both} are one file, {printable(file)}, with different labels"
                 )
             row_paths.setdefault(file, path)
         elif wanted(name):
-            description = f"row {number}, {plain(path)}"
+            description = f"row {number}, {printable(path)}"
             if len(missing) < _SHOWN:
                 description += _suggestion(name, candidates, by_spelling)
             missing.append(description)
     if missing and not count:
-        first = plain(next(iter(present), "nothing"))
+        first = printable(next(iter(present), "nothing"))
         raise UserError(
             f"none of the {len(table.rows)} paths in {table.title} is that of an audio file below"
             f" {root}: {missing[0]}, where the first file is {first}"
@@ -231,7 +231,7 @@ def _suggestion(
             by_spelling
         )
         near = difflib.get_close_matches(name, nearby[:_COMPARED], 1)
-    return f" ({plain(by_spelling[near[0]][0])}?)" if near else ""
+    return f" ({printable(by_spelling[near[0]][0])}?)" if near else ""
 
 
 def _join(parts: Sequence[str]) -> str:
@@ -282,7 +282,7 @@ def _cell(value: Any) -> str:
 def save(path: Path, table: Table) -> None:
     """Writes a table as CSV, atomically."""
     with (
-        files.replacing(path) as temporary,
+        files.atomic_write(path) as temporary,
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file, quoting=csv.QUOTE_ALL)

@@ -25,8 +25,8 @@ class Batch(TypedDict):
         marks a padding row.
       clip: int32 ``[batch]``, index in the corpus's clips.
       start: uint32 ``[batch]``, in evaluation, the row's first sample in its clip, modulo 2**32.
-      place: float32 ``[batch]``, relative position of the row in its clip, 0 to 1. Shorter excerpts
-        of the row are taken at the same relative position, so that they are uniform in the clip.
+      position: float32 ``[batch]``, of the row in its clip, 0 to 1. Shorter excerpts of the row are
+        taken at the same relative position, so that they are uniform in the clip.
       lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
         clip replaces it in training; in evaluation the row does not count.
       noise: of the shape of ``audio``; only with a corpus of noise.
@@ -37,7 +37,7 @@ class Batch(TypedDict):
     length: np.ndarray
     clip: np.ndarray
     start: NotRequired[np.ndarray]
-    place: np.ndarray
+    position: np.ndarray
     lost: np.ndarray
     noise: NotRequired[np.ndarray]
     noise_lost: NotRequired[np.ndarray]
@@ -196,7 +196,7 @@ class _Draw:
                 "audio": audio,
                 "length": np.asarray(min(length, samples), np.int32),
                 "clip": np.asarray(window.clip, np.int32),
-                "place": np.asarray(position, np.float32),
+                "position": np.asarray(position, np.float32),
                 "lost": np.asarray(lost, np.int32),
             }
         raise UserError(
@@ -317,7 +317,7 @@ class _Read:
             "length": np.asarray(length, np.int32),
             "clip": np.asarray(window.clip, np.int32),
             "start": np.asarray(window.start % 2**32, np.uint32),
-            "place": np.zeros((), np.float32),
+            "position": np.zeros((), np.float32),
             "lost": np.asarray(lost, np.int32),
         }
         if self.noise is not None:

@@ -20,7 +20,7 @@ from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
-from aejax.runtime.threads import in_order
+from aejax.runtime.threads import thread_map
 
 _MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
@@ -67,7 +67,7 @@ def pack(
         "shard_bytes": shard_bytes,
     }
     _prepare(out, settings)
-    with files.alone(out):
+    with files.lock_folder(out):
         _pack(source, out, settings, jobs or os.cpu_count() or 1, progress)
 
 
@@ -162,7 +162,7 @@ def _pack_shards(
             yield from part.rows
         else:
             done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
-            with files.replacing(path) as temporary:
+            with files.atomic_write(path) as temporary:
                 yield from _write_shard(source, temporary, part, encoding, jobs, done)
                 done |= {"bytes": temporary.stat().st_size, "sha256": packed.sha256(temporary)}
             _write_json(note, done)
@@ -194,7 +194,7 @@ def _write_shard(
         for clip in range(*np.searchsorted(source.rows, [row, row + 1]).tolist())
         for start in range(0, int(source.clips.samples[clip]), _PIECE * CHUNK)
     ]
-    coded = in_order(
+    coded = thread_map(
         lambda piece: _encode(source, piece[1], piece[2], encoding),
         pieces,
         threads=jobs,

@@ -10,7 +10,7 @@ import numpy as np
 from aejax.data.corpus import Corpus, top_folder
 from aejax.data.scan import EMPTY, Scan
 from aejax.data.table import SPLITS, Clips, Column
-from aejax.runtime.errors import plain
+from aejax.runtime.errors import printable
 
 # A file is silent if its peak is below this (dB re full scale), clipped if a larger fraction of its
 # samples is clipped, and anti-phase if the mean of its channels has less than this fraction
@@ -108,7 +108,7 @@ def preflight(corpus: Corpus) -> Preflight:
         noticed=_noticed(scanned, rows),
         other_files=scanned.count_other(),
         labels={name: _label_counts(column) for name, column in clips.labels.items()},
-        warnings=list(map(plain, corpus.warnings)),
+        warnings=list(map(printable, corpus.warnings)),
         thin=list(_small_splits(corpus)),
     )
 
@@ -146,7 +146,7 @@ def _split(clips: Clips, split: str) -> dict[str, Any]:
 
 
 def _label_counts(column: Column) -> tuple[int, int]:
-    present = column.there()
+    present = column.present()
     return len(np.unique(column.values[present])), int(np.count_nonzero(~present))
 
 
@@ -196,7 +196,7 @@ def summary(result: Preflight) -> str:
     """A few lines for the start of a run."""
     rates = list(result.sample_rates.items())
     lines = [
-        f"corpus: {plain(result.title)}",
+        f"corpus: {printable(result.title)}",
         f"  {result.clips} clips, {_duration(result.seconds)}, "
         + ", ".join(f"{count} at {rate} Hz" for rate, count in rates[:5])
         + (f", {len(rates) - 5} other rates" if len(rates) > 5 else "")
@@ -216,14 +216,14 @@ def remarks(result: Preflight) -> list[str]:
     lines = _listed(result.left_out, "left out", _MOST_NAMES)
     if any(len(names) > _MOST_NAMES for names in result.left_out.values()):
         folder = result.title.removesuffix(" (packed)")
-        lines.append(f"    all of them: aejax inspect {plain(shlex.quote(folder))}")
+        lines.append(f"    all of them: aejax inspect {printable(shlex.quote(folder))}")
     return lines + [f"  {line}" for line in result.warnings]
 
 
 def report(result: Preflight, most: int = 20) -> str:
     """The whole summary, as text for a terminal."""
     lines = [
-        plain(result.title),
+        printable(result.title),
         "",
         f"  {result.clips} clips, {_duration(result.seconds)}, read at {result.read_at} Hz",
     ]
@@ -241,14 +241,14 @@ def report(result: Preflight, most: int = 20) -> str:
         if counts:
             shown = [f"{name}: {count}" for name, count in list(counts.items())[:8]]
             rest = [f"{len(counts) - 8} more"] if len(counts) > 8 else []
-            lines.append(f"  {title:<18} {plain(', '.join(shown + rest))}")
+            lines.append(f"  {title:<18} {printable(', '.join(shown + rest))}")
     lines += _bars("duration (s)", result.durations) + _bars("RMS level (dB)", result.levels)
     lines += ["", "  splits"]
     for split, part in result.splits.items():
         lines.append(f"    {split:<12} {part['clips']:>9} clips  {_duration(part['seconds'])}")
         if part["folders"]:
             more = f", {len(part['folders']) - 6} more" if len(part["folders"]) > 6 else ""
-            lines[-1] += f"  ({plain(', '.join(part['folders'][:6]))}{more})"
+            lines[-1] += f"  ({printable(', '.join(part['folders'][:6]))}{more})"
     if not all(part["clips"] for part in result.splits.values()):
         lines.append("    too few clips to train on: each split needs at least one")
     lines += [f"    {line}" for line in result.thin]
@@ -283,7 +283,7 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
     lines = [f"  {total} file{'s' * (total != 1)} {title}: {counts}"]
     for names in kinds.values():
         shown = list(names.items())[:most]
-        lines += [f"    {plain(name)}: {plain(reason)}" for name, reason in shown]
+        lines += [f"    {printable(name)}: {printable(reason)}" for name, reason in shown]
         if len(names) > most:
             lines.append(f"    and {len(names) - most} more")
     return lines

@@ -19,7 +19,7 @@ from aejax.data.table import Strings
 from aejax.data.walk import Entry
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
-from aejax.runtime.threads import in_order
+from aejax.runtime.threads import thread_map
 
 # A row for each file. `format` indexes the scan's formats; for the other fields see `Examination`.
 FACTS = np.dtype(
@@ -164,7 +164,7 @@ def _fill(
 
     pending = [row for row, problem in enumerate(problems) if problem is None]
     last_save = time.monotonic()
-    examined = in_order(
+    examined = thread_map(
         lambda row: _examine(root / entries[row].name),
         pending,
         threads=os.cpu_count() or 1,
@@ -213,7 +213,7 @@ def _examine(path: Path) -> Examination | str:
     try:
         return examine(path)
     except audio_file.NotAudio as reason:
-        return str(reason) if walk.is_called(path.name) else NO_AUDIO
+        return str(reason) if walk.has_suffix(path.name) else NO_AUDIO
     except audio_file.UnusableAudio as reason:
         return str(reason)
     except Exception as error:  # one file must not stop the scan

@@ -223,7 +223,7 @@ def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: st
     kind = {"samplerate": sound.sample_rate, "channels": sound.channels}
     clipped = 0
     with (
-        files.replacing(path) as temporary,
+        files.atomic_write(path) as temporary,
         audio_file.creating(temporary, **kind, format=container, subtype=encoding) as file,
     ):
         if comment:

@@ -84,7 +84,7 @@ class Column:
         """The column of these rows."""
         return Column(self.categories, self.values[rows])
 
-    def there(self) -> np.ndarray:
+    def present(self) -> np.ndarray:
         """Mask of the rows with a value, bool."""
         return ~np.isnan(self.values) if self.categories is None else self.values >= 0
 

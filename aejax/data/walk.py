@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     problem: str = ""
 
 
-def is_called(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
+def has_suffix(name: str, suffixes: Collection[str] = SUFFIXES) -> bool:
     """Whether a file name has one of the suffixes, by default those of audio."""
     return os.path.splitext(name)[1].lower() in suffixes
 
@@ -42,7 +42,7 @@ def walk(
     *,
     suffixes: Collection[str] = SUFFIXES,
     runs: bool = False,
-    leave_out: Path | None = None,
+    exclude: Path | None = None,
 ) -> Iterator[Entry]:
     """Every file below a folder, and the files and folders that are skipped, with reasons.
 
@@ -53,10 +53,10 @@ def walk(
       root: the folder.
       suffixes: of the files that are looked for.
       runs: whether to enter folders of aejax's own runs.
-      leave_out: a folder to skip.
+      exclude: a folder to skip.
     """
     ancestors = [_identity(parent) for parent in (root, *root.resolve().parents)]
-    known = {*ancestors, *([_identity(leave_out)] if leave_out is not None else [])}
+    known = {*ancestors, *([_identity(exclude)] if exclude is not None else [])}
     folders: list[_Folder] = [("", _identity(root))]
     hidden_folders: list[_Folder] = []
     while folders or hidden_folders:
@@ -83,7 +83,7 @@ def walk(
                 if not entry.is_dir():
                     if not hidden:
                         yield Entry(name, status.st_size, status.st_mtime_ns)
-                    elif is_called(name, suffixes) and not files.is_temporary(entry.name):
+                    elif has_suffix(name, suffixes) and not files.is_temporary(entry.name):
                         yield _skipped(name, HIDDEN)
                 elif hidden:
                     hidden_folders.append((name, identity))

@@ -126,7 +126,7 @@ def write_examples(
         row[: len(sound)] = sound[: len(row)]
     powers = np.asarray(analyse(jnp.asarray(padded), representation=eval_mel))
     levels, listed, offset = [], [], 0
-    with files.replacing_folder(run / FOLDER) as beside:
+    with files.atomic_folder(run / FOLDER) as beside:
         for number, example in enumerate(examples):
             of_example = powers[offset : offset + len(example.versions)]
             offset += len(of_example)
@@ -273,7 +273,7 @@ def _write_sounds(
 ) -> list[list[str]]:
     """Returns the names of each clip's files, by version."""
     names = []
-    with files.replacing_folder(folder) as beside:
+    with files.atomic_folder(folder) as beside:
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             versions = {version: sound[row, :length] for version, sound in sounds.items()}
             peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))

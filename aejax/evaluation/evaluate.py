@@ -16,7 +16,7 @@ from aejax.evaluation.per_clip_errors import ClipErrors
 from aejax.prepare import Experiment
 from aejax.representations import Representation, valid_frames
 from aejax.runtime.errors import UserError
-from aejax.runtime.parallel import overlapped
+from aejax.runtime.parallel import parallel_map
 
 Encode = Callable[
     [Any, Float[Array, "batch frames bins"]], Float[Array, "batch latent_frames latent_dim"]
@@ -138,7 +138,7 @@ class Evaluator:
         errors = ClipErrors(np.zeros(clips), np.zeros(clips))
         ratios: list[np.ndarray] = []
         counts: Any = 0
-        for batch, measured in overlapped(
+        for batch, measured in parallel_map(
             lambda batch: (batch, self._measure(codec, batch)), batches
         ):
             (sums, rows), audio_sums, (si_sdr, audible), codes = measured

@@ -99,7 +99,7 @@ def latent_map(experiment: Experiment, pca: Codec, model: Codec) -> LatentMap:
                 means = means or ClipMeans(len(chosen), latents.shape[-1])
                 means.add(latents, used, clips)
     assert means is not None
-    indices = np.flatnonzero(means.seen)
+    indices = np.flatnonzero(means.has_frames)
     readable = [chosen[index] for index in indices.tolist()]
     return LatentMap(
         clips=readable,

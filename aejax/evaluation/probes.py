@@ -57,14 +57,14 @@ class ClipMeans:
         np.add.at(self._frames, clip[is_clip], mask[is_clip].sum(1))
 
     @property
-    def seen(self) -> Bool[np.ndarray, " clips"]:
+    def has_frames(self) -> Bool[np.ndarray, " clips"]:
         """Whether each clip has a valid frame."""
         return self._frames > 0
 
     def means(self) -> Float[np.ndarray, "clips dims"]:
         """The mean of each clip, float32; NaN for clips without a valid frame."""
         means = np.full(self._sums.shape, np.nan, np.float32)
-        valid = self.seen[:, None]
+        valid = self.has_frames[:, None]
         np.divide(self._sums, self._frames[:, None], out=means, where=valid, casting="same_kind")
         return means
 
@@ -154,7 +154,7 @@ def _row(
 ) -> ProbeRow:
     from sklearn.dummy import DummyClassifier
 
-    present, y = column.there(), column.values
+    present, y = column.present(), column.values
     labelled, test = train[present[train]], test[present[test]]
     train = spread(labelled[np.argsort(y[labelled], kind="stable")], most_clips, rng)
     classes = None if column.categories is None else np.unique(y[train])

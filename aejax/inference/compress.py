@@ -149,7 +149,7 @@ def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> st
         payload.has_silence,
         np.broadcast_to(encoded.most, sound.channels),
     ).pack()
-    with files.replacing(target) as beside:
+    with files.atomic_write(target) as beside:
         beside.write_bytes(data)
     pcm = 2 * sound.samples * sound.channels
     return (

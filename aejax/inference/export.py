@@ -72,7 +72,7 @@ def export(model: TrainedModel, out: Path) -> None:
         "channels": ", (0, 0)" if channels else "",
         "platforms": " and ".join(PLATFORMS),
     }
-    with files.replacing_folder(out) as beside:
+    with files.atomic_folder(out) as beside:
         for name, (function, shape) in shapes.items():
             argument = jax.ShapeDtypeStruct(shape, jnp.float32)
             like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)

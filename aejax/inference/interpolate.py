@@ -86,7 +86,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
         most = ceilings_of_ends.max(axis=(0, 2))
         return reconstruct.write(chain.from_iterable(stretches), model, output, target, most)
     messages = []
-    with files.replacing_folder(target) as folder:
+    with files.atomic_folder(target) as folder:
         for index, encoded in enumerate(mixed):
             down, right = divmod(index, steps)
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"

@@ -113,5 +113,5 @@ def write(path: Path, columns: dict[str, np.ndarray]) -> None:
       UserError: see `check`.
     """
     check(path)
-    with files.replacing(path) as beside:
+    with files.atomic_write(path) as beside:
         WRITERS[path.suffix](beside, dict(columns))

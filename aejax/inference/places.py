@@ -113,7 +113,7 @@ def _find_all(
         raise UserError(f"{out} is what is read; give another folder to write")
     pairs: list[Pair] = []
     problems: dict[str, str] = {}
-    for entry in walk.walk(root, suffixes=meant, runs=True, leave_out=out):
+    for entry in walk.walk(root, suffixes=meant, runs=True, exclude=out):
         target = out / entry.name
         pair = Pair(root / entry.name, target.with_name(rename(target.name)), entry.name)
         if entry.problem:
@@ -203,7 +203,7 @@ def _all(places: Places, task: Task, jobs: int) -> None:
                     say(pair.name, call.result())
                     done += 1
                 # A folder may have other files than audio.
-                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, places.meant):
+                elif not isinstance(error, NotAudio) or walk.has_suffix(pair.name, places.meant):
                     problems.append(f"{pair.name}: {_reason(error)}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -211,7 +211,7 @@ def _all(places: Places, task: Task, jobs: int) -> None:
     for name, reason in places.passed_over.items():
         if reason.startswith((walk.HIDDEN, walk.LINKED)):
             note(f"passed over: {name}: {reason}")
-        elif name.endswith("/") or walk.is_called(name, places.meant):
+        elif name.endswith("/") or walk.has_suffix(name, places.meant):
             problems.append(f"{name}: {reason}")
     for problem in problems:
         warn(problem)

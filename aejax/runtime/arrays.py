@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 
 _ABOUT = "about"
 MOST_BYTES = 512 << 20
@@ -22,7 +22,7 @@ def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> Non
     """Writes arrays and metadata (as JSON) atomically."""
     text = json.dumps(about, allow_nan=False).encode()
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
+    with files.atomic_write(path) as temporary, temporary.open("wb") as file:
         about_array = np.frombuffer(text, np.uint8)
         np.savez(file, **{_ABOUT: about_array}, **contiguous)  # type: ignore[arg-type]
 
@@ -62,7 +62,7 @@ def load(
         except KeyError as error:
             raise UserError(f"{path} is damaged (without {error}); {remedy}") from None
         except Exception as error:  # zipfile and NumPy raise many kinds on damaged files
-            reason = plain(" ".join(str(error).split()))[:100]
+            reason = printable(" ".join(str(error).split()))[:100]
             raise UserError(f"{path} is damaged ({reason}); {remedy}") from None
     return about, loaded
 

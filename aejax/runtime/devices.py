@@ -36,7 +36,7 @@ class Devices:
     def place(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, split along its first axis, without the indices of lost
         clips."""
-        keys = ("audio", "length", "clip", "start", "place", "noise", "speaker")
+        keys = ("audio", "length", "clip", "start", "position", "noise", "speaker")
         placed = {key: batch[key] for key in keys if key in batch}
         return jax.device_put(placed, self._split)
 

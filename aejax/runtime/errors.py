@@ -41,12 +41,12 @@ class DiskFull(UserError):
 _FULL = [os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EDQUOT", "EFBIG")]
 
 
-def no_room(error: BaseException) -> str:
+def full_disk_reason(error: BaseException) -> str:
     """The system's message for a full disk in an error of any library; "" for other errors."""
     return next((reason for reason in _FULL if reason in str(error)), "")
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """A text with all characters escaped that a terminal does not show on one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
@@ -75,7 +75,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:  # no permission, a name that is too long
-        more = "; make room and repeat the command" if no_room(error) else ""
+        more = "; make room and repeat the command" if full_disk_reason(error) else ""
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}{more}")
     except KeyboardInterrupt:
         _fail(f"interrupted; {interrupted}")
@@ -84,13 +84,13 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {plain(message)}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 
 def one_line(error: BaseException) -> str:
     """The message for an error, on one line; with its type unless it is a `UserError`."""
-    text = plain(" ".join(str(error).split()))[:LONGEST]
+    text = printable(" ".join(str(error).split()))[:LONGEST]
     if isinstance(error, UserError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.runtime import stopping
-from aejax.runtime.errors import DiskFull, UserError, no_room
+from aejax.runtime.errors import DiskFull, UserError, full_disk_reason
 
 fcntl: Any
 try:
@@ -36,12 +36,12 @@ def expand(path: str | os.PathLike[str]) -> Path:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether this is the name of a temporary file of `replacing`."""
+    """Whether this is the name of a temporary file of `atomic_write`."""
     return name.startswith(_TEMPORARY[0]) and name.endswith(_TEMPORARY[1])
 
 
 @contextlib.contextmanager
-def room_for(path: Path) -> Iterator[None]:
+def explain_full_disk(path: Path) -> Iterator[None]:
     """Turns any library's error about a full disk into a `DiskFull` that names ``path``.
 
     Raises:
@@ -50,7 +50,7 @@ def room_for(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = no_room(error)
+        reason = full_disk_reason(error)
         if not reason:
             raise
         raise DiskFull(
@@ -59,14 +59,14 @@ def room_for(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A new empty file in the same folder, renamed to ``path`` at the end of the block.
 
     It has a unique name and the permissions of any new file. After an exception it is deleted, and
     ``path`` is unchanged.
     """
     temporary = _temporary_path(path)
-    with room_for(path), stopping.at_end(lambda: temporary.unlink(missing_ok=True)):
+    with explain_full_disk(path), stopping.at_end(lambda: temporary.unlink(missing_ok=True)):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield temporary
@@ -76,7 +76,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside ``path``, renamed to it at the end of the block; replaces what
     existed at its beginning. After an exception ``path`` is unchanged."""
     temporary, exists = _temporary_path(path), os.path.lexists(path)
@@ -84,7 +84,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     def remove() -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
-    with room_for(path), stopping.at_end(remove):
+    with explain_full_disk(path), stopping.at_end(remove):
         temporary.mkdir()
         try:
             yield temporary
@@ -109,7 +109,7 @@ def is_empty(folder: Path, *, beside: Collection[str] = ()) -> bool:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Locks a folder against other processes of aejax, and deletes temporary files in it.
 
     Raises:
@@ -131,7 +131,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Deletes temporary files of `replacing` and `replacing_folder` in a folder that no other
+    """Deletes temporary files of `atomic_write` and `atomic_folder` in a folder that no other
     process writes to."""
     for path in folder.iterdir():
         if is_temporary(path.name):
@@ -147,7 +147,7 @@ def _remove(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, atomically."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         # Names of files may not be Unicode; such bytes are escaped.
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 

@@ -6,27 +6,27 @@ from typing import TypeVar
 
 import jax
 
-from aejax.runtime.threads import in_order
+from aejax.runtime.threads import thread_map
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def at_a_time() -> int:
+def concurrent_calls() -> int:
     """Number of concurrent calls: 2 on a single CPU device. One call fills an accelerator, and
     several devices must run all calls in the same order."""
     return 2 if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else 1
 
 
-def overlapped(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(function, items)``, in order, with `at_a_time` concurrent calls in threads.
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``map(function, items)``, in order, with `concurrent_calls` concurrent calls in threads.
 
     The first call runs alone, so that functions are compiled once.
     """
     source = iter(items)
     yield from map(function, islice(source, 1))
-    concurrent = at_a_time()
+    concurrent = concurrent_calls()
     if concurrent == 1:
         yield from map(function, source)
     else:
-        yield from in_order(function, source, threads=concurrent, ahead=concurrent)
+        yield from thread_map(function, source, threads=concurrent, ahead=concurrent)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from aejax.runtime.errors import plain
+from aejax.runtime.errors import printable
 
 
 def progress(items: Any, total: int, desc: str) -> tqdm:
@@ -15,12 +15,12 @@ def progress(items: Any, total: int, desc: str) -> tqdm:
 
 def warn(message: str) -> None:
     """Prints a warning to standard error, without breaking a progress bar."""
-    tqdm.write(f"warning: {plain(message)}", file=sys.stderr)
+    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def note(message: str) -> None:
     """Prints a message to standard error; standard output is for results."""
-    tqdm.write(plain(message), file=sys.stderr)
+    tqdm.write(printable(message), file=sys.stderr)
 
 
 def bar(items: Any = None, **options: Any) -> tqdm:

@@ -21,8 +21,8 @@ from aejax.experiment import begin
 from aejax.prepare import Experiment, prepare
 from aejax.results import Common, Results, evaluate, print_results, write_report
 from aejax.runtime.devices import free_memory
-from aejax.runtime.errors import Interrupted, UserError, plain
-from aejax.runtime.parallel import at_a_time
+from aejax.runtime.errors import Interrupted, UserError, printable
+from aejax.runtime.parallel import concurrent_calls
 from aejax.runtime.progress import warn
 from aejax.sweeps import members
 from aejax.sweeps.population_steps import Population, Sequential, Vmapped, vmapped
@@ -159,7 +159,7 @@ def _train_and_evaluate(group: Mapping[int, Experiment]) -> dict[int, Results | 
             if len(group) == 1:
                 print_results(experiment.workdir.path)
             else:
-                print(f"finished: {plain(str(experiment.workdir.path))}", flush=True)
+                print(f"finished: {printable(str(experiment.workdir.path))}", flush=True)
     return ended
 
 
@@ -328,7 +328,7 @@ def _room(free: int, memory: int, each: int, count: int) -> int:
     """Members at a time in free memory, of a step that takes so many bytes, for all of them where
     they take it at once, and so many more for each."""
     step = memory / count if at_once() else 0
-    shared = 0 if at_once() else at_a_time() * memory
+    shared = 0 if at_once() else concurrent_calls() * memory
     return min(count, max(1, int((_USABLE * free - shared) / (step + each))))
 
 

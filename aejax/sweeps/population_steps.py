@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from aejax.runtime.parallel import at_a_time
+from aejax.runtime.parallel import concurrent_calls
 from aejax.training.state import TrainState
 from aejax.training.step import Metrics, TrainStep
 
@@ -46,7 +46,7 @@ class Sequential:
         self._train_step = train_step
         self._stopped: set[int] = set()
         # What one thread calls is run one after the other.
-        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(at_a_time())])
+        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(concurrent_calls())])
 
     def join(self, states: Sequence[TrainState]) -> list[TrainState | None]:
         """A list of them."""

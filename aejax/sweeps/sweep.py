@@ -18,7 +18,7 @@ from aejax import parts
 from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
 from aejax.runtime import compilation, files, malloc
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.sweeps import launchers
 from aejax.sweeps.members import shared
 from aejax.sweeps.population import Job, run_together
@@ -224,7 +224,7 @@ def work(root: str, unit: Sequence[Member], own_parts: Sequence[str] = ()) -> No
             failed.append(member.folder)
             path = _error(root, member)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_text(path, plain(str(found)) + "\n")
+            files.write_text(path, printable(str(found)) + "\n")
     if failed:
         raise UserError(f"failed: {', '.join(failed)}")
 
@@ -353,7 +353,7 @@ def _end(found: Sequence[Member], root: Path, problems: Mapping[str, str]) -> No
         left = [member.folder for member in found if member not in finished]
         paths = [root / member.folder for member in finished]
         page.write(report, paths, defaults=defaults, unfinished=left)
-        print(f"report:  {plain(str(report))}")
+        print(f"report:  {printable(str(report))}")
     failed = [member.folder for member in found if member not in finished]
     if failed:
         first = f"{failed[0]}: {problems.get(failed[0], 'no results')}"

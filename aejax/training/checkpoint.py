@@ -26,7 +26,7 @@ from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
 
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.training.state import TrainState
 
 _ASIDE = ".damaged"  # behind the step in the name of a checkpoint that was set aside
@@ -40,7 +40,7 @@ class DamagedCheckpoint(UserError):
     """A checkpoint that is not what was saved."""
 
     def __init__(self, path: Path, reason: str):
-        super().__init__(f"{path} is damaged ({plain(reason)})")
+        super().__init__(f"{path} is damaged ({printable(reason)})")
 
 
 @flax.struct.dataclass
@@ -110,12 +110,12 @@ class Checkpoints:
             tree = _as_tree(snapshot)
             facts = {name: _facts(np.asarray(jax.device_get(leaf))) for name, leaf in tree.items()}
             about = _described(step, facts)
-            with files.room_for(self._directory):
+            with files.explain_full_disk(self._directory):
                 self._checkpointer.save(step, tree, force=True, custom_metadata=about)
 
     def close(self) -> None:
         """Waits for what is being written."""
-        with files.room_for(self._directory):
+        with files.explain_full_disk(self._directory):
             self._checkpointer.close()
 
 

@@ -38,7 +38,7 @@ class MetricsLog:
         self._lines = path.open("a")
         self._path = path
         begin = SessionLog(status=SessionLog.START)  # what was logged of later steps is dropped
-        with files.room_for(path):
+        with files.explain_full_disk(path):
             self._tensorboard = SummaryWriter(str(workdir))
             events = self._tensorboard.file_writer.event_writer
             # At once: a thread of its own would end at a full disk, and be waited for for ever.
@@ -48,7 +48,7 @@ class MetricsLog:
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line, at once."""
-        with files.room_for(self._path):
+        with files.explain_full_disk(self._path):
             self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:
@@ -62,12 +62,12 @@ class MetricsLog:
 
     def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
         """Hands TensorBoard audio ``[samples, channels]``, below 1 in magnitude."""
-        with files.room_for(self._path):
+        with files.explain_full_disk(self._path):
             self._tensorboard.add_audio(name, audio, step, sample_rate)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
         """Hands TensorBoard a grey picture, uint8 ``[height, width]``."""
-        with files.room_for(self._path):
+        with files.explain_full_disk(self._path):
             self._tensorboard.add_image(name, picture, step, dataformats="HW")
 
     def __enter__(self) -> "MetricsLog":
@@ -81,7 +81,7 @@ class MetricsLog:
     ) -> None:
         # Each line is written as it comes: after an error it is no news that the last was not.
         late = contextlib.nullcontext() if error is None else contextlib.suppress(OSError, DiskFull)
-        with late, files.room_for(self._path):
+        with late, files.explain_full_disk(self._path):
             self._lines.close()
             self._tensorboard.close()
 
@@ -110,7 +110,7 @@ def _mended(path: Path, after: int) -> list[dict[str, Any]]:
     lines, problems = _read(path)
     if problems:
         aside = path.with_name(path.name + ".damaged")
-        with files.replacing(aside) as beside:
+        with files.atomic_write(aside) as beside:
             shutil.copyfile(path, beside)
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         warn(f"{problems[0]}{more}; left out of the log, which is kept as it was in {aside.name}")

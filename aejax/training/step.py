@@ -49,7 +49,7 @@ def train_step(
     """One training step, from waveforms to updated parameters: a pure function."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
-    audio, length, position = batch["audio"], batch["length"], batch["place"]
+    audio, length, position = batch["audio"], batch["length"], batch["position"]
     example = Example(audio, audio, length, position, batch.get("noise"))
     noisy_audio, audio, length, *_ = setup.augmentation(augment_key, example, setup.samples)
     analyse = functools.partial(

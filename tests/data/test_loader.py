@@ -89,7 +89,7 @@ batches = loader.train_batches(
 )
 for _ in range(len(windows) // 4):
     batch = next(batches)
-    for clip, place in zip(batch["clip"], batch["place"]):
+    for clip, place in zip(batch["clip"], batch["position"]):
         print(clip, float(place).hex())
 """
 
@@ -113,7 +113,7 @@ def test_two_jax_processes_read_one_epoch_between_them():
     alone = [
         f"{clip} {float(place).hex()}"
         for batch in take(corpus, len(windows) // 4)
-        for clip, place in zip(batch["clip"], batch["place"], strict=True)
+        for clip, place in zip(batch["clip"], batch["position"], strict=True)
     ]
     assert len(rows[0]) == len(rows[1]) > 40
     assert not set(rows[0]) & set(rows[1])
@@ -172,10 +172,10 @@ def test_weighting_by_duration_or_equal(uneven):
 
 def test_excerpts_lie_evenly_over_their_clip(uneven):
     batches = take(uneven, 100, excerpt=4000, batch_size=8)
-    places = np.concatenate([batch["place"] for batch in batches])
+    places = np.concatenate([batch["position"] for batch in batches])
     assert np.abs(np.quantile(places, [0.1, 0.5, 0.9]) - [0.1, 0.5, 0.9]).max() < 0.06
     for batch in batches[:5]:
-        for clip, place, row in zip(batch["clip"], batch["place"], batch["audio"], strict=True):
+        for clip, place, row in zip(batch["clip"], batch["position"], batch["audio"], strict=True):
             free = int(uneven.clips.samples[clip]) - 4000
             first = round(float(place) * free)
             np.testing.assert_array_equal(row, uneven.read(int(clip), first, 4000))

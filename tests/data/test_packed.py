@@ -45,7 +45,7 @@ def test_the_same_batches_as_from_the_folder(sounds, tmp_path, open_folder, enco
     assert list(packed.clips) == list(source.clips)
     assert packed.skipped == source.skipped
     for ours, theirs in zip(batches_of(packed), batches_of(source), strict=True):
-        for key in ("length", "clip", "place", "lost"):
+        for key in ("length", "clip", "position", "lost"):
             np.testing.assert_array_equal(ours[key], theirs[key])
         peaks = np.abs(theirs["audio"]).reshape(4, -1).max(1)
         for row, other, peak in zip(ours["audio"], theirs["audio"], peaks, strict=True):

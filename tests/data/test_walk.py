@@ -60,5 +60,5 @@ def test_a_name_that_is_no_text(tmp_path):
 def test_runs_and_what_is_to_be_left_out(tmp_path):
     touch(*(tmp_path / "run" / name for name in ("config.json", "corpus.json", "pca.npz", "a.wav")))
     touch(tmp_path / "out" / "b.wav")
-    assert walked(tmp_path, leave_out=tmp_path / "out") == ([], {})
+    assert walked(tmp_path, exclude=tmp_path / "out") == ([], {})
     assert "run/a.wav" in walked(tmp_path, runs=True)[0]

@@ -80,7 +80,7 @@ def test_means_are_those_of_a_slow_loop(batches):
                     frames[clip[row]].append(vectors[row, time].astype(np.float64))
     means = gathered.means()
     assert means.dtype == np.float32
-    assert gathered.seen.tolist() == [True, True, True, True, False, False, False]
+    assert gathered.has_frames.tolist() == [True, True, True, True, False, False, False]
     for clip, expected in frames.items():
         if expected:
             np.testing.assert_allclose(means[clip], np.mean(expected, axis=0), rtol=1e-6)
@@ -91,7 +91,7 @@ def test_means_are_those_of_a_slow_loop(batches):
 def test_rows_that_only_fill_the_batch_count_for_no_clip():
     gathered = ClipMeans(3, 2)
     gathered.add(np.ones((2, 4, 2), np.float32), np.ones((2, 4), bool), np.asarray([0, -1]))
-    assert gathered.seen.tolist() == [True, False, False]
+    assert gathered.has_frames.tolist() == [True, False, False]
     np.testing.assert_array_equal(gathered.means()[0], [1, 1])
 
 

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from aejax.runtime.parallel import at_a_time, overlapped
+from aejax.runtime.parallel import concurrent_calls, parallel_map
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -11,12 +11,12 @@ def test_results_come_in_order_whatever_takes_longest():
         time.sleep(0.02 if item % 2 else 0.001)
         return item**2
 
-    assert list(overlapped(slow_first, range(9))) == [item**2 for item in range(9)]
-    assert list(overlapped(slow_first, [])) == []
+    assert list(parallel_map(slow_first, range(9))) == [item**2 for item in range(9)]
+    assert list(parallel_map(slow_first, [])) == []
 
 
 def test_the_first_is_alone_and_then_two_are_under_way():
-    together = threading.Barrier(at_a_time(), timeout=20)
+    together = threading.Barrier(concurrent_calls(), timeout=20)
     alone = []
 
     def meets_another(item):
@@ -26,7 +26,7 @@ def test_the_first_is_alone_and_then_two_are_under_way():
             together.wait()  # breaks, unless another call is under way
         return item
 
-    assert list(overlapped(meets_another, range(1 + 2 * at_a_time()))) == list(range(5))
+    assert list(parallel_map(meets_another, range(1 + 2 * concurrent_calls()))) == list(range(5))
     assert alone == [0]
 
 
@@ -38,9 +38,9 @@ def test_no_more_is_read_than_is_under_way():
             read.append(item)
             yield item
 
-    found = overlapped(lambda item: item, source())
+    found = parallel_map(lambda item: item, source())
     assert [next(found) for _ in range(3)] == [0, 1, 2]
-    assert len(read) <= 3 + at_a_time()
+    assert len(read) <= 3 + concurrent_calls()
     found.close()
 
 
@@ -50,7 +50,7 @@ def test_an_error_comes_where_its_result_would():
             raise ValueError("three")
         return item
 
-    found = overlapped(fails_at_3, range(9))
+    found = parallel_map(fails_at_3, range(9))
     assert [next(found) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(ValueError, match="three"):
         next(found)

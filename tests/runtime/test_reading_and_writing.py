@@ -10,7 +10,7 @@ from aejax.runtime.errors import UserError
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.txt"
     files.write_text(path, "first")
-    with pytest.raises(ZeroDivisionError), files.replacing(path) as beside:
+    with pytest.raises(ZeroDivisionError), files.atomic_write(path) as beside:
         assert beside.write_text("half") / 0
     assert path.read_text() == "first"
     assert [x.name for x in tmp_path.iterdir()] == ["a.txt"]
@@ -43,17 +43,17 @@ def test_a_name_as_long_as_names_may_be(tmp_path):
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "folder"
     for content in ("first", "second"):
-        with files.replacing_folder(path) as beside:
+        with files.atomic_folder(path) as beside:
             (beside / content).touch()
         assert [x.name for x in path.iterdir()] == [content]
-    with pytest.raises(ZeroDivisionError), files.replacing_folder(path) as beside:
+    with pytest.raises(ZeroDivisionError), files.atomic_folder(path) as beside:
         raise ZeroDivisionError
     assert [x.name for x in path.iterdir()] == ["second"]
     assert [x.name for x in tmp_path.iterdir()] == ["folder"]
 
 
 def test_what_a_kill_left_is_removed(tmp_path):
-    with files.replacing(tmp_path / "a") as beside, files.replacing_folder(tmp_path / "b") as other:
+    with files.atomic_write(tmp_path / "a") as beside, files.atomic_folder(tmp_path / "b") as other:
         names = {beside.name, other.name}
         (tmp_path / f"{beside.name}.wav").touch()
         (other / "inner").touch()

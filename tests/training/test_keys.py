@@ -78,7 +78,7 @@ def batch_of(windows, noise):
     batch = {
         "audio": audio,
         "length": jnp.full(ROWS, SAMPLES, jnp.int32),
-        "place": jnp.zeros(ROWS),
+        "position": jnp.zeros(ROWS),
         "speaker": jnp.ones(ROWS, jnp.int32),
         "clip": jnp.asarray([clip for clip, _ in windows], jnp.int32),
         "start": jnp.asarray([start for _, start in windows], jnp.uint32),

@@ -61,7 +61,7 @@ def batches(config, count):
         yield {
             "audio": jnp.asarray(0.1 * rng.standard_normal((rows, samples)), jnp.float32),
             "length": jnp.full(rows, samples, jnp.int32),
-            "place": jnp.zeros(rows),
+            "position": jnp.zeros(rows),
         }
 
 

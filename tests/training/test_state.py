@@ -260,7 +260,7 @@ def test_the_average_is_short_at_first_and_then_as_long_as_it_says(decay, accumu
     batch = {
         "audio": jnp.asarray(audio, jnp.float32),
         "length": jnp.full(3, 64, jnp.int32),
-        "place": jnp.zeros(3),
+        "position": jnp.zeros(3),
     }
     expected = jax.tree.map(lambda x: np.asarray(x, np.float64), state.params)
     for k in range(8):

@@ -46,7 +46,7 @@ def batch():
     return {
         "audio": jnp.asarray(np.stack(audio), jnp.float32),
         "length": jnp.asarray([3840, 3840, 2000, 100], jnp.int32),
-        "place": jnp.zeros(4),
+        "position": jnp.zeros(4),
     }
 
 
@@ -120,7 +120,7 @@ def test_what_is_heard_what_is_given_back_and_who_speaks(small_config, batch, ta
     found = jax.jit(step)(state, batch)[1]
 
     augment_key, _, _, speaker_key = jax.random.split(jax.random.fold_in(jax.random.key(1), 0), 4)
-    given = Example(batch["audio"], batch["audio"], batch["length"], batch["place"])
+    given = Example(batch["audio"], batch["audio"], batch["length"], batch["position"])
     heard, audio, *_ = chain(augment_key, given, 3840)
     who = None
     if speakers:

@@ -19,7 +19,7 @@ from typing import Any
 
 import ray
 
-from aejax.runtime.errors import LONGEST, UserError, plain
+from aejax.runtime.errors import LONGEST, UserError, printable
 from aejax.runtime.progress import warn
 from aejax.sweeps.launchers.drive import GRACE, Backend
 from aejax.sweeps.launchers.process import Process, share_of_gpus
@@ -51,7 +51,7 @@ class Remote:
             return Done(self._task, "the Ray worker that watched over it died")
         except ray.exceptions.RayError as error:
             text = str(error).strip().rpartition("\n")[2]  # a traceback comes before it
-            return Done(self._task, plain(text)[:LONGEST])
+            return Done(self._task, printable(text)[:LONGEST])
 
     def stop(self) -> None:
         """Interrupts the worker, which asks the task to save and end."""
@@ -102,7 +102,7 @@ def _open(address: str | None) -> None:
             signal.signal(signal.SIGTERM, kept)
     except (OSError, OverflowError, ValueError) as error:
         where = f" at {address}" if address else ""
-        message = plain(" ".join(str(error).split()))
+        message = printable(" ".join(str(error).split()))
         raise UserError(f"cannot reach a Ray cluster{where}: {message}") from None
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import submitit
 from submitit.core import utils
 
-from aejax.runtime.errors import LONGEST, UserError, plain
+from aejax.runtime.errors import LONGEST, UserError, printable
 from aejax.sweeps.launchers.drive import Backend
 from aejax.sweeps.launchers.task import STOPPED, Done, Task, call, listen
 
@@ -73,7 +73,7 @@ class Job:
 def _last_line(message: str) -> str:
     """The error at the end of the traceback that submitit puts between two rulers."""
     trace = message.partition("--\n")[2].partition("\n--")[0]
-    return plain(trace.strip().rpartition("\n")[2])[:LONGEST]
+    return printable(trace.strip().rpartition("\n")[2])[:LONGEST]
 
 
 @contextlib.contextmanager
@@ -98,7 +98,7 @@ def backend(*, jobs: int, options: Mapping[str, Any]) -> Iterator[Backend]:
             pickled = [pickle.dumps(task) for task in tasks]
             submitted = executor.map_array(_run, pickled, [list(sys.path)] * len(tasks))
         except RuntimeError as error:
-            message = plain(" ".join(str(error).split()))
+            message = printable(" ".join(str(error).split()))
             raise UserError(f"the cluster {cluster} does not take the tasks: {message}") from None
         return [Job(task, job) for task, job in zip(tasks, submitted, strict=True)]
 

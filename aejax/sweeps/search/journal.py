@@ -24,7 +24,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from aejax.runtime import files
-from aejax.runtime.errors import UserError, plain
+from aejax.runtime.errors import UserError, printable
 from aejax.sweeps.search.space import Space
 
 JOURNAL = "search.journal"
@@ -176,7 +176,7 @@ class Journal:
             except (OSError, UserError):
                 raise
             except Exception as error:  # whatever Optuna makes of lines that it has not written
-                message = plain(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
+                message = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
                 raise UserError(
                     f"{self._root / JOURNAL} cannot be read ({message}); move it away and the"
                     " search begins anew"
@@ -191,7 +191,7 @@ def _other_search(root: Path, kept: Any, wanted: Mapping[str, Any]) -> str:
         for key in sorted(kept.keys() | wanted.keys())
         if kept.get(key) != wanted.get(key)
     ]
-    return plain(
+    return printable(
         f"{root} has another search ({'; '.join(differing)}); give another --workdir, or the same"
         " command to go on with that search"
     )

@@ -14,7 +14,7 @@ from aejax import config as config_module
 from aejax.reporting import run_files
 from aejax.reporting.table import aligned
 from aejax.runtime import files
-from aejax.runtime.errors import DiskFull, Interrupted, UserError, one_line, plain
+from aejax.runtime.errors import DiskFull, Interrupted, UserError, one_line, printable
 from aejax.runtime.progress import warn
 from aejax.sweeps.search.journal import Journal, Outcome
 from aejax.sweeps.search.space import BIT_RATE, Space, other_features, rate_of
@@ -41,7 +41,7 @@ def search(
     for key, value in config_module.flatten(config).items():
         settings[f"--config.{key}"] = value
     journal = Journal(root, space, settings, objectives=1 + varies, seed=config.seed)
-    where = plain(str(root))
+    where = printable(str(root))
     print(f"search: {count} trials in {where}; to join from elsewhere, the same command: {command}")
     if others := other_features(space):
         warn(f"trials that differ in {', '.join(others)} have errors of different features")
@@ -147,7 +147,7 @@ def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:
     counted = ", ".join(f"{number} {state}" for state, number in states.items())
     what = "none has both a lower error and a lower latent rate" if varies else "best first"
     print(f"\n{len(trials)} trials: {counted}; {what}; error: {ERROR}\n\n{aligned(cells)}\n")
-    print(f"trials: {plain(str(root / 'search.json'))}")
+    print(f"trials: {printable(str(root / 'search.json'))}")
 
 
 def _written(overrides: Mapping[str, Any]) -> str:
