@@ -257,9 +257,8 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     compressed, model = container.read(source), codec.model
     if compressed.model != codec.identity:
         raise UserError(
-            f"{source} was made by another model: by {compressed.name!r}"
-            f" ({compressed.model.hex()}), and this is {model.config.name!r}"
-            f" ({codec.identity.hex()})"
+            f"{source} was made by another model: it needs the run {compressed.name!r}"
+            f" ({compressed.model.hex()}), not {model.config.name!r} ({codec.identity.hex()})"
         )
     finest, coarsest = codec.scales
     fewest = 1 if codec.codebooks else 0

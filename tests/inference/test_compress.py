@@ -214,8 +214,8 @@ def test_another_model_refuses_and_says_which_it_needs(run, tmp_path, capsys):
     capsys.readouterr()
     assert main(["decompress", str(other), str(small), str(tmp_path / "out.wav")]) == 1
     said = capsys.readouterr().err
-    assert "needs that of a run called 'experiment'" in said
-    assert "this is one called 'other'" in said
+    assert "needs the run 'experiment'" in said
+    assert "not 'other'" in said
     assert not (tmp_path / "out.wav").exists()
 
 
