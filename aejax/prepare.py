@@ -282,7 +282,7 @@ def hearing(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] |
     if not corpora.denoises(config):
         return None
     noise = augmentations.noise_of(config)
-    return functools.partial(measuring.heard_in_tests, noise=noise)
+    return functools.partial(measuring.evaluation_input, noise=noise)
 
 
 def _check_blocks(

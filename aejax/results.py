@@ -12,7 +12,7 @@ from aejax import config as config_module
 from aejax.evaluation import entropy_coding, per_clip_errors
 from aejax.evaluation.audio_examples import write_audio_examples
 from aejax.evaluation.codecs import PCA_ROW, cut_pca, linear_codecs, nothing_row, trained_codecs
-from aejax.evaluation.evaluate import Codec, Evaluator, Row, identity, with_gains
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, Row, identity, with_gains
 from aejax.evaluation.latent_map import coding_statistics, latent_map
 from aejax.evaluation.per_clip_errors import ClipErrors
 from aejax.evaluation.probes import ProbeRow, probe_latents
@@ -72,11 +72,11 @@ def evaluate(
         print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
     pca, *others = linear_codecs(experiment, baselines.fit.pca, baselines.context)
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
-    nothing = Codec(nothing_row(experiment.config), identity, identity, None, None)
+    nothing = LatentCodec(nothing_row(experiment.config), identity, identity, None, None)
     evaluator = Evaluator.of(experiment, baselines.fit.mean)
     batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
 
-    def measure(codec: Codec) -> tuple[Row, ClipErrors]:
+    def measure(codec: LatentCodec) -> tuple[Row, ClipErrors]:
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
         return evaluator.row(codec, testing, clips)
 
@@ -106,7 +106,7 @@ def _chosen(experiment: Experiment, name: str, best: Best) -> str:
 
 
 def _save_coding(
-    experiment: Experiment, pca: Codec, learnt: Codec, model: autoencoder.Autoencoder
+    experiment: Experiment, pca: LatentCodec, learnt: LatentCodec, model: autoencoder.Autoencoder
 ) -> None:
     """Writes ``coding.npz``: what the latents of PCA and of the model are like, so that they can be
     written in few bits. Entries of codebooks need none: the model knows how often each is used."""
@@ -118,7 +118,9 @@ def _save_coding(
     entropy_coding.save(experiment.workdir.path / entropy_coding.FILE, **known)
 
 
-def _write_arrays(experiment: Experiment, nothing: Codec, pca: Codec, model: Codec) -> None:
+def _write_arrays(
+    experiment: Experiment, nothing: LatentCodec, pca: LatentCodec, model: LatentCodec
+) -> None:
     """Writes ``audio/``, and ``report.npz``: what the report shows that only JAX can work out."""
     heard, pictures = write_audio_examples(experiment, [nothing, pca, model])
     found = latent_map(experiment, pca, model)

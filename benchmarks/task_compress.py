@@ -75,7 +75,7 @@ def pcas(model):
         # Latents have unit variance, so these are how strongly features react to each.
         steps = entropy_coding.steps_of(np.asarray(fitted.pca.deviations)[:size])
         statistics = entropy_coding.fit([linear.encode(audio) for audio in sounds], steps)
-        found[f"PCA of {size}"] = compress.Codec(linear, statistics)
+        found[f"PCA of {size}"] = compress.EntropyCodec(linear, statistics)
     return found
 
 

@@ -14,7 +14,7 @@ import aejax
 from aejax import config as config_module
 from aejax import experiment, parts
 from aejax.data.packing import pack
-from aejax.evaluation.evaluate import Codec, Evaluator, decode, encode
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, decode, encode
 from aejax.inference import load
 from aejax.prepare import prepare
 from aejax.reporting.table import results_table
@@ -505,7 +505,7 @@ def test_noise_to_be_taken_away_is_split_and_the_same_each_time(small_config, tm
         place=prepared.place,
         hear=prepared.hear,
     )
-    codec = Codec("blind", encode, decode, blind.pca, None)
+    codec = LatentCodec("blind", encode, decode, blind.pca, None)
     error = evaluator.feature_rmse(codec, prepared.batches("test"))
     assert found[1].feature_rmse < 0.9 * error
     # Nothing that is random in training moves what is measured.
@@ -536,13 +536,13 @@ def test_too_little_noise_is_said_to_be(small_config, tmp_path):
 
 
 def test_speakers_are_told_apart(small_config, audio_folder, tmp_path, monkeypatch):
-    decoded, told = Codec.decoded, []
+    decoded, told = LatentCodec.decoded, []
 
     def spy(codec, latents, speaker):
         told.append(speaker)
         return decoded(codec, latents, speaker)
 
-    monkeypatch.setattr(Codec, "decoded", spy)
+    monkeypatch.setattr(LatentCodec, "decoded", spy)
     small_config.data.path, small_config.data.excerpt_seconds = str(audio_folder), 0.3
     small_config.model.speaker_label = "folder"
     small_config.evaluate.listen_clips = 1

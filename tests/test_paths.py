@@ -13,7 +13,7 @@ from aejax import cli, experiment
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.data import labels
-from aejax.inference import places
+from aejax.inference import paths
 from aejax.runtime.errors import UserError
 from aejax.workdir import Workdir
 
@@ -37,7 +37,7 @@ def test_of_every_argument_that_is_a_path(home):
         for action in command._actions:
             if action.metavar in ("DIR", "OUT", "RUN", "FILE", "SOUND"):
                 if name in PIPED and action.metavar == "OUT":
-                    continue  # by `places.find`, for "-" is a pipe
+                    continue  # by `paths.find`, for "-" is a pipe
                 assert action.type("~/x") == home / "x", (name, action.dest)
                 seen.add(action.dest)
     assert seen == {"folder", "out", "run", "runs", "sounds"}
@@ -45,7 +45,7 @@ def test_of_every_argument_that_is_a_path(home):
 
 def test_of_what_a_task_reads_and_writes(home):
     (home / "in.wav").touch()
-    (pair,) = places.find("~/in.wav", "~/out.wav", rename=str, piped="", force=False).pairs
+    (pair,) = paths.find("~/in.wav", "~/out.wav", rename=str, piped="", force=False).pairs
     assert (pair.source, pair.target) == (home / "in.wav", home / "out.wav")
 
 

@@ -35,7 +35,7 @@ NOISE_USE, LATENTS_USE = 0, 1
 
 
 @functools.partial(jax.jit, static_argnames="noise")
-def heard_in_tests(
+def evaluation_input(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
     """The encoder's input in evaluation: the audio of a batch, with noise in every window for a

@@ -172,7 +172,7 @@ def _force(parser: argparse.ArgumentParser) -> None:
 def _reconstruct(options: argparse.Namespace) -> None:
     from aejax.inference import reconstruct
 
-    _each(
+    _run_task(
         options, lambda model: lambda source, target: reconstruct.reconstruct(model, source, target)
     )
 
@@ -188,7 +188,7 @@ def _denoise(options: argparse.Namespace) -> None:
             )
         return lambda source, target: denoise.denoise(model, source, target)
 
-    _each(options, task_of)
+    _run_task(options, task_of)
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -206,7 +206,7 @@ def _convert(options: argparse.Namespace) -> None:
         speaker = model.speakers[number]
         return lambda source, target: convert.convert(model, source, target, speaker)
 
-    _each(options, task_of)
+    _run_task(options, task_of)
 
 
 def _compress(options: argparse.Namespace) -> None:
@@ -220,7 +220,7 @@ def _compress(options: argparse.Namespace) -> None:
         return lambda source, target: compress.compress(codec, source, target, options.kbps)
 
     # Keeps the suffix, which is the format for decompression, so that a.wav and a.flac differ.
-    _each(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
+    _run_task(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
 
 
 def _decompress(options: argparse.Namespace) -> None:
@@ -230,7 +230,7 @@ def _decompress(options: argparse.Namespace) -> None:
         codec = compress.load(model, options.run)
         return lambda source, target: compress.decompress(codec, source, target)
 
-    _each(
+    _run_task(
         options,
         task_of,
         rename=lambda name: name.removesuffix(container.SUFFIX),
@@ -238,7 +238,7 @@ def _decompress(options: argparse.Namespace) -> None:
     )
 
 
-def _each(
+def _run_task(
     options: argparse.Namespace,
     task_of: Callable[[Any], Task],
     *,
@@ -246,12 +246,12 @@ def _each(
     piped: str = ".wav",
     suffixes: Collection[str] = SUFFIXES,
 ) -> None:
-    """Runs a task on the files of IN; arguments as for `places.find`."""
-    from aejax.inference import places
+    """Runs a task on the files of IN; arguments as for `paths.find`."""
+    from aejax.inference import paths
 
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
-    pairs = places.find(
+    pairs = paths.find(
         options.source,
         options.out,
         rename=rename,
@@ -259,30 +259,30 @@ def _each(
         force=options.force,
         suffixes=suffixes,
     )
-    places.each(pairs, task_of(_load(options)), jobs=options.jobs)
+    paths.run_task(pairs, task_of(_load(options)), jobs=options.jobs)
 
 
 def _interpolate(options: argparse.Namespace) -> None:
-    from aejax.inference import interpolate, places
+    from aejax.inference import interpolate, paths
 
     if len(options.sounds) not in (2, 4):
         raise UserError(f"give two or four sounds and an output, not {len(options.sounds)} sounds")
     if options.steps < 2:
         raise UserError("--steps must be at least 2, for both ends")
-    places.check_free(options.sounds, options.out, force=options.force)
-    with places.named(", ".join(map(str, options.sounds))):
+    paths.check_free(options.sounds, options.out, force=options.force)
+    with paths.named(", ".join(map(str, options.sounds))):
         message = interpolate.interpolate(
             _load(options), options.sounds, options.out, options.steps
         )
-    places.say(str(options.out), message)
+    paths.say(str(options.out), message)
 
 
 def _encode(options: argparse.Namespace) -> None:
     from aejax.corpora import open_corpus, settings_of
-    from aejax.inference import latents, places
+    from aejax.inference import latents, paths
 
     latents.check(options.out)
-    places.check_free([], options.out, force=options.force)
+    paths.check_free([], options.out, force=options.force)
     model = _load(options)
     settings = dataclasses.replace(settings_of(model.config, all_of_it=True), copies=True)
     corpus = open_corpus(options.folder, settings)
@@ -290,9 +290,9 @@ def _encode(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from aejax.inference import export, places
+    from aejax.inference import export, paths
 
-    places.check_free([], options.out, force=False)
+    paths.check_free([], options.out, force=False)
     export.export(_load(options), options.out)
 
 

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from aejax.commands.models import FORCE
-from aejax.inference import places
+from aejax.inference import paths
 from aejax.reporting import page, run_files
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, plain
@@ -36,7 +36,7 @@ def _report(options: argparse.Namespace) -> None:
     out = options.out or options.runs[0] / run_files.REPORT
     # The report that a run wrote itself is replaced without --force.
     own = options.out is None and out.is_file() and not out.is_symlink() and page.is_report(out)
-    places.check_free([], out, force=options.force or own)
+    paths.check_free([], out, force=options.force or own)
     if unfinished:
         print(f"unfinished, left out: {', '.join(map(plain, unfinished))}")
     defaults = config_module.flatten(config_module.default())

@@ -12,7 +12,7 @@ from aejax.data.corpus import Corpus
 from aejax.data.loader import Window
 from aejax.data.table import Clip
 from aejax.evaluation.codecs import model_codec
-from aejax.evaluation.evaluate import Codec, analyse, apply, to_audio
+from aejax.evaluation.evaluate import LatentCodec, analyse, apply, to_audio
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
 from aejax.reporting.examples import ARRAYS, FOLDER
@@ -47,7 +47,7 @@ def _readable(experiment: Experiment) -> list[int]:
 
 
 def write_audio_examples(
-    experiment: Experiment, codecs: Sequence[Codec]
+    experiment: Experiment, codecs: Sequence[LatentCodec]
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Writes ``audio/*.wav`` into a run's directory.
 
@@ -205,7 +205,9 @@ def _with_noise(
     return np.asarray(experiment.hear(batch))
 
 
-def _reconstruct(codec: Codec, excerpts: _Excerpts, representation: Representation) -> np.ndarray:
+def _reconstruct(
+    codec: LatentCodec, excerpts: _Excerpts, representation: Representation
+) -> np.ndarray:
     """A codec's output audio for the excerpts, or for the noisy ones."""
     noisy_audio, speaker = excerpts.noisy_audio, excerpts.speaker
     encoder_input = jnp.asarray(excerpts.audio if noisy_audio is None else noisy_audio)
@@ -227,7 +229,7 @@ class Preview:
         self._experiment = experiment
         self._excerpts = _read_excerpts(experiment)
 
-    def __call__(self, codec: Codec) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    def __call__(self, codec: LatentCodec) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Of each clip its number and name, the output audio ``[samples, channels]``, below 1, and
         an image, uint8 ``[bins, frames]``: the spectrograms of original and output, side by side.
         """

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from aejax import parts
 from aejax.corpora import denoises
-from aejax.evaluation.evaluate import Codec, bound, decode, encode
+from aejax.evaluation.evaluate import LatentCodec, bound, decode, encode
 from aejax.evaluation.latent_refinement import refined
 from aejax.models import autoencoder
 from aejax.models.pca import PCA, ContextPCA
@@ -23,7 +23,9 @@ def nothing_row(config: ConfigDict) -> str:
     return curve.NOISY if denoises(config) else curve.CEILING
 
 
-def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) -> list[Codec]:
+def linear_codecs(
+    experiment: Experiment, pca: PCA, context: ContextPCA | None
+) -> list[LatentCodec]:
     """PCA, PCA with a linear decoder in context, and PCA of fewer latents.
 
     The second where the model's decoder has more than one latent frame in its receptive field; the
@@ -31,20 +33,23 @@ def linear_codecs(experiment: Experiment, pca: PCA, context: ContextPCA | None) 
     """
     model, cuts = experiment.config.model, tuple(experiment.config.evaluate.cuts)
     copy, rate = experiment.devices.copy, experiment.latent_rate
-    codecs = [Codec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
+    codecs = [LatentCodec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
     if context is not None:
-        in_context = Codec(PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim))
+        in_context = LatentCodec(
+            PCA_CONTEXT_ROW, encode, decode, copy(context), rate(model.latent_dim)
+        )
         codecs += [in_context, *_refined(experiment, in_context)]
     if parts.bottlenecks[model.bottleneck].sizes == "latents":
         codecs += [
-            Codec(cut_pca(size), encode, decode, copy(pca.first(size)), rate(size)) for size in cuts
+            LatentCodec(cut_pca(size), encode, decode, copy(pca.first(size)), rate(size))
+            for size in cuts
         ]
     return codecs
 
 
 def trained_codecs(
     experiment: Experiment, model: autoencoder.Autoencoder, best: Mapping[str, Any]
-) -> list[Codec]:
+) -> list[LatentCodec]:
     """The model and its variants: averaged weights, refined latents, fewer latents or codebooks.
 
     The model may be larger than the experiment's own (in a population); its latents beyond
@@ -80,10 +85,10 @@ def trained_codecs(
 
 def model_codec(
     config: ConfigDict, model: autoencoder.Autoencoder, variables: Any, latent_rate: float | None
-) -> Codec:
+) -> LatentCodec:
     """The codec of a model."""
     sizes = model.bottleneck.codebook_sizes
-    return Codec(
+    return LatentCodec(
         config.name,
         bound(autoencoder.encode, model),
         bound(autoencoder.decode, model),
@@ -96,7 +101,7 @@ def model_codec(
     )
 
 
-def _refined(experiment: Experiment, *codecs: Codec) -> list[Codec]:
+def _refined(experiment: Experiment, *codecs: LatentCodec) -> list[LatentCodec]:
     """The codecs with refined latents; none without ``refine_steps``."""
     steps = experiment.config.evaluate.refine_steps
     if not steps or not codecs:

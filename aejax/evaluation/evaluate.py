@@ -27,7 +27,7 @@ Decode = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class Codec:
+class LatentCodec:
     """A codec to evaluate.
 
     Attributes:
@@ -118,7 +118,7 @@ class Evaluator:
             hear=experiment.hear,
         )
 
-    def feature_rmse(self, codec: Codec, batches: Iterable[Any]) -> float:
+    def feature_rmse(self, codec: LatentCodec, batches: Iterable[Any]) -> float:
         """RMSE of the output features, in their unit."""
         total = None
         for batch in batches:
@@ -126,7 +126,7 @@ class Evaluator:
             total = metrics.add(total, jax.device_get(sums))
         return metrics.rmse(_require_frames(total))
 
-    def row(self, codec: Codec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
+    def row(self, codec: LatentCodec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
         """All metrics of a codec except the gains, which need another row; and the errors by clip.
 
         Args:
@@ -163,7 +163,7 @@ class Evaluator:
             row = dataclasses.replace(row, **code_metrics)
         return row, errors
 
-    def _measure(self, codec: Codec, batch: Any) -> Any:
+    def _measure(self, codec: LatentCodec, batch: Any) -> Any:
         """Error sums of a batch, on the host.
 
         Those of the features, over all rows and by row; those of the audio; SI-SDR of each channel
@@ -185,7 +185,7 @@ class Evaluator:
             counts = self._count(codes, placed["length"], encoder_input, codec)
         return jax.device_get((feature_sums, audio_sums, si_sdr, counts))
 
-    def _features(self, codec: Codec, placed: dict[str, jax.Array]) -> Any:
+    def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio, or None for reconstruction; input features; output features; error sums."""
         features = encoder_input = analyse(placed["audio"], representation=self.representation)
         noisy_audio = None if self.hear is None else self.hear(placed)
@@ -214,7 +214,7 @@ class Evaluator:
         return float(ratios.mean(dtype=np.float64))
 
     def _count(
-        self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: Codec
+        self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: LatentCodec
     ) -> np.ndarray:
         """How often each code occurs, ``[codebooks, entries]``."""
         mask = valid_frames(self.representation, length, features.shape[1], self.downsampling)
@@ -250,7 +250,7 @@ def synthesise(
 
 @functools.partial(jax.jit, static_argnames="function")
 def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
-    """One of `Codec`'s functions, compiled."""
+    """One of `LatentCodec`'s functions, compiled."""
     return function(variables, *x)
 
 
@@ -262,7 +262,7 @@ def bound(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
 
 
 def latents_of(
-    codec: Codec, features: Float[Array, "batch frames bins"]
+    codec: LatentCodec, features: Float[Array, "batch frames bins"]
 ) -> Float[Array, "batch latent_frames latent_dim"]:
     """The latents of features, without padding."""
     latents = apply(codec.variables, features, function=codec.encode)

@@ -11,7 +11,7 @@ from aejax.data.audio_file import UnusableAudio
 from aejax.data.loader import why_lost
 from aejax.evaluation import entropy_coding
 from aejax.evaluation.entropy_coding import Statistics
-from aejax.evaluation.evaluate import Codec, analyse, apply, latents_of
+from aejax.evaluation.evaluate import LatentCodec, analyse, apply, latents_of
 from aejax.evaluation.probes import ClipMeans
 from aejax.prepare import Experiment
 from aejax.reporting import sound
@@ -71,7 +71,7 @@ class Explained:
         return np.clip(explained / max(total, 1e-12), 0, 1).astype(np.float32)
 
 
-def latent_map(experiment: Experiment, pca: Codec, model: Codec) -> LatentMap:
+def latent_map(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> LatentMap:
     """The latent map of at most `MOST_CLIPS` test clips, spread evenly over the split, from the
     first `_MOST_EXCERPTS` excerpts of each."""
     corpus = experiment.corpus
@@ -149,7 +149,7 @@ def _snippet(experiment: Experiment, clip: int) -> bytes:
 _MOST_FITTED, _MEASURED = 1000, 4
 
 
-def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) -> Statistics:
+def coding_statistics(experiment: Experiment, codec: LatentCodec, shift: float = 0.0) -> Statistics:
     """Statistics for the entropy coding of a codec's latents, from excerpts spread over the
     training split.
 
@@ -181,7 +181,7 @@ def coding_statistics(experiment: Experiment, codec: Codec, shift: float = 0.0) 
     return entropy_coding.fit(sequences, steps)
 
 
-def _sensitivity(codec: Codec, latents: jax.Array) -> np.ndarray:
+def _sensitivity(codec: LatentCodec, latents: jax.Array) -> np.ndarray:
     """RMS change of the features per small change of each latent, over a few excerpts,
     ``[latent_dim]``."""
     z = np.asarray(latents)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from aejax.data.table import Clips, Column
-from aejax.evaluation.evaluate import Codec, analyse, identity, latents_of
+from aejax.evaluation.evaluate import LatentCodec, analyse, identity, latents_of
 from aejax.prepare import Experiment
 from aejax.representations import valid_frames
 from aejax.runtime.errors import UserError
@@ -271,15 +271,15 @@ def _standardised(model: Any) -> Any:
     return make_pipeline(StandardScaler(copy=False), model)
 
 
-def probe_latents(experiment: Experiment, pca: Codec, model: Codec) -> list[ProbeRow]:
+def probe_latents(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> list[ProbeRow]:
     """Scores of linear probes on time-averaged features and latents, by label."""
-    features = Codec("features", identity, identity, None, None)
+    features = LatentCodec("features", identity, identity, None, None)
     means = {codec.name: _clip_means(experiment, codec) for codec in (features, pca, model)}
     clips = experiment.corpus.clips
     return probe(means, clips, clips.of_split("train"), clips.of_split("test"))
 
 
-def _clip_means(experiment: Experiment, codec: Codec) -> np.ndarray:
+def _clip_means(experiment: Experiment, codec: LatentCodec) -> np.ndarray:
     """Latents of each clip of the training and test splits, averaged over time."""
     totals = None
     for split in ("train", "test"):

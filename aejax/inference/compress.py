@@ -33,7 +33,7 @@ _DEFAULT = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Codec:
+class EntropyCodec:
     """A trained model with the entropy coding of its latents, see `load`.
 
     Attributes:
@@ -83,7 +83,7 @@ class Codec:
         return lambda: entropy_coding.Predictor(statistics, scale)
 
 
-def load(model: TrainedModel, run: Path) -> Codec:
+def load(model: TrainedModel, run: Path) -> EntropyCodec:
     """The entropy coding of a run's model.
 
     Raises:
@@ -91,15 +91,17 @@ def load(model: TrainedModel, run: Path) -> Codec:
     """
     bottleneck = model.model.bottleneck
     if "codebooks" in model.variables:
-        return Codec(model, None)
+        return EntropyCodec(model, None)
     statistics = entropy_coding.load(
         run / entropy_coding.FILE, "model", model.config.model.latent_dim
     )
     levels = bool(bottleneck.codebook_sizes)
-    return Codec(model, statistics, bottleneck.bound if levels else 0.0, 1.0 if levels else None)
+    return EntropyCodec(
+        model, statistics, bottleneck.bound if levels else 0.0, 1.0 if levels else None
+    )
 
 
-def compress(codec: Codec, source: Path, target: Path, kbps: float | None) -> str:
+def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None) -> str:
     """Compresses an audio file.
 
     Args:
@@ -173,7 +175,7 @@ class Payload(NamedTuple):
 Coder = Callable[[Choice], Payload]
 
 
-def _coder(codec: Codec, latents: np.ndarray) -> Coder:
+def _coder(codec: EntropyCodec, latents: np.ndarray) -> Coder:
     """A function that codes latents, or codes, at a precision."""
     if codec.statistics is None:
         silent = latents[..., 0] < 0
@@ -247,7 +249,7 @@ def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) ->
     )
 
 
-def decompress(codec: Codec, source: Path, target: Path) -> str:
+def decompress(codec: EntropyCodec, source: Path, target: Path) -> str:
     """Decompresses a file of `compress` to audio.
 
     Raises:
@@ -304,7 +306,7 @@ def decompress(codec: Codec, source: Path, target: Path) -> str:
     return reconstruct.write(audio, model, sound, target, encoded.most)
 
 
-def _latents(codec: Codec, integers: np.ndarray, scale: float) -> np.ndarray:
+def _latents(codec: EntropyCodec, integers: np.ndarray, scale: float) -> np.ndarray:
     if codec.statistics is None:
         function: Any = bound(autoencoder.from_codes, codec.model.model)
         return np.asarray(apply(codec.model.variables, jnp.asarray(integers), function=function))

@@ -8,7 +8,15 @@ from aejax.corpora import denoises, open_corpus, open_noise, settings_of
 from aejax.data.corpus import Corpus
 from aejax.data.loader import Batches, TestNoise, Workers
 from aejax.evaluation.codecs import PCA_ROW, model_codec, nothing_row
-from aejax.evaluation.evaluate import Codec, Evaluator, Row, decode, encode, identity, with_gains
+from aejax.evaluation.evaluate import (
+    Evaluator,
+    LatentCodec,
+    Row,
+    decode,
+    encode,
+    identity,
+    with_gains,
+)
 from aejax.inference.model import TrainedModel
 from aejax.prepare import eval_mel, excerpt_blocks, hearing
 from aejax.runtime.devices import Devices
@@ -69,8 +77,8 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         workers=Workers(report=report),
     )
     codecs = [
-        Codec(nothing_row(config), identity, identity, None, None),
-        Codec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
+        LatentCodec(nothing_row(config), identity, identity, None, None),
+        LatentCodec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
         model_codec(config, model.model, model.variables, model.latent_rate),
     ]
     rows = []

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from aejax.reporting import sound
+from aejax.reporting.audio_clips import AudioClip, Version, read_sound
 from aejax.reporting.extras import is_clip, is_plain
-from aejax.reporting.listen import HeardClip, Version, read_sound
 from aejax.runtime import arrays
 from aejax.runtime.errors import UserError
 
@@ -16,7 +16,7 @@ ARRAYS = "examples.npz"
 _MOST = 200  # sounds
 
 
-def read_examples(run: Path) -> list[HeardClip]:
+def read_examples(run: Path) -> list[AudioClip]:
     """All examples, each with equally loud sounds; empty if there is no such folder.
 
     Raises:
@@ -32,7 +32,7 @@ def read_examples(run: Path) -> list[HeardClip]:
         raise UserError(f"{path} is damaged ({error}); delete it to do without") from None
 
 
-def _clips(run: Path, about: Any, spectrograms: np.ndarray, frames: np.ndarray) -> list[HeardClip]:
+def _clips(run: Path, about: Any, spectrograms: np.ndarray, frames: np.ndarray) -> list[AudioClip]:
     rate, floor_db, listed = about["sample_rate"], about["floor_db"], about["clips"]
     sounds = sum(len(clip["files"]) for clip in listed)
     valid = (
@@ -63,7 +63,7 @@ def _clips(run: Path, about: Any, spectrograms: np.ndarray, frames: np.ndarray) 
             versions.append(Version(str(name), equal.astype(np.float32), picture))
             index += 1
         clips.append(
-            HeardClip(
+            AudioClip(
                 name=clip["name"],
                 corpus="examples",
                 labels=clip["labels"],

@@ -11,9 +11,9 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import curve, details, listen, pictures, sound
+from aejax.reporting import audio_clips, curve, details, pictures, sound
+from aejax.reporting.audio_clips import AudioClip
 from aejax.reporting.examples import read_examples
-from aejax.reporting.listen import HeardClip
 from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
 from aejax.runtime import files
@@ -60,7 +60,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     """The page's HTML."""
     names = run_names(runs)
     lines = curve.lines(runs)
-    clips, notes = listen.heard_clips(runs, lines)
+    clips, notes = audio_clips.collect_clips(runs, lines)
     clips += [example for run in runs for example in read_examples(run.path)]
     grid, sounds, images, media_notes = _media(clips)
     snippets, snippet_indices, snippet_notes = _snippets(runs)
@@ -157,7 +157,7 @@ def _base64(files: Sequence[bytes]) -> list[str]:
 
 
 def _media(
-    clips: Sequence[HeardClip],
+    clips: Sequence[AudioClip],
 ) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]], list[str]]:
     """The grid, the sounds, the spectrograms, and notes about shortened sounds."""
     versions = [(clip, version) for clip in clips for version in clip.versions]

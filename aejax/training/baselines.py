@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from aejax.evaluation.evaluate import Codec, Evaluator, decode, encode
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, decode, encode
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment
 from aejax.runtime.errors import UserError
@@ -40,7 +40,7 @@ def fit_pca(
     context = _context(experiment, fit.pca, None if same is None else same.context)
     if same is not None:
         return Baselines(fit, context, same.validation_rmse)
-    codec = Codec("pca", encode, decode, experiment.devices.copy(fit.pca), None)
+    codec = LatentCodec("pca", encode, decode, experiment.devices.copy(fit.pca), None)
     evaluator = Evaluator.of(experiment, fit.mean)
     return Baselines(fit, context, evaluator.feature_rmse(codec, experiment.batches("validation")))
 

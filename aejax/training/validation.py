@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aejax.augmentations import Noise
-from aejax.augmentations.measuring import LATENTS_USE, heard_in_tests, window_keys
+from aejax.augmentations.measuring import LATENTS_USE, evaluation_input, window_keys
 from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables
 from aejax.objective import Objective, compare
@@ -68,7 +68,7 @@ def make_eval_step(
 
     def eval_step(variables: Variables, batch: dict[str, jax.Array]) -> Sums:
         audio, length = batch["audio"], batch["length"]
-        heard = heard_in_tests(batch, noise=noise)
+        heard = evaluation_input(batch, noise=noise)
         features, mask, block_mask = analyse_blocks(representation, audio, length, downsampling)
         seen = representation.analyse(heard) if denoises else features
         speaker = batch.get("speaker")

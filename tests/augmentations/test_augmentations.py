@@ -313,10 +313,10 @@ def test_noise_from_a_folder_is_changed_by_draws_of_its_own():
 
 def test_what_a_model_hears_where_it_is_measured(audio):
     batch = windows(audio)
-    np.testing.assert_array_equal(measuring.heard_in_tests(batch, noise=None), audio)
+    np.testing.assert_array_equal(measuring.evaluation_input(batch, noise=None), audio)
     noise = noise_of(noise__kind="white", noise__probability=0.0, noise__snr_db=(6.0, 6.0))
-    heard = measuring.heard_in_tests(batch, noise=noise)
-    np.testing.assert_array_equal(heard, measuring.heard_in_tests(batch, noise=noise))
+    heard = measuring.evaluation_input(batch, noise=noise)
+    np.testing.assert_array_equal(heard, measuring.evaluation_input(batch, noise=noise))
     ratio = level_db(np.asarray(audio)) - level_db(np.asarray(heard - audio))
     np.testing.assert_allclose(ratio, 6, atol=0.01)
 
@@ -345,7 +345,7 @@ def test_the_noise_of_a_window_is_its_own_wherever_it_stands(audio, kind):
 
     def noise(chosen):
         rows = {name: value[chosen] for name, value in batch.items()}
-        return np.asarray(measuring.heard_in_tests(rows, noise=part) - rows["audio"])
+        return np.asarray(measuring.evaluation_input(rows, noise=part) - rows["audio"])
 
     whole = noise(np.arange(ROWS))
     order = np.random.default_rng(0).permutation(ROWS)

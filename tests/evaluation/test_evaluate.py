@@ -10,7 +10,7 @@ from aejax.augmentations import Noise, measuring
 from aejax.data.corpus import Settings
 from aejax.data.loader import Batches
 from aejax.data.synthetic import SyntheticCorpus
-from aejax.evaluation.evaluate import Codec, Evaluator, identity
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, identity
 from aejax.losses.audio import SISDR
 from aejax.objective import Objective, compare
 from aejax.representations import Multichannel, Waveform, eval_mel
@@ -33,12 +33,12 @@ def evaluator(**changes):
         "downsampling": 1,
         "centre": jnp.zeros(250),
         "place": Devices(4).place,
-        "hear": functools.partial(measuring.heard_in_tests, noise=NOISE),
+        "hear": functools.partial(measuring.evaluation_input, noise=NOISE),
     }
     return Evaluator(**(parts | changes))
 
 
-NOTHING = Codec("noisy", identity, identity, None, None)
+NOTHING = LatentCodec("noisy", identity, identity, None, None)
 
 
 def test_errors_of_clips_are_the_same_for_every_batch_size():
@@ -74,7 +74,7 @@ def test_the_ratio_in_the_table_is_the_one_that_is_learnt_from():
         centre=jnp.zeros(500),
         place=lambda batch: {name: jnp.asarray(value) for name, value in batch.items()},
         hear=None,
-    ).row(Codec("spoilt", identity, spoil, None, None), [batch], 2)
+    ).row(LatentCodec("spoilt", identity, spoil, None, None), [batch], 2)
     features = stereo.analyse(jnp.asarray(audio))
     constants = {"mean": jnp.zeros(500), "scale": jnp.asarray(1.0)}
     mask = jnp.ones(features.shape[:2], bool)

@@ -8,7 +8,7 @@ import pytest
 
 from aejax.data.loader import spread
 from aejax.evaluation import latent_map
-from aejax.evaluation.evaluate import Codec, identity
+from aejax.evaluation.evaluate import LatentCodec, identity
 from aejax.evaluation.latent_map import Explained
 from aejax.representations import Waveform
 
@@ -51,6 +51,6 @@ def test_coding_statistics_are_of_the_whole_split(monkeypatch):
         representation=Waveform(8000, 8),
         downsampling=1,
     )
-    codec = Codec("identity", identity, identity, None, None)
+    codec = LatentCodec("identity", identity, identity, None, None)
     found = latent_map.coding_statistics(experiment, codec)
     assert 0.6 < found.spread.mean() < 1.2

@@ -15,7 +15,7 @@ from trained_runs import model_of, small_model, write_run
 
 import aejax
 from aejax.cli import main
-from aejax.inference import places, reconstruct
+from aejax.inference import paths, reconstruct
 from aejax.inference.interpolate import weights
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
@@ -170,11 +170,11 @@ def test_whatever_becomes_of_a_file_the_others_are_done(tmp_path, capsys):
         files.write_text(target, "done")
         return "a word on it"
 
-    found = places.find(
+    found = paths.find(
         str(root), str(out), rename=lambda name: f"{name}.aej", piped="", force=False
     )
     with pytest.raises(UserError, match="6 of 7 files failed"):
-        places.each(found, task, jobs=2)
+        paths.run_task(found, task, jobs=2)
     assert [path.name for path in out.iterdir()] == ["good.wav.aej"]
     printed = said(capsys)
     assert printed.count("warning: ") == 6
@@ -216,7 +216,7 @@ def test_out_is_written_over_alone_and_only_where_it_is_a_file(tmp_path, kind, f
         out = Path(kind)
     free = force and kind in ("link", "dangling")
     with contextlib.nullcontext() if free else pytest.raises(UserError):
-        places.check_free([], out, force=force)
+        paths.check_free([], out, force=force)
     if free:
         files.write_text(out, "new")
         assert not out.is_symlink()
@@ -230,9 +230,9 @@ def test_a_source_is_not_written_over_through_a_link_in_its_folder(tmp_path):
     out.mkdir()
     (root / "a.wav").write_text("mine")
     (out / "a.wav").symlink_to(root / "a.wav")
-    found = places.find(str(root), str(out), rename=str, piped="", force=True)
+    found = paths.find(str(root), str(out), rename=str, piped="", force=True)
     with pytest.raises(UserError):
-        places.each(found, lambda source, target: files.write_text(target, "x") or "", jobs=1)
+        paths.run_task(found, lambda source, target: files.write_text(target, "x") or "", jobs=1)
     assert (root / "a.wav").read_text() == "mine"
 
 

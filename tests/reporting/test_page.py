@@ -14,7 +14,7 @@ from report_runs import RATE, make_run, row
 
 from aejax import cli
 from aejax import config as config_module
-from aejax.reporting import details, listen, page, run_files
+from aejax.reporting import audio_clips, details, page, run_files
 from aejax.runtime.errors import UserError
 
 DEFAULTS = config_module.flatten(config_module.default())
@@ -124,7 +124,7 @@ def test_what_is_shared_is_there_once(tmp_path):
     )
     read = [run_files.read_run(run, most_clips=5) for run in runs]
     lines = page.curve.lines(read)
-    clips, notes = listen.heard_clips(read, lines)
+    clips, notes = audio_clips.collect_clips(read, lines)
     assert not notes
     assert [clip.name for clip in clips] == ["one.wav", "two.wav"]
     labels = [version.label for version in clips[0].versions]
@@ -150,7 +150,7 @@ def test_what_was_heard_is_there_once_for_each_kind_of_noise(tmp_path):
         for dim, low in ((4, 0.0), (8, 0.0), (4, 5.0))
     ]
     read = [run_files.read_run(run, most_clips=5) for run in runs]
-    clips, _ = listen.heard_clips(read, page.curve.lines(read))
+    clips, _ = audio_clips.collect_clips(read, page.curve.lines(read))
     labels = [[version.label for version in clip.versions].count("noisy") for clip in clips]
     assert labels == [2, 2]
 
@@ -171,7 +171,7 @@ def test_clips_that_are_too_much_are_shortened_and_said_so(tmp_path, monkeypatch
     assert media < 12_500
     assert snippets < 60_500
     assert len(text) < len(whole) / 4
-    monkeypatch.setattr(listen, "MOST_SOUNDS", 3)
+    monkeypatch.setattr(audio_clips, "MOST_SOUNDS", 3)
     assert "only 0 of 1 models have audio" in written(tmp_path, run)
 
 

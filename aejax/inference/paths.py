@@ -32,7 +32,7 @@ class Pair(NamedTuple):
     name: str
 
 
-class Places(NamedTuple):
+class Paths(NamedTuple):
     """All input and output files of a task.
 
     Attributes:
@@ -58,7 +58,7 @@ def find(
     piped: str,
     force: bool,
     suffixes: Collection[str] = SUFFIXES,
-) -> Places:
+) -> Paths:
     """The input and output files of a task; no file is read.
 
     Args:
@@ -79,7 +79,7 @@ def find(
         return _find_all(root, out, rename, force, suffixes)
     if target != PIPE:
         check_free([root], out, force=force)
-    return Places([Pair(root, out, source)], False, piped if PIPE in (source, target) else "")
+    return Paths([Pair(root, out, source)], False, piped if PIPE in (source, target) else "")
 
 
 def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
@@ -106,7 +106,7 @@ def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
 
 def _find_all(
     root: Path, out: Path, rename: Callable[[str], str], force: bool, suffixes: Collection[str]
-) -> Places:
+) -> Paths:
     if str(out) == PIPE or (os.path.lexists(out) and not out.is_dir()):
         raise UserError(f"{root} is a folder; the output must be a folder too, not {out}")
     if out.exists() and os.path.samefile(root, out):
@@ -122,29 +122,29 @@ def _find_all(
             raise UserError(f"{pair.target} exists; --force overwrites it")
         else:
             pairs.append(pair)
-    return Places(pairs, True, "", suffixes, problems)
+    return Paths(pairs, True, "", suffixes, problems)
 
 
-def each(places: Places, task: Task, *, jobs: int) -> None:
+def run_task(paths: Paths, task: Task, *, jobs: int) -> None:
     """Runs a task on each pair of files.
 
     Args:
-      places: of `find`.
+      paths: of `find`.
       task: to run.
       jobs: files at once.
 
     Raises:
       UserError: a file failed; in a folder, after all others have run.
     """
-    if places.is_folder:
-        _run_all(places, task, jobs)
+    if paths.is_folder:
+        _run_all(paths, task, jobs)
         return
-    (pair,) = places.pairs
+    (pair,) = paths.pairs
     with named(pair.name):
-        if not places.piped:
+        if not paths.piped:
             say(pair.name, task(pair.source, pair.target))
             return
-        with _as_files(pair, places.piped) as (source, target):
+        with _as_files(pair, paths.piped) as (source, target):
             say(pair.name, task(source, target))
 
 
@@ -184,7 +184,7 @@ def _as_files(pair: Pair, suffix: str) -> Iterator[tuple[Path, Path]]:
             sys.stdout.buffer.flush()
 
 
-def _run_all(places: Places, task: Task, jobs: int) -> None:
+def _run_all(paths: Paths, task: Task, jobs: int) -> None:
     """Runs a task on every file of a folder; errors are raised at the end."""
     problems: list[str] = []
     done = 0
@@ -195,7 +195,7 @@ def _run_all(places: Places, task: Task, jobs: int) -> None:
         return task(pair.source, pair.target)
 
     with ThreadPoolExecutor(jobs) as pool:
-        calls = [(pair, pool.submit(run, pair)) for pair in places.pairs]
+        calls = [(pair, pool.submit(run, pair)) for pair in paths.pairs]
         try:
             for pair, call in bar(calls, desc="files", unit="file"):
                 error = call.exception()
@@ -203,15 +203,15 @@ def _run_all(places: Places, task: Task, jobs: int) -> None:
                     say(pair.name, call.result())
                     done += 1
                 # Files that are not audio are skipped.
-                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, places.suffixes):
+                elif not isinstance(error, NotAudio) or walk.is_called(pair.name, paths.suffixes):
                     problems.append(f"{pair.name}: {_reason(error)}")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for name, reason in places.skipped.items():
+    for name, reason in paths.skipped.items():
         if reason.startswith((walk.HIDDEN, walk.LINKED)):
             note(f"skipped: {name}: {reason}")
-        elif name.endswith("/") or walk.is_called(name, places.suffixes):
+        elif name.endswith("/") or walk.is_called(name, paths.suffixes):
             problems.append(f"{name}: {reason}")
     for problem in problems:
         warn(problem)

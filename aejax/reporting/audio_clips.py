@@ -37,7 +37,7 @@ class Version:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeardClip:
+class AudioClip:
     """A clip in all its versions.
 
     Attributes:
@@ -78,7 +78,7 @@ class _RunClip:
     index: int
 
 
-def heard_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[HeardClip], list[str]]:
+def collect_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[AudioClip], list[str]]:
     """Every clip in all versions, equally loud; and notes about runs that are missing.
 
     Of runs that differ only by seed, the lowest seed is used. The original appears once for all
@@ -129,7 +129,7 @@ def _extras(run: Run) -> Extras:
     return run.extras
 
 
-def _clip(run_clips: Sequence[_RunClip]) -> HeardClip:
+def _clip(run_clips: Sequence[_RunClip]) -> AudioClip:
     versions: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
     for run_clip in run_clips:
         extras, index = _extras(run_clip.run), run_clip.index
@@ -146,7 +146,7 @@ def _clip(run_clips: Sequence[_RunClip]) -> HeardClip:
     first, index = _extras(run_clips[0].run), run_clips[0].index
     rate = first.sample_rate
     equal = sound.equally_loud([versions[key][1] for key in keys], rate)
-    return HeardClip(
+    return AudioClip(
         name=first.clips[index]["name"],
         corpus=run_clips[0].corpus,
         labels=first.clips[index]["labels"],
