@@ -88,9 +88,10 @@ def listen(says: str) -> None:
                     listener.receive(number)
 
     threading.Thread(target=wait, daemon=True, name="signals").start()
+    # First: a signal between the two would be handled without being written.
+    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     for number in SIGNALS:  # without a Python handler nothing is written to the socket
         signal.signal(number, _nothing)
-    signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_restore_defaults)
 

@@ -72,7 +72,8 @@ class Future(abc.ABC):
 
     @abc.abstractmethod
     def cancel(self, *, kill: bool = False) -> None:
-        """Asks the task to save and end; with ``kill``, ends it at once."""
+        """Asks the task to save and end, once however often it is called; with ``kill``, ends it at
+        once."""
 
     def result(self) -> None:
         """Waits for the end of the task, and raises its error."""
@@ -107,9 +108,12 @@ class Executor(contextlib.AbstractContextManager["Executor"]):
         message = f"stopping what runs ({count}), which may save first; Ctrl-C again kills it"
         print(message, file=sys.stderr)
         try:
-            for future in self.running:
-                future.cancel()
+            again = 0.0
             while time.monotonic() < deadline and not all(x.done() for x in self.running):
+                if time.monotonic() >= again:  # repeated, as a busy Ray cluster may miss one
+                    again = time.monotonic() + 1
+                    for future in self.running:
+                        future.cancel()
                 time.sleep(min(self.poll, 0.2))
         finally:
             self.kill()

@@ -75,6 +75,8 @@ class Job(launchers.Future):
         return TaskError(error) if error else None
 
     def cancel(self, *, kill: bool = False) -> None:
+        if self._cancelled and not kill:
+            return
         self._cancelled = True
         if self._is_local and not kill:
             with contextlib.suppress(ProcessLookupError):
