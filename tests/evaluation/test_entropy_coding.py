@@ -133,7 +133,7 @@ def test_damage_is_noticed(statistics):
 
 @pytest.mark.parametrize(("rows", "frames"), [(1, 2**62), (2**40, 16), (1, 100_000)])
 def test_a_few_bytes_do_not_stand_for_much(statistics, rows, frames):
-    with pytest.raises(DamagedCode, match="too short"):
+    with pytest.raises(DamagedCode, match="shorter than its header"):
         decode(bytes(400), rows, frames, DIM, lambda: Predictor(statistics, 0.3))
 
 

@@ -155,7 +155,7 @@ def test_what_comes_back_lies_within_limits_but_in_training(features, moments):
     np.testing.assert_allclose(reconstruct(model, limited, features), expected, rtol=1e-6)
     latents = autoencoder.encode(model, variables, features)
     decoded = autoencoder.decode(model, limited, latents)
-    assert (decoded <= highest.astype(np.float32)).all()
+    assert (decoded <= highest.astype(np.float32)[None, None]).all()
     np.testing.assert_allclose(decoded, expected, rtol=1e-6)
     key = jax.random.key(0)
     np.testing.assert_array_equal(

@@ -559,10 +559,13 @@ def test_bfloat16_is_inside_alone(encoder, without_constants):
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def sides(model, variables, features, key, train):
-    """What the encoder makes of features, and the decoder of latents."""
-    apply = functools.partial(model.apply, variables, train=train, rngs={"dropout": key})
+    """Outputs of the encoder and of the decoder alone."""
+    apply = functools.partial(model.apply, variables, rngs={"dropout": key})
     latents = jnp.ones((len(features), 2, LATENT_DIM))
-    return apply(features, method="encode"), apply(latents, method="decode")
+    return (
+        apply(features, method=lambda model, x: model.encoder(x, train=train)),
+        apply(latents, method=lambda model, z: model.decoder(z, train=train)),
+    )
 
 
 @pytest.mark.parametrize("encoder", [name for name in parts.encoders if name != "linear"])
