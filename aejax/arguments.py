@@ -2,6 +2,7 @@
 
 import runpy
 import shlex
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,28 @@ def words(argv: Sequence[str]) -> Iterator[str]:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
 
 
-def one_line(error: Exception) -> str:
-    """The message of an error of absl or ml-collections, which may be a repr of two lines."""
+def one_line(error: BaseException) -> str:
+    """The message of an error of absl or ml-collections, which may be a repr of two lines; of an
+    error in the experiment file, its own message and line."""
+    cause = error
+    while known := cause.__cause__ or cause.__context__:
+        cause = known
+    if cause is not error and "parsing config file" in str(error):
+        frames = traceback.extract_tb(cause.__traceback__)
+        inside = [frame for frame in frames if _is_experiment(frame.filename)]
+        where = f"{inside[-1].filename}, line {inside[-1].lineno}: " if inside else ""
+        return f"{where}{type(cause).__name__}: {' '.join(str(cause).split())}"
     message = " ".join(str(error).replace("\\n", ". ").replace("\\'", "'").split())
     if message[:1] in _QUOTES and message[:1] == message[-1:]:
         message = message[1:-1]
-    return message
+    return f"{message}; --help lists all keys"
+
+
+def _is_experiment(file: str) -> bool:
+    """Whether a file of a traceback is neither aejax's nor a library's."""
+    path = Path(file)
+    is_aejax = path.is_relative_to(Path(__file__).parent)
+    return path.is_file() and not is_aejax and "site-packages" not in path.parts
 
 
 def experiment_file(values: flags.FlagValues) -> str:

@@ -85,7 +85,7 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
         rest = FLAGS(list(arguments.words(argv)))
         chosen = _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{arguments.one_line(error)}; --help lists all keys") from None
+        raise UserError(arguments.one_line(error)) from None
     if chosen is None:
         raise UserError("give an experiment: --config=experiments/mel_conv.py")
     if rest[1:]:

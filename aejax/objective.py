@@ -1,4 +1,4 @@
-"""The objective: a weighted sum of losses, each a pure function to a scalar."""
+"""The objective: losses, their weights, and their weighted sum."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
 
 
 class Objective(NamedTuple):
-    """The sum of losses that training minimises: see ``config.loss``.
+    """The losses that training minimises the `weighted_sum` of: see ``config.loss``.
 
     Attributes:
       losses: by name, those with a weight.
@@ -97,10 +97,10 @@ def from_config(config: ConfigDict, representation: Representation) -> Objective
     return Objective(used, representation, config.data.sample_rate)
 
 
-def weighted(
+def weighted_sum(
     terms: Mapping[str, Float[Array, ""]], weights: Mapping[str, Float[Array, ""] | float]
 ) -> Float[Array, ""]:
-    """The sum of terms, each times its weight."""
+    """The sum of losses, each times its weight."""
     products = [jnp.float32(weights[name]) * value for name, value in terms.items()]
     return sum(products, jnp.float32(0))
 

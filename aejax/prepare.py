@@ -196,13 +196,17 @@ def prepare(
     excerpt = representation.samples(blocks * config.model.downsampling)
     check_splits(corpus, excerpt)
     _check_blocks(config, corpus, representation, excerpt)
+    speakers, speaker_of = _speakers(config, corpus)
+    dtype = jnp.dtype(config.train.dtype)
+    model = autoencoder.from_config(
+        config.model, representation.bins, dtype, speakers=len(speakers)
+    )
     if alongside is None:
         print(f"device: {devices}")
         _print_corpora(corpus, noise)
     workdir.create()
     workdir.write_text("corpus.json", json.dumps(preflight(corpus).as_json(), indent=1) + "\n")
     corpora.save(workdir, corpus, noise)
-    speakers, speaker_of = _speakers(config, corpus)
     if speakers:
         workdir.write_text(SPEAKERS, json.dumps(speakers, indent=1) + "\n")
     return Experiment(
@@ -212,12 +216,7 @@ def prepare(
         corpus,
         noise,
         representation,
-        autoencoder.from_config(
-            config.model,
-            representation.bins,
-            jnp.dtype(config.train.dtype),
-            speakers=len(speakers),
-        ),
+        model,
         excerpt,
         command,
         speakers,

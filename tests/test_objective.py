@@ -6,7 +6,7 @@ import pytest
 from aejax import config as config_module
 from aejax import losses, objective, parts, signal
 from aejax.models.autoencoder import standardise
-from aejax.objective import Comparison, Objective, weighted
+from aejax.objective import Comparison, Objective, weighted_sum
 from aejax.representations import MDCT, Multichannel, Waveform
 
 RATE, HOP, FRAMES = 8000, 16, 80
@@ -148,14 +148,14 @@ def test_rows_that_only_fill_the_batch_are_none(pair, name):
 def test_the_total_is_the_weighted_sum():
     terms = {"l1": jnp.float32(3), "l2": jnp.float32(5), "kl": jnp.float32(7)}
     weights = {"l1": jnp.float32(0.5), "l2": 2.0}
-    assert float(weighted(terms, {**weights, "kl": 0.1})) == pytest.approx(1.5 + 10 + 0.7)
-    assert float(weighted(terms, {**weights, "kl": jnp.float32(0)})) == pytest.approx(11.5)
-    assert float(weighted({}, {})) == 0
+    assert float(weighted_sum(terms, {**weights, "kl": 0.1})) == pytest.approx(1.5 + 10 + 0.7)
+    assert float(weighted_sum(terms, {**weights, "kl": jnp.float32(0)})) == pytest.approx(11.5)
+    assert float(weighted_sum({}, {})) == 0
 
 
 def test_a_term_without_a_weight_is_a_mistake():
     with pytest.raises(KeyError, match="kl"):
-        weighted({"kl": jnp.float32(1)}, {})
+        weighted_sum({"kl": jnp.float32(1)}, {})
 
 
 def test_only_what_has_a_weight_is_computed(pair, monkeypatch, unchecked_types):

@@ -67,6 +67,44 @@ def test_it_is_short_and_trains(run):
     )
 
 
+WRONG = """import flax.linen as nn
+from aejax import default, encoders
+
+@encoders.register("{name}")
+class Net(nn.Module):
+    out: int
+
+    @nn.compact
+    def __call__({arguments}):
+        return nn.Dense({channels})(x)
+
+def get_config():
+    config = default()
+    config.model.encoder = "{name}"
+    return config
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "channels", "expected"),
+    [
+        ("conv", "self, x, *, train", "self.out", "line 4: ValueError: model.conv is taken by"),
+        ("net", "self, x", "self.out", "must have __call__(self, x, *, train)"),
+        ("net", "self, x, *, train", "5", "here [1, 2, 32] for an input of [1, 2, 640], not [1, 2"),
+    ],
+)
+def test_a_wrong_encoder_is_one_line_before_anything_is_written(
+    name, arguments, channels, expected, tmp_path, call
+):
+    file, run = tmp_path / "wrong.py", tmp_path / "run"
+    file.write_text(WRONG.format(name=name, arguments=arguments, channels=channels))
+    said = call("aejax.main", f"--config={file}", f"--workdir={run}", *SMALL[:3], ok=False)
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert expected in said
+    assert not run.exists()
+
+
 @pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(run, call, tmp_path):
     whole = (run / "metrics.jsonl").read_text()

@@ -67,7 +67,7 @@ def write_run(path, model):
     weights = objective.from_config(config, model.representation).weights
     key = jax.random.key(0)
     with checkpoint.opened(path / "checkpoints") as checkpoints:
-        checkpoints.save(checkpoint.first_snapshot(state.create(model.variables, tx, key, weights)))
+        checkpoints.save(checkpoint.snapshot_of(state.create(model.variables, tx, key, weights)))
     rng, latents = np.random.default_rng(0), config.model.latent_dim
     block = config.model.downsampling * model.representation.bins
     components = np.linalg.qr(rng.standard_normal((block, latents)))[0].T

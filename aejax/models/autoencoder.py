@@ -142,9 +142,13 @@ def from_config(
     decoder = config.decoder or config.encoder
     sizes: dict[str, Any] = {"out": bottleneck.channels, "bins": bins, "dtype": dtype}
     networks = [
-        encoders.network(name, config, is_decoder=is_decoder, **sizes)
+        encoders.build_network(name, config, is_decoder=is_decoder, **sizes)
         for name, is_decoder in ((config.encoder, False), (decoder, True))
     ]
+    frames = (1, 2 * config.downsampling, bins)
+    encoded, latents = ((1, 2, channels) for channels in (bottleneck.channels, config.latent_dim))
+    encoders.check_network(config.encoder, networks[0], (frames, encoded))
+    encoders.check_network(decoder, networks[1], (latents, frames))
     # Networks that cannot be initialised as the zero map get a last layer that is.
     zero_layers = [
         config.pca_start and not encoders.begins_at_zero(name) for name in (config.encoder, decoder)

@@ -251,7 +251,7 @@ def _train_at_once(
                     snapshot.best,
                     first=first,
                     clock=clock,
-                    validate=validate,
+                    eval_step=validate,
                     show=preview(experiment, widest.model),
                     model=widest.model,
                     as_saved=functools.partial(members.unpad, like=own),

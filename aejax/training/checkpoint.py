@@ -78,8 +78,8 @@ class Snapshot:
     best: dict[str, Best]
 
 
-def first_snapshot(state: TrainState) -> Snapshot:
-    """The snapshot before the first step: the initial variables are the best so far."""
+def snapshot_of(state: TrainState) -> Snapshot:
+    """The snapshot of an initial state: its own variables are the best so far."""
     return Snapshot(
         state,
         {

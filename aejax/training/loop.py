@@ -66,7 +66,7 @@ def train(
             snapshot.best,
             first=first,
             clock=clock,
-            validate=eval_step_of(experiment, experiment.model),
+            eval_step=eval_step_of(experiment, experiment.model),
             show=show,
             progress=progress,
         )

@@ -51,7 +51,7 @@ class Recorder:
       best: the best variables so far, by name; updated.
       first: steps done before.
       clock: of the steps.
-      validate: evaluation of one validation batch, from `eval_step_of`.
+      eval_step: evaluation of one validation batch, from `eval_step_of`.
       show: called after each validation.
       progress: a bar over steps, or None.
       model: of the states' shapes; the experiment's own by default.
@@ -67,7 +67,7 @@ class Recorder:
         *,
         first: int,
         clock: "Clock",
-        validate: validation.EvalStep,
+        eval_step: validation.EvalStep,
         show: Callable[[TrainState, metrics_log.MetricsLog], None] = nothing,
         progress: Any = None,
         model: autoencoder.Autoencoder | None = None,
@@ -77,7 +77,7 @@ class Recorder:
         self.best = best
         self._experiment, self._model = experiment, model or experiment.model
         self._pca_rmse = baselines.validation_rmse
-        self._clock, self._eval_step, self._show = clock, validate, show
+        self._clock, self._eval_step, self._show = clock, eval_step, show
         self._progress, self._as_saved = progress, as_saved
         after = first if checkpoint.steps(path / "checkpoints") else None
         self._checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))

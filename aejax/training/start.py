@@ -20,7 +20,7 @@ def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snaps
     config = experiment.config
     optimizer = state.make_optimizer(config.train, pca_start=config.model.pca_start)
     first = initial_state(experiment, fit, optimizer)
-    return experiment.devices.copy(checkpoint.first_snapshot(first))
+    return experiment.devices.copy(checkpoint.snapshot_of(first))
 
 
 def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> state.TrainState:
@@ -90,6 +90,6 @@ def abstract_snapshot(
         features = jnp.zeros((1, config.model.downsampling, model.bins))
         variables = autoencoder.without_losses(model.init(key, features))
         ema = config.train.ema_decay > 0
-        return checkpoint.first_snapshot(state.create(variables, tx, key, weights, ema=ema))
+        return checkpoint.snapshot_of(state.create(variables, tx, key, weights, ema=ema))
 
     return jax.eval_shape(first)

@@ -12,7 +12,7 @@ import optax
 from aejax.augmentations import Chain, Example
 from aejax.models import autoencoder
 from aejax.models.autoencoder import standardise
-from aejax.objective import Comparison, Objective, weighted
+from aejax.objective import Comparison, Objective, weighted_sum
 from aejax.representations import Representation, analyse_blocks
 from aejax.training.state import TrainState
 
@@ -52,7 +52,7 @@ def train_step(
     augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
     audio, length, position = batch["audio"], batch["length"], batch["position"]
     example = Example(audio, audio, length, position, batch.get("noise"))
-    noisy_audio, audio, length, *_ = setup.augmentation(augment_key, example, setup.samples)
+    input_audio, audio, length, *_ = setup.augmentation(augment_key, example, setup.samples)
     analyse = functools.partial(
         analyse_blocks, setup.representation, length=length, downsampling=setup.downsampling
     )
@@ -60,13 +60,13 @@ def train_step(
     constants = state.collections["constants"]
     encoder_input = setup.augmentation.change_features(
         input_key,
-        analyse(noisy_audio)[0] if setup.augmentation.separates else features,
+        analyse(input_audio)[0] if setup.augmentation.separates else features,
         constants["mean"],
         audio.shape[2] if audio.ndim == 3 else 1,
     )
     x, target = (standardise(each, constants) for each in (encoder_input, features))
     speaker = speaker_dropout(speaker_key, batch.get("speaker"))
-    masked = noisy_audio if setup.augmentation.task == "denoise" else None
+    noisy_audio = input_audio if setup.augmentation.task == "denoise" else None
 
     def loss(params: dict) -> tuple[jax.Array, tuple[Metrics, dict]]:
         variables = {**state.variables, "params": params}
@@ -79,10 +79,10 @@ def train_step(
             key=model_key,
             speaker=speaker,
         )
-        compared = Comparison(output.features, target, frame_mask, audio, length, masked)
+        compared = Comparison(output.features, target, frame_mask, audio, length, noisy_audio)
         terms = setup.objective.terms(compared, constants) | output.losses
         bottleneck = setup.model.bottleneck.weights(state.step)
-        total = weighted(terms, {**state.weights, **bottleneck, "adversary": 1.0})
+        total = weighted_sum(terms, {**state.weights, **bottleneck, "adversary": 1.0})
         return total, (terms, output.codebooks)
 
     (total, (terms, codebooks)), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)

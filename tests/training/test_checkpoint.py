@@ -29,7 +29,7 @@ def snapshot(value):
         ema={"b": {"w": jnp.ones((2, 3))}, "a": jnp.float32(-value)},
         key=jax.random.key_data(jax.random.key(value)),
     )
-    return checkpoint.first_snapshot(state)
+    return checkpoint.snapshot_of(state)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from aejax import config as config_module
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.training import loop, metrics_log, recorder
-from aejax.training.checkpoint import first_snapshot
+from aejax.training.checkpoint import snapshot_of
 from aejax.training.state import TrainState
 from aejax.training.validation import Validation
 
@@ -104,7 +104,7 @@ def run(monkeypatch, tmp_path, saved):
                 stack,
                 experiment,
                 types.SimpleNamespace(validation_rmse=1.0),
-                first_snapshot(state).best,
+                snapshot_of(state).best,
                 first=0,
                 clock=clock,
                 validate=None,

@@ -7,6 +7,9 @@ from aejax.models.bottlenecks.ordered import Ordered
 from aejax.models.bottlenecks.tanh import Tanh
 from aejax.models.bottlenecks.vae import VAE
 from aejax.models.bottlenecks.vector_quantizer import RVQ, VQ, VectorQuantizer
+from aejax.parts import bottlenecks
+
+register = bottlenecks.register
 
 __all__ = [
     "FSQ",

@@ -6,14 +6,18 @@ from aejax.models.encoders.base import (
     Linear,
     Network,
     begins_at_zero,
+    build_network,
+    check_network,
     has_network,
-    network,
 )
 from aejax.models.encoders.conv import ConvStack
 from aejax.models.encoders.mlp import MLP
 from aejax.models.encoders.recurrent import GRU, LSTM
 from aejax.models.encoders.transformer import Transformer
 from aejax.models.encoders.wave_conv import WaveDecoder, WaveEncoder
+from aejax.parts import encoders
+
+register = encoders.register
 
 __all__ = [
     "GRU",
@@ -29,5 +33,6 @@ __all__ = [
     "WaveEncoder",
     "begins_at_zero",
     "has_network",
-    "network",
+    "build_network",
+    "check_network",
 ]

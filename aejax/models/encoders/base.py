@@ -8,10 +8,13 @@ before and after its own an output depends on.
 """
 
 import dataclasses
+import functools
+import inspect
 import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -19,6 +22,9 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.models.blocks import Dtype, ReceptiveField, from_blocks, to_blocks
 from aejax.parts import at_least, between, encoders, key
+from aejax.runtime.errors import UserError
+
+Shape = tuple[int, int, int]
 
 
 class Network(nn.Module):
@@ -48,7 +54,7 @@ class Linear:
     has_network = False
 
 
-def network(
+def build_network(
     name: str,
     model: ConfigDict,
     *,
@@ -106,6 +112,38 @@ def begins_at_zero(name: str) -> bool:
 def receptive_field_of(module: Any) -> ReceptiveField:
     """Steps before and after its own that an output depends on; unbounded unless it says."""
     return getattr(module, "receptive_field", (math.inf, math.inf))
+
+
+def check_network(name: str, network: nn.Module | None, shapes: tuple[Shape, Shape]) -> None:
+    """Traces the network of a part from outside aejax, before anything is fitted.
+
+    Args:
+      name: of the part.
+      network: of the part.
+      shapes: ``[batch, time, channels]`` of its input and of its output.
+
+    Raises:
+      UserError: naming the part and what its ``__call__`` must take or return.
+    """
+    if f"model.{name}" not in parts.outside() or network is None:
+        return
+    before, after = shapes
+    if isinstance(network, BlockNetwork):
+        blocks = [(b, t // network.downsampling, c * network.downsampling) for b, t, c in shapes]
+        is_encoder = isinstance(network, BlockEncoder)
+        before, after = (blocks[0], after) if is_encoder else (before, blocks[1])
+        network = network.network
+    if "train" not in inspect.signature(type(network).__call__).parameters:
+        raise UserError(f"the encoder {name!r} must have __call__(self, x, *, train)")
+    x = jax.ShapeDtypeStruct(before, jnp.float32)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    init = functools.partial(network.init_with_output, train=False)
+    output = jax.eval_shape(lambda x: init(keys, x)[0], x)
+    if getattr(output, "shape", None) != after:
+        raise UserError(
+            f"the encoder {name!r} must return [batch, time, out], here {list(after)} for an input"
+            f" of {list(before)}, not {list(getattr(output, 'shape', ()))}"
+        )
 
 
 class BlockNetwork(nn.Module):
