@@ -33,7 +33,7 @@ def test_keys_are_those_of_a_new_config_each_with_its_meaning():
     ("key", "value", "says"),
     [
         ("model.latent_dim", 0, "must be at least 1"),
-        ("model.latent_dim", 641, "more than a block has"),
+        ("model.latent_dim", 641, "more than the numbers in a block"),
         ("model.encoder", "cov", "did you mean conv"),
         ("model.conv.dropout", 1.0, "below 1"),
         ("data.split_by", "speaker", "file, folder"),
@@ -57,7 +57,7 @@ def test_keys_are_those_of_a_new_config_each_with_its_meaning():
         ("name", "../elsewhere", "must be letters"),
         ("name", "..", "must be letters"),
         ("name", "x$_$", "must be letters"),
-        ("name", "pca", "another row"),
+        ("name", "pca", "a row in the results"),
         ("representation.mel.n_fft", 1023, "must be even"),
         ("data.include", ("x*",), "needs a data.path"),
     ],

@@ -266,7 +266,9 @@ def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, 
     (audio_folder / test[0]).touch()
     then, lines, said = again()
     assert (then, lines) == (rows, first)
-    assert "1 of its files (the first is another.wav); the run goes on with the unchanged" in said
+    assert (
+        "1 of its files (the first is another.wav); training continues with the unchanged" in said
+    )
     (audio_folder / test[0]).rename(audio_folder / "renamed")
     then, lines, said = again()
     assert then != rows
