@@ -178,6 +178,6 @@ def _restored(
         f" files (the first is {changed[0]})"
     )
     if not isinstance(corpus, FolderCorpus):
-        raise UserError(f"{difference}; give another --workdir")
+        raise UserError(f"{difference}; use another --workdir")
     warn(f"{difference}; training continues with the unchanged ones")
     return FolderCorpus(corpus.root, corpora.restore_scan(corpus.scanned, earlier), settings)

@@ -114,8 +114,8 @@ class Model:
         )
         if model.decoder == model.encoder:
             raise UserError(
-                f"config.model.decoder={model.decoder!r} repeats model.encoder, which the decoder"
-                " mirrors by default; leave it out"
+                f"config.model.decoder={model.decoder!r} is the default, which mirrors the encoder;"
+                " leave it out"
             )
         decoder = "model.decoder" if model.decoder else "model.encoder"
         takes_speaker = has_network(parts.value(config, decoder))

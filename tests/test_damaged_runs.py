@@ -175,7 +175,7 @@ def refused(name, run):
     assert peak < 64 << 20
     assert time.monotonic() - began < 20
     if message is not None:
-        assert name in message or "holds a run of another config" in message
+        assert name in message or "holds a run with another config" in message
         assert message.isprintable()
         assert len(message) < 1000 + len(str(run))
     return message is not None
