@@ -243,7 +243,7 @@ class PairMoments:
         return rest + self.input.count * float(bias @ bias)
 
     def pca(self, latent_dim: int, downsampling: int, ridge: float, regression: np.ndarray) -> PCA:
-        """The best map of rank ``latent_dim``; ``regression`` is the result for the same ``ridge``."""
+        """The best map of rank ``latent_dim``, from `regression` with the same ``ridge``."""
         scatter = self.input.scatter
         fitted = regression.T @ (scatter + self._penalty(ridge)) @ regression
         components = _principal(fitted)[1][:latent_dim]
