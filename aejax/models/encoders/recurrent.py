@@ -33,7 +33,7 @@ def _lstm(carry: Carry, gates: Array) -> Carry:
     """
     width = gates.shape[-1] // 4
     halves = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), width)
-    # Bias of 1 for the forget gate (halved, as is its input): Jozefowicz et al., "An empirical exploration of recurrent
+    # The forget gate has a bias of 1: Jozefowicz et al., "An empirical exploration of recurrent
     # network architectures", ICML 2015.
     ahead = jnp.repeat(jnp.asarray([0.0, 0.5, 0.0, 0.0], gates.dtype), width)
     i, f, g, o = jnp.split(jnp.tanh(halves[None] * gates + ahead[None]), 4, axis=-1)
