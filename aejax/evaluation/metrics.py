@@ -74,8 +74,8 @@ def rmse(sums: ErrorSums) -> float:
 
 
 def explained_variance(sums: ErrorSums) -> float | None:
-    """Explained variance, at most 1: ``1 - sum (x - y)² / sum (x - mean x)²``, with the mean of each
-    bin over all frames, as in ``sklearn.metrics.r2_score(multioutput="variance_weighted")``. None
+    """Explained variance, at most 1: ``1 - sum (x - y)² / sum (x - mean x)²``, mean of each bin
+    over all frames, as in ``sklearn.metrics.r2_score(multioutput="variance_weighted")``. None
     if the reference has no variance (pure silence).
     """
     spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
