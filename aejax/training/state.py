@@ -51,7 +51,7 @@ class TrainState:
 
 
 def schedule(config: ConfigDict) -> optax.Schedule:
-    """The relative learning rate by update, at most 1: linear warm-up (at most half of the updates),
+    """The learning rate by update, relative to the highest: warm-up (at most half of the updates),
     then ``config.schedule``."""
     updates = max(config.steps // config.grad_accum_steps, 1)
     warmup = min(config.warmup_steps, updates // 2)

@@ -125,7 +125,7 @@ def _updated(setup: Setup, state: TrainState, gradients: dict, codebooks: dict) 
 
 
 def _average(state: TrainState, params: dict, opt_state: Any, decay: float) -> dict | None:
-    """The moving average after an update, with less decay for the first updates. Accumulated
+    """The moving average after an update, with a smaller decay at first. Accumulated
     batches before an update do not change it."""
     if state.ema is None:
         return None
