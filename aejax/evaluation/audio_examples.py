@@ -1,6 +1,6 @@
 """Audio examples: test clips reconstructed by every codec, with spectrograms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,9 +137,7 @@ def write_examples(
                 f"{number + 1}_{count + 1}_{_plain(version)}.wav"
                 for count, version in enumerate(example.versions)
             ]
-            peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
-            for name, sound in zip(names, example.versions.values(), strict=True):
-                audio_file.write(beside / name, sound / peak, sample_rate)
+            _write_versions(beside, names, example.versions.values(), sample_rate)
             about: dict[str, Any] = {"name": example.name, "labels": example.labels}
             about |= {"versions": list(example.versions), "files": names}
             listed.append(about | {"top_db": float(top_db[0])})
@@ -278,13 +276,20 @@ def _write_sounds(
     names = []
     with files.atomic_folder(folder) as beside:
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            versions = {version: sound[row, :length] for version, sound in sounds.items()}
-            peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
             stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
-            names.append([f"{stem}_{_plain(version)}.wav" for version in versions])
-            for name, sound in zip(names[-1], versions.values(), strict=True):
-                audio_file.write(beside / name, sound / peak, sample_rate)
+            names.append([f"{stem}_{_plain(version)}.wav" for version in sounds])
+            versions = [sound[row, :length] for sound in sounds.values()]
+            _write_versions(beside, names[-1], versions, sample_rate)
     return names
+
+
+def _write_versions(
+    folder: Path, names: Sequence[str], sounds: Collection[np.ndarray], sample_rate: int
+) -> None:
+    """Writes all versions of a clip with one gain, which avoids clipping."""
+    peak = max(1.0, *(float(np.abs(sound).max()) for sound in sounds))
+    for name, sound in zip(names, sounds, strict=True):
+        audio_file.write(folder / name, sound / peak, sample_rate)
 
 
 def _plain(name: str) -> str:
@@ -316,7 +321,7 @@ def preview(
             return
         codec = model_codec(experiment.config, model or experiment.model, state.variables, None)
         for name, audio, image in show(codec):
-            log.sound(f"heard/{name}", step, audio, rate)
-            log.picture(f"original_and_heard/{name}", step, image)
+            log.sound(f"output/{name}", step, audio, rate)
+            log.picture(f"original_and_output/{name}", step, image)
 
     return write_preview

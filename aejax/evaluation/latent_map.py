@@ -9,7 +9,7 @@ import numpy as np
 
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.loader import why_lost
-from aejax.evaluation import entropy_coding
+from aejax.evaluation import audio_examples, entropy_coding
 from aejax.evaluation.entropy_coding import Statistics
 from aejax.evaluation.evaluate import LatentCodec, analyse, apply, latents_of
 from aejax.evaluation.probes import ClipMeans
@@ -74,10 +74,7 @@ class Explained:
 def latent_map(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> LatentMap:
     """The latent map of up to `MOST_CLIPS` test clips, spread evenly over the split, from the first
     excerpts of each."""
-    corpus = experiment.corpus
-    test = corpus.clips.of_split("test")
-    picked = np.linspace(0, len(test) - 1, min(MOST_CLIPS, len(test))).round().astype(int)
-    chosen = np.unique(test[picked]).tolist()
+    chosen = audio_examples.choose(experiment.corpus, MOST_CLIPS)
     explained = {codec.name: Explained() for codec in (pca, model)}
     means: ClipMeans | None = None
     for audio, lengths, clips in bar(_excerpts(experiment, chosen), desc="latents", unit="batch"):

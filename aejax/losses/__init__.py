@@ -19,8 +19,8 @@ def used(config: ConfigDict) -> list[str]:
 
 
 def check(config: ConfigDict) -> None:
-    """Checks that there is a loss, and that losses of audio have an exactly invertible
-    representation (or a mask of the noisy input, in denoising).
+    """Checks that a loss has a weight, and that losses of audio have an exactly invertible
+    representation (or, in denoising, a mask of the noisy input).
 
     Raises:
       UserError: there is no loss, or the representation is not exactly invertible.

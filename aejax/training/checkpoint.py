@@ -33,6 +33,7 @@ from aejax.training.state import TrainState
 _ASIDE = ".damaged"  # suffix of renamed damaged checkpoints
 # Orbax's folder of arrays, and the number of threads that read them.
 _ARRAYS, _THREADS = "state", 4
+_RETAINED = 2  # checkpoints
 _METADATA = "_CHECKPOINT_METADATA"  # Orbax's file; aejax's entry is "custom_metadata"
 _MOST_METADATA = 16 << 20
 
@@ -89,16 +90,16 @@ def first_snapshot(state: TrainState) -> Snapshot:
 
 
 class Checkpoints:
-    """The last few snapshots of a run, in ``directory``."""
+    """The last two snapshots of a run, in ``directory``."""
 
-    def __init__(self, directory: Path, keep: int = 2):
+    def __init__(self, directory: Path):
         # Orbax logs tracebacks of errors that it raises.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._directory = directory
         self._checkpointer = ocp.training.Checkpointer(
             directory.absolute(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=ocp.training.preservation_policies.LatestN(_RETAINED),
             cleanup_tmp_directories=True,
         )
 
