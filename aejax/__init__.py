@@ -4,10 +4,10 @@ import importlib
 import importlib.util
 import os
 
-TYPE_CHECKING = False  # as `typing` has it, whose import takes longer than all of this
+TYPE_CHECKING = False  # `typing` takes longer to import than this whole module
 
-# These two deadlock on a CPU when several FFTs are ready at once. pyproject.toml excludes them; an
-# environment made some other way gets the flag that avoids it, before JAX first looks for devices.
+# JAX 0.11.1 and 0.11.2 deadlock on a CPU when several FFTs run at once. pyproject.toml excludes
+# them. Where they are installed anyway, this flag avoids the deadlock; JAX reads it at start-up.
 _jax = importlib.util.find_spec("jax")
 _packages = os.path.dirname(os.path.dirname(_jax.origin)) if _jax and _jax.origin else ""
 if any(os.path.isdir(f"{_packages}/jax-{bad}.dist-info") for bad in ("0.11.1", "0.11.2")):
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from aejax.inference.model import TrainedModel
 
-# Imported as they are asked for: all of it takes seconds. Packages of the other kinds of parts have
-# a `register`, too: `aejax.losses.register`.
-_HOMES = {
+# Module of each public name. They are imported on first use, since importing all takes seconds.
+# Other kinds of parts are registered by their packages: `aejax.losses.register`.
+_MODULES = {
     "bottlenecks": "aejax.parts",
     "default": "aejax.config",
     "encoders": "aejax.parts",
@@ -31,21 +31,21 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> "Any":
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'aejax' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def load(path: "str | os.PathLike[str]", *, parts: "str | None" = None) -> "TrainedModel":
     """The model of a finished run: see `aejax.inference.load`.
 
     Args:
-      path: of the run's directory.
-      parts: a file that registers parts of your own, if the run was made with any.
+      path: the run's directory.
+      parts: a file that registers your own parts, if the run uses any.
     """
     if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"path must be that of a run's directory, got {type(path).__name__}")
-    from aejax import parts as part_registries  # the rest can be used without all that it needs
+        raise ValueError(f"path must be a run's directory, got {type(path).__name__}")
+    from aejax import parts as part_registries  # here, as these imports take seconds
     from aejax.inference.load import load as load_run
 
     if parts is not None:

@@ -4,8 +4,8 @@ from aejax.runtime import stopping
 
 
 def main() -> None:
-    """Runs it, and ends this process."""
-    stopping.listen("the same command goes on from there")  # the imports take seconds
+    """Runs the command and ends this process."""
+    stopping.listen("run the same command to resume")  # the imports take seconds
     from aejax import cli
 
     stopping.leave(cli.main())

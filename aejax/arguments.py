@@ -1,4 +1,4 @@
-"""Processing of the arguments of ``python -m aejax.main``."""
+"""The arguments of ``python -m aejax.main``: parsing, checks and help."""
 
 import runpy
 import shlex
@@ -19,9 +19,7 @@ _QUOTES = "\"'"
 
 
 def words(argv: Sequence[str]) -> Iterator[str]:
-    """Arguments for absl: --config with the path of an existing file, --sweep with a value.
-
-    Without a value, --sweep means the sweep() of the experiment file.
+    """Arguments for absl: --config as an absolute path; a bare --sweep as ``--sweep=``.
 
     Raises:
       UserError: the experiment file does not exist.
@@ -64,28 +62,28 @@ def _is_experiment(file: str) -> bool:
 
 
 def experiment_file(values: flags.FlagValues) -> str:
-    """The path that --config gives."""
+    """The value of --config."""
     flag: Any = values["config"]
     return flag.config_filename
 
 
 def repeating(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
-    """A function that returns the command that repeats one run of a sweep or a search alone.
+    """Makes commands that repeat a single run of a sweep or a search.
 
     Args:
-      experiment_file: of the sweep or search.
+      experiment_file: value of --config.
 
     Returns:
-      A function of the run's config and directory.
+      A function from a run's config and directory to its command.
     """
     path, colon, argument = experiment_file.partition(":")
-    usual = flatten(runpy.run_path(path)["get_config"](*[argument] if colon else []))
+    defaults = flatten(runpy.run_path(path)["get_config"](*[argument] if colon else []))
 
     def command(config: ConfigDict, workdir: Path) -> str:
         keys = [
             f"--config.{key}={value}"
             for key, value in flatten(config).items()
-            if value != usual[key]
+            if value != defaults[key]
         ]
         words = [f"--config={experiment_file}", f"--workdir={workdir}", *keys]
         return "python -m aejax.main " + shlex.join(words)
@@ -94,10 +92,10 @@ def repeating(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
 
 
 def launcher_options(text: str) -> dict[str, str]:
-    """``"KEY=VALUE ..."`` as a dict.
+    """A dict of ``"KEY=VALUE ..."``.
 
     Raises:
-      UserError: ``text`` has another form.
+      UserError: ``text`` is malformed.
     """
     options = {}
     try:
@@ -128,21 +126,21 @@ def print_help() -> None:
         "                      'model.latent_dim=4..128:log model.encoder=conv,mlp'\n"
         "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
         "                      --launcher_options='KEY=VALUE ...'; for sweeps\n"
-        "  --jobs              runs at once; for sweeps\n\n"
-        "Config keys with their defaults, which an experiment may change, and their meanings:\n"
+        "  --jobs              runs in parallel; for sweeps\n\n"
+        "Config keys, their defaults (an experiment may set others) and meanings:\n"
     )
-    for key, usual, about in keys():
-        print(f"  --config.{key}={usual!r}\n      {about.meaning}")
+    for key, default, about in keys():
+        print(f"  --config.{key}={default!r}\n      {about.meaning}")
 
 
 def check_flags(values: flags.FlagValues) -> None:
-    """Refuses flags that would have no effect.
+    """Refuses invalid flags and flags without effect.
 
     Raises:
       UserError: naming the flag.
     """
     if values.sweep is not None and values.search is not None:
-        raise UserError("--sweep and --search exclude each other; give one of them")
+        raise UserError("--sweep and --search exclude each other; use one of them")
     if values.search is not None and values.search < 1:
         raise UserError(f"--search={values.search} must be a number of trials, 1 or more")
     for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):

@@ -1,10 +1,10 @@
-"""The command ``aejax``: all that can be done with audio and runs, except training."""
+"""The command ``aejax``: everything except training, which is ``python -m aejax.main``."""
 
 from aejax.runtime import stopping
 
-GOES_ON = "the same command goes on from there"
+_RESUME = "run the same command to resume"
 if __name__ == "__main__":
-    stopping.listen(GOES_ON)  # the imports take seconds
+    stopping.listen(_RESUME)  # the imports take seconds
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -34,15 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             part_registries.load(path)
         commands[options.command](options)
 
-    return exit_code(run, interrupted=GOES_ON)
+    return exit_code(run, interrupted=_RESUME)
 
 
 def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
-    """The parser, and the function of each command by name."""
+    """The parser, and the functions of all commands by name."""
     parser = argparse.ArgumentParser(
         prog="aejax", epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    about = "a file that registers your own parts; may be repeated; before COMMAND"
+    about = "a file that registers your own parts; repeatable; before COMMAND"
     parser.add_argument("--parts", action="append", metavar="FILE", help=about)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     runs = corpora.add(commands) | reports.add(commands) | models.add(commands)

@@ -1,7 +1,7 @@
 """The config of an experiment: its default, overrides and validation.
 
-Keys of a part, such as ``model.conv.width``, are that part's own fields, see `aejax.parts`. The
-others are in `aejax.sections`.
+Keys of a part, such as ``model.conv.width``, are fields of its class, see `aejax.parts`. All other
+keys are in `aejax.sections`.
 """
 
 import difflib
@@ -22,7 +22,7 @@ PATHS = ("data.path", "data.labels", "augment.noise.path")
 
 
 def keys() -> Iterator[tuple[str, Any, parts.Key]]:
-    """Every config key with its default and `aejax.parts.Key`; those of no part come first."""
+    """Every config key with its default and `aejax.parts.Key`, section by section."""
     for room, section in SECTIONS.items():
         if section is not None:
             yield from _keys_of(room, section)
@@ -39,7 +39,7 @@ def _keys_of(room: str, section: Any) -> Iterator[tuple[str, Any, parts.Key]]:
 
 
 def default() -> ConfigDict:
-    """A new config with all keys at their defaults. An experiment changes some of them."""
+    """A new config with all keys at their defaults; an experiment changes some of them."""
     config = ConfigDict()
     for full, value, _ in keys():
         *rooms, name = full.split(".")
@@ -69,7 +69,7 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     Integers become floats and lists become tuples if the key has one. Call `validate` afterwards.
 
     Args:
-      config: not changed.
+      config: the original, unchanged.
       overrides: dotted keys to values.
 
     Raises:
@@ -90,7 +90,7 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 
 
 def expand_paths(config: ConfigDict) -> ConfigDict:
-    """A copy with absolute paths, so that the same run has the same config however they are given.
+    """A copy with absolute paths, so that configs of one run are equal from any working directory.
 
     Raises:
       UserError: a path names an unknown user.
@@ -100,10 +100,10 @@ def expand_paths(config: ConfigDict) -> ConfigDict:
 
 
 def check_known(full: str, known: Collection[str]) -> None:
-    """Refuses an unknown key.
+    """Checks that a config key exists.
 
     Raises:
-      UserError: suggesting similar keys.
+      UserError: it does not; similar keys are suggested.
     """
     if full in known:
         return
@@ -115,10 +115,10 @@ def check_known(full: str, known: Collection[str]) -> None:
 
 
 def validate(config: ConfigDict) -> None:
-    """Refuses an invalid config, before anything is read or written.
+    """Checks a config before anything is read or written.
 
     Raises:
-      UserError: naming the key, its value, and what it must be.
+      UserError: a key is invalid; with its value and what it must be.
     """
     known = {full: (default, key.rule) for full, default, key in keys()}
     flat = flatten(config)
@@ -150,7 +150,7 @@ def _check_type(full: str, value: Any, example: Any) -> None:
 
 
 def _check(section: Any, config: ConfigDict) -> None:
-    """Calls a part's or section's own `check`, if it has one."""
+    """Calls the `check` of a part or section, if it has one."""
     if hasattr(section, "check"):
         section.check(config)
 
@@ -158,7 +158,7 @@ def _check(section: Any, config: ConfigDict) -> None:
 def _chosen(config: ConfigDict, registry: parts.Registry) -> list[str]:
     """Names of the parts that a config uses."""
     if registry is parts.losses:
-        return [name for name in registry if config.loss[name].weight]
+        return losses.used(config)
     if registry is parts.augmentations:
         return list(config.augment.chain)
     names = [config[registry.room][registry.choice]]
@@ -168,29 +168,25 @@ def _chosen(config: ConfigDict, registry: parts.Registry) -> list[str]:
 
 
 def _check_unused(config: ConfigDict, flat: Mapping[str, Any], default: Mapping[str, Any]) -> None:
-    """Refuses keys that are set for parts that are not used."""
+    """Refuses changed keys of unused parts."""
     for registry in parts.REGISTRIES:
         names = _chosen(config, registry)
         for name, part in registry.items():
             for own in parts.keys_of(part) if name not in names else ():
                 full = f"{registry.room}.{name}.{own}"
-                decides = registry is parts.losses and own == "weight"
-                if flat[full] == default[full] or decides:
+                is_switch = registry is parts.losses and own == "weight"
+                if flat[full] == default[full] or is_switch:
                     continue
-                choice = f"{registry.room}.{registry.choice}={_listed(names)}"
+                choice = f"{registry.room}.{registry.choice}={','.join(names)}"
                 if registry is parts.losses:
                     choice = f"loss.{name}.weight=0"
                 raise UserError(
-                    f"config.{full}={flat[full]!r} means nothing to {choice}; leave it out"
+                    f"config.{full}={flat[full]!r} has no effect with {choice}; leave it out"
                 )
 
 
-def _listed(names: Collection[str]) -> str:
-    return ",".join(names)
-
-
 def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Keys whose values differ from those of a run's ``config.json``, flattened: (ours, theirs)."""
+    """Keys that differ from a flattened ``config.json``, with both values: (ours, theirs)."""
     ours = {key: _plain(value) for key, value in flatten(expand_paths(config)).items()}
     paths = {
         key: other[key] and str(files.expand(other[key]))
@@ -206,12 +202,12 @@ def differences(config: ConfigDict, other: dict[str, Any]) -> dict[str, tuple[An
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON gives it back."""
+    """The value after a round trip through JSON."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def from_saved(saved: Mapping[str, Any]) -> ConfigDict:
-    """The config of a parsed ``config.json``; keys of later versions have their defaults.
+    """The config of a parsed ``config.json``; missing keys have their defaults.
 
     Raises:
       UserError: it is not a valid config.
@@ -222,7 +218,7 @@ def from_saved(saved: Mapping[str, Any]) -> ConfigDict:
 
 
 def flattened(saved: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys to values, as `flatten`, of parsed JSON."""
+    """`flatten` for parsed JSON."""
     flat: dict[str, Any] = {}
     for key, value in saved.items():
         inner = isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""The corpora of a config, for audio and noise: a folder, a pack, or the built-in corpus."""
+"""The corpora of a run, for audio and noise: folders, packs, or the built-in corpus."""
 
 import dataclasses
 from pathlib import Path
@@ -17,7 +17,7 @@ from aejax.runtime.errors import UserError
 from aejax.runtime.progress import note, progress, warn
 from aejax.workdir import Workdir
 
-# Files in a run's directory with the scans of the corpus and of the noise.
+# Scans of the corpus and of the noise, in the run's directory.
 _SCANS = ("corpus.npz", "noise.npz")
 
 
@@ -26,19 +26,19 @@ def of_run(
     workdir: Workdir,
     alongside: tuple[corpora.Corpus | None, corpora.Corpus | None] = (None, None),
 ) -> tuple[corpora.Corpus, corpora.Corpus | None]:
-    """The corpus of a run, and its corpus of noise or None, with the files that the run began with.
+    """The corpus of a run, and its corpus of noise or None. A resumed run has its original files.
 
     Args:
       config: of the run.
-      workdir: of the run; the scans of a run that has begun are read from it.
-      alongside: corpora of another run with the same keys, used unless this run began with other
+      workdir: of the run; a resumed run's scans are read from it.
+      alongside: corpora of another run with the same keys, reused unless a resumed run has other
         files.
     """
     earlier, earlier_noise = (scans.load(workdir.path / name) for name in _SCANS)
     corpus, noise = alongside
-    if corpus is None or not _is(corpus, earlier):
+    if corpus is None or not _matches(corpus, earlier):
         corpus = _corpus(config, settings_of(config), earlier, workdir)
-    if noise is None or not _is(noise, earlier_noise):
+    if noise is None or not _matches(noise, earlier_noise):
         noise = _noise(config, earlier_noise, workdir)
     return corpus, noise
 
@@ -51,13 +51,12 @@ def save(workdir: Workdir, *of_run: corpora.Corpus | None) -> None:
 
 
 def denoises(config: ConfigDict) -> bool:
-    """Whether the task of that config is denoising."""
+    """Whether the task is denoising."""
     return config.task == "denoise"
 
 
 def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Settings:
-    """How the corpus is read and split; with ``all_of_it``, all files and all in the split "train",
-    for other corpora."""
+    """How the corpus is read and split; with ``all_of_it``, all files are in the split "train"."""
     data = config.data
     settings = corpora.Settings(
         sample_rate=data.sample_rate,
@@ -85,8 +84,8 @@ def settings_of(config: ConfigDict, *, all_of_it: bool = False) -> corpora.Setti
 def open_corpus(
     root: Path, settings: corpora.Settings, *, known: Scan | None = None
 ) -> corpora.Corpus:
-    """A folder of audio or a pack, with a progress bar; files that are left out are printed with
-    the reason on standard error."""
+    """The corpus of a folder or pack, with a progress bar; prints unusable files and the reasons to
+    standard error."""
     corpus = _open(root, settings, known)
     for line in remarks(preflight(corpus)):
         note(line)
@@ -94,8 +93,8 @@ def open_corpus(
 
 
 def open_noise(config: ConfigDict) -> corpora.Corpus | None:
-    """The corpus of noise, or None: all of it for training; for denoising it is split by file like
-    the corpus, so that evaluation uses other noise than training."""
+    """The corpus of noise, or None. It is all for training, except for denoising: there it is split
+    by file, so that evaluation uses other noise than training."""
     if config.augment.noise.kind != "folder":
         return None
     return open_corpus(Path(config.augment.noise.path), _noise_settings(config))
@@ -108,21 +107,20 @@ def _open(root: Path, settings: corpora.Settings, known: Scan | None) -> corpora
     return open_folder(root, settings, known=known, progress=progress)
 
 
-def _is(corpus: corpora.Corpus | None, earlier: Scan | None) -> bool:
-    """Whether a corpus has the files that a run began with; always if it has not begun."""
+def _matches(corpus: corpora.Corpus, earlier: Scan | None) -> bool:
+    """Whether a corpus has the files of an earlier scan; always without one."""
     if earlier is None:
         return True
-    scanned = None if corpus is None else corpus.scanned
-    return scanned is not None and not corpora.changes(scanned, earlier)
+    return corpus.scanned is not None and not corpora.changes(corpus.scanned, earlier)
 
 
 def _corpus(
     config: ConfigDict, settings: corpora.Settings, earlier: Scan | None, workdir: Workdir
 ) -> corpora.Corpus:
-    """The folder, the pack, or the built-in corpus, with the files that the run began with."""
+    """The folder, the pack, or the built-in corpus, with the files of the earlier scan."""
     if config.data.path:
         corpus = _open(Path(config.data.path), settings, earlier)
-        return _as_it_was(corpus, earlier, settings, workdir)
+        return _restored(corpus, earlier, settings, workdir)
     synthetic = config.data.synthetic
     return SyntheticCorpus(
         clips=synthetic.clips,
@@ -150,7 +148,7 @@ def _noise(config: ConfigDict, earlier: Scan | None, workdir: Workdir) -> corpor
         return None
     settings = _noise_settings(config)
     noise = _open(Path(config.augment.noise.path), settings, earlier)
-    noise = _as_it_was(noise, earlier, settings, workdir)
+    noise = _restored(noise, earlier, settings, workdir)
     if denoises(config):
         try:
             corpora.check_splits(noise, 0)
@@ -159,17 +157,16 @@ def _noise(config: ConfigDict, earlier: Scan | None, workdir: Workdir) -> corpor
     return noise
 
 
-def _as_it_was(
+def _restored(
     corpus: corpora.Corpus,
     earlier: Scan | None,
     settings: corpora.Settings,
     workdir: Workdir,
 ) -> corpora.Corpus:
-    """The corpus with the files that a run began with: without files that have changed or are
-    missing now, and without new ones.
+    """The corpus without files that are new or have changed since the earlier scan.
 
     Raises:
-      UserError: it is a pack that has changed.
+      UserError: a pack has changed.
     """
     if earlier is None or corpus.scanned is None:
         return corpus
@@ -181,6 +178,6 @@ def _as_it_was(
         f" files (the first is {changed[0]})"
     )
     if not isinstance(corpus, FolderCorpus):
-        raise UserError(f"{difference}; give another --workdir")
-    warn(f"{difference}; the run goes on with the unchanged ones")
+        raise UserError(f"{difference}; use another --workdir")
+    warn(f"{difference}; training continues with the unchanged ones")
     return FolderCorpus(corpus.root, corpora.restore_scan(corpus.scanned, earlier), settings)

@@ -25,16 +25,16 @@ def run(
     corpus: Corpus | None = None,
     command: str = "",
 ) -> Results:
-    """Trains, measures and reports one experiment; continues a run that was interrupted.
+    """Trains, evaluates and reports one experiment; resumes an interrupted run.
 
     Args:
-      config: of the experiment, see `aejax.config.default`.
+      config: see `aejax.config.default`.
       workdir: the run's directory; ``runs/<config.name>`` by default.
-      corpus: to use instead of that of ``config.data``.
-      command: that repeats the run, for the report.
+      corpus: replaces the corpus of ``config.data``.
+      command: shell command that repeats the run, for the report.
 
     Returns:
-      The rows of the results table, and more.
+      Everything measured on the test split.
 
     Raises:
       UserError: the config, the corpus or the directory is unusable; nothing has been written.
@@ -59,7 +59,7 @@ def run(
 
 
 def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:
-    """The directory of a run, with its config and optional libraries checked; nothing is written.
+    """The directory of a run, after checks of its config and optional libraries; writes nothing.
 
     Raises:
       UserError: the config or the directory is unusable, or a library is missing.

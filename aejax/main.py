@@ -2,9 +2,9 @@
 
 from aejax.runtime import stopping
 
-_GOES_ON = "the same command goes on with the run"
+_RESUME = "run the same command to resume"
 if __name__ == "__main__":
-    stopping.listen(_GOES_ON)  # the imports take seconds
+    stopping.listen(_RESUME)  # the imports take seconds
 
 import shlex
 import sys
@@ -23,20 +23,20 @@ FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file(
     "config", help_string="An experiment file; --config.KEY=VALUE changes a key of it."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the run goes; runs/<its name> by default.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/<name> by default.")
 _SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's sweep().")
 _SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
-_SEARCH = flags.DEFINE_integer("search", None, "How many trials.")
-_SEARCH_SPACE = flags.DEFINE_string("search_space", None, "Keys and what they may be.")
-_LAUNCHER = flags.DEFINE_string("launcher", "local", "Where experiments of a sweep run.")
-_LAUNCHER_OPTIONS = flags.DEFINE_string("launcher_options", "", "KEY=VALUE ... of the launcher.")
-_JOBS = flags.DEFINE_integer("jobs", 1, "How many at once.")
+_SEARCH = flags.DEFINE_integer("search", None, "Number of trials.")
+_SEARCH_SPACE = flags.DEFINE_string("search_space", None, "Config keys and their ranges.")
+_LAUNCHER = flags.DEFINE_string("launcher", "local", "Where the runs of a sweep are started.")
+_LAUNCHER_OPTIONS = flags.DEFINE_string("launcher_options", "", "KEY=VALUE ... for the launcher.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Number of parallel runs.")
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs one experiment, a sweep or a search; returns the exit code."""
     if {"--help", "-help", "-h"} & set(argv):
-        return exit_code(arguments.print_help, interrupted=_GOES_ON)
+        return exit_code(arguments.print_help, interrupted=_RESUME)
 
     def run() -> None:
         chosen, workdir = _parse(argv)
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         else:
             experiment.run(chosen, workdir, command=command)
 
-    return exit_code(run, interrupted=_GOES_ON)
+    return exit_code(run, interrupted=_RESUME)
 
 
 def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
@@ -59,7 +59,7 @@ def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
     root = workdir or Path("runs", f"{chosen.name}_sweep")
     repeat = arguments.repeating(path)
     sweep.run(
-        plan.make_members(chosen, overrides, lambda one, folder: repeat(one, root / folder)),
+        plan.make_members(chosen, overrides, lambda config, folder: repeat(config, root / folder)),
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,
@@ -73,8 +73,8 @@ def _search(count: int, chosen: ConfigDict, workdir: Path | None, command: str) 
     repeat = arguments.repeating(arguments.experiment_file(FLAGS))
     space = search.parse_space(_SEARCH_SPACE.value or "", chosen)
 
-    def train(one: ConfigDict, path: Path) -> None:
-        experiment.run(one, path, command=repeat(one, path))
+    def train(trial: ConfigDict, path: Path) -> None:
+        experiment.run(trial, path, command=repeat(trial, path))
 
     root = workdir or Path("runs", f"{chosen.name}_search")
     search.run(chosen, count, space, root, train, command=command)
@@ -87,7 +87,7 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(arguments.one_line(error)) from None
     if chosen is None:
-        raise UserError("give an experiment: --config=experiments/mel_conv.py")
+        raise UserError("an experiment is missing: --config=experiments/mel_conv.py")
     if rest[1:]:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
     arguments.check_flags(FLAGS)

@@ -14,14 +14,14 @@ from aejax.representations import Representation
 
 
 class Comparison(NamedTuple):
-    """An output beside its target.
+    """Output and target of the model, as the losses take them.
 
     Attributes:
       output, target: standardised features.
       mask: valid frames.
-      audio: that the target is of.
+      audio: target audio.
       length: samples of each row before its clip ends.
-      noisy_audio: for denoising, the audio that the output is a mask of.
+      noisy_audio: for denoising, the audio that the output masks.
     """
 
     output: Float[Array, "batch frames bins"]
@@ -36,8 +36,8 @@ class Objective(NamedTuple):
     """The losses that training minimises the `weighted_sum` of: see ``config.loss``.
 
     Attributes:
-      losses: by name, those with a weight.
-      representation: that makes audio of features, for the terms that need it.
+      losses: by name; only those with a weight.
+      representation: makes audio of features for losses of audio.
       sample_rate: Hz.
     """
 
@@ -47,25 +47,24 @@ class Objective(NamedTuple):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Of the terms, by name."""
+        """The weight of each loss, by name."""
         return {name: loss.weight for name, loss in self.losses.items()}
 
     def terms(self, compared: Comparison, constants: Constants) -> dict[str, Array]:
-        """Each term by name, ``[]``, without its weight; see `terms_and_counts`."""
+        """The unweighted losses by name, ``[]`` each; see `terms_and_counts`."""
         return self.terms_and_counts(compared, constants)[0]
 
     def terms_and_counts(
         self, compared: Comparison, constants: Constants
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Each term by name, ``[]``, without its weight; and the number of frames or rows that each
-        is a mean over.
+        """The unweighted losses by name, ``[]`` each; and the number of frames or rows averaged.
 
         Losses of features are means over valid frames. Losses of audio are means over channels of
-        clips, without rows that pad the batch (and, for a ratio, without silent ones).
+        clips, without padding rows (and, for a ratio, without silent channels).
 
         Args:
           compared: the output and its target.
-          constants: of the model, which standardise features.
+          constants: mean and scale of features, from the model's variables.
         """
         error = compared.output - compared.target
         audio_losses = {name: x for name, x in self.losses.items() if isinstance(x, AudioLoss)}
@@ -92,7 +91,7 @@ class Objective(NamedTuple):
 
 
 def from_config(config: ConfigDict, representation: Representation) -> Objective:
-    """What ``config.loss`` of a whole config stands for."""
+    """The objective of ``config.loss``; ``config`` is a whole config."""
     used = {name: parts.losses.build(name, config.loss) for name in losses.used(config)}
     return Objective(used, representation, config.data.sample_rate)
 

@@ -1,4 +1,4 @@
-"""Optimizers, from gradients to updates at a learning rate of 1; and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 import dataclasses
 from collections.abc import Callable

@@ -4,14 +4,13 @@ A part is a class in any file, registered under the name that configs use::
 
     @encoders.register("my_net")
     class MyNet(nn.Module):
-        \"\"\"What it is, and where it comes from.\"\"\"
+        \"\"\"A network, with its source.\"\"\"
 
-        out: int  # given by aejax
+        out: int  # set by aejax
         width: int = key(256, at_least(1), "channels inside")  # config.model.my_net.width
 
-A field made by `key` is a config key; a field without a default is given by aejax when it builds
-the part. A part may have a classmethod ``check(config)`` that raises `UserError` for incompatible
-keys.
+A field made by `key` is a config key. aejax sets fields without a default when it builds the part.
+A part may have a classmethod ``check(config)`` that raises `UserError` for incompatible keys.
 """
 
 import dataclasses
@@ -42,7 +41,7 @@ class Key(NamedTuple):
     Attributes:
       rule: its valid values.
       meaning: one line, with the unit.
-      per_member: whether members of a population, trained by one compiled step, may differ in it.
+      per_member: whether members of a population (trained by one compiled step) may differ in it.
     """
 
     rule: "Rule"
@@ -56,7 +55,7 @@ def key(default: Any, rule: "Rule", meaning: str, *, per_member: bool = False) -
 
 
 def keys_of(section: type) -> dict[str, tuple[Any, Key]]:
-    """Default and `Key` of every config key among the fields of a dataclass, by name."""
+    """The config keys among the fields of a dataclass: default and `Key`, by name."""
     return {
         field.name: (field.default, field.metadata[_KEY])
         for field in dataclasses.fields(section)
@@ -70,14 +69,14 @@ class Registry:
     Args:
       kind: singular: "encoder".
       room: section of the config with their keys: ``config.<room>.<name>``.
-      choice: key in that section that names the chosen part or parts; "" if each part's own keys
-        decide whether it is used.
+      choice: key in that section with the name of the chosen part or parts; "" if a part's weight
+        switches it on.
     """
 
     def __init__(self, kind: str, room: str, choice: str):
         self.kind, self.room, self.choice = kind, room, choice
         self._parts: dict[str, Any] = {}
-        self.files: dict[str, str] = {}  # name to the file that registers it
+        self.files: dict[str, str] = {}  # file that registers each name
 
     def register(self, name: str) -> Callable[[Part], Part]:
         """A decorator that makes a class a part.
@@ -112,12 +111,12 @@ class Registry:
         return iter(self._parts.items())
 
     def build(self, name: str, room: ConfigDict, **fields: Any) -> Any:
-        """The part of that name, with its keys from ``room`` and those ``fields`` that it has."""
+        """A part by name; see `aejax.parts.build`."""
         return build(self._parts[name], room.get(name, {}), **fields)
 
 
 def build(part: Any, values: Mapping[str, Any] | ConfigDict, **available: Any) -> Any:
-    """A part with the values of its keys, and those ``available`` values that it has fields for."""
+    """An instance of a part: its keys from ``values``, its other fields from ``available``."""
     fields = {field.name for field in dataclasses.fields(part)}
     keys = {name: values[name] for name in keys_of(part)}
     keys = {name: tuple(x) if isinstance(x, list) else x for name, x in keys.items()}
@@ -134,7 +133,7 @@ REGISTRIES = (representations, encoders, bottlenecks, losses, augmentations, opt
 
 
 def outside() -> dict[str, str]:
-    """Parts from outside aejax: ``"model.my_net"`` to the file that registers it."""
+    """A user's own parts: ``"model.my_net"`` to the file that registers it."""
     return {
         f"{registry.room}.{name}": file
         for registry in REGISTRIES
@@ -147,18 +146,18 @@ def load(path: str | Path) -> None:
     """Runs a file that registers parts, once.
 
     Raises:
-      UserError: there is no such file.
+      UserError: the file does not exist.
     """
     path = files.expand(path)
     if not path.is_file():
-        raise UserError(f"{path}: there is no such file of parts")
+        raise UserError(f"{path}: no such file of parts")
     if str(path) not in outside().values():
         runpy.run_path(str(path))
 
 
 # Rules.
 
-MOST = 2**31 - 1  # the default bound of numbers: the largest int32
+MOST = 2**31 - 1  # default upper bound: the largest int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +216,7 @@ def between(low: float, high: float) -> Rule:
 
 
 def one_of(*known: str) -> Rule:
-    """One of a few names; for others the closest is suggested."""
+    """One of a few names; the message for others suggests the closest."""
     return Rule(lambda value: unknown(value, known), f"one of {', '.join(known)}")
 
 
@@ -227,7 +226,7 @@ def registered(registry: Registry, *others: str) -> Rule:
 
 
 def unknown(value: Any, known: Iterable[str]) -> str:
-    """What is wrong with a name that must be one of ``known``, or ""."""
+    """What is wrong with a name that is not one of ``known``; "" if it is."""
     names = list(known)
     if value in names:
         return ""
@@ -271,31 +270,31 @@ def value(config: ConfigDict, full: str) -> Any:
 
 
 def needs(section: type, config: ConfigDict, full: str, other: str, is_used: bool) -> None:
-    """Refuses a key that is set but not used because of another key.
+    """Checks that a key is set only if another key makes use of it.
 
     Args:
       section: part or section with the key.
       config: of an experiment.
       full: the key, dotted.
       other: the other key, dotted.
-      is_used: whether the other key's value makes use of it.
+      is_used: whether the key has an effect.
 
     Raises:
-      UserError: naming both.
+      UserError: the key has no effect; with both keys.
     """
     default, _ = keys_of(section)[full.rpartition(".")[2]]
     if not is_used and value(config, full) != default:
         raise UserError(
-            f"config.{full}={value(config, full)!r} means nothing to {other}="
+            f"config.{full}={value(config, full)!r} has no effect with {other}="
             f"{value(config, other)}; leave it out"
         )
 
 
 def at_most(size: float, most: float, what: str) -> None:
-    """Refuses a size that no machine has the memory for: a config may come from anyone.
+    """Checks a size that needs memory, since configs may come from untrusted sources.
 
     Raises:
-      UserError: naming the size.
+      UserError: it is more than ``most``.
     """
     if size > most:
-        raise UserError(f"config: {what} is {size:g}, and may be {most:g} at most")
+        raise UserError(f"config: {what} = {size:g} must be at most {most:g}")

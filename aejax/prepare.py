@@ -1,4 +1,4 @@
-"""Prepares an experiment: devices, corpus, representation, model. Nothing is fitted here."""
+"""Prepares an experiment: devices, corpus, representation and model; fits nothing."""
 
 import dataclasses
 import functools
@@ -30,16 +30,16 @@ class Experiment:
 
     Attributes:
       config: valid.
-      workdir: of the run.
+      workdir: the run's directory.
       devices: to run on.
-      corpus: to train and evaluate on.
+      corpus: for training and evaluation.
       noise: corpus of recorded noise, or None; for denoising it is split like the corpus, otherwise
         all of it is for training.
       representation: of the audio.
-      model: of the features, without variables.
+      model: the autoencoder, without variables.
       excerpt: samples of a training excerpt, a whole number of blocks.
-      command: that repeats the run.
-      speakers: of the decoder: values of the label ``model.speaker_label``.
+      command: shell command that repeats the run.
+      speakers: names of the decoder's speakers, values of the label ``model.speaker_label``.
       speaker_of: int32 ``[clips]``, the speaker of each clip, from 1; 0 is unknown.
     """
 
@@ -63,7 +63,7 @@ class Experiment:
 
     @property
     def eval_mel(self) -> Representation:
-        """The log-mel spectrogram that audio is measured by."""
+        """The reference mel: log-mel spectrogram of the audio metric."""
         return eval_mel(self.config)
 
     @property
@@ -79,7 +79,7 @@ class Experiment:
 
     @property
     def augmentation(self) -> augmentations.Chain:
-        """The chain of ``config.augment``."""
+        """The augmentations of ``config.augment``."""
         return augmentations.from_config(self.config, self.excerpt)
 
     @property
@@ -121,7 +121,7 @@ class Experiment:
             warn(message)
 
     def batches(self, split: str, most: int | None = None) -> loader.Batches:
-        """All windows of a split, in order, or ``most`` of them; for denoising, with noise."""
+        """Batches of a split, or of ``most`` windows spread over it; for denoising, with noise."""
         return loader.Batches(
             self.corpus,
             split,
@@ -152,7 +152,7 @@ class Experiment:
         )
 
     def silent_batch(self) -> dict[str, np.ndarray]:
-        """A training batch of silence, to compile the step for."""
+        """A training batch of silence, whose shapes the step is compiled for."""
         rows = self.config.train.batch_size
         span = self.augmentation.span(self.excerpt)
         audio = np.zeros((rows, span, *self.corpus.channel_shape), np.float32)
@@ -182,10 +182,10 @@ def prepare(
     Args:
       config: of the run.
       workdir: of the run.
-      alongside: another experiment with the same ``config.data`` and augmentation, whose corpus is
-        used, unless this run began with other files.
-      corpus: to use instead of that of ``config.data``.
-      command: that repeats the run.
+      alongside: another experiment with the same ``config.data`` and augmentation; its corpus is
+        reused, unless a resumed run has other files.
+      corpus: replaces the corpus of ``config.data``.
+      command: shell command that repeats the run.
     """
     representation = representations.from_config(config)
     losses.check_rate(losses.used(config), config.data.sample_rate)
@@ -240,43 +240,43 @@ SPEAKERS = "speakers.json"
 
 
 def _speakers(config: ConfigDict, corpus: Corpus) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """The speakers of the training split, and the speaker of each clip."""
+    """Names of the speakers in the training split, and the speaker of each clip."""
     label = config.model.speaker_label
     if not label:
         return (), None
     columns = corpus.clips.labels
     column = columns.get(names.value(label))
     if column is None or column.categories is None:
-        usable = ", ".join(name for name, each in columns.items() if each.categories is not None)
+        usable = ", ".join(name for name, c in columns.items() if c.categories is not None)
         raise UserError(
-            f"config.model.speaker_label={label!r} is no label of the corpus with names as values;"
-            f" there is {usable or 'none'}"
+            f"config.model.speaker_label={label!r} is not a categorical label of the corpus; its"
+            f" categorical labels: {usable or 'none'}"
         )
     train = column.values[corpus.clips.of_split("train")]
     used = np.unique(train[train >= 0])
-    speaker_of = np.zeros(len(column.categories) + 1, np.int32)  # the last for -1, no label
+    speaker_of = np.zeros(len(column.categories) + 1, np.int32)  # the last entry: -1, no label
     speaker_of[used] = np.arange(1, len(used) + 1)
     return tuple(column.categories[index] for index in used.tolist()), speaker_of[column.values]
 
 
 def eval_mel(config: ConfigDict) -> Representation:
-    """The log-mel spectrogram that audio of such a run is measured by."""
+    """The reference mel of a config: log-mel spectrogram of the audio metric."""
     inner = representations.eval_mel(config.data.sample_rate)
     stereo = config.data.channels == "stereo"
     return representations.Multichannel(inner, 2) if stereo else inner
 
 
 def excerpt_blocks(config: ConfigDict, representation: Representation) -> int:
-    """Latent frames of a training excerpt: those of ``data.excerpt_seconds``, but no fewer than can
-    be analysed."""
+    """Latent frames of a training excerpt, from ``data.excerpt_seconds``; at least enough for the
+    representation."""
     downsampling = config.model.downsampling
     blocks = config.data.excerpt_seconds * representation.frame_rate / downsampling
     return max(-(-representation.fewest_frames // downsampling), int(blocks))
 
 
 def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Array] | None:
-    """A function from a batch on the devices to its noisy audio, for evaluation; None unless the
-    task is denoising."""
+    """For denoising, a function from a batch on the devices to its noisy audio, for evaluation;
+    otherwise None."""
     if not corpora.denoises(config):
         return None
     noise = augmentations.noise_of(config)
@@ -286,7 +286,7 @@ def noise_adder(config: ConfigDict) -> Callable[[dict[str, jax.Array]], jax.Arra
 def _check_blocks(
     config: ConfigDict, corpus: Corpus, representation: Representation, excerpt: int
 ) -> None:
-    """Refuses a training split with too few blocks for a PCA of ``latent_dim`` components."""
+    """Checks that the training split has enough blocks for a PCA of ``latent_dim`` components."""
     downsampling, latent_dim = config.model.downsampling, config.model.latent_dim
     blocks = 0
     for clip in corpus.clips.of_split("train"):

@@ -1,4 +1,4 @@
-"""The results of an experiment: measured, written to files, and printed."""
+"""The results of an experiment: evaluates, writes files, prints tables."""
 
 import dataclasses
 import json
@@ -27,19 +27,19 @@ from aejax.training.baselines import Baselines
 from aejax.training.checkpoint import Best
 from aejax.training.loop import Trained
 
-# Rows and errors of codecs that several runs share, such as PCA.
+# Results of codecs that several runs share, such as PCA, by codec.
 Common = dict[Any, tuple[Row, ClipErrors]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What was measured on the test split.
+    """Results on the test split.
 
     Attributes:
-      path: of the run's directory.
-      rows: of the results table.
-      errors: of each clip, by the name of a row.
-      best: the chosen step and its validation loss, by kind of variables.
+      path: the run's directory.
+      rows: rows of the results table.
+      errors: errors by clip, for each row by name.
+      best: chosen step and validation loss, of raw and averaged variables.
       probes: linear probes of labels, if ``config.evaluate.probes``.
     """
 
@@ -50,7 +50,7 @@ class Results:
     probes: Sequence[ProbeRow] | None = None
 
     def as_dicts(self) -> list[dict[str, Any]]:
-        """A dict for each row, as ``results.json`` has it: ``pandas.DataFrame`` takes the list."""
+        """A dict for each row, as in ``results.json``, for ``pandas.DataFrame``."""
         return [dataclasses.asdict(row) for row in self.rows]
 
 
@@ -60,14 +60,13 @@ def evaluate(
     trained: Trained,
     common: Common | None = None,
 ) -> Results:
-    """Measures PCA and the trained model on the test split; writes ``audio/`` and the arrays of the
-    report.
+    """Evaluates PCA and the trained model on the test split; writes ``audio/`` and ``report.npz``.
 
     Args:
       experiment: to evaluate.
       baselines: its PCA.
       trained: its model.
-      common: results shared with other runs on the same audio; updated.
+      common: results shared by runs on the same audio; updated.
     """
     for name, best in trained.best.items():
         print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
@@ -94,12 +93,12 @@ def evaluate(
     probes = probe_latents(experiment, pca, model) if experiment.config.evaluate.probes else None
     references = [PCA_ROW, *(pca_row(count) for count in experiment.config.evaluate.nested_sizes)]
     rows = with_gains([row for row, _ in measured.values()], references)
-    errors = {name: of_clips for name, (_, of_clips) in measured.items()}
+    errors = {name: clip_errors for name, (_, clip_errors) in measured.items()}
     return Results(experiment.workdir.path, rows, errors, trained.best, probes)
 
 
 def _chosen(experiment: Experiment, name: str, best: Best) -> str:
-    """A line about the step that validation chose."""
+    """A line about the step with the lowest validation loss."""
     suffix, step = "" if name == "raw" else f" ({name})", int(best.step)
     at_pca = step == 0 and experiment.config.model.pca_start
     start = ", which is PCA" if at_pca else ""
@@ -109,8 +108,8 @@ def _chosen(experiment: Experiment, name: str, best: Best) -> str:
 def _save_coding(
     experiment: Experiment, pca: LatentCodec, trained: LatentCodec, model: autoencoder.Autoencoder
 ) -> None:
-    """Writes ``coding.npz``: statistics of the latents of PCA and of the model, for entropy coding.
-    Codebooks need none: their usage is among the model's variables."""
+    """Writes ``coding.npz``: statistics for entropy coding of the latents of PCA and of the model.
+    Codebooks need none, since the model's variables have their usage."""
     statistics = {"pca": coding_statistics(experiment, pca)}
     if "codebooks" not in trained.variables:
         bottleneck: Any = model.bottleneck
@@ -139,12 +138,12 @@ def _write_arrays(
 
 
 def write_report(experiment: Experiment, results: Results) -> None:
-    """Writes ``clips.jsonl``, then ``results.json``, which marks the run as finished, then
-    ``report.html``."""
+    """Writes ``clips.jsonl``, ``results.json`` (which marks the run as finished) and
+    ``report.html``, in this order."""
     clips = experiment.corpus.clips
     tested = clips.of_split("test")
     without = no_model_row(experiment.config)
-    errors = {name: of_clips for name, of_clips in results.errors.items() if name != without}
+    errors = {name: x for name, x in results.errors.items() if name != without}
     lines = per_clip_errors.lines(clips, errors, tested)
     experiment.workdir.write_text(
         "clips.jsonl", "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
@@ -184,19 +183,19 @@ def write_report(experiment: Experiment, results: Results) -> None:
 
 
 def write_page(path: Path) -> None:
-    """Writes ``report.html`` of a finished run, from its files."""
+    """Writes ``report.html`` of a finished run from the files of the run."""
     defaults = config_module.flatten(config_module.default())
     page.write(path / run_files.REPORT, [path], defaults=defaults)
 
 
 def print_results(path: Path) -> Results:
-    """Prints the tables of a finished run and the paths of its files; returns its results."""
+    """Prints the tables of a finished run and the paths of its files; returns the results."""
     results = run_files.read_results(path)
     unit = results["units"]["feature_rmse"]
     print(f"\n{results_table(results['rows'], unit)}\n")
     if results.get("probes") is not None:
         print(f"{probes_table(results['probes'])}\n")
-    if not (path / run_files.REPORT).exists():  # killed just before the end
+    if not (path / run_files.REPORT).exists():  # the process was killed before it was written
         write_page(path)
     shown = printable(str(path))
     print(f"results: {shown}/results.json")

@@ -21,20 +21,20 @@ except ImportError:
 
 
 _LOCK = "run.lock"
-PARTS = "parts.json"  # the files of parts from outside aejax
+PARTS = "parts.json"  # files of the user's own parts
 _MOST_CONFIG = 1 << 20  # bytes of a config.json
-_MOST_SHOWN = 4  # keys that differ, in an error
+_MOST_SHOWN = 4  # differing keys in an error message
 
 
 class Workdir:
-    """The directory of one run. Nothing is written before `create`.
+    """The directory of one run; `create` writes the first file.
 
     Args:
-      path: of the directory.
+      path: the directory.
       config: of the run.
 
     Raises:
-      UserError: it holds a run of another config, or other files.
+      UserError: the directory has a run with another config, or other files.
     """
 
     def __init__(self, path: Path, config: ConfigDict):
@@ -44,10 +44,10 @@ class Workdir:
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
         if not self.has("config.json"):
-            # A kill before the first rename leaves the lock alone.
+            # A run killed at the start leaves only the lock.
             if path.is_dir() and not files.is_empty(path, beside={_LOCK}):
                 raise UserError(
-                    f"--workdir={path} holds files and no run (no config.json); give another"
+                    f"--workdir={path} holds files and no run (no config.json); use another"
                 )
             return
         saved = files.read_object(path / "config.json", _MOST_CONFIG)
@@ -60,15 +60,15 @@ class Workdir:
             more = len(differing) - len(shown)
             keys = printable("; ".join([*shown, f"and {more} more"] if more else shown))
             raise UserError(
-                f"{path} holds a run of another config ({keys}); give another --workdir, or the"
-                " same config to go on with that run"
+                f"{path} holds a run with another config ({keys}); use another --workdir, or the"
+                " same config to resume that run"
             )
 
     def create(self) -> None:
         """Creates the directory, locks it until `release`, and writes ``config.json``.
 
         Raises:
-          UserError: it cannot be written, or another process has locked it.
+          UserError: the directory is not writable, or locked by another process.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -78,11 +78,11 @@ class Workdir:
                 self.write_text(PARTS, json.dumps(own, indent=1) + "\n")
         except OSError as error:
             raise UserError(
-                f"cannot write to --workdir={self.path} ({error.strerror}); give another"
+                f"cannot write to --workdir={self.path} ({error.strerror}); use another"
             ) from None
 
     def _hold(self) -> None:
-        if fcntl is None:  # no locks of this kind on this system
+        if fcntl is None:  # Windows
             return
         self._lock = files.open_lock(self.path / _LOCK)
         try:
@@ -90,13 +90,13 @@ class Workdir:
         except BlockingIOError:
             self.release()
             raise UserError(
-                f"another process is at work on the run in {self.path}; wait for it, or give"
+                f"another process is using the run in {self.path}; wait for it, or use"
                 " another --workdir"
             ) from None
         files.remove_temporary(self.path)
 
     def release(self) -> None:
-        """Unlocks the directory, as the end of the process does, too."""
+        """Unlocks the directory; so does the end of the process."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -111,10 +111,10 @@ class Workdir:
 
 
 def read_config(path: Path) -> ConfigDict:
-    """The config of a run; nothing in its directory is executed.
+    """The config of a run; executes nothing in its directory.
 
     Raises:
-      UserError: there is no run, it is damaged, or it needs parts that are not registered.
+      UserError: there is no run, it is damaged, or its parts are not registered.
     """
     file = path / "config.json"
     if not os.path.lexists(file):
@@ -128,14 +128,14 @@ def read_config(path: Path) -> ConfigDict:
             raise UserError(f"{file}: {error}") from None
     name, where = next(iter(missing.items()))
     raise UserError(
-        f"the run in {printable(str(path))} was made with the part {printable(name)}, from"
-        f" {printable(where)}; give that file: --parts=FILE before the command, or"
+        f"the run in {printable(str(path))} uses the part {printable(name)} from"
+        f" {printable(where)}; load that file: --parts=FILE before the command, or"
         " aejax.load(run, parts=FILE)"
     )
 
 
 def _missing_parts(path: Path) -> dict[str, str]:
-    """Parts of a run that are not registered, with their files."""
+    """Files of a run's parts that are not registered, by part."""
     if not os.path.lexists(path / PARTS):
         return {}
     known = parts.outside()

@@ -1,9 +1,10 @@
-"""A convolutional autoencoder of complex spectrograms, which keep the phase.
+"""Convolutional autoencoder of complex spectrograms, which include the phase.
 
 python -m aejax.main --config=experiments/complex_conv.py
 
-Real and imaginary parts, magnitudes compressed; the way back to audio is exact, so SI-SDR means
-something, and losses of audio can be added (``--config.loss.multi_scale_mel.weight=0.1``).
+Features are real and imaginary parts with compressed magnitudes. They are exactly invertible, so
+SI-SDR is meaningful, and losses of audio can be added:
+``--config.loss.multi_scale_mel.weight=0.1``.
 
 Takes about 5 CPU-minutes and gains 0.4 dB over PCA on the built-in corpus, at 2000 latent floats
 per second (log-mel RMSE of the audio 10.35 dB, PCA 10.54).

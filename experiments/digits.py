@@ -1,14 +1,14 @@
-"""Spoken digits of speakers that are not in the training data, at 8 kHz and with few speakers.
+"""Spoken digits at 8 kHz, tested on new speakers; few speakers to train on.
 
 python -m aejax.main --config=experiments/digits.py --config.data.path=DIGITS
 
-``DIGITS`` has a folder for each speaker; a fifth of them is for the test. With two speakers to
-train on, far-off pitches cost more than they teach, and another voice comes by another microphone:
-speeds are near 1, the equaliser is strong, and dropout holds the network back.
+``DIGITS`` has a folder for each speaker; a fifth of them is for the test. With only two speakers to
+train on, large pitch shifts harm, and speakers differ in their microphones too. So speeds are near
+1, the equaliser is strong, and dropout is high.
 
-Takes about 8 CPU-minutes and gains 2.3 dB over PCA at 125 latent floats per second, latents
-refined; 1.8 dB as the encoder has them (Free Spoken Digit Dataset;
-split seed 0, with whose test clips in view these settings were chosen).
+Takes about 8 CPU-minutes and gains 2.3 dB over PCA at 125 latent floats per second, with
+latent refinement, 1.8 dB without (Free Spoken Digit Dataset, split seed 0; settings chosen with
+these test clips).
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.augment.eq.db = 6.0
     config.model.conv.dropout = 0.2
     config.model.latent_dim = 16
-    # Most of the network is the decoder, by which latents are refined.
+    # The decoder is larger than the encoder, since latent refinement uses the decoder.
     config.model.conv.width = 256
     config.model.conv.depth = 2
     config.model.conv.decoder_width = 448

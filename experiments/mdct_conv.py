@@ -1,8 +1,8 @@
-"""A convolutional autoencoder of MDCT coefficients: as many numbers as samples, none redundant.
+"""Convolutional autoencoder of MDCT coefficients, which are as many as the samples.
 
 python -m aejax.main --config=experiments/mdct_conv.py
 
-The way back to audio is exact. Signs, which carry the phase, are what makes it hard.
+The MDCT is exactly invertible. Its signs carry the phase, which is hard to learn.
 
 Takes about 4 CPU-minutes and gains 0.1 dB over PCA on the built-in corpus, at 2000 latent floats
 per second (log-mel RMSE of the audio 10.91 dB, PCA 10.66).

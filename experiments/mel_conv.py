@@ -1,10 +1,10 @@
-"""A convolutional autoencoder of log-mel spectrograms, beginning at PCA.
+"""Convolutional autoencoder of log-mel spectrograms, initialised from PCA.
 
 python -m aejax.main --config=experiments/mel_conv.py
 
 Takes about 1.9 CPU-minutes and gains 2.6 dB over PCA on the built-in corpus, at 250 latent floats
 per second (log-mel RMSE of the audio 3.69 dB, PCA 4.61). With ``--config.data.path=DIR`` it trains
-on a folder of audio; with ``--sweep``, at five sizes, in one compiled program.
+on a folder of audio; with ``--sweep``, at five latent dimensions, in one compiled program.
 """
 
 from collections.abc import Iterator

@@ -1,14 +1,14 @@
-"""Sound without its noise: a mask for what is heard, by way of a log-mel autoencoder.
+"""Denoising: a log-mel autoencoder whose output masks the noisy audio.
 
 python -m aejax.main --config=experiments/mel_denoise.py --config.data.path=SPEECH \
     --config.augment.noise.kind=folder --config.augment.noise.path=NOISES
 
-Noise is mixed into each excerpt in the compiled step, and what is to be given back is the excerpt
-without. The model begins at the PCA of clean sound; its log-mel spectrogram makes each bin of the
-noisy one softer, and the result is compared with the clean sound too.
+Noise is added to each excerpt in the compiled step; the target is the clean excerpt. The model is
+initialised from the linear map from noisy to clean blocks. Its output attenuates each bin of the
+noisy spectrogram, and the resulting audio is compared with the clean audio too. Apply a run with
 ``aejax denoise RUN noisy.wav clean.wav``.
 
-Takes about 15 CPU-minutes; how many dB it gains stands in the README.
+Takes about 15 CPU-minutes; the README has its gain in dB.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Each latent rounded to one of 8 levels: log-mel spectrograms at 750 bit/s.
+"""Finite scalar quantisation of log-mel spectrograms: 8 levels per latent, 750 bit/s.
 
 python -m aejax.main --config=experiments/mel_fsq.py
 
@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
 
 
 def sweep() -> Iterator[dict[str, Any]]:
-    # At 7.8 latent frames a second; 3 bits a latent up to 3 kbit/s, 4 at the last.
+    # 7.8 latent frames per second; 3 bits per latent up to 3 kbit/s, then 4.
     for latents, levels in ((22, 8), (43, 8), (86, 8), (128, 8), (256, 16)):
         yield {
             "name": f"mel_fsq_{latents}_{levels}",

@@ -1,8 +1,8 @@
-"""An LSTM over the frames of a log-mel spectrogram, beginning at PCA.
+"""LSTM over the frames of a log-mel spectrogram, initialised from PCA.
 
 python -m aejax.main --config=experiments/mel_lstm.py
 
-Its encoder has heard all that came before, its decoder too. One layer each way.
+Encoder and decoder have one layer each, and depend on all earlier frames.
 
 Takes about 2.0 CPU-minutes and gains 1.6 dB over PCA on the built-in corpus, at 250 latent floats
 per second (log-mel RMSE of the audio 3.96 dB, PCA 4.61).

@@ -1,9 +1,9 @@
-"""Dense layers over each block of a log-mel spectrogram by itself, beginning at PCA.
+"""Dense layers on single blocks of a log-mel spectrogram, initialised from PCA.
 
 python -m aejax.main --config=experiments/mel_mlp.py
 
-What non-linearity alone gains over PCA: like PCA, and unlike mel_conv, it sees one block of 8
-frames at a time. ``sweep()`` goes from shallow to deep.
+It shows what non-linearity alone gains over PCA: like PCA, and unlike mel_conv, it has no context
+beyond a block of 8 frames. ``sweep()`` varies the depth.
 
 Takes about 1.2 CPU-minutes and gains 2.9 dB over PCA on the built-in corpus, at 250 latent floats
 per second (log-mel RMSE of the audio 3.61 dB, PCA 4.61).

@@ -1,9 +1,9 @@
-"""Residual vector quantisation of log-mel spectrograms, from 0.6 to 7.5 kbit/s by one model.
+"""Residual vector quantisation of log-mel spectrograms: one model from 0.6 to 7.5 kbit/s.
 
 python -m aejax.main --config=experiments/mel_rvq.py
 
-Each latent frame of 2 frames becomes up to 24 codes of 10 bits; quantiser dropout makes the first
-codes useful without the others. The table has a row for each number of codebooks.
+Each block of 2 frames becomes up to 24 codes of 10 bits; quantiser dropout makes the first codes
+useful without the others. The table has a row for each number of codebooks.
 
 Takes about 8 CPU-minutes and gains 2.4 dB over PCA on the built-in corpus, at 7500 bit/s (log-mel
 RMSE of the audio 3.44 dB, PCA 4.08).

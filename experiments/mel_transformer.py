@@ -1,8 +1,8 @@
-"""A transformer over blocks of a log-mel spectrogram, beginning at PCA.
+"""Transformer over blocks of a log-mel spectrogram, initialised from PCA.
 
 python -m aejax.main --config=experiments/mel_transformer.py
 
-Each block of 8 frames is a token and sees all others of its excerpt.
+Each block of 8 frames is a token, which attends to all others of its excerpt.
 
 Takes about 3 CPU-minutes and gains 1.2 dB over PCA on the built-in corpus, at 250 latent floats per
 second (log-mel RMSE of the audio 4.16 dB, PCA 4.61).

@@ -1,13 +1,13 @@
-"""Noise of kinds that are not in the training data: a large decoder, by which latents are refined.
+"""Noise, tested on new kinds of noise: a large decoder and latent refinement.
 
 python -m aejax.main --config=experiments/noise.py --config.data.path=NOISE
 
 ``NOISE`` has a folder for each kind of noise; 5 % of them are for validation, 20 % for the test.
-What more than its 2600 steps would give was not measured.
+More than 2600 steps were not tried.
 
-Takes about 4 CPU-minutes and gains 0.6 dB over PCA at 125 latent floats per second, latents
-refined; 0.5 dB as the encoder has them (ESC-10 and field recordings;
-split seed 0, with whose test clips in view these settings were chosen).
+Takes about 4 CPU-minutes and gains 0.6 dB over PCA at 125 latent floats per second, with latent
+refinement, 0.5 dB without (ESC-10 and field recordings, split seed 0; settings chosen with these
+test clips).
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.test_fraction = 0.2
     config.train.weight_decay = 2.0
     config.model.latent_dim = 16
-    # Most of the network is the decoder, by which latents are refined.
+    # The decoder is larger than the encoder, since latent refinement uses the decoder.
     config.model.conv.width = 256
     config.model.conv.depth = 2
     config.model.conv.decoder_width = 448

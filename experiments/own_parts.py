@@ -1,9 +1,9 @@
-"""Parts of one's own: a representation, an encoder, a bottleneck, a loss and an augmentation.
+"""Your own parts: a representation, an encoder, a bottleneck, a loss and an augmentation.
 
 python -m aejax.main --config=experiments/own_parts.py
 
-Copy this file to anywhere, and change it: aejax's own parts are made in the same way. Each field
-made by ``key`` is a config key, such as ``--config.model.separable.width=64``, and printed by
+Copy this file and change it; the parts in aejax are defined in the same way. Each field made by
+``key`` is a config key, such as ``--config.model.separable.width=64``, and is printed by
 ``aejax --parts=own_parts.py parts separable``. Load a run with ``parts="own_parts.py"``. It takes
 about 2 CPU-minutes.
 """
@@ -30,7 +30,7 @@ class Hadamard(Representation):
     """Walsh-Hadamard transform of frames that do not overlap: sums and differences of samples."""
 
     sample_rate: int
-    order: int = key(8, at_least(1, 16), "frames have 2 to the power of this many samples")
+    order: int = key(8, at_least(1, 16), "frames have 2**order samples")
 
     @property
     def hop_length(self) -> int:
@@ -49,7 +49,7 @@ class Hadamard(Representation):
         return self._transform(features).reshape(*features.shape[:-2], -1)
 
     def _transform(self, x: jax.Array) -> jax.Array:
-        """Its own inverse."""
+        """The transform, which is its inverse too."""
         shape = x.shape
         for _ in range(self.order):
             a, b = jnp.split(x, 2, axis=-1)
@@ -61,7 +61,7 @@ class Hadamard(Representation):
 class Separable(nn.Module):
     """Depthwise-separable convolutions over latent frames (Chollet, "Xception", 2017)."""
 
-    out: int  # channels that the bottleneck takes: aejax gives it
+    out: int  # input channels of the bottleneck, set by aejax
     width: int = key(128, at_least(1), "channels inside")
     depth: int = key(2, at_least(0), "layers")
 
@@ -76,10 +76,10 @@ class Separable(nn.Module):
 
 @bottlenecks.register("softsign")
 class Softsign(Bottleneck):
-    """Latents below a bound, by ``z / (1 + |z| / bound)``."""
+    """Latents bounded by softsign: ``z / (1 + |z| / bound)``."""
 
-    bound: float = key(3.0, above(0), "what they stay below")
-    latent_by_latent = True  # so that models of several sizes train in one compiled program
+    bound: float = key(3.0, above(0), "upper bound of magnitudes")
+    latent_by_latent = True  # models of several sizes can train in one compiled program
 
     def __call__(self, z: jax.Array, mask: Any, *, train: bool) -> jax.Array:
         return z / (1 + jnp.abs(z) / self.bound)
@@ -87,11 +87,11 @@ class Softsign(Bottleneck):
 
 @losses.register("huber")
 class Huber(FeatureLoss):
-    """Squared where features are close, absolute where they are not (Huber, 1964)."""
+    """Huber loss: squared for errors below 1, linear above (Huber, 1964)."""
 
     def __call__(self, error: jax.Array, mask: jax.Array) -> jax.Array:
-        each = jnp.where(jnp.abs(error) < 1, 0.5 * jnp.square(error), jnp.abs(error) - 0.5)
-        return losses.masked_mean(each, mask)
+        loss = jnp.where(jnp.abs(error) < 1, 0.5 * jnp.square(error), jnp.abs(error) - 0.5)
+        return losses.masked_mean(loss, mask)
 
 
 @augmentations.register("reverse")
@@ -99,7 +99,7 @@ class Huber(FeatureLoss):
 class Reverse(Augmentation):
     """Excerpts played backwards."""
 
-    probability: float = key(0.2, fraction, "of playing an excerpt backwards")
+    probability: float = key(0.2, fraction, "probability of playing an excerpt backwards")
 
     def change(self, random: jax.Array, audio: jax.Array, length: jax.Array) -> jax.Array:
         chosen = jax.random.bernoulli(

@@ -1,10 +1,9 @@
-"""The same network on raw samples, on spectrograms and on mel spectrograms.
+"""The same network on waveforms, spectrograms and mel spectrograms.
 
 python -m aejax.main --config=experiments/representations.py
 
-Encoders of as many parameters (to 1 %), at as many latent floats per second, trained for as long
-(43 seconds of steps on two CPU cores): ``sweep()`` has all of them. By itself it is the one on mel
-spectrograms, which is mel_conv.
+All runs of ``sweep()`` have the same number of parameters (to 1 %), latent floats per second and
+training time (43 s on two CPU cores). A single run is the one on mel spectrograms, as in mel_conv.
 
 Takes about 2 CPU-minutes and gains 2.6 dB over PCA on the built-in corpus, at 250 latent floats per
 second (log-mel RMSE of the audio 3.69 dB, PCA 4.61).
@@ -17,7 +16,7 @@ from ml_collections import ConfigDict
 
 from aejax.config import default
 
-# Widths for 5.3 million parameters, steps for 43 seconds: one takes 41.5, 107.6, 42.3 and 42.9 ms.
+# Widths for 5.3 million parameters; steps for 43 s, at 41.5, 107.6, 42.3 and 42.9 ms per step.
 MEMBERS: dict[str, dict[str, Any]] = {
     "waveform": {"model.conv.width": 341, "train.steps": 1030},
     "waveform_mel": {

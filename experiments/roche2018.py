@@ -4,8 +4,8 @@ python -m aejax.main --config=experiments/roche2018.py
 
 The comparison of Roche et al., "Autoencoders for music sound modeling: a comparison of linear,
 shallow, deep, recurrent and variational models" (arXiv 1806.04096), on any corpus: one latent
-vector for each frame, no context but the LSTM's, nothing begun at PCA, no augmentation. PCA is a
-row of every run; ``sweep()`` has the others at all sizes. By itself it is the shallow one.
+vector per frame, no context except in the LSTM, random initialisation, no augmentation. Every run
+has a row for PCA; ``sweep()`` has the other models at all sizes. A single run is the shallow model.
 
 Takes about 0.6 CPU-minutes; on the built-in corpus it is 0.36 dB behind PCA, at 500 latent floats
 per second (log-mel RMSE of the audio 9.45 dB, PCA 9.27).
@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     config.data.excerpt_seconds = 1.0
     config.representation.name = "spectrogram"
     config.representation.spectrogram.hop_length = 512
-    # The shallow one: a dense layer, tanh, and a dense layer. It can at best be PCA.
+    # The shallow model: dense, tanh, dense. At best it equals PCA.
     config.model.encoder = "linear"
     config.model.bottleneck = "tanh"
     config.model.downsampling = 1

@@ -1,14 +1,13 @@
-"""Speech of speakers that are not in the training data: a large decoder, by which latents are
-refined.
+"""Speech, tested on new speakers: a large decoder and latent refinement.
 
 python -m aejax.main --config=experiments/speech.py --config.data.path=SPEECH
 
-``SPEECH`` has a folder for each speaker; 5 % of them are for validation, 20 % for the test. Weight
-decay is what keeps the network from learning its speakers by heart.
+``SPEECH`` has a folder for each speaker; 5 % of them are for validation, 20 % for the test. Strong
+weight decay prevents overfitting to the speakers.
 
-Takes about 9 CPU-minutes and gains 2.4 dB over PCA at 125 latent floats per second, latents
-refined; 2.1 dB as the encoder has them (LibriSpeech and VCTK;
-split seed 0, with whose test clips in view these settings were chosen).
+Takes about 9 CPU-minutes and gains 2.4 dB over PCA at 125 latent floats per second, with latent
+refinement, 2.1 dB without (LibriSpeech and VCTK, split seed 0; settings chosen with these test
+clips).
 """
 
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ def get_config() -> ConfigDict:
     config.data.test_fraction = 0.2
     config.train.weight_decay = 2.0
     config.model.latent_dim = 16
-    # Most of the network is the decoder, by which latents are refined.
+    # The decoder is larger than the encoder, since latent refinement uses the decoder.
     config.model.conv.width = 256
     config.model.conv.depth = 2
     config.model.conv.decoder_width = 448

@@ -1,13 +1,13 @@
-"""One encoder, and a decoder that is told who speaks, so that the latents can do without.
+"""Voice conversion: a speaker-conditioned decoder, and latents without the speaker.
 
 python -m aejax.main --config=experiments/voice_convert.py --config.data.path=DIR
 
-Each speaker has a folder of its own in DIR. What the model sees is stretched along frequency and
-equalised anew each time, what it gives back is not, and an adversary that tells speakers by latents
-is to fail: who speaks is left to the decoder. ``aejax convert RUN in.wav out.wav --to=FOLDER``.
+DIR has a folder for each speaker. Two things remove the speaker from the latents: the input, unlike
+the target, is randomly stretched along frequency and equalised; and an adversary classifies the
+speaker by the latents. Apply a run with ``aejax convert RUN in.wav out.wav --to=FOLDER``.
 
-Takes about 11 CPU-minutes; what it does is in the README. At 500 latent floats per second the error
-of features is 1 dB above that of PCA, which keeps the voice.
+Takes about 11 CPU-minutes; the README has results. At 500 latent floats per second the feature RMSE
+is 1 dB above that of PCA, which preserves the voice.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.model.downsampling = 2
     config.model.latent_dim = 16
     config.model.conv.depth = 6
-    config.model.pca_start = False  # which would let the voice through
+    config.model.pca_start = False  # PCA would pass the voice through
     config.model.speaker_label = "folder"
     config.model.adversary = 0.04
     config.augment.vtlp.range = (0.75, 1.33)

@@ -1,8 +1,8 @@
-"""Strided convolutions on raw samples, as SEANet and DAC have them, beginning at PCA.
+"""Strided convolutions on raw samples, as in SEANet and DAC, initialised from PCA.
 
 python -m aejax.main --config=experiments/wave_conv.py
 
-Snake activations, sub-pixel up-sampling. Learns from samples and from their spectra at once.
+It has snake activations and sub-pixel up-sampling. The loss compares samples and mel spectra.
 
 Takes about 3 CPU-minutes; on the built-in corpus it is 0.18 dB behind PCA, at 2000 latent floats
 per second (log-mel RMSE of the audio 10.12 dB, PCA 10.73).

@@ -73,7 +73,7 @@ def test_a_run_goes_on_from_the_older_checkpoint(run, finished, capsys):
     (run / "metrics.jsonl").write_bytes(b"".join([b"\0\n", *lines]))
     rows = experiment.run(CONFIG, run).rows
     printed = capsys.readouterr()
-    assert "going on from step 3" in printed.out
+    assert "resuming from step 3" in printed.out
     warnings = [line for line in printed.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 3
     assert ["70 is damaged" in line for line in warnings].count(True) == 1
@@ -175,7 +175,7 @@ def refused(name, run):
     assert peak < 64 << 20
     assert time.monotonic() - began < 20
     if message is not None:
-        assert name in message or "holds a run of another config" in message
+        assert name in message or "holds a run with another config" in message
         assert message.isprintable()
         assert len(message) < 1000 + len(str(run))
     return message is not None

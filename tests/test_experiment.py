@@ -266,7 +266,9 @@ def test_a_run_goes_on_with_the_clips_it_began_with(small_config, audio_folder, 
     (audio_folder / test[0]).touch()
     then, lines, said = again()
     assert (then, lines) == (rows, first)
-    assert "1 of its files (the first is another.wav); the run goes on with the unchanged" in said
+    assert (
+        "1 of its files (the first is another.wav); training continues with the unchanged" in said
+    )
     (audio_folder / test[0]).rename(audio_folder / "renamed")
     then, lines, said = again()
     assert then != rows
@@ -285,9 +287,7 @@ def test_a_run_does_not_go_on_with_another_pack(small_config, audio_folder, tmp_
     (audio_folder / "a" / "wav.wav").unlink()
     (tmp_path / "pack").rename(tmp_path / "old")
     pack(open_folder(audio_folder), tmp_path / "pack")
-    with pytest.raises(
-        UserError, match=r"1 of its files \(the first is a/wav\.wav\); give another"
-    ):
+    with pytest.raises(UserError, match=r"1 of its files \(the first is a/wav\.wav\); use another"):
         experiment.run(small_config, tmp_path / "run")
 
 

@@ -66,7 +66,7 @@ def bad(tmp_path):
     [
         (["--config.model.latent_dims=3"], 'Did you mean "latent_dim"'),
         (["--config.model.latent_dim=many"], "latent_dim"),
-        (["--config.model.latent_dim=641"], "more than a block has"),
+        (["--config.model.latent_dim=641"], "more than the numbers in a block"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
         (["--config.representation.mel.fmax=9000.0"], "above 8000 Hz"),
         (["--config.representation.mel.n_mels=400"], "at least n_fft=1064"),
@@ -106,7 +106,7 @@ def test_a_missing_experiment_is_named(form, capsys):
 
 def test_without_arguments_it_says_what_to_give(capsys):
     assert main(["aejax"]) == 1
-    assert capsys.readouterr().err.startswith("error: give an experiment: --config=")
+    assert capsys.readouterr().err.startswith("error: an experiment is missing: --config=")
 
 
 def test_help_is_help(capsys):
@@ -121,7 +121,7 @@ def test_help_is_help(capsys):
     [
         (OSError(28, "No space left on device", "runs/x"), 1, "No space left on device: runs/x"),
         (UserError("a\nb\x1b[31m is bad"), 1, "a\\nb\\x1b[31m is bad"),
-        (KeyboardInterrupt(), 130, "the same command goes on"),
+        (KeyboardInterrupt(), 130, "run the same command to resume"),
     ],
     ids=["disk", "name", "ctrl-c"],
 )
@@ -278,7 +278,7 @@ def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(envir
         shutil.copytree(tmp_path / source, workdir)
         shutil.rmtree(workdir / "checkpoints" / "8")
         (workdir / "results.json").unlink()
-        assert "going on from step 4" in run_on(devices, workdir, 8)
+        assert "resuming from step 4" in run_on(devices, workdir, 8)
         assert [line["step"] for line in logged(workdir)] == [line["step"] for line in one]
         assert_same_losses(one, logged(workdir))
 

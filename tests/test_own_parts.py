@@ -111,7 +111,7 @@ def test_it_goes_on_where_it_was_stopped(run, call, tmp_path):
     before = json.loads((run / "results.json").read_text())
     shutil.rmtree(run / "checkpoints" / "6")
     (run / "results.json").unlink()
-    assert "going on from step 3" in call("aejax.main", f"--config={FILE}", "--workdir=run", *SMALL)
+    assert "resuming from step 3" in call("aejax.main", f"--config={FILE}", "--workdir=run", *SMALL)
     assert json.loads((run / "results.json").read_text())["rows"] == before["rows"]
 
     def curve(text):
@@ -150,7 +150,7 @@ def test_it_is_reported_exported_and_described(run, call):
 def test_keys_of_parts_of_ones_own_are_checked(call):
     for option, says in (
         ("--config.model.separable.width=0", "must be at least 1"),
-        ("--config.model.conv.width=8", "means nothing to model.encoder=separable"),
+        ("--config.model.conv.width=8", "has no effect with model.encoder=separable"),
     ):
         said = call("aejax.main", f"--config={FILE}", "--workdir=no", option, ok=False)
         assert said.count("\n") == 1

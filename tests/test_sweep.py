@@ -267,7 +267,7 @@ def test_members_of_different_steps_begin_apart_or_go_back(small_config, tmp_pat
     again = run_together(jobs)
     # The third begins anew; the first two meet at the newest step that both have.
     printed = capsys.readouterr().out
-    assert printed.count("going on from step 6") == 1
+    assert printed.count("resuming from step 6") == 1
     assert printed.count("compiled the step") == 2
     for ours, theirs in zip(again, rows, strict=True):
         assert ours.rows[-1].feature_rmse == pytest.approx(theirs.rows[-1].feature_rmse, rel=1e-5)

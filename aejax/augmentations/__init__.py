@@ -36,7 +36,7 @@ __all__ = [
 
 register = parts.augmentations.register
 
-# Noise comes after changes of the sound itself, and the gain of both after it.
+# Noise is added to the changed sound, then gain is applied to both.
 DEFAULT_CHAIN = (
     "speed",
     "mix",
@@ -53,12 +53,12 @@ DEFAULT_CHAIN = (
 
 
 def default_chain() -> tuple[str, ...]:
-    """The names of aejax's augmentations, and then of a user's own."""
+    """Names of aejax's augmentations, then of a user's own."""
     return (*DEFAULT_CHAIN, *(name for name in parts.augmentations if name not in DEFAULT_CHAIN))
 
 
 def from_config(config: ConfigDict, samples: int) -> Chain:
-    """The chain of ``config.augment``, from a whole config, for excerpts of ``samples``."""
+    """The augmentations of a whole config, for excerpts of ``samples``."""
     chain: list[tuple[str, Augmentation]] = []
     for name in config.augment.chain:
         part = parts.augmentations.build(
@@ -66,7 +66,7 @@ def from_config(config: ConfigDict, samples: int) -> Chain:
             config.augment,
             samples=samples,
             task=config.task,
-            changes=tuple(before for _, before in chain if before.also_noise),
+            changes=tuple(earlier for _, earlier in chain if earlier.also_noise),
         )
         if part.is_on:
             chain.append((name, part))
@@ -83,14 +83,14 @@ def check(config: ConfigDict) -> None:
     """Checks the order of the chain, and that denoising has noise.
 
     Raises:
-      UserError: a part other than the first shortens excerpts, or there is no noise to remove.
+      UserError: an augmentation after the first shortens excerpts, or denoising has no noise.
     """
     for name, part in from_config(config, 1000).parts[1:]:
         if part.span(1000) != 1000:
             raise UserError(
                 f"config.augment.chain={tuple(config.augment.chain)}: {name} shortens excerpts, so"
-                " it has to come first"
+                " it must be first"
             )
     if config.task == "denoise" and noise_of(config) is None:
         kind = config.augment.noise.kind
-        raise UserError(f"config.task='denoise' means nothing to augment.noise.kind={kind}")
+        raise UserError(f"config.task='denoise' needs noise, and augment.noise.kind={kind}")

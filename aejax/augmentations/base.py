@@ -1,4 +1,4 @@
-"""Base class of augmentations, and the chain of them."""
+"""Base class of augmentations, and their chain."""
 
 import dataclasses
 import zlib
@@ -21,7 +21,7 @@ class Example(NamedTuple):
       target: audio to reconstruct: the same array, or the input without its noise.
       length: samples of each row before its clip ends.
       position: of each excerpt in its clip, 0 to 1.
-      noise: recorded noise; None without it.
+      noise: recorded noise, or None.
     """
 
     input: Float[Array, "batch samples *channels"]
@@ -44,7 +44,7 @@ class Augmentation:
 
     Attributes:
       also_noise: whether it also changes recorded noise, with separate draws.
-      separates: whether input and target differ after it.
+      separates: whether it makes input and target differ.
     """
 
     also_noise: ClassVar[bool] = False
@@ -52,7 +52,7 @@ class Augmentation:
 
     @property
     def is_on(self) -> bool:
-        """Whether its keys let it change anything."""
+        """Whether it changes anything, by its keys."""
         return True
 
     def span(self, samples: int) -> int:
@@ -71,11 +71,11 @@ class Augmentation:
         fill: Float[Array, " bins"],
         channels: int,
     ) -> Float[Array, "batch frames bins"]:
-        """Changed features for the encoder; all channels alike.
+        """Changed features for the encoder, the same change in all channels.
 
         Args:
           key: random key.
-          features: in their own unit; the bins of all channels, one channel after the other.
+          features: not standardised; the bins of the first channel, then of the second.
           fill: the mean of each bin.
           channels: number of channels.
         """
@@ -87,17 +87,17 @@ class Augmentation:
         if example.input is example.target:
             return example.with_target(self.change(key, example.target, example.length))
         both = jnp.stack([example.input, example.target])
-        # The key is the same for both, so that the draws are.
+        # Input and target share the key, so they change alike.
         both = jax.vmap(lambda audio: self.change(key, audio, example.length))(both)
         return example._replace(input=both[0], target=both[1])
 
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """Augmentations in order; each has a separate key, so that none changes the draws of another.
+    """Augmentations in order, each with a separate key, so that their draws are independent.
 
     Attributes:
-      parts: those that are on, by name.
+      parts: augmentations that are on, with their names.
       task: "reconstruct" or "denoise".
     """
 
@@ -116,8 +116,7 @@ class Chain:
         return samples
 
     def __call__(self, key: jax.Array, example: Example, samples: int) -> Example:
-        """Examples of ``samples`` samples from those of ``span(samples)``, silent after the end of
-        their clips."""
+        """Augmented examples of ``samples``, from ``span(samples)``; silent after their clips."""
         if self.span(samples) == samples:
             length = jnp.minimum(example.length, samples)
             example = example.with_target(example.target[:, :samples])._replace(length=length)
@@ -148,5 +147,5 @@ def _key_of(key: jax.Array, name: str) -> jax.Array:
 
 
 def of_rows(values: Float[Array, " batch"], audio: Array) -> Array:
-    """Values of rows, reshaped to broadcast against audio."""
+    """One value per row, reshaped to broadcast against audio."""
     return values.reshape(-1, *[1] * (audio.ndim - 1))

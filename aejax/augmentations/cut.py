@@ -23,13 +23,13 @@ class Cut(Augmentation):
         return self.probability > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Some rows silent before a sample of their first half, after one of their second half, or
-        both."""
+        """Silences random rows up to a sample in their first half, from one in their second half,
+        or both."""
         del length
         choice_key, start_key, end_key = jax.random.split(key, 3)
         rows, samples = audio.shape[:2]
         chosen = jax.random.bernoulli(choice_key, self.probability, (rows,))
-        # Half of the draws are outside of the row, and cut nothing.
+        # Half of the draws are outside of the row and change nothing.
         start = jax.random.randint(start_key, (rows,), -(samples // 2), samples // 2)
         end = jax.random.randint(end_key, (rows,), samples // 2, 2 * samples - samples // 2)
         sample = jnp.arange(samples)[None]

@@ -12,7 +12,7 @@ from aejax.augmentations.base import Audio, Augmentation, Example
 from aejax.parts import at_least, augmentations, key
 from aejax.runtime.errors import UserError
 
-_COSINES = 6  # terms of the response; the finest has three periods along the axis
+_COSINES = 6  # terms of the response, up to three periods along the frequency axis
 
 
 @augmentations.register("eq")
@@ -20,7 +20,7 @@ _COSINES = 6  # terms of the response; the finest has three periods along the ax
 class EQ(Augmentation):
     """A smooth random equaliser, like another microphone or room."""
 
-    db: float = key(3.0, at_least(0), "dB; spread of its response over draws; 0 is off")
+    db: float = key(3.0, at_least(0), "dB; standard deviation of the response; 0 is off")
     also_noise = True
 
     @property
@@ -29,7 +29,7 @@ class EQ(Augmentation):
         return self.db > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Each row through another equaliser."""
+        """Audio filtered by another equaliser in each row."""
         del length
         return random_eq(key, audio, self.db)
 
@@ -37,18 +37,18 @@ class EQ(Augmentation):
 @augmentations.register("input_eq")
 @dataclasses.dataclass(frozen=True)
 class InputEQ(Augmentation):
-    """A smooth random equaliser of the encoder's input; the target does not have it."""
+    """A smooth random equaliser of the encoder's input; the target is unchanged."""
 
-    db: float = key(0.0, at_least(0), "dB; spread of its response over draws; 0 is off")
+    db: float = key(0.0, at_least(0), "dB; standard deviation of the response; 0 is off")
     separates = True
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Checks that input and target have no other difference."""
+        """Checks that the task is not denoising."""
         if config.task == "denoise" and config.augment.input_eq.db:
             raise UserError(
-                f"config.augment.input_eq.db={config.augment.input_eq.db:g} does not go with"
-                " task='denoise', whose target is the input without its noise"
+                f"config.augment.input_eq.db={config.augment.input_eq.db:g} cannot be combined with"
+                " task='denoise', where input and target differ by the noise alone"
             )
 
     @property
@@ -65,7 +65,7 @@ class InputEQ(Augmentation):
 def random_eq(
     key: jax.Array, audio: Float[Array, "batch samples *channels"], eq_db: float
 ) -> Float[Array, "batch samples *channels"]:
-    """Each row through another smooth filter.
+    """Audio filtered by another smooth random response in each row.
 
     The response in dB is a random cosine series along a logarithmic frequency axis, whose standard
     deviation over draws, averaged over the axis, is ``eq_db``. The filter has zero phase.
@@ -82,12 +82,12 @@ def random_eq(
 
 
 def along_time(response: Float[Array, "rows bins"], audio: Array) -> Array:
-    """Responses of rows, reshaped to broadcast against spectra of ``audio``."""
+    """One response per row, reshaped to broadcast against spectra of ``audio``."""
     return response.reshape(*response.shape, *[1] * (audio.ndim - 2))
 
 
 def filtered(spectrum: Array, response: Array, samples: int) -> Array:
-    """Audio of the filtered spectrum. A real response is not promoted to complex."""
+    """Audio of a spectrum times a real response, without promotion of the response to complex."""
     return jnp.fft.irfft(
         jax.lax.complex(spectrum.real * response, spectrum.imag * response), samples, axis=1
     )

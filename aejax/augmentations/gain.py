@@ -19,11 +19,11 @@ class Gain(Augmentation):
 
     @property
     def is_on(self) -> bool:
-        """Whether levels change."""
+        """Whether the largest gain is above 0 dB."""
         return self.db > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Each row times another gain."""
+        """Audio with another gain in each row."""
         del length
         gain = jax.random.uniform(key, audio.shape[:1], minval=-self.db, maxval=self.db)
         return audio * of_rows(signal.db_to_amplitude(gain), audio)

@@ -18,10 +18,10 @@ from aejax.parts import at_least, augmentations, between, key
 
 @dataclasses.dataclass(frozen=True)
 class Masks(Augmentation):
-    """Input features replaced by their mean.
+    """Base class: masked input features, replaced by their mean.
 
     Attributes:
-      size: name of the key with the size of the largest mask.
+      size: name of the key with the largest size of a mask.
     """
 
     size: ClassVar[str]
@@ -30,13 +30,13 @@ class Masks(Augmentation):
     @classmethod
     def check(cls, config: ConfigDict) -> None:
         """Checks that a size is set only with masks."""
-        name = f"augment.{cls.part_name}"  # type: ignore[attr-defined]  # which registering gives it
+        name = f"augment.{cls.part_name}"  # type: ignore[attr-defined]  # set by `register`
         count = parts.value(config, f"{name}.count")
         parts.needs(cls, config, f"{name}.{cls.size}", f"{name}.count", count > 0)
 
     @property
     def is_on(self) -> bool:
-        """Whether there are any."""
+        """Whether there are masks."""
         return self.count > 0
 
     def change_features(
@@ -52,14 +52,14 @@ class Masks(Augmentation):
     def mask(
         self, key: jax.Array, features: Float[Array, "batch frames bins"], channels: int
     ) -> Bool[Array, "batch ..."]:
-        """Whether each feature is masked; an axis along which all are alike has size 1."""
+        """Mask, True where features are masked; broadcasts against features."""
         raise NotImplementedError
 
 
 @augmentations.register("time_masks")
 @dataclasses.dataclass(frozen=True)
 class TimeMasks(Masks):
-    """Masked runs of frames of the encoder's input; the target is not masked."""
+    """Time masks of the encoder's input; the target is not masked."""
 
     size = "frames"
     frames: int = key(8, at_least(1), "frames of the longest mask")
@@ -76,7 +76,7 @@ class TimeMasks(Masks):
 @augmentations.register("frequency_masks")
 @dataclasses.dataclass(frozen=True)
 class FrequencyMasks(Masks):
-    """Masked bands of frequency of the encoder's input; the target is not masked."""
+    """Frequency masks of the encoder's input; the target is not masked."""
 
     size = "bins"
     bins: int = key(8, at_least(1), "bins of the widest mask")
@@ -93,7 +93,7 @@ class FrequencyMasks(Masks):
 def _random_runs(
     key: jax.Array, rows: int, count: int, longest: int, size: int
 ) -> Bool[Array, "rows size"]:
-    """Which of ``size`` indices are in one of ``count`` random runs, for each row."""
+    """Mask of ``count`` random runs of up to ``longest`` indices, for each row."""
     width_key, start_key = jax.random.split(key)
     shape = (rows, count, 1)
     width = jax.random.randint(width_key, shape, 0, min(longest, size) + 1)

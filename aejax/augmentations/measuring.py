@@ -1,4 +1,4 @@
-"""Random draws for evaluation, which depend on the window alone and not on its batch."""
+"""Reproducible random draws for evaluation: they depend on the window, not on its batch."""
 
 import functools
 from collections.abc import Mapping
@@ -18,8 +18,8 @@ def window_keys(
     """A random key for each window, the same in every evaluation.
 
     Args:
-      clip: its index in the corpus.
-      start: its first sample, modulo 2**32.
+      clip: index of the window's clip in the corpus.
+      start: first sample of the window, modulo 2**32.
       use: `NOISE_USE` or `LATENTS_USE`, so that their draws are independent.
     """
     key = jax.random.fold_in(jax.random.key(_SEED), use)
@@ -38,8 +38,7 @@ NOISE_USE, LATENTS_USE = 0, 1
 def evaluation_input(
     batch: Mapping[str, Array], *, noise: Noise | None
 ) -> Float[Array, "batch samples *channels"]:
-    """The encoder's input in evaluation: the audio of a batch, with noise in every window for a
-    model that denoises."""
+    """The encoder's input audio in evaluation; for denoising, with noise in every window."""
     audio, length, recorded = batch["audio"], batch["length"], batch.get("noise")
     if noise is None:
         return audio

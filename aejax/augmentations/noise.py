@@ -17,13 +17,13 @@ from aejax.runtime.errors import UserError
 @augmentations.register("noise")
 @dataclasses.dataclass(frozen=True)
 class Noise(Augmentation):
-    """Noise added at a random signal-to-noise ratio; with task="denoise", to the input alone.
+    """Noise at a random signal-to-noise ratio; with task="denoise", in the input only.
 
     Noise from a folder is augmented too, with separate draws.
 
     Attributes:
       task: "reconstruct" or "denoise".
-      changes: augmentations of recorded noise.
+      changes: augmentations that are applied to recorded noise.
     """
 
     task: str
@@ -37,13 +37,12 @@ class Noise(Augmentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Checks that kind and path agree, and that other keys are set only with noise."""
+        """Checks that kind and path match, and that other keys are set only with noise."""
         noise = config.augment.noise
         if (noise.kind == "folder") != bool(noise.path):
             raise UserError(
                 f"config.augment.noise.kind={noise.kind!r} and augment.noise.path={noise.path!r} do"
-                " not go together: noise from a folder takes kind='folder' and its path, any other"
-                " noise takes no path"
+                " not match: kind='folder' needs a path, other kinds have none"
             )
         for name in ("probability", "snr_db"):
             is_on = noise.kind != "none"
@@ -59,7 +58,7 @@ class Noise(Augmentation):
         shape_key, level_key = jax.random.split(key)
         noise = example.noise
         if self.kind == "folder":
-            assert noise is not None  # the loader gives it
+            assert noise is not None  # read by the loader
             noise = self._changed(shape_key, noise, example.input.shape[1])
         audio = self.add((shape_key, level_key), example.input, example.length, noise)
         if self.task == "denoise":
@@ -88,11 +87,11 @@ class Noise(Augmentation):
         """Audio with noise.
 
         Args:
-          keys: for the noise, and for its level.
-          audio: without noise.
+          keys: random keys of the noise and of its level.
+          audio: clean audio.
           length: samples of each row before its clip ends.
-          noise: recorded; None for white or pink noise.
-          always: whether to ignore `probability`.
+          noise: recorded noise; None for white or pink noise.
+          always: ignore `probability`.
         """
         shape_key, level_key = keys
         if noise is None:
@@ -104,8 +103,8 @@ class Noise(Augmentation):
 def coloured_noise(
     key: jax.Array, audio: Float[Array, "batch samples *channels"], *, pink: bool
 ) -> Float[Array, "batch samples *channels"]:
-    """Gaussian noise of the shape of ``audio``, independent in each channel: white, or pink, whose
-    power falls by 3 dB per octave."""
+    """Gaussian noise of the shape of ``audio``, independent in each channel: white, or pink (3 dB
+    less power per octave)."""
     white = jax.random.normal(key, audio.shape, audio.dtype)
     if not pink:
         return white
@@ -123,10 +122,9 @@ def add_noise(
     snr_db: tuple[float, float],
     probability: float,
 ) -> Float[Array, "batch samples *channels"]:
-    """Audio with noise in each row, with this probability, at a ratio drawn uniformly in dB.
+    """Audio with noise in random rows, at a signal-to-noise ratio drawn uniformly in dB.
 
-    The signal-to-noise ratio is of powers up to the end of the clip (``length``), where the noise
-    ends too.
+    Noise and the powers of the ratio end where the clip ends (``length``).
     """
     choice_key, level_key = jax.random.split(key)
     rows = (audio.shape[0],)

@@ -23,7 +23,7 @@ class Polarity(Augmentation):
         return self.probability > 0
 
     def change(self, key: jax.Array, audio: Audio, length: Int[Array, " batch"]) -> Audio:
-        """Some rows times -1."""
+        """Audio with random rows times -1."""
         del length
         inverted = jax.random.bernoulli(key, self.probability, audio.shape[:1])
         return audio * of_rows(jnp.where(inverted, -1.0, 1.0), audio)

@@ -16,10 +16,10 @@ from aejax.parts import augmentations, fraction, key, pair
 @augmentations.register("speed")
 @dataclasses.dataclass(frozen=True)
 class Speed(Augmentation):
-    """Played faster or slower, with its pitch, by a log-uniform factor.
+    """Faster or slower playback, which shifts the pitch too, by a log-uniform factor.
 
     Attributes:
-      samples: of an excerpt after it.
+      samples: samples of an output excerpt.
     """
 
     samples: int
@@ -37,7 +37,7 @@ class Speed(Augmentation):
 
     @property
     def is_on(self) -> bool:
-        """Whether there are other speeds than 1."""
+        """Whether there are speeds other than 1."""
         return self.range != (1.0, 1.0)
 
     def span(self, samples: int) -> int:
@@ -45,10 +45,10 @@ class Speed(Augmentation):
         return math.ceil(samples * max(1.0, self.range[1]))
 
     def __call__(self, key: jax.Array, example: Example) -> Example:
-        """An example of `samples` samples, from a longer one.
+        """The example at another speed in random rows, `samples` long.
 
-        The offset in a row is proportional to the row's position in its clip, so that all of a clip
-        is played equally often.
+        Playback starts at an offset proportional to the excerpt's position in its clip, so that all
+        parts of a clip are used equally often.
         """
         audio, length, samples = example.target, example.length, self.samples
         lowest, highest = math.log(self.range[0]), math.log(self.range[1])
@@ -59,15 +59,15 @@ class Speed(Augmentation):
         available = length.astype(audio.dtype)
         spare = jnp.maximum(available - samples * factor, 0.0)
         offset = jnp.floor(example.position * spare).astype(jnp.int32)
-        # 0.01 more, so that rounding takes no sample away.
+        # 0.01 protects from rounding errors.
         played = jnp.floor((available - offset.astype(audio.dtype)) / factor + 0.01)
-        # At least one sample: a length of 0 is a row that only fills the batch.
+        # At least one sample: a length of 0 marks padding rows.
         played = jnp.clip(played.astype(length.dtype), jnp.minimum(length, 1), samples)
         return example.with_target(_play(audio, factor, offset, samples))._replace(length=played)
 
 
 def _play(audio: Array, speed: Array, offset: Array, samples: int) -> Array:
-    """``[batch, samples, *channels]``: each row at its speed, in all channels."""
+    """Audio ``[batch, samples, *channels]`` with each row at its speed."""
     channels = jnp.moveaxis(audio.reshape(*audio.shape[:2], -1), 2, 1)
     shape = channels.shape[:2]
     changed = signal.play_at_speed(

@@ -1,7 +1,7 @@
 """Vocal tract length perturbation.
 
 Source: Jaitly and Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition",
-2013, with one straight line for a warp.
+2013; here the warp is linear.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class VTLP(Augmentation):
 
     @property
     def is_on(self) -> bool:
-        """Whether there are other factors than 1."""
+        """Whether there are factors other than 1."""
         return self.range != (1.0, 1.0)
 
     def change_features(
@@ -49,19 +49,19 @@ class VTLP(Augmentation):
         fill: Float[Array, " bins"],
         channels: int,
     ) -> Float[Array, "batch frames bins"]:
-        """Features stretched by a factor for each row: bin k moves to bin k times the factor.
+        """Features stretched by a random factor per row: bin k moves to bin ``factor * k``.
 
-        Values between bins are interpolated linearly; those above the highest bin repeat it.
+        Values are interpolated linearly; bins beyond the highest repeat it.
         """
         del fill
         rows, frames, bins = features.shape
         lowest, highest = math.log(self.range[0]), math.log(self.range[1])
         factor = jnp.exp(jax.random.uniform(key, (rows,), minval=lowest, maxval=highest))
-        own = bins // channels  # of each channel
-        index = jnp.arange(own, dtype=features.dtype)
-        source = jnp.clip(index[None] / factor[:, None], 0.0, own - 1.0)
-        # Weight of source bin j (rows) in bin k (columns).
+        size = bins // channels
+        index = jnp.arange(size, dtype=features.dtype)
+        source = jnp.clip(index[None] / factor[:, None], 0.0, size - 1.0)
+        # weights[n, j, k]: weight of source bin j in output bin k of row n.
         weights = jnp.maximum(1 - jnp.abs(source[:, None, :] - index[None, :, None]), 0.0)
-        split = features.reshape(rows, frames * channels, own)
+        split = features.reshape(rows, frames * channels, size)
         stretched = jnp.einsum("nfj,njk->nfk", split, weights, precision="highest")
         return stretched.reshape(rows, frames, bins)

@@ -1,6 +1,6 @@
-"""Test clips reconstructed by every codec: sound files and their spectrograms."""
+"""Audio examples: test clips reconstructed by every codec, with spectrograms."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +25,14 @@ ORIGINAL = "original"
 
 
 def choose(corpus: Corpus, count: int) -> list[int]:
-    """Indices of test clips spread evenly over the split, so over folders too."""
+    """Indices of ``count`` test clips, spread evenly over the split and its folders."""
     clips = corpus.clips.of_split("test")
     picked = np.linspace(0, len(clips) - 1, min(count, len(clips))).round().astype(int)
     return clips[picked].tolist()
 
 
 def _readable(experiment: Experiment) -> list[int]:
-    """Indices of the chosen clips that can be read."""
+    """Indices of the readable clips among the chosen ones."""
     corpus, readable = experiment.corpus, []
     for clip in choose(corpus, experiment.config.evaluate.example_clips):
         try:
@@ -42,7 +42,7 @@ def _readable(experiment: Experiment) -> list[int]:
             name = corpus.clips.name(clip)
             experiment.warn_once(f"left out of the audio examples, {name}: {reason}")
     if not readable:
-        raise UserError(f"no clip for the audio examples can be read below {corpus.title}")
+        raise UserError(f"no clip for the audio examples is readable below {corpus.title}")
     return readable
 
 
@@ -51,18 +51,18 @@ def write_audio_examples(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Writes ``audio/*.wav`` into a run's directory.
 
-    The first seconds of each clip, in all versions: the original, then each codec's. All versions
-    of a clip share one scale, so that none clips.
+    These are the first seconds of each clip: the original, then each codec's output. All versions
+    of a clip share one gain, which avoids clipping.
 
     Args:
-      experiment: of the run.
-      codecs: in the order of the report.
+      experiment: the run's experiment.
+      codecs: codecs in the order of the report.
 
     Returns:
-      Facts and arrays for the report, see `aejax.reporting.extras.Extras`.
+      Metadata and arrays for the report, see `aejax.reporting.extras.Extras`.
 
     Raises:
-      UserError: no clip can be read.
+      UserError: no clip is readable.
     """
     corpus, representation = experiment.corpus, experiment.representation
     reference_mel = experiment.eval_mel
@@ -94,12 +94,12 @@ def write_audio_examples(
 
 
 class Example(NamedTuple):
-    """Versions of one sound, shown side by side.
+    """Versions of one clip, shown side by side.
 
     Attributes:
-      name: of the source clip.
-      labels: of the clip, and how it was processed.
-      versions: by name, float32 ``[samples]``; the first is the source of the others.
+      name: name of the source clip.
+      labels: labels of the clip, and how it was processed.
+      versions: float32 ``[samples]`` by name; the first is the source.
     """
 
     name: str
@@ -110,11 +110,11 @@ class Example(NamedTuple):
 def write_examples(
     run: Path, eval_mel: Representation, sample_rate: int, examples: Sequence[Example]
 ) -> None:
-    """Replaces a run's ``examples/``, which `aejax report` shows.
+    """Replaces a run's ``examples/``, which ``aejax report`` shows.
 
     Args:
-      run: its directory.
-      eval_mel: reference mel of the spectrograms, see `aejax.prepare.eval_mel`.
+      run: the run's directory.
+      eval_mel: reference mel for the spectrograms, see `aejax.prepare.eval_mel`.
       sample_rate: Hz.
       examples: to write.
     """
@@ -128,18 +128,16 @@ def write_examples(
     levels, listed, offset = [], [], 0
     with files.atomic_folder(run / FOLDER) as beside:
         for number, example in enumerate(examples):
-            of_example = powers[offset : offset + len(example.versions)]
-            offset += len(of_example)
-            level, top_db = _levels(of_example[None])
+            spectrograms = powers[offset : offset + len(example.versions)]
+            offset += len(spectrograms)
+            level, top_db = _levels(spectrograms[None])
             levels.append(level[0])
-            # Numbered: two names may become equal in `_plain`.
+            # Numbered, since `_plain` may make two names equal.
             names = [
                 f"{number + 1}_{count + 1}_{_plain(version)}.wav"
                 for count, version in enumerate(example.versions)
             ]
-            peak = max(1.0, *(float(np.abs(sound).max()) for sound in example.versions.values()))
-            for name, sound in zip(names, example.versions.values(), strict=True):
-                audio_file.write(beside / name, sound / peak, sample_rate)
+            _write_versions(beside, names, example.versions.values(), sample_rate)
             about: dict[str, Any] = {"name": example.name, "labels": example.labels}
             about |= {"versions": list(example.versions), "files": names}
             listed.append(about | {"top_db": float(top_db[0])})
@@ -150,15 +148,15 @@ def write_examples(
 
 
 class _Excerpts(NamedTuple):
-    """The beginnings of the example clips.
+    """The first seconds of the example clips.
 
     Attributes:
       clips: the clips.
       lengths: samples of each whole clip.
       longest: samples of the longest excerpt.
-      audio: ``[clips, samples, *channels]``; silence follows shorter clips.
+      audio: ``[clips, samples, *channels]``, short clips padded with silence.
       noisy_audio: the same with noise; None unless the task is denoising.
-      speaker: of each clip; None where the model is not told.
+      speaker: speaker of each clip; None for a model without speakers.
     """
 
     clips: list[Clip]
@@ -208,7 +206,7 @@ def _with_noise(
 def _reconstruct(
     codec: LatentCodec, excerpts: _Excerpts, representation: Representation
 ) -> np.ndarray:
-    """A codec's output audio for the excerpts, or for the noisy ones."""
+    """A codec's output audio; its input is the noisy audio, if there is any."""
     noisy_audio, speaker = excerpts.noisy_audio, excerpts.speaker
     encoder_input = jnp.asarray(excerpts.audio if noisy_audio is None else noisy_audio)
     features = analyse(encoder_input, representation=representation)
@@ -222,7 +220,7 @@ class Preview:
     """Reconstructions of the example clips during training.
 
     Args:
-      experiment: source of the clips.
+      experiment: experiment with the clips.
     """
 
     def __init__(self, experiment: Experiment):
@@ -230,13 +228,13 @@ class Preview:
         self._excerpts = _read_excerpts(experiment)
 
     def __call__(self, codec: LatentCodec) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """Of each clip its number and name, the output audio ``[samples, channels]``, below 1, and
-        an image, uint8 ``[bins, frames]``: the spectrograms of original and output, side by side.
+        """For each clip: number and name; output audio ``[samples, channels]`` from -1 to 1; and an
+        image, uint8 ``[bins, frames]``, with the spectrograms of original and output side by side.
         """
         experiment, excerpts = self._experiment, self._excerpts
         clips, lengths, longest = excerpts.clips, excerpts.lengths, excerpts.longest
         sounds = _reconstruct(codec, excerpts, experiment.representation)
-        # A diverged training gives silence.
+        # Silence after divergence.
         sounds = np.nan_to_num(sounds, nan=0.0, posinf=0.0, neginf=0.0)
         both = [
             np.asarray(analyse(sound, representation=experiment.eval_mel))
@@ -255,12 +253,13 @@ class Preview:
 
 
 def _levels(spectrograms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Levels from `EVAL_MEL_FLOOR_DB` at 0 to a clip's maximum at 255, uint8; and the maxima, dB.
+    """Spectrograms as uint8, from `EVAL_MEL_FLOOR_DB` at 0 to a clip's maximum at 255; and the
+    maxima in dB.
 
     Args:
-      spectrograms: of power in dB ``[clips, versions, frames, bins]``.
+      spectrograms: power in dB, ``[clips, versions, frames, bins]``.
     """
-    # The original's maximum: a codec's louder output must not darken all the others.
+    # The maximum of the original, so that one loud output does not darken the others.
     top = np.maximum(spectrograms[:, 0].max(axis=(1, 2)), EVAL_MEL_FLOOR_DB + 20)
     scaled = (spectrograms - EVAL_MEL_FLOOR_DB) / (top - EVAL_MEL_FLOOR_DB)[:, None, None, None]
     return np.clip(255 * scaled, 0, 255).round().astype(np.uint8), top.astype(np.float32)
@@ -273,37 +272,44 @@ def _write_sounds(
     sounds: dict[str, np.ndarray],
     sample_rate: int,
 ) -> list[list[str]]:
-    """Returns the names of each clip's files, by version."""
+    """Writes the sounds; returns the file names of each clip, by version."""
     names = []
     with files.atomic_folder(folder) as beside:
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            versions = {version: sound[row, :length] for version, sound in sounds.items()}
-            peak = max(1.0, *(float(np.abs(sound).max()) for sound in versions.values()))
             stem = f"{row + 1}_{_plain(Path(clip.name).stem)}"
-            names.append([f"{stem}_{_plain(version)}.wav" for version in versions])
-            for name, sound in zip(names[-1], versions.values(), strict=True):
-                audio_file.write(beside / name, sound / peak, sample_rate)
+            names.append([f"{stem}_{_plain(version)}.wav" for version in sounds])
+            versions = [sound[row, :length] for sound in sounds.values()]
+            _write_versions(beside, names[-1], versions, sample_rate)
     return names
 
 
+def _write_versions(
+    folder: Path, names: Sequence[str], sounds: Collection[np.ndarray], sample_rate: int
+) -> None:
+    """Writes all versions of a clip with one gain, which avoids clipping."""
+    peak = max(1.0, *(float(np.abs(sound).max()) for sound in sounds))
+    for name, sound in zip(names, sounds, strict=True):
+        audio_file.write(folder / name, sound / peak, sample_rate)
+
+
 def _plain(name: str) -> str:
-    """A file name that is valid on any system."""
+    """``name`` as a file name that is valid on any system."""
     return "".join(c if c.isascii() and (c.isalnum() or c in "-.") else "_" for c in name)[:60]
 
 
-# Most previews of one run.
+# Most previews in one run.
 _MOST_PREVIEWS = 20
 
 
 def preview(
     experiment: Experiment, model: autoencoder.Autoencoder | None = None
 ) -> Callable[[Any, Any], None]:
-    """Writer of audio examples to TensorBoard: a function of a training state and a run's log."""
+    """A function of a training state and a log that writes audio examples to TensorBoard."""
     try:
         show = Preview(experiment)
     except Interrupted:
         raise
-    except UserError:  # no clip can be read: training continues without previews
+    except UserError:  # no clip is readable: train without previews
         return lambda state, log: None
     options, rate = experiment.config.train, experiment.corpus.sample_rate
     validations = -(-options.steps // options.validate_every)
@@ -315,7 +321,7 @@ def preview(
             return
         codec = model_codec(experiment.config, model or experiment.model, state.variables, None)
         for name, audio, image in show(codec):
-            log.sound(f"heard/{name}", step, audio, rate)
-            log.picture(f"original_and_heard/{name}", step, image)
+            log.sound(f"output/{name}", step, audio, rate)
+            log.picture(f"original_and_output/{name}", step, image)
 
     return write_preview

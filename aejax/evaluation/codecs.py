@@ -1,4 +1,4 @@
-"""The codecs of an evaluation: the representation alone, PCA, and the trained model."""
+"""The codecs to evaluate: PCA and the trained model, with their variants."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,15 +19,14 @@ PCA_ROW, PCA_CONTEXT_ROW = "pca", "pca_context"
 
 
 def no_model_row(config: ConfigDict) -> str:
-    """The name of the row without a model."""
+    """Name of the row without a model."""
     return curve.NOISY if denoises(config) else curve.CEILING
 
 
 def linear_codecs(
     experiment: Experiment, pca: PCA, context: ContextPCA | None
 ) -> list[LatentCodec]:
-    """PCA; PCA with a linear decoder in context, if the receptive field of the model's decoder is
-    more than one latent frame; and PCA of the nested sizes of an ordered model."""
+    """PCA; PCA with context, if there is any; and PCA of each nested size of an ordered model."""
     model, sizes = experiment.config.model, tuple(experiment.config.evaluate.nested_sizes)
     copy, rate = experiment.devices.copy, experiment.latent_rate
     codecs = [LatentCodec(PCA_ROW, encode, decode, copy(pca), rate(model.latent_dim))]
@@ -49,8 +48,7 @@ def trained_codecs(
 ) -> list[LatentCodec]:
     """The model and its variants: averaged weights, refined latents, fewer latents or codebooks.
 
-    The model may be larger than the experiment's own (in a population); its latents beyond
-    those of the experiment are 0.
+    In a population, ``model`` may have more latents than ``experiment.model``; these are 0.
     """
     config = experiment.config
     sizes = model.bottleneck.codebook_sizes
@@ -85,7 +83,7 @@ def trained_codecs(
 def model_codec(
     config: ConfigDict, model: autoencoder.Autoencoder, variables: Any, latent_rate: float | None
 ) -> LatentCodec:
-    """The codec of a model."""
+    """A model as a codec."""
     sizes = model.bottleneck.codebook_sizes
     return LatentCodec(
         config.name,
@@ -113,5 +111,5 @@ def _refined(experiment: Experiment, *codecs: LatentCodec) -> list[LatentCodec]:
 
 
 def pca_row(latents: int) -> str:
-    """The name of the row of PCA with so many latents."""
+    """Name of the row of PCA with this number of latents."""
     return f"{PCA_ROW}, {latents} latents"

@@ -1,8 +1,7 @@
 """Entropy coding of latents: statistics from training, quantisation, and a range coder.
 
 Each latent frame is predicted linearly from the previous one. The residual is quantised and coded
-by a Laplace distribution whose width follows recent residuals. Encoder and decoder compute the same
-numbers, frame by frame.
+by a Laplace distribution whose width adapts to recent residuals. Encoder and decoder adapt alike.
 """
 
 import contextlib
@@ -18,23 +17,23 @@ from aejax.runtime import arrays
 from aejax.runtime.errors import UserError
 
 FILE = "coding.npz"
-_REMEDY = "delete results.json beside it and start the run again to have it written anew"
+_REMEDY = "delete results.json in the same folder and repeat the run's command to rewrite it"
 # Quantised values are clipped to -_MOST.._MOST.
 _MOST = 2**13 - 1
-# Latent frames per check byte. It also bounds how many frames a few bytes can claim.
+# Latent frames per check byte. It also bounds the frames that a short payload can declare.
 CHECKED = 8
-# Probability that digital silence begins, or ends, with a latent frame.
+# Probability that digital silence begins or ends at a latent frame.
 _CHANGES = 1 / 256
-# Statistics are at most this, and positive ones at least its inverse: results stay finite.
+# Limit of statistics; positive ones are at least its inverse. Results stay finite.
 _MOST_STATISTIC = 1e9
-# Weights of training, recent residuals of this latent, and those of all latents in the width of the
-# distribution; and the decay rates of the last two.
+# The width of the distribution is a weighted sum of residuals: in training, recent ones of this
+# latent, recent ones of all latents. The last two decay at these rates.
 _WIDTH_WEIGHTS = (0.1, 0.4, 0.5)
 _DECAYS = (0.8, 0.5)
 
 
 class DamagedCode(Exception):
-    """Bytes that the encoder did not write."""
+    """Bytes that are not a valid code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Statistics:
 
     Attributes:
       transition: ``[latent_dim, latent_dim]``, linear prediction of the next latent frame.
-      offset: ``[latent_dim]``, of the prediction.
+      offset: ``[latent_dim]``, offset of the prediction.
       spread: ``[latent_dim]``, mean magnitude of the residual.
       steps: ``[latent_dim]``, step sizes for equal errors of the features.
     """
@@ -90,7 +89,7 @@ def fit(sequences: Iterable[np.ndarray], steps: np.ndarray) -> Statistics:
     """Statistics of latents.
 
     Args:
-      sequences: latents ``[latent_frames, latent_dim]``, each without a gap.
+      sequences: contiguous latents, ``[latent_frames, latent_dim]`` each.
       steps: ``[latent_dim]``, step sizes.
     """
     size = len(steps)
@@ -110,7 +109,7 @@ def fit(sequences: Iterable[np.ndarray], steps: np.ndarray) -> Statistics:
 
 
 def later(latents: np.ndarray, transition: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Residuals of the prediction, for all frames but the first."""
+    """Residuals of the linear prediction, for all frames but the first."""
     return latents[1:] - (latents[:-1] @ transition.T + offset)
 
 
@@ -125,23 +124,23 @@ def save(path: Path, **of: Statistics) -> None:
 
 
 def load(path: Path, name: str, latent_dim: int) -> Statistics:
-    """Reads statistics of `save`: only arrays, never objects.
+    """Statistics that `save` wrote.
 
     Raises:
-      UserError: it is missing or damaged.
+      UserError: the file is missing or damaged.
     """
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(("offset", "spread", "steps"), (latent_dim,))
     shapes["transition"] = (latent_dim, latent_dim)
     if not os.path.lexists(path):
         raise UserError(
-            f"{path} is missing: an earlier version of aejax made the run; train it again"
+            f"{path} is missing: the run is by an earlier version of aejax; train it again"
         )
     _, content = arrays.load(path, remedy=_REMEDY)
     values: dict[str, np.ndarray] = {}
     for key, shape in shapes.items():
         array = content.get(f"{name}.{key}")
         is_expected = array is not None and array.shape == shape and array.dtype == np.float64
-        # False for NaN, too.
+        # This comparison also rejects NaN.
         if array is None or not is_expected or not (np.abs(array) <= _MOST_STATISTIC).all():
             raise UserError(f"{path} is damaged ({name}.{key}); {_REMEDY}")
         if key in ("spread", "steps") and array.min() < 1 / _MOST_STATISTIC:
@@ -155,13 +154,13 @@ class FrameModel(Protocol):
     """Distribution of the integers of the next latent frame."""
 
     def family(self, models: Any) -> Any:
-        """Family of distributions, one of constriction's ``models``."""
+        """Family of distributions, from constriction's ``models``."""
 
     def parameters(self) -> tuple[np.ndarray, ...]:
-        """Parameters of the family, for each integer of the frame."""
+        """Parameters of the distribution of each integer in the frame."""
 
     def step(self, integers: np.ndarray) -> None:
-        """Updates the model with the coded frame."""
+        """Updates the model with a coded frame."""
 
 
 class Predictor:
@@ -186,10 +185,10 @@ class Predictor:
         return models.QuantizedLaplace(-_MOST, _MOST)
 
     def parameters(self) -> tuple[np.ndarray, ...]:
-        """Mean and width, rounded against floating-point differences."""
+        """Mean and width, rounded so that platforms agree."""
         fixed, slow, fast = _WIDTH_WEIGHTS
         width = self._spread * (fixed + slow * self._recent + fast * self._recent_of_all)
-        # Rounding alone has a mean error of a quarter step.
+        # Quantisation alone has a mean error of a quarter step.
         width = np.exp2(np.round(4 * np.log2(np.clip(width + 0.1, 0.05, 4 * _MOST))) / 4)
         return np.round(16 * np.clip(self._mean, -_MOST, _MOST)) / 16, width
 
@@ -206,12 +205,12 @@ class Entries:
     """Frame model of codebook indices, by their frequency in training.
 
     Args:
-      share: ``[codebooks, entries]``, relative frequencies.
+      frequency: ``[codebooks, entries]``, relative frequencies.
     """
 
-    def __init__(self, share: np.ndarray):
-        # Entries without use in training stay possible.
-        self._share = share.astype(np.float64) + 0.05 / share.shape[1]
+    def __init__(self, frequency: np.ndarray):
+        # Entries that training did not use stay possible.
+        self._probability = frequency.astype(np.float64) + 0.05 / frequency.shape[1]
 
     def family(self, models: Any) -> Any:
         """The categorical distribution."""
@@ -219,14 +218,14 @@ class Entries:
 
     def parameters(self) -> tuple[np.ndarray, ...]:
         """Probabilities."""
-        return (self._share,)
+        return (self._probability,)
 
     def step(self, integers: np.ndarray) -> None:
         """Does nothing: frames are modelled as independent."""
 
 
 def quantise(latents: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Latents to integers, in steps ``[latent_dim]``."""
+    """Latents to integers; ``steps`` ``[latent_dim]`` are the step sizes."""
     return np.clip(np.round(latents / steps), -_MOST, _MOST).astype(np.int32)
 
 
@@ -238,12 +237,12 @@ def dequantise(integers: np.ndarray, steps: np.ndarray) -> np.ndarray:
 def encode(
     integers: np.ndarray, model: Callable[[], FrameModel], silent: np.ndarray | None = None
 ) -> bytes:
-    """Range-coded bytes of integers, by a new model for each row.
+    """Range-coded bytes of integers; each row has a new frame model.
 
     Args:
       integers: ``[rows, latent_frames, width]``.
       model: makes a frame model.
-      silent: bool ``[rows, latent_frames]``, frames whose integers are left out; None for none.
+      silent: bool ``[rows, latent_frames]``, mask of silent frames, which are not coded; or None.
     """
     stream = _constriction().stream
     encoder, byte = stream.queue.RangeEncoder(), stream.model.Uniform(256)
@@ -273,19 +272,19 @@ def decode(
     *,
     has_silence: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The coded integers, 0 in silent frames, and a mask of these frames.
+    """The coded integers, 0 in silent frames, and the mask of silent frames.
 
     Args:
-      payload: of `encode`.
+      payload: bytes from `encode`.
       rows, frames, width: shape of the integers.
       model: as for `encode`.
       has_silence: whether `encode` had a mask of silent frames.
 
     Raises:
-      DamagedCode: ``payload`` was not encoded by that model.
+      DamagedCode: ``payload`` is not a valid code of that model.
     """
     if rows * (frames // CHECKED) > len(payload) + 8 or len(payload) % 4:
-        raise DamagedCode("it is shorter than its header says")
+        raise DamagedCode("it is shorter than its header declares")
     stream = _constriction().stream
     integers, silent = np.zeros((rows, frames, width), np.int32), np.zeros((rows, frames), bool)
     byte, changes = stream.model.Uniform(256), stream.model.Bernoulli(_CHANGES, perfect=False)
@@ -302,13 +301,13 @@ def decode(
                     row[index] = decoder.decode(family, *frame_model.parameters())
                     frame_model.step(row[index])
                 if _checked(index, frames) and decoder.decode(byte) != _check(row[index])[0]:
-                    raise DamagedCode("it does not decode to valid check bytes")
+                    raise DamagedCode("a check byte is wrong")
     return integers, silent
 
 
 @contextlib.contextmanager
 def _damage() -> Iterator[None]:
-    """Raises constriction's errors as `DamagedCode`; its panics too, which are no `Exception`."""
+    """Turns constriction's errors into `DamagedCode`; also its panics, which are no `Exception`."""
     try:
         yield
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""Metrics of any codec: a pair of functions from features to latents and back."""
+"""Evaluation of codecs: functions from features to latents and back."""
 
 import dataclasses
 import functools
@@ -31,16 +31,15 @@ class LatentCodec:
     """A codec to evaluate.
 
     Attributes:
-      name: of its row.
-      encode, decode: ``encode(variables, features)`` and ``decode(variables, latents)``. The same
-        function objects for the same model, so that they are compiled once.
+      name: name of its row.
+      encode, decode: ``encode(variables, features)`` and ``decode(variables, latents)``. Use the
+        same function objects for the same model, so that they are compiled once.
       variables: a pytree of arrays.
       latent_floats_per_second: None for a codec without latents.
       codes: ``codes(variables, features)``, integers ``[batch, latent_frames, codebooks]``, for a
-        codec that quantises.
-      codebook_sizes: of the codes.
-      latent_dim: floats in a latent frame; None for all that `encode` gives. Models trained beside
-        larger ones pad them with zeros.
+        quantising codec.
+      codebook_sizes: sizes of the codebooks.
+      latent_dim: floats in a latent frame without padding, which a population adds; None for all.
       decode_as: ``decode_as(variables, latents, speaker)``, for a speaker-conditioned decoder.
     """
 
@@ -55,7 +54,7 @@ class LatentCodec:
     decode_as: Callable[[Any, Any, Any], Any] | None = None
 
     def decoded(self, latents: jax.Array, speaker: jax.Array | None) -> jax.Array:
-        """Features of latents, compiled; speaker-conditioned where the codec is."""
+        """Features of latents, compiled; conditioned on the speaker if the codec is."""
         if self.decode_as is None or speaker is None:
             return apply(self.variables, latents, function=self.decode)
         return apply(self.variables, latents, speaker, function=self.decode_as)
@@ -63,7 +62,7 @@ class LatentCodec:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of the results table: ``results.json`` has these names."""
+    """One row of the results table, with the field names of ``results.json``."""
 
     name: str
     latent_floats_per_second: float | None
@@ -80,23 +79,23 @@ class Row:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Row":
-        """From ``results.json``; unknown fields, of other versions, are left out."""
+        """A row of ``results.json``; ignores unknown fields, from other versions."""
         names = [field.name for field in dataclasses.fields(cls)]
         return cls(**{name: row.get(name) for name in names})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator:
-    """Computes the metrics of codecs on batches of clips.
+    """Evaluates codecs on batches of clips.
 
     Attributes:
       representation: between audio and features.
-      eval_mel: log-mel spectrogram of the audio metric.
-      downsampling: frames in a block; a clip's last block counts whole.
-      centre: ``[bins]``, near the mean of the features.
+      eval_mel: reference mel of the audio metric.
+      downsampling: frames in a block; all frames of a clip's last block are valid.
+      centre: ``[bins]``, approximate mean of the features.
       device_put: puts a batch on the devices.
-      add_noise: noisy audio of a placed batch, for denoising: the output features are then a mask
-        of it. None for reconstruction.
+      add_noise: for denoising, a function from a batch on the devices to its noisy audio, which the
+        output features mask; None for reconstruction.
     """
 
     representation: Representation
@@ -108,7 +107,7 @@ class Evaluator:
 
     @classmethod
     def of(cls, experiment: Experiment, mean: np.ndarray) -> "Evaluator":
-        """The evaluator of an experiment, with features of this mean ``[bins]``."""
+        """The evaluator of an experiment; ``mean`` ``[bins]``: of the features."""
         return cls(
             representation=experiment.representation,
             eval_mel=experiment.eval_mel,
@@ -127,12 +126,12 @@ class Evaluator:
         return metrics.rmse(_require_frames(total))
 
     def row(self, codec: LatentCodec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
-        """All metrics of a codec except the gains, which need another row; and the errors by clip.
+        """All metrics of a codec except gains (see `with_gains`), and errors by clip.
 
         Args:
           codec: to evaluate.
-          batches: of the split.
-          clips: how many the corpus has.
+          batches: batches of the split.
+          clips: number of clips in the corpus.
         """
         total = audio_total = None
         errors = ClipErrors(np.zeros(clips), np.zeros(clips))
@@ -164,11 +163,8 @@ class Evaluator:
         return row, errors
 
     def _measure(self, codec: LatentCodec, batch: Any) -> Any:
-        """Error sums of a batch, on the host.
-
-        Of the features, over all rows and by row; of the audio; SI-SDR of each channel and whether
-        it has any sound; and how often each code occurs.
-        """
+        """Sums of one batch, on the host: feature errors (total and by row); audio errors; SI-SDR
+        and a mask of channels with sound; counts of codes."""
         placed = self.device_put(batch)
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
         audio_sums, *si_sdr = _measure_audio(
@@ -186,7 +182,7 @@ class Evaluator:
         return jax.device_get((feature_sums, audio_sums, si_sdr, counts))
 
     def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
-        """Noisy audio, or None for reconstruction; input features; output features; error sums."""
+        """Noisy audio (None for reconstruction), input features, output features, error sums."""
         features = encoder_input = analyse(placed["audio"], representation=self.representation)
         noisy_audio = None if self.add_noise is None else self.add_noise(placed)
         if noisy_audio is not None:
@@ -208,7 +204,7 @@ class Evaluator:
         )
 
     def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
-        """The mean over channels with any sound; None where the phase is estimated."""
+        """The mean over channels with sound; None if phases are estimated."""
         if not len(ratios) or not (self.representation.exact or self.add_noise):
             return None
         return float(ratios.mean(dtype=np.float64))
@@ -216,7 +212,7 @@ class Evaluator:
     def _count(
         self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: LatentCodec
     ) -> np.ndarray:
-        """How often each code occurs, ``[codebooks, entries]``."""
+        """Number of occurrences of each code, ``[codebooks, entries]``."""
         mask = valid_frames(self.representation, length, features.shape[1], self.downsampling)
         used = np.asarray(codes)[np.asarray(mask[:, :: self.downsampling])]
         size = max(codec.codebook_sizes)
@@ -229,7 +225,7 @@ def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
     return total
 
 
-# Compiled separately: all codecs share the transforms, which take long to compile.
+# Compiled separately, so that all codecs share the transforms, which compile slowly.
 
 
 @functools.partial(jax.jit, static_argnames="representation")
@@ -250,21 +246,20 @@ def synthesise(
 
 @functools.partial(jax.jit, static_argnames="function")
 def apply(variables: Any, *x: Array, function: Callable[..., Array]) -> Array:
-    """One of `LatentCodec`'s functions, compiled."""
+    """``function(variables, *x)`` for a function of `LatentCodec`, compiled."""
     return function(variables, *x)
 
 
 @functools.cache
 def cached_partial(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
-    """`functools.partial`, cached: the same object for the same model, so that it is compiled only
-    once, even by several runs."""
+    """`functools.partial`, cached: equal arguments give the same object, which is compiled once."""
     return functools.partial(function, *arguments)
 
 
 def latents_of(
     codec: LatentCodec, features: Float[Array, "batch frames bins"]
 ) -> Float[Array, "batch latent_frames latent_dim"]:
-    """The latents of features, without padding."""
+    """Latents of features, without the padding of a population."""
     latents = apply(codec.variables, features, function=codec.encode)
     return latents[..., : codec.latent_dim]
 
@@ -294,8 +289,7 @@ def _measure_audio(
     representation: Representation,
     eval_mel: Representation,
 ) -> Any:
-    """Sums of the log-mel error; and of each channel of each row, SI-SDR in dB and whether it has
-    any sound."""
+    """Sums of log-mel errors; SI-SDR of each channel in dB; and a mask of channels with sound."""
     decoded = to_audio(noisy_audio, output, representation)[:, : audio.shape[1]]
     audio, length = audio[:, : decoded.shape[1]], jnp.minimum(length, decoded.shape[1])
     audio, decoded = (signal.until_end(x, length) for x in (audio, decoded))
@@ -313,17 +307,17 @@ def to_audio(
     output: Float[Array, "batch frames bins"],
     representation: Representation,
 ) -> Float[Array, "batch samples *channels"]:
-    """Audio of output features: synthesised, or with noisy audio as a mask of it."""
+    """Audio of output features: synthesised, or the noisy audio masked by them."""
     if noisy_audio is None:
         return representation.synthesise(output)
     return representation.masked(noisy_audio, output)
 
 
 def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
-    """The rows, with their gains over the reference row of equal latent floats per second.
+    """The rows with gains over the reference row of the same latent floats per second.
 
     Args:
-      rows: all; those without latents are unchanged.
+      rows: all rows; those without latents are unchanged.
       references: names of the reference rows.
     """
     at_rate = {row.latent_floats_per_second: row for row in rows if row.name in references}
@@ -344,16 +338,16 @@ def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
 
 
 def identity(variables: None, x: Array) -> Array:
-    """No model: only the error of the representation remains."""
+    """``x``: encoder and decoder of the row without a model."""
     del variables
     return x
 
 
 def encode(codec: Any, features: Float[Array, "batch frames bins"]) -> Array:
-    """Latents by a codec that is itself a pytree with ``encode`` and ``decode``, such as PCA."""
+    """``codec.encode(features)``, for codecs that are pytrees, such as PCA."""
     return codec.encode(features)
 
 
 def decode(codec: Any, latents: Float[Array, "batch latent_frames latent_dim"]) -> Array:
-    """Features by such a codec, see `encode`."""
+    """``codec.decode(latents)``, see `encode`."""
     return codec.decode(latents)

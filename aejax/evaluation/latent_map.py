@@ -1,4 +1,4 @@
-"""Latents of test clips for the report: means by clip, and the variance each latent explains."""
+"""Statistics of latents: a map and explained variances for the report, and entropy coding."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import numpy as np
 
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.loader import why_lost
-from aejax.evaluation import entropy_coding
+from aejax.evaluation import audio_examples, entropy_coding
 from aejax.evaluation.entropy_coding import Statistics
 from aejax.evaluation.evaluate import LatentCodec, analyse, apply, latents_of
 from aejax.evaluation.probes import ClipMeans
@@ -20,7 +20,7 @@ from aejax.runtime.errors import UserError
 from aejax.runtime.progress import bar
 
 MOST_CLIPS = 200
-_MOST_EXCERPTS = 5  # of each clip
+_MOST_EXCERPTS = 5  # per clip
 _SNIPPET_SECONDS = 1.5
 
 
@@ -31,8 +31,8 @@ class LatentMap:
     Attributes:
       clips: indices in the corpus.
       means: float32 ``[clips, latent_dim]``, latents averaged over time.
-      snippets: the beginning of each clip, FLAC, all at the same loudness.
-      variance: by codec, the fraction that each latent explains, see `Explained`.
+      snippets: the beginning of each clip as FLAC, equally loud.
+      variance: fractions explained by each latent, by codec; see `Explained`.
     """
 
     clips: list[int]
@@ -44,9 +44,9 @@ class LatentMap:
 class Explained:
     """The fraction of the features' variance that each latent explains by linear regression.
 
-    For PCA, whose latents are uncorrelated, this is the explained variance ratio of each component.
-    In other codecs correlated latents share explained variance, which counts for each of them;
-    non-linear relations do not count.
+    For PCA this is the explained variance ratio of each component. Correlated latents of other
+    codecs explain some of the same variance, so fractions may sum to more than 1. Non-linear
+    relations are ignored.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Explained:
         self._sums: list[np.ndarray] = []
 
     def add(self, latents: np.ndarray, blocks: np.ndarray) -> None:
-        """Adds latents ``[count, latent_dim]`` and their features ``[count, block]``."""
+        """Adds latents ``[count, latent_dim]`` and their blocks of features ``[count, block]``."""
         z, x = latents.astype(np.float64), blocks.astype(np.float64)
         new = [z.sum(0), np.square(z).sum(0), x.sum(0), np.square(x).sum(0), z.T @ x]
         self._count += len(z)
@@ -62,7 +62,7 @@ class Explained:
         self._sums = [total + part for total, part in zip(sums, new, strict=True)]
 
     def fractions(self) -> np.ndarray:
-        """``[latent_dim]``, float32, from 0 to 1."""
+        """The fractions, float32 ``[latent_dim]``."""
         z, zz, x, xx, zx = (part / self._count for part in self._sums)
         covariance = zx - np.outer(z, x)
         latent_variance, total = zz - z**2, (xx - x**2).sum()
@@ -72,12 +72,9 @@ class Explained:
 
 
 def latent_map(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> LatentMap:
-    """The latent map of at most `MOST_CLIPS` test clips, spread evenly over the split, from the
-    first `_MOST_EXCERPTS` excerpts of each."""
-    corpus = experiment.corpus
-    test = corpus.clips.of_split("test")
-    picked = np.linspace(0, len(test) - 1, min(MOST_CLIPS, len(test))).round().astype(int)
-    chosen = np.unique(test[picked]).tolist()
+    """The latent map of up to `MOST_CLIPS` test clips, spread evenly over the split, from the first
+    excerpts of each."""
+    chosen = audio_examples.choose(experiment.corpus, MOST_CLIPS)
     explained = {codec.name: Explained() for codec in (pca, model)}
     means: ClipMeans | None = None
     for audio, lengths, clips in bar(_excerpts(experiment, chosen), desc="latents", unit="batch"):
@@ -112,7 +109,7 @@ def latent_map(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> 
 def _excerpts(
     experiment: Experiment, chosen: list[int]
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Batches of audio, lengths, and clips as indices into ``chosen``; -1 in padding rows."""
+    """Batches of audio, lengths, and indices into ``chosen`` (-1 in padding rows)."""
     corpus, excerpt = experiment.corpus, experiment.excerpt
     size = experiment.config.train.batch_size
     windows = []
@@ -145,18 +142,17 @@ def _snippet(experiment: Experiment, clip: int) -> bytes:
     return sound.encode(sound.equally_loud([mono], rate)[0], rate)
 
 
-# Most excerpts for the statistics; excerpts for the decoder's sensitivity.
+# Most excerpts for the statistics, and excerpts for the decoder's sensitivity.
 _MOST_FITTED, _MEASURED = 1000, 4
 
 
 def coding_statistics(experiment: Experiment, codec: LatentCodec, shift: float = 0.0) -> Statistics:
-    """Statistics for the entropy coding of a codec's latents, from excerpts spread over the
-    training split.
+    """Statistics for entropy coding of a codec's latents, from excerpts of the training split.
 
     Args:
-      experiment: of the run.
-      codec: with latents that are real numbers, or levels one step apart after ``shift``.
-      shift: added to the latents.
+      experiment: the run's experiment.
+      codec: codec with real latents or, if it has ``codebook_sizes``, evenly spaced levels.
+      shift: added to the latents, so that levels start at 0.
     """
     sequences: list[np.ndarray] = []
     first: jax.Array | None = None
@@ -182,8 +178,8 @@ def coding_statistics(experiment: Experiment, codec: LatentCodec, shift: float =
 
 
 def _sensitivity(codec: LatentCodec, latents: jax.Array) -> np.ndarray:
-    """RMS change of the features per small change of each latent, over a few excerpts,
-    ``[latent_dim]``."""
+    """RMS change of the features per small change of each latent, ``[latent_dim]``, from a few
+    excerpts."""
     z = np.asarray(latents)
     dim, rows = codec.latent_dim or z.shape[2], len(z)
     nudge = 0.1 * np.maximum(z.std(axis=(0, 1))[:dim], 1e-3)

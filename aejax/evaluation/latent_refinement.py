@@ -1,7 +1,7 @@
-"""Latent refinement: latents optimised through the decoder, as by a perfect encoder.
+"""Latent refinement: gradient descent on latents, through the decoder.
 
-PCA's encoder is perfect: the projection is the best latent for its decoder. A network's encoder
-only approximates that, less well for sounds unlike its training data. Source: Kim et
+PCA's encoder gives the best latents for its decoder. A network's encoder only approximates them,
+less well for sounds unlike its training data. Source: Kim et
 al., "Semi-amortized variational autoencoders", 2018; Campos et al., "Content adaptive optimization
 for neural image compression", 2019.
 """
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from aejax.evaluation.evaluate import Decode, Encode
 
-# The first step size, in the unit of latents, which begin with unit variance.
+# Initial learning rate, for latents of about unit variance.
 _LEARNING_RATE = 0.05
 
 
@@ -24,8 +24,8 @@ _LEARNING_RATE = 0.05
 def refined(encode: Encode, decode: Decode, steps: int) -> Encode:
     """An encoder followed by ``steps`` of Adam on the squared error of the decoded features.
 
-    The learning rate decays to 0. Each row keeps its best latents, independently of the other
-    rows. The same object for the same arguments, so that it is compiled once.
+    The learning rate decays to 0. The result is each row's best latents of all steps. Equal
+    arguments give the same function object, which is compiled once.
     """
     tx = optax.adam(optax.cosine_decay_schedule(_LEARNING_RATE, steps), b2=0.99)
 

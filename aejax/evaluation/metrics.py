@@ -1,7 +1,7 @@
-"""Metrics of results. Each has one definition, one unit, one source.
+"""Metrics of the results table.
 
-All are computed from sums over frames, divided once at the end, so that short last batches and
-masked frames count right.
+They are computed from sums over frames, divided once at the end, so that short last batches and
+masked frames have the right weight.
 """
 
 from typing import NamedTuple
@@ -15,10 +15,10 @@ class ErrorSums(NamedTuple):
     """Sums over the valid frames.
 
     Attributes:
-      frames: how many.
-      squared_error: of output minus reference, ``[bins]``, in the features' unit squared.
-      value: of the reference, ``[bins]``, in the features' unit.
-      squared_value: of the reference, ``[bins]``, in that unit squared.
+      frames: number of frames.
+      squared_error: sum of ``(output - reference)²``, ``[bins]``, in the features' unit squared.
+      value: sum of the reference, ``[bins]``, in the features' unit.
+      squared_value: sum of its squares, ``[bins]``, in the features' unit squared.
     """
 
     frames: Array | np.ndarray
@@ -33,7 +33,7 @@ def error_sums(
     mask: Bool[Array, "batch frames"],
     centre: Float[Array, " bins"],
 ) -> ErrorSums:
-    """The sums of one batch. ``centre`` is subtracted from values, to keep their squares small."""
+    """The sums of one batch, of values minus ``centre``, which keeps squares small."""
     weight = mask.astype(reference.dtype)[..., None]
     value = (reference - centre[None, None]) * weight
     axes = (0, 1)
@@ -65,18 +65,18 @@ def add(total: ErrorSums | None, batch: ErrorSums) -> ErrorSums:
 
 
 def rmse(sums: ErrorSums) -> float:
-    """Root of the mean, over frames and bins, of the squared difference, in the features' unit.
+    """Root mean squared error over frames and bins, in the features' unit.
 
-    Of features in dB it is a log-spectral distance (Gray and Markel, IEEE ASSP 24(5), 1976), with
-    one root over all frames; of log-mel spectra ``10 log10(max(mel power, floor))``, on mel bands.
+    For features in dB it is a log-spectral distance (Gray and Markel, IEEE ASSP 24(5), 1976), with
+    one root over all frames. Log-mel spectra are ``10 log10(max(mel power, floor))``.
     """
     return float(np.sqrt(sums.squared_error.sum() / (sums.frames * sums.squared_error.size)))
 
 
 def explained_variance(sums: ErrorSums) -> float | None:
-    """Explained variance, no unit, 1 at best: ``1 - sum (x - y)² / sum (x - mean x)²``, the mean
-    of each bin over all frames; ``sklearn.metrics.r2_score(multioutput="variance_weighted")``.
-    None where the reference has no variance: pure silence.
+    """Explained variance, at most 1: ``1 - sum (x - y)² / sum (x - mean x)²``, mean of each bin
+    over all frames, as in ``sklearn.metrics.r2_score(multioutput="variance_weighted")``. None
+    if the reference has no variance (pure silence).
     """
     spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
     return float(1 - sums.squared_error.sum() / spread) if spread > 0 else None
@@ -85,7 +85,7 @@ def explained_variance(sums: ErrorSums) -> float | None:
 def gain_db(rmse: float, reference_rmse: float) -> float | None:
     """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better.
 
-    None where either is exactly 0.
+    None if either is 0.
     """
     if rmse == 0 or reference_rmse == 0:
         return None
@@ -96,21 +96,21 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
     """Bit rate and codebook usage of codes.
 
     Args:
-      counts: how often each code occurred, ``[codebooks, entries]``.
-      sizes: of the codebooks.
+      counts: number of occurrences of each code, ``[codebooks, entries]``.
+      sizes: sizes of the codebooks.
       rate: latent frames per second.
 
     Returns:
-      ``bits_per_second``: capacity of all codes, ``rate * sum log2 size``;
-      ``codebook_utilisation``: part of the entries that occur, the mean over codebooks;
-      ``perplexity``: ``2 ** entropy`` of each codebook's codes by themselves, the mean over
-      codebooks; ``bitrate_efficiency``: the sum of those entropies over the sum of ``log2 size``.
+      ``bits_per_second``: ``rate * sum(log2(size))``;
+      ``codebook_utilisation``: fraction of entries that occur, averaged over codebooks;
+      ``perplexity``: ``2 ** entropy`` of each codebook's codes, averaged over codebooks;
+      ``bitrate_efficiency``: ``sum(entropy) / sum(log2(size))``.
     """
     entropies, used = [], []
     for count, size in zip(counts, sizes, strict=True):
-        share = count[count > 0] / count.sum()
-        entropies.append(float(-(share * np.log2(share)).sum()) + 0.0)
-        used.append(len(share) / size)
+        p = count[count > 0] / count.sum()
+        entropies.append(float(-(p * np.log2(p)).sum()) + 0.0)  # + 0.0: no negative zero
+        used.append(len(p) / size)
     capacity = float(np.log2(sizes).sum())
     return {
         "bits_per_second": rate * capacity,

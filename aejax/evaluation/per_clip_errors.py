@@ -9,7 +9,7 @@ import numpy as np
 from aejax.data.table import Clips
 from aejax.evaluation.metrics import gain_db
 
-# A label with more values than this is left out of the summary: it identifies clips, not classes.
+# Labels with more values identify clips, not classes; the summary leaves them out.
 _MOST_VALUES = 100
 
 
@@ -19,7 +19,7 @@ class ClipErrors:
 
     Attributes:
       frames: valid frames, ``[clips]``; 0 for clips that were not evaluated.
-      squared_error: in the features' unit squared, the mean over bins, summed over frames,
+      squared_error: mean over bins, summed over frames, in the features' unit squared,
         ``[clips]``.
     """
 
@@ -27,7 +27,7 @@ class ClipErrors:
     squared_error: np.ndarray
 
     def rmse(self, clips: np.ndarray) -> float | None:
-        """RMSE of the features over all frames of these clips; None without a frame."""
+        """RMSE of the features over all frames of ``clips``; None if there are no frames."""
         frames = self.frames[clips].sum()
         return float(np.sqrt(self.squared_error[clips].sum() / frames)) if frames else None
 
@@ -35,7 +35,7 @@ class ClipErrors:
 def lines(
     clips: Clips, errors: Mapping[str, ClipErrors], chosen: np.ndarray
 ) -> list[dict[str, Any]]:
-    """One dict for each chosen clip: its name, length, labels, and error by codec."""
+    """A dict for each chosen clip: name, length, labels, and error by codec."""
     return [
         {
             "name": clips.name(index),
@@ -52,8 +52,8 @@ def lines(
 def by_label(
     clips: Clips, errors: Mapping[str, ClipErrors], chosen: np.ndarray, reference: str
 ) -> dict[str, dict[str, Any]]:
-    """By label and value: number of clips, error of each codec over all their frames, and gain over
-    the ``reference``, in dB."""
+    """For each label and value: number of clips, and each codec's error and gain over ``reference``
+    in dB."""
     summary: dict[str, dict[str, Any]] = {}
     for label, column in clips.labels.items():
         if column.categories is None:

@@ -1,10 +1,9 @@
-"""Linear probes: how well each label of a clip is predicted from its mean latent.
+"""Linear probes: prediction of each label of a clip from its mean latent.
 
 A probe is a standardised linear model, fitted on training clips, measured on test clips (Alain and
 Bengio, "Understanding intermediate layers using linear classifier probes", 2016). Its input is the
-mean over a clip's frames, so changes within a clip are ignored. Its penalty is the same for all:
-with few clips for each dimension it overfits, and a larger source can score lower than a smaller
-one that is computed from it.
+mean over a clip's frames, so changes within a clip are ignored. With few clips per dimension it
+overfits: features can then score lower than the latents that are computed from them.
 """
 
 import dataclasses
@@ -21,20 +20,20 @@ from aejax.representations import valid_frames
 from aejax.runtime.errors import UserError
 from aejax.runtime.progress import bar
 
-# A label with more classes than this identifies clips, not classes; as in `per_clip_errors`.
+# Labels with more classes identify clips, as in `per_clip_errors`.
 _MOST_CLASSES = 100
-# Several times the iterations for 20,000 clips of smooth spectra.
+# Several times what 20,000 clips of smooth spectra need.
 _MOST_ITERATIONS = 2000
 
 
 class ClipMeans:
-    """The mean over the frames of each clip, accumulated in float64 on the host.
+    """Running mean over the frames of each clip, in float64 on the host.
 
-    A clip that was never added takes no memory until `means` is called.
+    Unused clips take no memory until `means` is called.
 
     Args:
-      clips: how many the corpus has.
-      dims: of a frame.
+      clips: number of clips in the corpus.
+      dims: size of a frame.
     """
 
     def __init__(self, clips: int, dims: int):
@@ -47,10 +46,7 @@ class ClipMeans:
         mask: Bool[np.ndarray, "batch time"],
         clip: Int[np.ndarray, " batch"],
     ) -> None:
-        """Adds frames, those that ``mask`` marks as valid, of the clips of these indices.
-
-        A clip may have several rows and batches. Padding rows have the index -1.
-        """
+        """Adds the valid frames of a batch; ``clip``: index of each row's clip, -1 for padding."""
         is_clip = clip >= 0
         sums = vectors.sum(1, dtype=np.float64, where=mask[..., None])
         np.add.at(self._sums, clip[is_clip], sums[is_clip])
@@ -75,16 +71,16 @@ class ProbeRow:
 
     Attributes:
       label: its name.
-      measure: "accuracy" of categories; "R²" of numbers, 1 at best, below 0 if worse than the mean.
-      classes: number of classes among the clips of the fit; None for numbers.
-      train_clips: used for the fit.
-      train_clips_found: training clips that have the label; the fit may use a sample of them.
-      test_clips: scored.
-      test_clips_unseen: left out, because no clip of the fit is of their class.
+      measure: "accuracy" for categories, "R²" for numbers.
+      classes: number of classes in the fit; None for numbers.
+      train_clips: number of clips in the fit.
+      train_clips_found: number of training clips with the label; the fit may use a sample.
+      test_clips: number of scored clips.
+      test_clips_unseen: number of test clips left out because their class is not in the fit.
       chance: accuracy of the most frequent class of the fit, or R² 0; None if skipped.
-      scores: by source; None if skipped.
+      scores: score of each source; None if skipped.
       unconverged: sources whose fit reached the iteration limit; their score may be too low.
-      skipped: why there is no score, or None.
+      skipped: reason for having no score, or None.
     """
 
     label: str
@@ -121,15 +117,15 @@ def probe(
     most_clips: int = 20_000,
     seed: int = 0,
 ) -> list[ProbeRow]:
-    """A row for each label of the corpus, also for skipped ones; deterministic.
+    """A row for each label of the corpus, including skipped ones; deterministic.
 
     Args:
-      means: by source, a vector for each clip of the corpus. Clips that are not finite in any
-        source are left out of all.
-      clips: with their labels. Clips without a label are left out of its row.
+      means: a vector for each clip of the corpus, by source. Clips are left out if a source is not
+        finite.
+      clips: clips with labels; clips without a label are left out of its row.
       train, test: indices of clips.
       most_clips: most training clips of a fit, spread evenly over the label's values.
-      seed: of their choice.
+      seed: seed of their choice.
 
     Raises:
       UserError: scikit-learn is not installed.
@@ -170,7 +166,7 @@ def _row(
         chance=None,
         scores=dict.fromkeys(means),
     )
-    reason = _why_not(row, y[train], y[known])
+    reason = _skip_reason(row, y[train], y[known])
     if reason:
         return dataclasses.replace(row, skipped=reason)
     chance = 0.0
@@ -197,8 +193,8 @@ def spread(items: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarray
     return items[rng.integers(edges[:-1], edges[1:])]
 
 
-def _why_not(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
-    """Why a label with these values cannot be probed, or None."""
+def _skip_reason(row: ProbeRow, train: np.ndarray, test: np.ndarray) -> str | None:
+    """Reason why a label with these values is skipped, or None."""
     if not len(train):
         return "no usable training clip has it"
     if row.classes == 1:
@@ -239,7 +235,7 @@ def _fit(
         else RidgeCV(alphas=np.logspace(-2, 6, 9))
     )
     with warnings.catch_warnings():
-        # The row reports it. A fit at the precision of float32 has converged.
+        # Reported by the row instead; at float32 precision the warning may be wrong.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = make_pipeline(StandardScaler(copy=False), model).fit(x_train, y_train)
     converged = not classify or int(model.n_iter_.max()) < _MOST_ITERATIONS
@@ -247,7 +243,7 @@ def _fit(
 
 
 def probe_latents(experiment: Experiment, pca: LatentCodec, model: LatentCodec) -> list[ProbeRow]:
-    """Scores of linear probes on time-averaged features and latents, by label."""
+    """Linear probes of each label, on time-averaged features and latents."""
     features = LatentCodec("features", identity, identity, None, None)
     means = {codec.name: _clip_means(experiment, codec) for codec in (features, pca, model)}
     clips = experiment.corpus.clips

@@ -1,4 +1,4 @@
-"""Losses of audio, for representations that are exactly invertible."""
+"""Losses of audio, for exactly invertible representations."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -13,10 +13,10 @@ from aejax.parts import at_least, key, losses
 from aejax.runtime.errors import UserError
 
 Audio = Float[Array, "batch samples *channels"]
-# A value for each row, which is one channel, or one for all valid rows; and the mask of valid rows.
+# One value for each row (a channel of a clip) or for all valid rows; and the mask of valid rows.
 Values = tuple[Float[Array, "*rows"], Bool[Array, " channel_rows"]]
 
-# Fewest samples for the longest transform of a loss, 2048, to pad by reflection.
+# Reflection padding for the longest transform, 2048, needs this many samples.
 _FEWEST_SAMPLES = 1025
 
 
@@ -41,12 +41,12 @@ class AudioLoss:
 
 
 class SpectralLoss(AudioLoss):
-    """A distance of spectra; audio that is too short for it is padded with silence.
+    """A spectral distance; short audio is padded with silence.
 
     Attributes:
-      distance: of rows.
+      distance: function of two arrays ``[rows, samples]``.
       takes_rate: whether it takes ``sample_rate``.
-      over_batch: whether it is one value for all rows, as in auraloss and descript-audio-codec.
+      over_batch: one value for all rows, as in auraloss and descript-audio-codec.
     """
 
     distance: ClassVar[Callable[..., Array]]
@@ -127,10 +127,10 @@ class AWeighted(SpectralLoss):
 
 
 def check_rate(names: Iterable[str], sample_rate: int) -> None:
-    """Traces losses, so that those that do not work at this sample rate are refused early.
+    """Checks by tracing that losses of audio work at this sample rate.
 
     Raises:
-      UserError: naming the loss and the rate.
+      UserError: one does not.
     """
     audio = jax.ShapeDtypeStruct((1, _FEWEST_SAMPLES), jnp.float32)
     length = jax.ShapeDtypeStruct((1,), jnp.int32)
@@ -144,6 +144,6 @@ def check_rate(names: Iterable[str], sample_rate: int) -> None:
             )
         except ValueError as error:
             raise UserError(
-                f"config.loss.{name}.weight does not go with data.sample_rate={sample_rate}: take"
-                f" a lower rate or another loss ({error})"
+                f"config.loss.{name}.weight does not work at data.sample_rate={sample_rate}: use a"
+                f" lower rate or another loss ({error})"
             ) from None

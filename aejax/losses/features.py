@@ -26,8 +26,7 @@ class FeatureLoss:
     def __call__(
         self, error: Float[Array, "batch frames bins"], mask: Bool[Array, "batch frames"]
     ) -> Float[Array, ""]:
-        """The loss of ``error``, output minus target of standardised features, over the frames
-        where ``mask`` is true."""
+        """The loss, over valid frames, of ``error``: output minus target, standardised."""
         raise NotImplementedError
 
 

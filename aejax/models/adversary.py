@@ -1,7 +1,7 @@
-"""Speaker adversary: a classifier of speakers that the encoder learns to defeat.
+"""Speaker adversary: a classifier of speakers, with reversed gradients for the encoder.
 
-Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015, whose
-gradient reversal this is; for voices, Chou et al., "Multi-target voice conversion without parallel
+Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", 2015 (gradient
+reversal); for voices, Chou et al., "Multi-target voice conversion without parallel
 data by adversarially learning disentangled audio representations", 2018.
 """
 
@@ -29,10 +29,10 @@ reversed_gradient.defvjp(
 
 
 class Adversary(nn.Module):
-    """Classifies the speaker of each latent frame from its neighbourhood.
+    """Loss of a convolutional classifier of the speaker of each latent frame.
 
     Attributes:
-      speakers: how many.
+      speakers: number of speakers.
       strength: gradient-reversal coefficient λ.
     """
 

@@ -27,13 +27,15 @@ _FLOAT32 = jnp.finfo(jnp.float32)
 
 
 class Autoencoder(nn.Module):
-    """Features to latents to features, at one latent frame per ``downsampling`` frames.
+    """Features to latents to features, with one latent frame per ``downsampling`` frames.
 
-    The collection "constants" holds ``mean`` ``[bins]`` and ``scale`` ``[]``, which standardise
-    features. One scale for all bins: a squared error then weighs all bins alike, as the metrics and
-    PCA do. It also holds ``lowest`` and ``highest`` ``[bins]``, the range to which output features
-    are clipped, except in training. Training takes standardised features and compares standardised
-    output with them (``__call__``); a trained model takes and gives features (`encode`, `decode`).
+    ``__call__`` is for training: it maps standardised features to standardised features. `encode`
+    and `decode` are for trained models and take features that are not standardised.
+
+    Variables of the collection "constants":
+      mean, scale: ``[bins]`` and ``[]``, for standardisation. All bins share one scale, so that a
+        squared error weighs them equally, as the metrics and PCA do.
+      lowest, highest: ``[bins]``, range that output features are clipped to, except in training.
     """
 
     encoder: nn.Module
@@ -45,7 +47,7 @@ class Autoencoder(nn.Module):
     def setup(self) -> None:
         self.mean = self.variable("constants", "mean", jnp.zeros, (self.bins,))
         self.scale = self.variable("constants", "scale", jnp.ones, ())
-        # Unbounded until `with_limits`.
+        # No clipping until `with_limits`.
         lowest, highest = (float(x) for x in (_FLOAT32.min, _FLOAT32.max))
         self.lowest = self.variable("constants", "lowest", jnp.full, (self.bins,), lowest)
         self.highest = self.variable("constants", "highest", jnp.full, (self.bins,), highest)
@@ -69,13 +71,13 @@ class Autoencoder(nn.Module):
     def encode_first(
         self, features: Float[Array, "batch frames bins"], count: int
     ) -> Float[Array, "batch latent_frames latent_dim"]:
-        """Features to latents by the first ``count`` latents, or codebooks, alone."""
+        """Features to latents, with only the first ``count`` latents or codebooks."""
         return self.bottleneck.first(self.before_bottleneck(features), count)
 
     def codes(
         self, features: Float[Array, "batch frames bins"]
     ) -> Int[Array, "batch latent_frames codes"]:
-        """Features to codes, where the bottleneck quantises."""
+        """Features to codes of a quantising bottleneck."""
         return self.bottleneck.codes(self.before_bottleneck(features))
 
     def from_codes(
@@ -102,10 +104,10 @@ class Autoencoder(nn.Module):
         """Standardised features to standardised output features, and latents.
 
         Args:
-          x: standardised; frames must be whole blocks.
+          x: standardised features, whole blocks of frames.
           mask: valid latent frames.
           speaker: of each row.
-          train: with dropout and updates of codebooks, and without clipping, which has no gradient.
+          train: use dropout, update codebooks, and do not clip (clipping has no gradient).
         """
         latents = self.bottleneck(self.encoder(x, train=train), mask, train=train)
         if self.adversary is not None and (train or self.is_initializing()):
@@ -122,22 +124,22 @@ class Autoencoder(nn.Module):
 def standardise(
     features: Float[Array, "batch frames bins"], constants: Constants
 ) -> Float[Array, "batch frames bins"]:
-    """Features less their mean, over their scale: "constants" of a model's variables."""
+    """``(features - mean) / scale``, with the "constants" of a model's variables."""
     return (features - constants["mean"][None, None]) / constants["scale"]
 
 
 def unstandardise(
     x: Float[Array, "batch frames bins"], constants: Constants
 ) -> Float[Array, "batch frames bins"]:
-    """The features that `standardise` makes ``x`` of."""
+    """Inverse of `standardise`."""
     return x * constants["scale"] + constants["mean"][None, None]
 
 
 def from_config(
     config: ConfigDict, bins: int, dtype: Dtype = jnp.float32, *, speakers: int = 0
 ) -> Autoencoder:
-    """The autoencoder of ``config.model``, for features of ``bins`` bins and a decoder of
-    ``speakers`` speakers."""
+    """The autoencoder of ``config`` (``model`` of a whole config), for ``bins`` bins per frame and
+    a decoder for ``speakers`` speakers."""
     bottleneck = parts.bottlenecks.build(config.bottleneck, config, latent_dim=config.latent_dim)
     decoder = config.decoder or config.encoder
     sizes: dict[str, Any] = {"out": bottleneck.channels, "bins": bins, "dtype": dtype}
@@ -149,7 +151,7 @@ def from_config(
     encoded, latents = ((1, 2, channels) for channels in (bottleneck.channels, config.latent_dim))
     encoders.check_network(config.encoder, networks[0], (frames, encoded))
     encoders.check_network(decoder, networks[1], (latents, frames))
-    # Networks that cannot be initialised as the zero map get a last layer that is.
+    # Networks without `zero_start` get a further layer, initialised as the zero map.
     zero_layers = [
         config.pca_start and not encoders.begins_at_zero(name) for name in (config.encoder, decoder)
     ]
@@ -165,16 +167,16 @@ def from_config(
 
 
 def init(model: Autoencoder, key: jax.Array, downsampling: int) -> Variables:
-    """Random variables for a model (under ``jit``: eager initialisation takes seconds)."""
+    """Random variables of a model. Compiled, since eager initialisation takes seconds."""
     x = jnp.zeros((1, downsampling, model.bins))
-    # It runs once: fast compilation matters more than fast code.
+    # It runs once, so compile quickly rather than well.
     options = {"xla_backend_optimization_level": 0}
     variables = jax.jit(model.init, compiler_options=options)(key, x)
     return without_losses(variables)
 
 
 def without_losses(variables: Variables) -> Variables:
-    """The variables of a model's `init` without its sown losses."""
+    """Variables without the collection "losses"."""
     return {name: value for name, value in variables.items() if name != "losses"}
 
 
@@ -198,7 +200,7 @@ def encode_first(
     variables: Variables,
     features: Float[Array, "batch frames bins"],
 ) -> Float[Array, "batch latent_frames latent_dim"]:
-    """`encode` by the first ``count`` latents, or codebooks, alone."""
+    """`encode` with only the first ``count`` latents or codebooks."""
     return _array(model.apply(variables, features, count, method="encode_first"))
 
 
@@ -224,7 +226,7 @@ def decode_as(
 def codes(
     model: Autoencoder, variables: Variables, features: Float[Array, "batch frames bins"]
 ) -> Int[Array, "batch latent_frames codes"]:
-    """Features to codes, for a model whose bottleneck quantises."""
+    """Features to codes of a quantising bottleneck."""
     return _array(model.apply(variables, features, method="codes"))
 
 
@@ -234,7 +236,7 @@ def first_codes(
     variables: Variables,
     features: Float[Array, "batch frames bins"],
 ) -> Int[Array, "batch latent_frames codes"]:
-    """`codes` of the first ``count`` codebooks alone."""
+    """`codes` of the first ``count`` codebooks."""
     return codes(model, variables, features)[..., :count]
 
 
@@ -243,7 +245,7 @@ def from_codes(
     variables: Variables,
     codes: Int[Array, "batch latent_frames codes"],
 ) -> Float[Array, "batch latent_frames latent_dim"]:
-    """Codes of `codes` or `first_codes` to latents, where those are entries of codebooks."""
+    """Codes of `codes` or `first_codes` to latents, for bottlenecks with learnt codebooks."""
     return _array(model.apply(variables, codes, method="from_codes"))
 
 
@@ -256,10 +258,10 @@ class Output(NamedTuple):
     """Outputs of a model's forward pass.
 
     Attributes:
-      features: of the output, standardised.
-      latents: of the input.
-      losses: of the bottleneck, by name, ``[]`` each; in training also that of an adversary.
-      codebooks: the collection of that name, after this batch.
+      features: output features, standardised.
+      latents: latents of the input.
+      losses: losses of the bottleneck, by name, ``[]`` each; in training also of the adversary.
+      codebooks: the updated collection "codebooks".
     """
 
     features: Float[Array, "batch frames bins"]
@@ -280,8 +282,8 @@ def forward(
 ) -> Output:
     """Forward pass of a model on standardised features.
 
-    With ``key``, latents are sampled where the bottleneck is stochastic. With ``train``, dropout
-    and updates of the codebooks too. ``speaker`` is for a speaker-conditioned decoder.
+    With ``key``, a stochastic bottleneck samples latents. With ``train``, there is dropout too, and
+    codebooks are updated. ``speaker`` is for a speaker-conditioned decoder.
     """
     rngs = {}
     if key is not None:
@@ -322,10 +324,10 @@ def _with_constants(variables: Variables, **constants: jax.Array | np.ndarray) -
 
 
 def start_at_pca(model: Autoencoder, variables: Variables, pca: PCA) -> Variables:
-    """The variables with linear maps set so that the linear part is exactly ``pca``.
+    """The variables with the linear part of encoder and decoder set to ``pca``.
 
-    With ``zero_start`` the whole model is then PCA, except for the bottleneck. Latents are whitened
-    if the bottleneck is ``whitened``; otherwise they have one common scale.
+    With networks that start at zero, the model then equals PCA, except for the bottleneck. Latents
+    are whitened if the bottleneck is ``whitened``; otherwise they have one common scale.
     """
     mean = np.asarray(variables["constants"]["mean"], np.float64)
     scale = np.asarray(variables["constants"]["scale"], np.float64)

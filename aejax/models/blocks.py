@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Full float32, also on accelerators whose default is less.
+# Full float32 precision, also on accelerators with a lower default.
 EXACT = jax.lax.Precision.HIGHEST
 matmul = functools.partial(jnp.matmul, precision=EXACT)
 
-Dtype = Any  # of the arithmetic inside; parameters are float32 always
+Dtype = Any  # of the arithmetic; parameters are always float32
 
-# Steps before and after its own that an output depends on; infinite if unbounded.
+# Steps of context before and after each output step; infinite if unbounded.
 ReceptiveField = tuple[float, float]
 NO_CONTEXT: ReceptiveField = (0, 0)
 
@@ -25,7 +25,7 @@ _LONG = 512
 def to_blocks(
     x: Float[Array, "batch frames bins"], downsampling: int
 ) -> Float[Array, "batch latent_frames block"]:
-    """Cuts frames into blocks of ``downsampling``, each laid out as one vector."""
+    """Blocks of ``downsampling`` frames, each flattened to one vector."""
     batch, frames, bins = x.shape
     return x.reshape(batch, frames // downsampling, downsampling * bins)
 
@@ -44,10 +44,10 @@ def product(
     kernel: Float[Array, "channels out"],
     precision: Any = None,
 ) -> Float[Array, "*before out"]:
-    """``x @ kernel``, whose gradient by the kernel is one product of flat arrays.
+    """``x @ kernel``, with a faster gradient of the kernel: one product of flattened arrays.
 
-    JAX derives the same product, but on a CPU XLA transposes both arrays in memory for it: with
-    many steps that takes three times as long as the product itself.
+    For JAX's gradient, XLA transposes both arrays on a CPU. With many steps, that takes three times
+    as long as the product itself.
     """
     return jnp.matmul(x, kernel, precision=precision)
 
@@ -74,22 +74,22 @@ def _dot_general(x: Array, kernel: Array, dimensions: Any, precision: Any = None
 
 
 def dense(features: int, **options: Any) -> nn.Dense:
-    """flax's dense layer, by `product`."""
+    """Flax's dense layer, computed by `product`."""
     return nn.Dense(features, dot_general=_dot_general, **options)
 
 
 def last_layer(out: int, *, zero_start: bool, dtype: Dtype) -> nn.Dense:
-    """The last dense layer of a network; with ``zero_start`` it is initialised as the zero map."""
+    """The last dense layer of a network, initialised as the zero map with ``zero_start``."""
     init = nn.initializers.zeros if zero_start else nn.linear.default_kernel_init
     return dense(out, kernel_init=init, dtype=dtype)
 
 
 class Dropout(nn.Module):
-    """flax's dropout with its rate as an array in the collection "dropout", so that each member of
-    a population may have its own in one compiled program.
+    """Dropout with the rate as an array in the collection "dropout", so that members of a
+    population, which share one compiled program, may have different rates.
 
     Attributes:
-      rate: initial; at 0 there is no dropout at all.
+      rate: initial rate; 0 leaves dropout out of the program.
     """
 
     rate: float
@@ -106,16 +106,16 @@ class Dropout(nn.Module):
 
 
 def same_padding(kernel_size: int, dilation: int = 1) -> tuple[int, int]:
-    """Zeros before and after a signal for a convolution with as many steps as its input."""
+    """Zeros before and after a signal for a convolution with "same" padding."""
     before = kernel_size // 2 * dilation
     return before, (kernel_size - 1) * dilation - before
 
 
 class Conv1D(nn.Module):
-    """Convolution along time, of "same" length, with zeros beyond the ends.
+    """Convolution along time with "same" zero padding.
 
-    Short signals are lowered as shifted slices and one matrix product: as fast as XLA's convolution
-    there (few steps, many channels), also under ``vmap`` over the weights.
+    For few steps it is computed as one matrix product of shifted slices. That is as fast as XLA's
+    convolution, and stays fast under ``vmap`` over the weights.
     """
 
     features: int

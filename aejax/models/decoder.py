@@ -15,14 +15,14 @@ Speaker = Int[Array, " batch"] | None
 
 class Decoder(nn.Module):
     """``y = V z + g(z)``, the mirror of `aejax.models.encoder.Encoder`. With speakers, g also takes
-    an embedding of the speaker, which is learnt.
+    a learnt speaker embedding.
 
     Attributes:
       downsampling: frames in a block.
-      bins: in a frame.
+      bins: features in a frame.
       network: g, from latents to frames; None for V alone.
       linear: whether there is V.
-      speakers: how many; 0 for a decoder without speakers.
+      speakers: number of speakers; 0 for an unconditioned decoder.
       zero_layer: whether a dense layer after g is initialised as the zero map.
     """
 
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
             index = jnp.zeros(len(z), jnp.int32) if speaker is None else speaker
             embedding = nn.Embed(self.speakers + 1, _SPEAKER_DIM, name="speakers")(index)
             embedding = jnp.broadcast_to(embedding[:, None], (*z.shape[:2], _SPEAKER_DIM))
-            # Before the latents: a population pads those at their end.
+            # Before the latents, since a population pads latents at the end.
             inputs = jnp.concatenate([embedding, z], axis=-1)
         frames = self.network(inputs, train=train).astype(z.dtype)
         if self.zero_layer:

@@ -9,12 +9,12 @@ from aejax.models.encoders.base import receptive_field_of
 
 
 class Encoder(nn.Module):
-    """``z = W x + f(x)``: W is linear in one block of frames, f may use more; or one of the two.
+    """``z = W x + f(x)``, or one of the two terms: W is linear in one block, f may use context.
 
     Attributes:
       downsampling: frames in a block.
-      channels: output channels, which the bottleneck takes.
-      network: f, from frames; None for W alone, which can do what PCA can.
+      channels: output channels, the input of the bottleneck.
+      network: f, from frames to latents; None for W alone, which is as expressive as PCA.
       linear: whether there is W.
       zero_layer: whether a dense layer after f is initialised as the zero map.
     """

@@ -1,5 +1,4 @@
-"""PCA of blocks of frames, a closed-form autoencoder; and reduced-rank regression from noisy blocks
-to clean ones."""
+"""PCA of blocks of frames, and reduced-rank regression from noisy to clean blocks."""
 
 import flax.struct
 import jax.numpy as jnp
@@ -12,18 +11,18 @@ from aejax.runtime.pytrees import Leaf
 
 @flax.struct.dataclass
 class PCA:
-    """The best linear autoencoder of blocks of ``downsampling`` frames; or, with ``analysis``, the
-    best linear map of that rank from blocks to other blocks (see `PairMoments`).
+    """PCA of blocks of ``downsampling`` frames; with ``analysis``, the best linear map of the same
+    rank from noisy to clean blocks (see `PairMoments`).
 
     Attributes:
-      mean: ``[block]``, of the output, in the features' unit.
+      mean: ``[block]``, mean of the output, in the features' unit.
       components: ``[latent_dim, block]``, orthonormal rows, the largest variance first.
-      deviations: ``[latent_dim]``, standard deviation along each; latents are divided by it.
+      deviations: ``[latent_dim]``, standard deviations, which latents are divided by.
       lowest, highest: ``[bins]``, range of the output features.
       downsampling: frames in a block.
-      input_mean: ``[block]``, of the input; None where the target is the input.
-      analysis: ``[latent_dim, block]``, from the input to latents before the division; None where
-        it equals ``components``.
+      input_mean: ``[block]``, mean of the input; None if the target is the input.
+      analysis: ``[latent_dim, block]``, from the input to latents before the division; None if it
+        equals ``components``.
     """
 
     mean: Leaf
@@ -64,14 +63,14 @@ class PCA:
     def within(
         self, lowest: Float[np.ndarray, " bins"], highest: Float[np.ndarray, " bins"]
     ) -> "PCA":
-        """The same PCA with its range intersected with this one."""
+        """A copy with the output range restricted to these limits."""
         return self.replace(  # type: ignore[attr-defined]  # flax makes it
             lowest=jnp.maximum(self.lowest, jnp.asarray(lowest, jnp.float32)),
             highest=jnp.minimum(self.highest, jnp.asarray(highest, jnp.float32)),
         )
 
     def first(self, latents: int) -> "PCA":
-        """PCA of the first ``latents`` latents."""
+        """A copy with only the first ``latents`` latents."""
         return self.replace(  # type: ignore[attr-defined]  # flax makes it
             components=self.components[:latents],
             deviations=self.deviations[:latents],
@@ -79,7 +78,7 @@ class PCA:
         )
 
 
-# Margin of the output range around that of the training features, as a fraction of it.
+# The output range is wider than that of the training features by this fraction on either side.
 MARGIN = 0.1
 
 
@@ -132,11 +131,11 @@ class BlockMoments:
         return self
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of each bin ``[bins]`` and one standard deviation for all of them ``[]``."""
+        """Mean of each bin ``[bins]``, and one standard deviation for all bins ``[]``."""
         return _standardisation(self.mean, np.trace(self.scatter) / self.count, downsampling)
 
     def variances(self) -> tuple[np.ndarray, np.ndarray]:
-        """Explained variances ``[size]``, largest first, and their components as rows.
+        """Explained variances ``[size]``, largest first, and components as rows.
 
         Normalised by ``count - 1``, as scikit-learn does.
         """
@@ -159,11 +158,11 @@ class BlockMoments:
 def _standardisation(
     mean: np.ndarray, variance: float, downsampling: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each bin, and one deviation, from the mean and total variance of blocks."""
-    of_bins = mean.reshape(downsampling, -1).mean(axis=0)
-    offset = mean - np.tile(of_bins, downsampling)
+    """Mean of each bin, and one standard deviation, from mean and total variance of blocks."""
+    bin_means = mean.reshape(downsampling, -1).mean(axis=0)
+    offset = mean - np.tile(bin_means, downsampling)
     scale = np.sqrt((variance + offset @ offset) / len(mean))
-    return of_bins, np.asarray(scale if scale > 0 else 1.0)
+    return bin_means, np.asarray(scale if scale > 0 else 1.0)
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,19 +175,19 @@ def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _deviations(variances: np.ndarray) -> Array:
-    """Standard deviations of latents, positive also where the variance is 0."""
+    """Standard deviations of latents; positive even if the variance is 0."""
     top = variances.max(initial=0)
     usable = np.where(variances > 1e-12 * top, variances, top or 1)
     return jnp.asarray(np.sqrt(usable), jnp.float32)
 
 
 class PairMoments:
-    """Running means and covariances of pairs of vectors, input and output, of one size, in float64
-    and constant memory; see `BlockMoments`.
+    """Running means and covariances of pairs of vectors, input and output, of equal size; see
+    `BlockMoments`.
 
     `pca` is reduced-rank regression: the linear map of rank ``latent_dim`` with the least squared
-    error. Source: Izenman, "Reduced-rank regression for the multivariate linear
-    model", Journal of Multivariate Analysis 5, 1975. For equal input and output it is PCA.
+    error. If input and output are equal, it is PCA. Source: Izenman, "Reduced-rank regression for
+    the multivariate linear model", Journal of Multivariate Analysis 5, 1975.
     """
 
     def __init__(self, size: int):
@@ -237,14 +236,14 @@ class PairMoments:
         return correction + multiple * np.eye(len(rest))
 
     def squared_error(self, other: "PairMoments", regression: np.ndarray) -> float:
-        """Squared error on these pairs of a map that was fitted to ``other``, summed."""
+        """Sum of squared errors, on these pairs, of a regression that was fitted to ``other``."""
         explained = 2 * self.cross - self.input.scatter @ regression
         bias = self.mean - other.mean - (self.input.mean - other.input.mean) @ regression
         rest = self.spread - float((regression * explained).sum())
         return rest + self.input.count * float(bias @ bias)
 
     def pca(self, latent_dim: int, downsampling: int, ridge: float, regression: np.ndarray) -> PCA:
-        """The best map of rank ``latent_dim``; ``regression`` must be of that ``ridge``."""
+        """The best map of rank ``latent_dim``, from `regression` with the same ``ridge``."""
         scatter = self.input.scatter
         fitted = regression.T @ (scatter + self._penalty(ridge)) @ regression
         components = _principal(fitted)[1][:latent_dim]
@@ -265,15 +264,15 @@ class PairMoments:
 
 @flax.struct.dataclass
 class ContextPCA:
-    """PCA's encoder with the least-squares linear decoder from the latents around a block.
+    """PCA's encoder, with a least-squares decoder that takes neighbouring latent frames too.
 
-    It separates a model's gain over PCA into context and non-linearity.
+    It tells how much of a model's gain over PCA comes from context.
 
     Attributes:
       pca: the encoder.
       kernel: ``[(before + 1 + after) latent_dim, block]``, the earliest latent frame first.
       bias: ``[block]``.
-      before, after: latent frames on either side of a block's own.
+      before, after: latent frames of context before and after a block.
     """
 
     pca: PCA
@@ -291,7 +290,7 @@ class ContextPCA:
     def decode(
         self, latents: Float[Array, "batch latent_frames latent_dim"]
     ) -> Float[Array, "batch frames bins"]:
-        """Latents to features; latents beyond the ends are 0, PCA's mean."""
+        """Latents to features, with zero padding at the ends."""
         context = neighbours(latents, self.before, self.after)
         blocks = matmul(context, self.kernel) + self.bias[None, None]
         return self.pca.limit(from_blocks(blocks, self.pca.downsampling))
@@ -300,14 +299,14 @@ class ContextPCA:
 def neighbours(
     latents: Float[Array, "batch latent_frames latent_dim"], before: int, after: int
 ) -> Float[Array, "batch latent_frames context"]:
-    """Each latent frame concatenated with its neighbours, the earliest first."""
+    """Each latent frame concatenated with its context, the earliest frame first."""
     steps = latents.shape[1]
     padded = jnp.pad(latents, ((0, 0), (before, after), (0, 0)))
     return jnp.concatenate([padded[:, i : i + steps] for i in range(before + 1 + after)], axis=-1)
 
 
 class LeastSquares:
-    """Linear least squares by the normal equations, in batches, float64 and constant memory."""
+    """Linear least squares by normal equations, in batches, float64 and constant memory."""
 
     def __init__(self, inputs: int, outputs: int):
         # The last input is a constant 1.
@@ -337,19 +336,19 @@ class LeastSquares:
         """The map ``[inputs + 1, outputs]``; its last row is the bias.
 
         Args:
-          ridge: penalty per pair on the squared distance from ``toward``, without the bias; at 0
+          ridge: penalty per pair on the squared distance from ``toward``, bias excluded; 0 gives
             the solution of minimum norm.
-          toward: another such map.
+          toward: a map of the same shape.
         """
         rest = self.cross - self.gram @ (toward + np.zeros_like(self.cross))
         if not ridge:
             return toward + np.linalg.lstsq(self.gram, rest, rcond=1e-10)[0]
         penalty = np.full(len(self.gram), ridge * max(self.count, 1))
-        # Nearly no penalty on the bias.
+        # Almost no penalty on the bias.
         penalty[-1] *= 1e-9
         return toward + np.linalg.solve(self.gram + np.diag(penalty), rest)
 
     def squared_error(self, coefficients: Float[np.ndarray, "rows outputs"]) -> float:
-        """Squared error of such a map on all pairs, summed."""
+        """Sum of squared errors of a map ``[inputs + 1, outputs]`` on all pairs."""
         explained = 2 * self.cross - self.gram @ coefficients
         return self.squares - float((coefficients * explained).sum())

@@ -1,4 +1,4 @@
-"""Representations: pairs of analyse and synthesise, between audio and features."""
+"""Representations: features of audio, and audio of features."""
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ register = parts.representations.register
 
 
 def build(config: ConfigDict) -> Representation:
-    """The representation of an experiment's config, unchecked."""
+    """The representation of a config, unchecked."""
     inner = parts.representations.build(
         config.representation.name, config.representation, sample_rate=config.data.sample_rate
     )
@@ -52,10 +52,10 @@ def build(config: ConfigDict) -> Representation:
 
 
 def from_config(config: ConfigDict) -> Representation:
-    """The representation of an experiment's config, checked by tracing it.
+    """The representation of a config, checked by tracing.
 
     Raises:
-      UserError: its sizes do not work together.
+      UserError: its sizes are incompatible.
     """
     representation = build(config)
     samples = representation.samples(representation.fewest_frames)

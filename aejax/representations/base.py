@@ -20,23 +20,22 @@ _FLOAT32 = float(np.finfo(np.float32).max)
 
 
 class Representation:
-    """Audio to features and back; all sizes are known before anything runs.
+    """Base class: audio to features and back.
 
     A representation is a frozen dataclass with ``sample_rate`` and ``hop_length`` that defines
-    ``bins``, `analyse` and `synthesise`. The other defaults are right for frames that do not
-    overlap.
+    ``bins``, `analyse` and `synthesise`. The other defaults suit frames without overlap.
 
     Attributes:
       sample_rate: Hz.
       hop_length: samples from one frame to the next.
-      unit: of the features: "dB", or "1" for plain numbers.
-      exact: whether `synthesise` inverts `analyse` exactly; losses of audio then work.
-      fewest_frames: of the shortest excerpt that can be analysed.
+      unit: unit of the features: "dB", or "1" for plain numbers.
+      exact: whether `synthesise` inverts `analyse` exactly, as losses of audio need.
+      fewest_frames: frames of the shortest excerpt that can be analysed.
       receptive_field: frames at each edge of an excerpt affected by padding.
       synthesis_context: frames at each edge of an excerpt whose audio depends on features beyond.
-      levels: whether bins are levels along frequency, which can be stretched.
+      levels: whether bins are levels along frequency.
 
-    They are annotated as Any since subclasses define them as fields or as properties.
+    Attributes have the type Any, since subclasses define them as fields or as properties.
     """
 
     sample_rate: Any
@@ -53,7 +52,7 @@ class Representation:
         """Features in one frame."""
         raise NotImplementedError
 
-    bins_keys: Any = "bins"  # a formula of `bins` by config keys, for messages
+    bins_keys: Any = "bins"  # formula of `bins` in config keys, for messages
 
     @property
     def frame_rate(self) -> float:
@@ -65,15 +64,15 @@ class Representation:
         """Raises UserError for incompatible keys."""
 
     def limits(self) -> Limits:
-        """The lowest and highest value of each bin for any sound within full scale."""
+        """The lowest and highest possible value of each bin, for audio within full scale."""
         return symmetric(_FLOAT32, self.bins)
 
     def samples(self, frames: int) -> int:
-        """Samples of the excerpt that has exactly that many frames."""
+        """Number of samples of an excerpt of ``frames``, the inverse of `frames`."""
         return frames * self.hop_length
 
     def frames(self, samples: Count) -> Count:
-        """Frames of a signal of that many samples; for arrays of lengths too."""
+        """Number of frames of ``samples``; also for arrays."""
         return -(-samples // self.hop_length)
 
     def analyse(self, audio: Float[Array, "..."]) -> Float[Array, "*batch frames bins"]:
@@ -87,27 +86,27 @@ class Representation:
     def masked(
         self, audio: Float[Array, "..."], features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "..."]:
-        """Noisy audio masked by denoised features: each bin of its STFT keeps its phase and is
-        attenuated to the level of the features. Representations with phases just synthesise.
+        """Noisy audio masked by denoised features: the STFT keeps its phase, and its bins are
+        attenuated to the level of the features. Without a mask, the default: `synthesise`.
 
         Args:
-          audio: noisy; a whole number of hops, see `samples`.
-          features: denoised, of as many frames.
+          audio: noisy audio of a length from `samples`.
+          features: denoised features of as many frames.
         """
         del audio
         return self.synthesise(features)
 
 
 def symmetric(highest: float, bins: int) -> Limits:
-    """From ``-highest`` to ``highest`` in every bin."""
+    """Limits from ``-highest`` to ``highest`` in every bin."""
     return np.full(bins, -highest), np.full(bins, highest)
 
 
 def radial(
     parts: Float[Array, "parts *batch frames bins"], power: float
 ) -> Float[Array, "1 *batch frames bins"]:
-    """Factor that raises the magnitude of parts, such as real and imaginary, to a power; finite,
-    with finite gradients, at 0."""
+    """Factor of real and imaginary parts that raises their magnitude to a power. At 0 it is finite
+    and has finite gradients."""
     squared = jnp.square(parts).sum(0, keepdims=True)
     return jnp.power(jnp.maximum(squared, 1e-20), (power - 1) / 2)
 
@@ -122,8 +121,8 @@ class STFTRepresentation(Representation):
     """
 
     sample_rate: int
-    n_fft: int = key(1024, between(16, 2**20), "samples in a transform")
-    win_length: int = key(0, at_least(0), "samples in its window; 0 is n_fft")
+    n_fft: int = key(1024, between(16, 2**20), "samples per transform")
+    win_length: int = key(0, at_least(0), "samples per window; 0 is n_fft")
     hop_length: int = key(256, at_least(1, 2**19), "samples from one frame to the next")
 
     def __post_init__(self) -> None:
@@ -131,55 +130,55 @@ class STFTRepresentation(Representation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """An even transform, a window within it, and frames that overlap by half or more."""
-        name = cls.part_name  # type: ignore[attr-defined]  # which registering gives it
-        own, before = config.representation[name], f"config.representation.{name}"
+        """An even transform, a window within it, and an overlap of at least half a window."""
+        name = cls.part_name  # type: ignore[attr-defined]  # set by `register`
+        own, prefix = config.representation[name], f"config.representation.{name}"
         if own.n_fft % 2:
-            raise UserError(f"{before}.n_fft={own.n_fft} must be even")
+            raise UserError(f"{prefix}.n_fft={own.n_fft} must be even")
         if own.win_length > own.n_fft:
             raise UserError(
-                f"{before}.win_length={own.win_length} must be at most n_fft={own.n_fft}"
+                f"{prefix}.win_length={own.win_length} must be at most n_fft={own.n_fft}"
             )
         longest = "win_length" if own.win_length else "n_fft"
         if own.hop_length > own[longest] // 2:
             raise UserError(
-                f"{before}.hop_length={own.hop_length} must be at most half of"
-                f" {longest}={own[longest]}, or the way back to audio has gaps"
+                f"{prefix}.hop_length={own.hop_length} must be at most half of"
+                f" {longest}={own[longest]}, or synthesised audio has gaps"
             )
 
     @property
     def fewest_frames(self) -> int:
-        """Frames of the shortest excerpt that can be padded by reflection of half a window."""
+        """Frames of the shortest excerpt with enough samples for reflection padding."""
         return 2 + self.n_fft // 2 // self.hop_length
 
     @property
     def receptive_field(self) -> int:
-        """Frames whose window reaches beyond the edge."""
+        """Frames at each edge affected by padding: their windows reach beyond the edge."""
         return math.ceil(self.n_fft / 2 / self.hop_length)
 
     @property
     def synthesis_context(self) -> int:
-        """Frames on either side that contribute to a sample in the middle of one."""
+        """Frames on either side of a sample whose windows overlap it."""
         return self.receptive_field
 
     def samples(self, frames: int) -> int:
-        """Samples of the excerpt that has exactly that many frames."""
+        """Number of samples of an excerpt of ``frames``."""
         return (frames - 1) * self.hop_length
 
     def frames(self, samples: Count) -> Count:
-        """Frames of a signal of that many samples."""
+        """Number of frames of ``samples``."""
         return 1 + samples // self.hop_length
 
     def _window(self) -> np.ndarray:
         return signal.window("hann", self.win_length).astype(np.float64)
 
     def _highest_magnitude(self) -> float:
-        """The highest magnitude of an STFT bin for any sound within full scale: the sum of the
-        window."""
+        """The highest possible magnitude of an STFT bin, for audio within full scale: the window's
+        sum."""
         return float(self._window().sum())
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        """Factor from 0 to 1 for each bin of the noisy STFT."""
+        """Mask of the noisy STFT, from 0 to 1."""
         raise NotImplementedError
 
     def masked(
@@ -208,12 +207,12 @@ class STFTRepresentation(Representation):
 
 @dataclasses.dataclass(frozen=True)
 class LevelRepresentation(STFTRepresentation):
-    """Levels in dB, without phases, which synthesis estimates (Griffin-Lim).
+    """Levels in dB, without phases; synthesis estimates these (Griffin-Lim).
 
     Attributes:
       sample_rate, n_fft, win_length, hop_length: see `STFTRepresentation`.
-      floor_db: power below this is silence, in dB re 1.
-      griffin_lim_iterations: of Griffin-Lim.
+      floor_db: dB re 1; power below this counts as silence.
+      griffin_lim_iterations: iterations of Griffin-Lim.
     """
 
     floor_db: float = key(-60.0, between(-300, 100), "dB; power below this counts as silence")
@@ -226,16 +225,16 @@ class LevelRepresentation(STFTRepresentation):
 
     @property
     def synthesis_context(self) -> int:
-        """In each iteration of Griffin-Lim a frame depends on those that overlap with it."""
+        """Frames of context: each iteration of Griffin-Lim adds those that overlap with a frame."""
         neighbours = math.ceil(self.n_fft / self.hop_length) - 1
         return self.griffin_lim_iterations * neighbours + self.receptive_field
 
     def _limits(self, highest: np.ndarray) -> Limits:
-        """From the floor."""
+        """Limits from the floor to ``highest``."""
         return np.full(len(highest), self.floor_db), highest
 
     def _attenuation(self, gain_db: Array) -> Array:
-        """The factor of a gain in dB, at most 1."""
+        """Amplitude factor of a gain in dB, at most 1."""
         return signal.db_to_amplitude(jnp.minimum(gain_db, 0))
 
     def _from_power(
@@ -256,12 +255,12 @@ class LevelRepresentation(STFTRepresentation):
 def valid_frames(
     representation: Representation, length: Int[Array, " batch"], frames: int, downsampling: int
 ) -> Bool[Array, "batch frames"]:
-    """Mask of valid frames: those of every block that the clip reaches into.
+    """Mask of valid frames: all frames of each block in which the clip has samples.
 
     Args:
       representation: of the frames.
       length: samples of each row before its clip ends; 0 for a padding row.
-      frames: of each row, whole blocks.
+      frames: frames of each row, whole blocks.
       downsampling: frames in a block.
     """
     covered = jnp.where(length > 0, representation.frames(length), 0)

@@ -14,13 +14,13 @@ from aejax.representations.base import Limits, STFTRepresentation, radial, symme
 @representations.register("complex_spectrogram")
 @dataclasses.dataclass(frozen=True)
 class ComplexSpectrogram(STFTRepresentation):
-    """Real and imaginary parts of an STFT whose magnitudes are raised to a power below 1, so that
-    quiet bins count too. Exactly invertible.
+    """Real and imaginary parts of an STFT with compressed magnitudes, so that quiet bins count too.
+    Exactly invertible.
 
     Source: Ephrat et al., "Looking to listen at the cocktail party", 2018, section 3.1.
 
     Attributes:
-      compression: the power, 1 for none.
+      compression: power that magnitudes are raised to; 1 for none.
     """
 
     compression: float = key(0.5, above(0, 100), "power that magnitudes are raised to; 1 for none")
@@ -58,8 +58,8 @@ class ComplexSpectrogram(STFTRepresentation):
         )
 
     def _gain(self, noisy: Array, features: Array) -> Array:
-        """The component of the features along the noisy bin, relative to it: phases that the model
-        cannot predict average out."""
+        """Projection of the features onto the noisy bin, relative to it; unpredictable phases
+        average out."""
         along = sum(a * b for a, b in zip(_halves(features), _halves(noisy), strict=True))
         power = sum(jnp.square(part) for part in _halves(noisy))
         ratio = jnp.clip(along / jnp.maximum(power, 1e-10), 1e-5, 1)

@@ -16,16 +16,18 @@ from aejax.runtime.errors import UserError
 @representations.register("mdct")
 @dataclasses.dataclass(frozen=True)
 class MDCT(Representation):
-    """Modified discrete cosine transform: real, as many numbers as samples, exactly invertible.
+    """Modified discrete cosine transform: real, critically sampled, exactly invertible.
 
     Attributes:
       sample_rate: Hz.
-      hop_length: samples, which are its bins; the window is twice as long. Even.
-      compression: the power that magnitudes are raised to, sign kept; 1 for none.
+      hop_length: samples, and number of bins; the window is twice as long. Even.
+      compression: power that magnitudes are raised to; 1 for none.
     """
 
     sample_rate: int
-    hop_length: int = key(256, at_least(1, 2**19), "samples, half of a window; even")
+    hop_length: int = key(
+        256, at_least(1, 2**19), "samples from one frame to the next, half a window; even"
+    )
     compression: float = key(0.5, above(0, 100), "power that magnitudes are raised to; 1 for none")
     fewest_frames = 2
     receptive_field = synthesis_context = 1
@@ -50,11 +52,11 @@ class MDCT(Representation):
         return symmetric(highest**self.compression, self.bins)
 
     def samples(self, frames: int) -> int:
-        """Samples of the excerpt that has exactly that many frames."""
+        """Number of samples of an excerpt of ``frames``."""
         return (frames - 1) * self.hop_length
 
     def frames(self, samples: Count) -> Count:
-        """Frames of a signal of that many samples."""
+        """Number of frames of ``samples``."""
         return -(-samples // self.hop_length) + 1
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:

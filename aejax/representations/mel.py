@@ -8,10 +8,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from aejax import signal
+from aejax import parts, signal
 from aejax.parts import at_least, key, representations
 from aejax.representations.base import LevelRepresentation, Limits
 from aejax.runtime.errors import UserError
+
+_MOST_WEIGHTS = 2**26  # of a filter bank
 
 
 @representations.register("mel")
@@ -38,25 +40,24 @@ class MelSpectrogram(LevelRepresentation):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """Bands below half of the sample rate, and filters that fit into memory."""
+        """Bands below half the sample rate, and a filter bank of limited size."""
         super().check(config)
         own, nyquist = config.representation.mel, config.data.sample_rate / 2
         if own.fmax > nyquist:
             raise UserError(
                 f"config.representation.mel.fmax={own.fmax:g} is above {nyquist:g} Hz, half of"
-                f" data.sample_rate={config.data.sample_rate}; lower it, or 0 for the highest"
+                f" data.sample_rate={config.data.sample_rate}; lower it, or set 0 for half the rate"
             )
         if own.fmin >= (own.fmax or nyquist):
             raise UserError(
                 f"config.representation.mel.fmin={own.fmin:g} must be below fmax"
                 f" ({own.fmax or nyquist:g} Hz)"
             )
-        filters = own.n_mels * (own.n_fft // 2 + 1)
-        if filters > _MOST_FILTERS:
-            raise UserError(
-                "config: representation.mel.n_mels x (representation.mel.n_fft / 2 + 1) is"
-                f" {filters:g}, and may be {_MOST_FILTERS:g} at most"
-            )
+        parts.at_most(
+            own.n_mels * (own.n_fft // 2 + 1),
+            _MOST_WEIGHTS,
+            "representation.mel.n_mels x (representation.mel.n_fft / 2 + 1)",
+        )
 
     @property
     def bins(self) -> int:
@@ -64,8 +65,8 @@ class MelSpectrogram(LevelRepresentation):
         return self.n_mels
 
     def limits(self) -> Limits:
-        """From the floor to the highest power of a band. Two bounds hold: each of its bins at the
-        highest magnitude; and all energy of a frame in the bin that the band weighs most."""
+        """From the floor to the highest possible power of a band: the lower of two bounds, all its
+        bins at the highest magnitude, or all energy of a frame in the bin of largest weight."""
         filters = signal.mel_filterbank(
             sample_rate=self.sample_rate,
             n_fft=self.n_fft,
@@ -106,7 +107,7 @@ class MelSpectrogram(LevelRepresentation):
             n_fft=self.n_fft,
             fmin=self.fmin,
             fmax=self.fmax,
-            # Not least squares: errors in dB matter here, in quiet bands too.
+            # KL rather than least squares: it fits quiet bands better, in dB.
             method="kl",
         )
         return self._from_power(linear)
@@ -116,25 +117,21 @@ class MelSpectrogram(LevelRepresentation):
         return self._attenuation(gain_db)
 
     def _interpolation(self) -> np.ndarray:
-        """Weights ``[n_mels, bins]`` of linear interpolation, over Hz, between the centres of
-        bands."""
+        """Weights ``[n_mels, bins]`` of linear interpolation over Hz between band centres."""
         lowest, highest = (float(signal.hz_to_mel(hz)) for hz in (self.fmin, self.fmax))
         mels = np.linspace(lowest, highest, self.n_mels + 2)
         centres = np.asarray(signal.mel_to_hz(mels))[1:-1]
         bins = np.fft.rfftfreq(self.n_fft, 1 / self.sample_rate)
-        each = [np.interp(bins, centres, band) for band in np.eye(self.n_mels)]
-        return np.asarray(each, np.float32)
-
-
-_MOST_FILTERS = 2**26  # numbers of a filter bank
+        rows = [np.interp(bins, centres, band) for band in np.eye(self.n_mels)]
+        return np.asarray(rows, np.float32)
 
 
 EVAL_MEL_FLOOR_DB = -60.0
 
 
 def eval_mel(sample_rate: int) -> MelSpectrogram:
-    """The log-mel spectrogram that audio of any representation is measured by: 80 bands, with
-    windows of 64 ms or more (the next power of 2 in samples, at least 128), a quarter apart."""
+    """The reference mel, for the audio metric: 80 bands, windows of 64 ms or more (the next power
+    of 2 in samples, at least 128), a hop of a quarter window."""
     n_fft = max(2 ** math.ceil(math.log2(0.064 * sample_rate)), 128)
     return MelSpectrogram(
         sample_rate=sample_rate,

@@ -1,4 +1,4 @@
-"""Any representation, for several channels."""
+"""Multichannel version of any representation."""
 
 import dataclasses
 
@@ -11,11 +11,11 @@ from aejax.representations.base import Count, Limits, Representation
 
 @dataclasses.dataclass(frozen=True)
 class Multichannel(Representation):
-    """Any representation applied to each channel, with the bins of all channels side by side.
+    """A representation applied to each channel; the bins of all channels are concatenated.
 
     Attributes:
       inner: representation of one channel.
-      channels: how many.
+      channels: number of channels.
     """
 
     inner: Representation
@@ -28,7 +28,7 @@ class Multichannel(Representation):
 
     @property
     def bins_keys(self) -> str:
-        """A formula of `bins` by config keys."""
+        """Formula of `bins` in config keys."""
         return f"{self.inner.bins_keys} x {self.channels} channels"
 
     @property
@@ -53,12 +53,12 @@ class Multichannel(Representation):
 
     @property
     def unit(self) -> str:
-        """Of the features."""
+        """Unit of the features."""
         return self.inner.unit
 
     @property
     def exact(self) -> bool:
-        """Whether `synthesise` undoes `analyse`."""
+        """Whether `synthesise` inverts `analyse` exactly."""
         return self.inner.exact
 
     @property
@@ -77,22 +77,22 @@ class Multichannel(Representation):
         return self.inner.synthesis_context
 
     def limits(self) -> Limits:
-        """The limits of each channel, one after the other."""
+        """The limits of all channels, concatenated."""
         lowest, highest = self.inner.limits()
         return np.tile(lowest, self.channels), np.tile(highest, self.channels)
 
     def samples(self, frames: int) -> int:
-        """Samples of the excerpt that has exactly that many frames."""
+        """Number of samples of an excerpt of ``frames``."""
         return self.inner.samples(frames)
 
     def frames(self, samples: Count) -> Count:
-        """Frames of a signal of that many samples."""
+        """Number of frames of ``samples``."""
         return self.inner.frames(samples)
 
     def analyse(
         self, audio: Float[Array, "*batch samples channels"]
     ) -> Float[Array, "*batch frames bins"]:
-        """Audio to the features of the first channel, then those of the next."""
+        """Audio to the features of all channels, concatenated."""
         features = self.inner.analyse(jnp.moveaxis(audio, -1, -2))
         return jnp.concatenate(jnp.moveaxis(features, -3, 0), axis=-1)
 

@@ -14,7 +14,7 @@ from aejax.representations.base import LevelRepresentation, Limits
 @representations.register("spectrogram")
 @dataclasses.dataclass(frozen=True)
 class Spectrogram(LevelRepresentation):
-    """Log-magnitude STFT in dB; phases are estimated in synthesis (Griffin-Lim)."""
+    """Log-magnitude STFT in dB; synthesis estimates phases (Griffin-Lim)."""
 
     bins_keys = "n_fft / 2 + 1"
 
@@ -24,7 +24,7 @@ class Spectrogram(LevelRepresentation):
         return self.n_fft // 2 + 1
 
     def limits(self) -> Limits:
-        """From the floor to the highest level of a bin."""
+        """From the floor to the highest possible level of a bin."""
         highest = 20 * math.log10(self._highest_magnitude())
         return self._limits(np.full(self.bins, highest))
 

@@ -12,15 +12,15 @@ from aejax.representations.base import Limits, Representation, symmetric
 @representations.register("waveform")
 @dataclasses.dataclass(frozen=True)
 class Waveform(Representation):
-    """Raw samples, in frames that do not overlap.
+    """Raw samples in frames without overlap.
 
     Attributes:
       sample_rate: Hz.
-      hop_length: samples in a frame, which are its bins.
+      hop_length: samples in a frame, and number of bins.
     """
 
     sample_rate: int
-    hop_length: int = key(256, at_least(1, 2**19), "samples in a frame, which are its bins")
+    hop_length: int = key(256, at_least(1, 2**19), "samples per frame")
     bins_keys = "hop_length"
 
     @property
@@ -33,7 +33,7 @@ class Waveform(Representation):
         return symmetric(1.0, self.bins)
 
     def analyse(self, audio: Float[Array, "*batch samples"]) -> Float[Array, "*batch frames bins"]:
-        """Audio, padded with zeros to whole frames, as frames."""
+        """Audio in frames, padded with zeros to whole frames."""
         frames = self.frames(audio.shape[-1])
         missing = frames * self.hop_length - audio.shape[-1]
         padded = jnp.pad(audio, [(0, 0)] * (audio.ndim - 1) + [(0, missing)])
@@ -42,5 +42,5 @@ class Waveform(Representation):
     def synthesise(
         self, features: Float[Array, "*batch frames bins"]
     ) -> Float[Array, "*batch samples"]:
-        """Frames, concatenated."""
+        """Concatenated frames."""
         return features.reshape(*features.shape[:-2], -1)

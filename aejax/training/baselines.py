@@ -1,4 +1,4 @@
-"""Linear baselines: PCA, and PCA with a linear decoder in context."""
+"""Linear baselines: PCA, and PCA with context in the decoder."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from aejax.training import pca_fit
 
 
 class Baselines(NamedTuple):
-    """PCA of an experiment's training split.
+    """Linear baselines, fitted on the training split.
 
     Attributes:
       fit: PCA, and the mean and scale of features.
-      context: PCA with its best decoder in context; None where the model's decoder sees one latent
-        frame at a time.
-      validation_rmse: of PCA's features on the validation split, in their unit.
+      context: PCA with context in the decoder; None if the model's decoder has no context, and for
+        denoising.
+      validation_rmse: RMSE of PCA's features on the validation split, in their unit.
     """
 
     fit: pca_fit.Fit
@@ -28,14 +28,13 @@ class Baselines(NamedTuple):
 def fit_pca(
     experiment: Experiment, larger: Baselines | None = None, same: Baselines | None = None
 ) -> Baselines:
-    """PCA of the training split; for denoising, from noisy to clean blocks. A fit that the run has
-    saved is read instead.
+    """Fits the baselines, or reads those that the run has saved. For denoising, PCA is fitted from
+    noisy to clean blocks.
 
     Args:
-      experiment: to fit PCA for.
-      larger: baselines of a run on the same audio with at least as many latents, which contain this
-        PCA.
-      same: baselines of a run on the same audio with the same number of latents.
+      experiment: the run's experiment.
+      larger: baselines on the same audio with at least as many latents; their first ones are used.
+      same: baselines on the same audio with the same number of latents; their context is used.
     """
     fit = _pca(experiment, None if larger is None else larger.fit)
     context = _context(experiment, fit.pca, None if same is None else same.context)
@@ -70,13 +69,13 @@ def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
     )
     if experiment.denoises and fitted.pca.analysis is None:
         raise UserError(
-            f"{path} was fitted without noise, by an earlier aejax; delete it to fit anew"
+            f"{path} was fitted without noise, by an earlier aejax; delete it to fit PCA again"
         )
     return fitted
 
 
 def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> ContextPCA | None:
-    """PCA with the best linear decoder over as many latent frames as the model's decoder uses."""
+    """PCA with as much context in its linear decoder as the model's decoder has."""
     before, after = (
         int(min(steps, _FARTHEST)) for steps in experiment.model.decoder.receptive_field
     )
@@ -99,6 +98,6 @@ def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> Conte
     return pca_fit.load_context(path, pca)
 
 
-# Most latent frames on either side of the linear decoder in context: those farther away add less
-# than they cost to fit, and some models use all of them.
+# Most context, in latent frames on either side: more costs more to fit than it gains, and the
+# receptive field of some models is unbounded.
 _FARTHEST = 4

@@ -1,7 +1,7 @@
-"""Checkpoints by Orbax, whole or not at all, with a SHA-256 of every array.
+"""Atomic checkpoints by Orbax, with a SHA-256 of every array.
 
-The checksums are part of the metadata that Orbax writes into a checkpoint before it gives it its
-name, so that there is no checkpoint without them. All of them are compared whenever one is read.
+Checksums are in the metadata that Orbax writes before it renames a checkpoint to its final name, so
+every checkpoint has them. They are verified whenever a checkpoint is read.
 """
 
 import collections
@@ -30,15 +30,16 @@ from aejax.runtime.errors import UserError, printable
 from aejax.runtime.pytrees import Leaf, Tree
 from aejax.training.state import TrainState
 
-_ASIDE = ".damaged"  # behind the step in the name of a checkpoint that was set aside
-# Orbax's folder of arrays, and how many of them are read at a time.
+_ASIDE = ".damaged"  # suffix of renamed damaged checkpoints
+# Orbax's folder of arrays, and the number of threads that read them.
 _ARRAYS, _THREADS = "state", 4
-_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file; what is ours in it is "custom_metadata"
+_RETAINED = 2  # checkpoints
+_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file; aejax's entry is "custom_metadata"
 _MOST_METADATA = 16 << 20
 
 
 class DamagedCheckpoint(UserError):
-    """A checkpoint that is not what was saved."""
+    """A checkpoint whose content has changed since it was saved."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{path} is damaged ({printable(reason)})")
@@ -46,12 +47,12 @@ class DamagedCheckpoint(UserError):
 
 @flax.struct.dataclass
 class Best:
-    """The best variables so far, of one kind: raw or averaged.
+    """The best variables so far, raw or averaged.
 
     Attributes:
-      variables: of the lowest validation loss; they are evaluated in the end.
-      loss: that loss, float32 ``[]``.
-      step: steps done then, int32 ``[]``.
+      variables: variables with the lowest validation loss, for the final evaluation.
+      loss: their validation loss, float32 ``[]``.
+      step: their step, int32 ``[]``.
     """
 
     variables: Tree
@@ -59,19 +60,17 @@ class Best:
     step: Leaf
 
     def as_json(self) -> dict[str, Any]:
-        """Its entry in ``results.json``."""
+        """Step and loss for ``results.json``."""
         return {"step": int(self.step), "validation_loss": float(self.loss)}
 
 
 @flax.struct.dataclass
 class Snapshot:
-    """All that a run needs to resume: the state, and the best variables so far.
-
-    The loader's position is ``state.step``.
+    """Everything a run needs to resume; the position of the loader is ``state.step``.
 
     Attributes:
-      state: after its last step.
-      best: of each of the state's candidates, by name.
+      state: state after the last step.
+      best: best variables so far, for each of the state's candidates by name.
     """
 
     state: TrainState
@@ -83,7 +82,7 @@ def snapshot_of(state: TrainState) -> Snapshot:
     return Snapshot(
         state,
         {
-            # A copy: the step donates its state, and the best variables must outlive it.
+            # A copy, since the state is donated to the step.
             name: Best(jax.tree.map(jnp.copy, variables), jnp.float32(jnp.inf), jnp.int32(0))
             for name, variables in state.candidates.items()
         },
@@ -91,16 +90,16 @@ def snapshot_of(state: TrainState) -> Snapshot:
 
 
 class Checkpoints:
-    """The last few snapshots of a run, in ``directory``."""
+    """The last two snapshots of a run, in ``directory``."""
 
-    def __init__(self, directory: Path, keep: int = 2):
-        # Orbax logs the traceback of what it raises.
+    def __init__(self, directory: Path):
+        # Orbax logs tracebacks of errors that it raises.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         self._directory = directory
         self._checkpointer = ocp.training.Checkpointer(
             directory.absolute(),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=ocp.training.preservation_policies.LatestN(_RETAINED),
             cleanup_tmp_directories=True,
         )
 
@@ -110,9 +109,9 @@ class Checkpoints:
         if step not in steps(self._directory):
             tree = _as_tree(snapshot)
             facts = {name: _facts(np.asarray(jax.device_get(leaf))) for name, leaf in tree.items()}
-            about = _described(step, facts)
+            metadata = _metadata(step, facts)
             with files.explain_full_disk(self._directory):
-                self._checkpointer.save(step, tree, force=True, custom_metadata=about)
+                self._checkpointer.save(step, tree, force=True, custom_metadata=metadata)
 
     def close(self) -> None:
         """Waits until everything is written."""
@@ -121,36 +120,37 @@ class Checkpoints:
 
 
 def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:
-    """A saved snapshot; nothing on disk changes.
+    """Reads a snapshot and verifies its checksums.
 
     Args:
-      directory: of the checkpoints.
-      step: to read.
+      directory: directory of the checkpoints.
+      step: step of the snapshot.
       like: a snapshot of the same shapes, or its shapes from ``jax.eval_shape``.
-      sharding: of the arrays, whatever the number of devices that saved them.
+      sharding: sharding of the arrays; may differ from that of the saving process.
 
     Raises:
-      DamagedCheckpoint: it is not what was saved.
-      UserError: it is of another version of aejax, or may not be read.
+      DamagedCheckpoint: it has changed since it was saved.
+      UserError: it is from another version of aejax, or not readable.
     """
     path = directory / str(step)
     facts, tree = _saved_facts(path), _as_tree(like)
     ours = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in tree.items()}
     if ours != {name: fact[:2] for name, fact in facts.items()}:
-        raise UserError(f"{path} is of another version of aejax; use that, or train the run again")
+        raise UserError(
+            f"{path} is from another version of aejax; use that version, or train the run again"
+        )
     leaves = {name: jax.device_put(leaf, sharding) for name, leaf in _verified(path, facts)}
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in tree])
 
 
 def set_damaged_aside(directory: Path) -> list[str]:
-    """Verifies the checksums of a run's snapshots and renames damaged ones, so that the run resumes
-    from the newest intact one.
+    """Renames damaged snapshots of a run, so that it resumes from the newest intact one.
 
     Returns:
-      A line for the user about each damaged snapshot.
+      A message about each damaged snapshot.
 
     Raises:
-      UserError: all are damaged; or one is of another version of aejax, or cannot be read.
+      UserError: all are damaged; or one is from another version of aejax, or not readable.
     """
     intact, problems = -1, dict[int, DamagedCheckpoint]()
     for step in sorted(steps(directory)):
@@ -162,8 +162,8 @@ def set_damaged_aside(directory: Path) -> list[str]:
             problems[step] = error
     if problems and intact < 0:
         raise UserError(
-            f"{problems[max(problems)]}, and there is no other to resume from; delete {directory},"
-            " and the same command trains anew"
+            f"{problems[max(problems)]}, and there is no other to resume from; delete {directory}"
+            " and run the same command to train from the start"
         )
     lines = []
     for step, problem in problems.items():
@@ -171,7 +171,7 @@ def set_damaged_aside(directory: Path) -> list[str]:
         if aside.is_dir() and not aside.is_symlink():
             shutil.rmtree(aside)
         (directory / str(step)).rename(aside)
-        lines.append(f"{problem} and is called {aside.name} now; going on from step {intact}")
+        lines.append(f"{problem} and was renamed to {aside.name}; resuming from step {intact}")
     return lines
 
 
@@ -188,7 +188,7 @@ def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
     """`Checkpoints`, closed at the end. Snapshots of steps after ``after`` are deleted first."""
     for step in steps(directory):
         if after is not None and step > after:
-            # Renamed first, to what Orbax ignores: a kill may leave half of it.
+            # Renamed first to a name that Orbax ignores: a kill may leave half of the files.
             doomed = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
             shutil.rmtree(doomed)
     checkpoints = Checkpoints(directory)
@@ -198,7 +198,7 @@ def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
         checkpoints.close()
 
 
-# Of each array by name: its dtype, its shape, and the SHA-256 of its bytes.
+# Dtype, shape and SHA-256 of each array, by name.
 _Facts = dict[str, list[Any]]
 
 
@@ -206,19 +206,19 @@ def _facts(array: np.ndarray) -> list[Any]:
     return [str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
 
 
-def _described(step: int, facts: _Facts) -> dict[str, Any]:
-    """The metadata that is saved: the facts, with a checksum of them."""
+def _metadata(step: int, facts: _Facts) -> dict[str, Any]:
+    """The metadata to save: facts of the arrays, and a checksum of the metadata itself."""
     about = {"step": step, "arrays": facts}
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     return about | {"sha256": digest}
 
 
 def _saved_facts(path: Path) -> _Facts:
-    """The facts that a checkpoint was saved with.
+    """The facts in a checkpoint's metadata.
 
     Raises:
-      DamagedCheckpoint: they are not as they were saved.
-      UserError: an earlier version of aejax saved none, or the files cannot be read.
+      DamagedCheckpoint: the metadata has changed since it was saved.
+      UserError: the checkpoint is from an earlier version without checksums, or not readable.
     """
     size = _size(path)
     try:
@@ -229,7 +229,7 @@ def _saved_facts(path: Path) -> _Facts:
             math.prod(shape) * jnp.dtype(kind).itemsize for kind, shape, _ in facts.values()
         ]
         good = earlier or (
-            about == _described(int(path.name), facts) and _plausible(size, sum(bytes_of))
+            about == _metadata(int(path.name), facts) and _plausible(size, sum(bytes_of))
         )
     except (UserError, AttributeError, KeyError, TypeError, ValueError):
         earlier = good = False
@@ -239,23 +239,23 @@ def _saved_facts(path: Path) -> _Facts:
             " train the run again in another directory"
         )
     if not good:
-        raise DamagedCheckpoint(path, f"no {_METADATA} that was saved with it")
+        raise DamagedCheckpoint(path, f"its {_METADATA} is missing or has changed")
     return facts
 
 
 def _plausible(file_bytes: int, array_bytes: int) -> bool:
-    """Whether files of that size can hold the arrays: Orbax adds little, and only zeros are
-    compressed to much less."""
+    """Whether the size of the files fits that of the arrays: Orbax adds little, and only zeros
+    compress to much less."""
     most_files = 4 * array_bytes + _MOST_METADATA
     return file_bytes < most_files and array_bytes < 64 * file_bytes + _MOST_METADATA
 
 
 def _size(path: Path) -> int:
-    """Bytes of all files in a folder, which must be readable regular files and folders.
+    """Total size in bytes of the files in a folder.
 
     Raises:
-      DamagedCheckpoint: it contains something else.
-      UserError: one cannot be read.
+      DamagedCheckpoint: there is something other than regular files and folders.
+      UserError: a file is not readable.
     """
     total, pending = 0, [path]
     try:
@@ -265,8 +265,8 @@ def _size(path: Path) -> int:
             if stat.S_ISDIR(status.st_mode):
                 pending += now.iterdir()
             elif not stat.S_ISREG(status.st_mode) or now == path:
-                what = "it is no folder" if now == path else f"{now.name} is no regular file"
-                raise DamagedCheckpoint(path, what)
+                reason = "not a folder" if now == path else f"{now.name} is not a regular file"
+                raise DamagedCheckpoint(path, reason)
             else:
                 now.open("rb").close()
                 total += status.st_size
@@ -278,13 +278,13 @@ def _size(path: Path) -> int:
 
 
 def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a checkpoint, by name, each compared with its checksum.
+    """Names and arrays of a checkpoint, with verified checksums.
 
-    TensorStore reads them, in whose format Orbax writes: for damaged files Orbax itself prints
-    tracebacks from tasks that it does not wait for.
+    TensorStore reads the files, since Orbax prints tracebacks from background tasks if they are
+    damaged.
 
     Raises:
-      DamagedCheckpoint: one is not as it was saved.
+      DamagedCheckpoint: an array has changed since it was saved.
     """
     context = tensorstore.Context({"cache_pool": {"total_bytes_limit": _MOST_METADATA}})
 
@@ -292,7 +292,7 @@ def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
         base = {"driver": "file", "path": f"{path.absolute()}/{_ARRAYS}/"}
         spec = {"driver": "zarr3", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}
         store = tensorstore.open(spec, context=context, open=True, read=True).result()
-        # Before anything is read, as this decides how much memory that takes.
+        # Checked before reading, since shape and type decide how much memory that takes.
         if [store.dtype.name, list(store.shape)] != facts[name][:2]:
             raise ValueError("its shape or type has changed")
         array = store.read().result()
@@ -305,15 +305,15 @@ def _verified(path: Path, facts: _Facts) -> Iterator[tuple[str, np.ndarray]]:
         for name, future in futures.items():
             try:
                 yield name, future.result()
-            except ValueError as error:  # TensorStore's own too, some of which are long
+            except ValueError as error:  # also from TensorStore, with long messages
                 text = " ".join(str(error).split())[:80]
                 raise DamagedCheckpoint(path, f"{name[4:]}: {text}") from None
 
 
 def _as_tree(snapshot: Snapshot) -> dict[str, Any]:
-    """The leaves by name, so that the files hold named arrays and none of our types."""
+    """The leaves by name: files hold named arrays, independent of aejax's types."""
     leaves = jax.tree_util.tree_flatten_with_path(snapshot)[0]
-    # Numbered, so that the names sort in the order of the leaves.
+    # Numbered, so that names sort in the order of the leaves.
     return {
         f"{index:04d}{jax.tree_util.keystr(path, simple=True, separator='.')}": leaf
         for index, (path, leaf) in enumerate(leaves)

@@ -13,11 +13,11 @@ from aejax.training.step import TrainStep, make_train_step
 
 
 def compile_step(experiment: Experiment, snapshot: checkpoint.Snapshot) -> jax.stages.Compiled:
-    """The compiled step of an experiment; prints how long compiling took.
+    """The compiled step of an experiment; prints the time that compilation took.
 
     Args:
       experiment: to train.
-      snapshot: of the run, or its shapes.
+      snapshot: a snapshot of the run, or its shapes.
     """
     begin = time.perf_counter()
     compiled = compiled_for(experiment, step_of(experiment), snapshot.state)
@@ -33,7 +33,7 @@ def step_of(experiment: Experiment) -> TrainStep:
     """The step of an experiment, as a pure function."""
     config, model = experiment.config, experiment.model
     if isinstance(model.bottleneck, VectorQuantizer):
-        # Codebooks then move as far in all batches of an update as in one large batch.
+        # With this decay, codebooks move as far per update as with one large batch.
         decay = model.bottleneck.decay ** (1 / config.train.grad_accum_steps)
         model = model.clone(bottleneck=model.bottleneck.clone(decay=decay))
     return make_train_step(
@@ -51,7 +51,7 @@ def step_of(experiment: Experiment) -> TrainStep:
 def compiled_for(
     experiment: Experiment, step: Callable[..., Any], first: Any
 ) -> jax.stages.Compiled:
-    """A step compiled for states of the shapes of ``first``, which are donated to it."""
+    """A step compiled for states with the shapes of ``first``; it takes donated states."""
     devices = experiment.devices
     shapes = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
@@ -61,7 +61,7 @@ def compiled_for(
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:
-    """Memory of a compiled step with its state and batch, bytes; None if unknown."""
+    """Memory in bytes of a compiled step, its state and its batch; None if unknown."""
     analysis = compiled.memory_analysis()
     if analysis is None:
         return None

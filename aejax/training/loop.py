@@ -1,4 +1,4 @@
-"""Training: the loop that drives the compiled step."""
+"""The training loop around the compiled step."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ class Trained(NamedTuple):
 
     Attributes:
       model: without its variables.
-      best: the best variables by validation, raw and averaged, by name.
+      best: variables with the lowest validation loss, raw and averaged, by name.
     """
 
     model: autoencoder.Autoencoder
@@ -37,15 +37,15 @@ def train(
     baselines: Baselines,
     show: Callable[[TrainState, Any], None] = nothing,
 ) -> Trained:
-    """Trains to the last step, from the newest checkpoint if there is one.
+    """Trains to the last step; resumes from the newest checkpoint, if there is one.
 
     Args:
       experiment: to train.
-      baselines: its PCA, which training starts from and is compared with.
+      baselines: its PCA, for initialisation and comparison.
       show: called after each validation with the state and the run's log.
 
     Raises:
-      UserError: a loss is not finite, or the newest checkpoint is of an earlier version.
+      UserError: a loss is not finite, or the newest checkpoint is from an earlier version.
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
     options, shapes = experiment.config.train, snapshot_shapes(experiment)
@@ -71,7 +71,7 @@ def train(
             progress=progress,
         )
         state = snapshot.state
-        del snapshot  # the loop holds the only state: a large model leaves no room for two
+        del snapshot  # frees memory: only the loop holds the state
         run_steps(
             state,
             train_step,
@@ -88,19 +88,19 @@ def train(
 def step_bar(first: int, steps: int) -> Any:
     """A progress bar over steps."""
     if first:
-        print(f"going on from step {first}")
+        print(f"resuming from step {first}")
     return bar(total=steps, initial=first, desc="training", unit="step")
 
 
 @runtime_checkable
 class Observer(Protocol):
-    """Callbacks of the loop."""
+    """Callbacks of `run_steps`."""
 
     def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
-        """Takes the metrics of a finished step, and the clips of its batch."""
+        """Logs the metrics of a finished step; ``clips``: those of its batch."""
 
     def validate(self, step: int, state: Any) -> None:
-        """Validates a state, and saves it."""
+        """Validates and saves a state."""
 
     def save(self, step: int, state: Any) -> None:
         """Saves a state."""
@@ -117,17 +117,18 @@ def run_steps(
     validate_every: int,
     device_put: Callable[[Any], dict[str, jax.Array]],
 ) -> None:
-    """Runs the steps from ``first`` to the last. Metrics are read one step late, so that the device
-    never waits for the host.
+    """Runs the training steps from ``first`` to ``steps``.
+
+    Metrics are read one step late, so that the device never waits for the host.
 
     Args:
-      state: after ``first`` steps; it is donated to the step.
-      train_step: compiled.
-      batches: from that step on.
+      state: state after ``first`` steps; it is donated to the step.
+      train_step: compiled step.
+      batches: batches from that step on.
       observer: logs metrics, validates and saves.
-      first: steps done before.
-      steps: in all.
-      validate_every: steps.
+      first: number of steps before.
+      steps: total number of steps.
+      validate_every: steps between validations.
       device_put: puts a batch on the devices.
 
     Raises:
@@ -153,6 +154,4 @@ def run_steps(
             if pending is not None:
                 observer.metrics(*pending)
             observer.save(step, state)
-            raise Interrupted(
-                f"stopped after step {step}; the same command goes on from there", number
-            )
+            raise Interrupted(f"stopped after step {step}; run the same command to resume", number)

@@ -1,4 +1,4 @@
-"""Scalars by step, as JSON lines and for TensorBoard."""
+"""Log of scalars by step, as JSON lines and for TensorBoard."""
 
 import contextlib
 import json
@@ -24,8 +24,7 @@ class MetricsLog:
 
     Args:
       workdir: the run's directory.
-      after: step that the run resumes from; later lines are dropped, as they will be logged again.
-        -1 for a new run.
+      after: step that the run resumes from, -1 for a new run; later lines are dropped.
     """
 
     def __init__(self, workdir: Path, after: int):
@@ -33,15 +32,15 @@ class MetricsLog:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         path = workdir / "metrics.jsonl"
-        earlier = [line for line in _mended(path, after) if line["step"] <= after]
+        earlier = [line for line in _read_to_resume(path, after) if line["step"] <= after]
         files.write_text(path, "".join(json.dumps(line) + "\n" for line in earlier))
         self._lines = path.open("a")
         self._path = path
-        begin = SessionLog(status=SessionLog.START)  # TensorBoard drops later steps, too
+        begin = SessionLog(status=SessionLog.START)  # TensorBoard then drops later steps
         with files.explain_full_disk(path):
             self._tensorboard = SummaryWriter(str(workdir))
             events = self._tensorboard.file_writer.event_writer
-            # Written here: a full disk would end tensorboardX's own thread, and closing would hang.
+            # Write in this thread: on a full disk, tensorboardX's thread ends and close() hangs.
             events.add_event = events._ev_writer.write_event
             self._tensorboard.file_writer.add_event(Event(step=after + 1, session_log=begin))
             self._tensorboard.flush()
@@ -52,7 +51,7 @@ class MetricsLog:
             self._write(step, scalars)
 
     def _write(self, step: int, scalars: dict[str, float]) -> None:
-        # JSON has no infinity and no NaN.
+        # JSON has neither infinity nor NaN.
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         self._lines.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         self._lines.flush()
@@ -61,12 +60,12 @@ class MetricsLog:
         self._tensorboard.flush()
 
     def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
-        """Writes audio ``[samples, channels]``, below 1 in magnitude, for TensorBoard."""
+        """Writes audio ``[samples, channels]``, from -1 to 1, to TensorBoard."""
         with files.explain_full_disk(self._path):
             self._tensorboard.add_audio(name, audio, step, sample_rate)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
-        """Writes a grey picture, uint8 ``[height, width]``, for TensorBoard."""
+        """Writes a grey-scale image, uint8 ``[height, width]``, to TensorBoard."""
         with files.explain_full_disk(self._path):
             self._tensorboard.add_image(name, picture, step, dataformats="HW")
 
@@ -79,7 +78,7 @@ class MetricsLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # All lines are flushed already: after an error, another one here is not worth raising.
+        # All lines are flushed already, so errors here must not hide an earlier one.
         ignored = (
             contextlib.nullcontext() if error is None else contextlib.suppress(OSError, DiskFull)
         )
@@ -89,7 +88,7 @@ class MetricsLog:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``metrics.jsonl``, without a last line that a kill has cut short.
+    """The lines of a ``metrics.jsonl``, without an incomplete last line.
 
     Raises:
       UserError: another line is damaged.
@@ -102,11 +101,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _mended(path: Path, after: int) -> list[dict[str, Any]]:
-    """The lines of the log of a run that resumes after that step. Damaged lines are left out with a
-    warning, and the original file is kept under another name."""
+def _read_to_resume(path: Path, after: int) -> list[dict[str, Any]]:
+    """The intact lines of the log. Warns of damaged lines, and copies the original file if there
+    are any."""
     if after >= 0 and not os.path.lexists(path):
-        warn(f"{path} is missing; the new one begins after step {after}")
+        warn(f"{path} is missing; the new log begins after step {after}")
     if not os.path.lexists(path):
         return []
     lines, problems = _read(path)
@@ -115,7 +114,7 @@ def _mended(path: Path, after: int) -> list[dict[str, Any]]:
         with files.atomic_write(aside) as beside:
             shutil.copyfile(path, beside)
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        warn(f"{problems[0]}{more}; left out, the original log is kept as {aside.name}")
+        warn(f"{problems[0]}{more}; left out, the original log is in {aside.name}")
     return lines
 
 
@@ -124,7 +123,7 @@ def _read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     lines, problems = [], []
     for number, line in enumerate(files.read_lines(path, _MOST_BYTES), start=1):
         if isinstance(line, dict) and not _is_scalars(line):
-            line = f"{path}, line {number} is damaged (no scalars of a step)"
+            line = f"{path}, line {number} is damaged (not scalars of a step)"
         if isinstance(line, dict):
             lines.append(line)
         else:

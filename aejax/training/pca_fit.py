@@ -1,4 +1,4 @@
-"""Fitting PCA, and the standardisation that comes with it, on the training split."""
+"""Fits PCA and standardisation on the training split."""
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,17 +19,17 @@ from aejax.models.pca import (
     PairMoments,
     neighbours,
 )
-from aejax.representations import Representation, valid_frames
+from aejax.representations import Representation, analyse_blocks
 from aejax.runtime import arrays
 from aejax.runtime.errors import UserError
 
 
 class Fit(NamedTuple):
-    """What was fitted on the training split.
+    """PCA and standardisation of a training split.
 
     Attributes:
-      pca: of blocks of frames; from noisy to clean ones, where noise is to be taken away.
-      mean: of each bin, ``[bins]``.
+      pca: PCA of blocks of frames; for denoising, from noisy to clean blocks.
+      mean: mean of each bin, ``[bins]``.
       scale: one standard deviation for all bins, ``[]``.
     """
 
@@ -46,9 +46,8 @@ def _blocks(
     representation: Representation,
     downsampling: int,
 ) -> tuple[Float[Array, "batch latent_frames block"], Bool[Array, "batch latent_frames"]]:
-    features = representation.analyse(audio)
-    mask = valid_frames(representation, length, features.shape[1], downsampling)
-    return to_blocks(features, downsampling), mask[:, ::downsampling]
+    features, _, mask = analyse_blocks(representation, audio, length, downsampling)
+    return to_blocks(features, downsampling), mask
 
 
 def fit(
@@ -61,23 +60,23 @@ def fit(
     add_noise: Callable[[dict[str, jax.Array]], jax.Array] | None = None,
     held_out: Iterable[Any] = (),
 ) -> Fit:
-    """One pass over the batches; its memory depends on the size of a block alone.
+    """Fits PCA in one pass over the batches; its memory depends only on the size of a block.
 
     Args:
       batches: to fit on.
       representation: of the audio.
       downsampling: frames in a block.
-      latent_dim: numbers for a block.
+      latent_dim: number of components.
       device_put: puts a batch on the devices.
-      add_noise: noisy audio of a placed batch, for denoising: the fit is then the best linear map
-        of rank ``latent_dim`` from noisy to clean blocks.
-      held_out: batches that choose how far that map may be from the identity; for denoising.
+      add_noise: for denoising, a function from a batch on the devices to its noisy audio; the fit
+        is then the best linear map of rank ``latent_dim`` from noisy to clean blocks.
+      held_out: for denoising, batches that choose the ridge penalty.
     """
     sizes = {"representation": representation, "downsampling": downsampling}
     block = downsampling * representation.bins
 
-    def placed_blocks(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, ...]]:
-        """Valid blocks; for denoising, noisy ones and their clean targets."""
+    def valid_blocks(batches: Iterable[Any]) -> Iterator[tuple[np.ndarray, ...]]:
+        """Valid blocks; for denoising, noisy and clean ones."""
         for batch in batches:
             placed = device_put(batch)
             length = placed["length"]
@@ -90,14 +89,14 @@ def fit(
 
     if add_noise is None:
         moments = BlockMoments(block)
-        for (blocks,) in placed_blocks(batches):
+        for (blocks,) in valid_blocks(batches):
             moments.update(blocks)
         mean, scale = moments.standardisation(downsampling)
         pca = moments.pca(latent_dim, downsampling)
         return Fit(pca.within(*representation.limits()), mean, scale)
     pairs, held_out_pairs = PairMoments(block), PairMoments(block)
     for moments_of_split, split in ((pairs, batches), (held_out_pairs, held_out)):
-        for noisy_and_clean in placed_blocks(split):
+        for noisy_and_clean in valid_blocks(split):
             moments_of_split.update(*noisy_and_clean)
     mean, scale = pairs.standardisation(downsampling)
     pca = _regressed(pairs, held_out_pairs, latent_dim, downsampling)
@@ -112,7 +111,7 @@ _MAP_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 def _regressed(
     pairs: PairMoments, held_out: PairMoments, latent_dim: int, downsampling: int
 ) -> PCA:
-    """The map of rank ``latent_dim``, with the penalty that is best on the pairs held out."""
+    """The map of rank ``latent_dim`` with the penalty of least error on the held-out pairs."""
     least, best = np.inf, (0.0, np.zeros(0))
     for ridge in _MAP_RIDGES:
         regression = pairs.regression(ridge)
@@ -129,7 +128,7 @@ def _context(
     return neighbours(pca.encode(from_blocks(blocks, pca.downsampling)), before, after)
 
 
-# Pulls towards PCA's own decoder, from none to so strong that little else is left.
+# Ridge penalties on the distance from PCA's decoder, from none to very strong.
 _RIDGES = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)
 
 
@@ -143,17 +142,17 @@ def fit_context(
     after: int,
     device_put: Callable[[Any], dict[str, jax.Array]],
 ) -> ContextPCA:
-    """The best linear decoder from so many latent frames around a block, in one more pass.
+    """PCA with the best linear decoder from each latent frame and its context.
 
-    Least squares, with as much of a pull towards PCA's own decoder as is best on the batches that
-    are held out: of little audio it would learn accidents by heart.
+    Ridge regression towards PCA's decoder, with the penalty of least error on the held-out batches,
+    so that it does not overfit little audio.
 
     Args:
       batches: to fit on.
-      held_out: to choose by.
-      pca: whose latents they are.
+      held_out: batches that choose the penalty.
+      pca: the encoder.
       representation: of the audio.
-      before, after: latent frames around a block's own.
+      before, after: latent frames of context before and after a block.
       device_put: puts a batch on the devices.
     """
     latent_dim, block = pca.components.shape
@@ -174,70 +173,73 @@ def fit_context(
             squares.update(context[mask], blocks[mask])
         return squares
 
-    fitted, judge = squares_of(batches), squares_of(held_out)
-    # PCA's own decoder, as a map from all of the context.
-    own = np.zeros(fitted.cross.shape)
+    fitted, validation = squares_of(batches), squares_of(held_out)
+    # PCA's decoder, as a map from all latent frames of the context.
+    pca_decoder = np.zeros(fitted.cross.shape)
     kernel = np.asarray(pca.deviations)[:, None] * np.asarray(pca.components)
-    own[before * latent_dim : (before + 1) * latent_dim] = kernel
-    own[-1] = np.asarray(pca.mean)
-    candidates = [fitted.solve(ridge, own) for ridge in _RIDGES]
-    best = jnp.asarray(min(candidates, key=judge.squared_error), jnp.float32)
+    pca_decoder[before * latent_dim : (before + 1) * latent_dim] = kernel
+    pca_decoder[-1] = np.asarray(pca.mean)
+    candidates = [fitted.solve(ridge, pca_decoder) for ridge in _RIDGES]
+    best = jnp.asarray(min(candidates, key=validation.squared_error), jnp.float32)
     return ContextPCA(pca, best[:-1], best[-1], before, after)
 
 
 def save(path: Path, fitted: Fit) -> None:
-    """Writes a fit, whole or not at all."""
-    found = {"mean": fitted.mean, "scale": fitted.scale}
-    arrays.save(path, {"downsampling": fitted.pca.downsampling}, _of_pca(fitted.pca) | found)
+    """Writes a fit, atomically."""
+    standardisation = {"mean": fitted.mean, "scale": fitted.scale}
+    content = _pca_arrays(fitted.pca) | standardisation
+    arrays.save(path, {"downsampling": fitted.pca.downsampling}, content)
 
 
 def load(path: Path, *, downsampling: int, bins: int, latent_dim: int) -> Fit:
-    """Reads what `save` wrote, of a fit of these sizes.
+    """Reads the fit that `save` wrote.
 
     Raises:
-      UserError: it is not that.
+      UserError: the file is damaged, or of other sizes.
     """
-    about, found = arrays.load(path, remedy=_REMEDY)
+    about, content = arrays.load(path, remedy=_REMEDY)
     _whole_number(path, about, "downsampling", downsampling, downsampling)
     block = downsampling * bins
     shapes = {"pca_mean": (block,), "pca_components": (latent_dim, block)}
     shapes |= {"pca_deviations": (latent_dim,), "mean": (bins,), "scale": ()}
     shapes |= {"pca_lowest": (bins,), "pca_highest": (bins,)}
-    if "pca_analysis" in found:  # it goes from other blocks than it gives back
+    if "pca_analysis" in content:  # from noisy to clean blocks
         shapes |= {"pca_input_mean": (block,), "pca_analysis": (latent_dim, block)}
-    _check(path, found, shapes)
+    _check(path, content, shapes)
     parts = {
-        name.removeprefix("pca_"): jnp.asarray(found[name])
+        name.removeprefix("pca_"): jnp.asarray(content[name])
         for name in shapes
         if name.startswith("pca_")
     }
-    return Fit(PCA(**parts, downsampling=downsampling), found["mean"], found["scale"])
+    return Fit(PCA(**parts, downsampling=downsampling), content["mean"], content["scale"])
 
 
 def save_context(path: Path, fitted: ContextPCA) -> None:
-    """Writes what `fit_context` found beyond PCA itself, whole or not at all."""
+    """Writes the decoder of `fit_context`, atomically; `save` writes its PCA."""
     about = {"before": fitted.before, "after": fitted.after}
     arrays.save(path, about, {"kernel": fitted.kernel, "bias": fitted.bias})
 
 
 def load_context(path: Path, pca: PCA) -> ContextPCA:
-    """Reads what `save_context` wrote.
+    """Reads the decoder that `save_context` wrote.
 
     Raises:
-      UserError: it is not that.
+      UserError: the file is damaged, or of other sizes.
     """
-    about, found = arrays.load(path, remedy=_REMEDY)
+    about, content = arrays.load(path, remedy=_REMEDY)
     before, after = (_whole_number(path, about, key, 0, 2**16) for key in ("before", "after"))
     latent_dim, block = pca.components.shape
     around = (before + 1 + after) * latent_dim
-    _check(path, found, {"kernel": (around, block), "bias": (block,)})
-    return ContextPCA(pca, jnp.asarray(found["kernel"]), jnp.asarray(found["bias"]), before, after)
+    _check(path, content, {"kernel": (around, block), "bias": (block,)})
+    return ContextPCA(
+        pca, jnp.asarray(content["kernel"]), jnp.asarray(content["bias"]), before, after
+    )
 
 
-_REMEDY = "delete it to fit PCA anew"
+_REMEDY = "delete it to fit PCA again"
 
 
-def _of_pca(pca: PCA) -> dict[str, jax.Array]:
+def _pca_arrays(pca: PCA) -> dict[str, jax.Array]:
     names = ("mean", "components", "deviations", "lowest", "highest", "input_mean", "analysis")
     parts = {f"pca_{name}": getattr(pca, name) for name in names}
     return {name: part for name, part in parts.items() if part is not None}
@@ -251,10 +253,10 @@ def _whole_number(path: Path, about: Any, key: str, least: int, most: int) -> in
 
 
 def _check(
-    path: Path, found: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
+    path: Path, content: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
     for name, shape in shapes.items():
-        array = found.get(name)
+        array = content.get(name)
         if array is None or array.shape != shape or array.dtype not in (np.float32, np.float64):
             raise UserError(f"{path} is damaged ({name}); {_REMEDY}")
         if not np.isfinite(array).all():

@@ -1,4 +1,4 @@
-"""The callbacks of a run: validation, the best variables, checkpoints, the log."""
+"""The callbacks of a run: validation, checkpoints and the log."""
 
 import contextlib
 import math
@@ -21,11 +21,11 @@ from aejax.training.state import TrainState
 
 
 def nothing(state: TrainState, log: metrics_log.MetricsLog) -> None:
-    """Shows nothing."""
+    """The default callback: does nothing."""
 
 
 def unchanged(snapshot: Snapshot) -> Snapshot:
-    """A snapshot as it is."""
+    """The snapshot itself."""
     return snapshot
 
 
@@ -45,17 +45,17 @@ class Recorder:
     """Validates, keeps the best variables, saves and logs; an `aejax.training.loop.Observer`.
 
     Args:
-      stack: closes the files that are opened here.
-      experiment: that is trained.
+      stack: closes the log and the checkpoints.
+      experiment: the run's experiment.
       baselines: its PCA.
       best: the best variables so far, by name; updated.
-      first: steps done before.
-      clock: of the steps.
+      first: number of steps before.
+      clock: clock of the steps.
       eval_step: evaluation of one validation batch, from `eval_step_of`.
       show: called after each validation.
-      progress: a bar over steps, or None.
-      model: of the states' shapes; the experiment's own by default.
-      as_saved: changes a snapshot to the shapes in which it is saved.
+      progress: progress bar over steps, or None.
+      model: model with the shapes of the states; that of the experiment by default.
+      as_saved: function from a snapshot to the one to save.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Recorder:
         """Logs the metrics of a finished step.
 
         Raises:
-          UserError: one of them is not finite.
+          UserError: a metric is not finite.
         """
         scalars = {name: float(value) for name, value in jax.device_get(metrics).items()}
         bad = [name for name, value in scalars.items() if not math.isfinite(value)]
@@ -109,12 +109,12 @@ class Recorder:
             self._progress.update()
 
     def validate(self, step: int, state: TrainState) -> None:
-        """Logs a state's validation, keeps its variables if they are the best so far, and saves."""
+        """Validates a state, logs the results, updates the best variables, and saves."""
         scalars, losses = self._validated(state)
         self._log(step, scalars)
         for name, variables in state.candidates.items():
             if losses[name] < float(self.best[name].loss):
-                del self.best[name]  # first: a large model leaves no room for both
+                del self.best[name]  # before the copy, to save memory
                 copy = jax.tree.map(jnp.copy, variables)
                 self.best[name] = Best(copy, jnp.float32(losses[name]), jnp.int32(step))
         self.save(step, state)
@@ -126,7 +126,7 @@ class Recorder:
         self._checkpoints.save(self._as_saved(Snapshot(state, self.best)))
 
     def _validated(self, state: TrainState) -> tuple[dict[str, float], dict[str, float]]:
-        """Scalars to log of a state, and the validation loss of each of its candidates."""
+        """Scalars to log, and the validation loss of each candidate."""
         experiment, pca_rmse = self._experiment, self._pca_rmse
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
         for name, variables in state.candidates.items():
@@ -162,18 +162,18 @@ class Recorder:
 
 
 class Clock:
-    """Steps per second, and the fraction of the time spent waiting for data."""
+    """Measures steps per second, and the fraction of time spent waiting for data."""
 
     def __init__(self) -> None:
         self._last: tuple[int, dict[str, float]] = (-1, {})
         self.reset()
 
     def reset(self) -> None:
-        """Starts again from zero."""
+        """Restarts at zero."""
         self._start, self._waited, self._steps = time.perf_counter(), 0.0, 0
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches; the time spent waiting for them is counted."""
+        """``batches`` with measured waiting times."""
         while True:
             start = time.perf_counter()
             batch = next(batches)
@@ -182,7 +182,7 @@ class Clock:
             yield batch
 
     def read(self, step: int) -> dict[str, float]:
-        """Rates since it was last read; the same if it is read again for the same step."""
+        """Rates since the last step that was read; cached for the same step."""
         if self._last[0] != step:
             elapsed = time.perf_counter() - self._start
             scalars = {

@@ -1,4 +1,4 @@
-"""The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+"""Initialisation of the training state, from PCA and k-means."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snaps
 
 
 def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> state.TrainState:
-    """The state before the first step: at PCA, if the config says so; codebooks by k-means."""
+    """The state before the first step: at PCA with ``pca_start``, codebooks by k-means."""
     config, model = experiment.config, experiment.model
     init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
     variables = autoencoder.init(model, init_key, config.model.downsampling)
@@ -40,7 +40,7 @@ def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> s
     return state.create(variables, optimizer, step_key, weights, ema=config.train.ema_decay > 0)
 
 
-# Vectors for k-means, per entry of a codebook.
+# Vectors for k-means per codebook entry.
 _VECTORS_PER_ENTRY = 20
 
 
@@ -76,13 +76,7 @@ def snapshot_shapes(experiment: Experiment) -> checkpoint.Snapshot:
 def abstract_snapshot(
     config: ConfigDict, model: autoencoder.Autoencoder, weights: Mapping[str, float]
 ) -> checkpoint.Snapshot:
-    """The shapes of a run's snapshots, without their arrays.
-
-    Args:
-      config: of the run.
-      model: of the run.
-      weights: of the losses, by name.
-    """
+    """The shapes of a run's snapshots, from its config, model, and weights of losses by name."""
     tx = state.make_optimizer(config.train, pca_start=config.model.pca_start)
 
     def first() -> checkpoint.Snapshot:

@@ -21,12 +21,11 @@ class TrainState:
     """Everything the compiled step updates.
 
     Attributes:
-      step: steps done, int32.
+      step: number of steps, int32.
       params: trained parameters.
-      collections: the model's other variables: "constants", and "codebooks" and "dropout" if it has
-        them.
-      opt_state: optax's, with the learning rate and the weight decay among its arrays.
-      weights: of the losses, by name, float32 ``[]`` each.
+      collections: other variables of the model: "constants", "codebooks", "dropout".
+      opt_state: state of the optimizer, including learning rate and weight decay.
+      weights: weight of each loss by name, float32 ``[]``.
       ema: moving average of params, or None.
       key: raw key data, uint32; step k draws from ``fold_in(key, k)``.
     """
@@ -46,14 +45,14 @@ class TrainState:
 
     @property
     def candidates(self) -> dict[str, Variables]:
-        """Variables that may become the result, by name: "raw", and "ema" if it exists."""
+        """Variables to validate, by name: "raw", and "ema" if there is a moving average."""
         averaged = {} if self.ema is None else {"ema": {"params": self.ema, **self.collections}}
         return {"raw": self.variables, **averaged}
 
 
 def schedule(config: ConfigDict) -> optax.Schedule:
-    """The learning rate by update, relative to the highest: linear warm-up (at most half of the
-    updates), then ``config.schedule``."""
+    """The learning rate by update, relative to the highest: warm-up (at most half of the updates),
+    then ``config.schedule``."""
     updates = max(config.steps // config.grad_accum_steps, 1)
     warmup = min(config.warmup_steps, updates // 2)
     rest = max(updates - warmup, 1)
@@ -79,11 +78,11 @@ def decays(params: Variables, *, pca_start: bool) -> Any:
 
 
 def make_optimizer(config: ConfigDict, *, pca_start: bool) -> optax.GradientTransformation:
-    """``config.optimizer`` after clipping by global norm, with weight decay of what `decays` says.
-    With ``grad_accum_steps``, on the mean gradient of that many batches."""
+    """Clipping by global norm, then ``config.optimizer`` with weight decay (see `decays`); on the
+    mean gradient of ``grad_accum_steps`` batches."""
 
-    # Injected hyperparameters are arrays in the optimizer's state: each member of a population may
-    # have its own in one compiled program.
+    # Injected hyperparameters are arrays in the optimizer's state, so that members of a population,
+    # which share one compiled program, may have different ones.
     @optax.inject_hyperparams
     def injected(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(
@@ -110,7 +109,7 @@ def create(
     *,
     ema: bool = False,
 ) -> TrainState:
-    """The state before the first step; ``weights``: of the losses, by name."""
+    """The state before the first step; ``weights``: weight of each loss by name."""
     params = variables["params"]
     return TrainState(
         step=jnp.int32(0),

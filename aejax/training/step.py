@@ -1,4 +1,4 @@
-"""The compiled training step: state and batch of waveforms in, new state and metrics out."""
+"""The training step: a pure function of state and batch to new state and metrics."""
 
 import dataclasses
 import functools
@@ -25,13 +25,13 @@ class Setup(NamedTuple):
 
     Attributes:
       representation: of the audio.
-      model: trained on its features.
+      model: the autoencoder.
       tx: the optimizer.
-      objective: the sum of losses that is minimised.
-      samples: of an excerpt; a batch's audio has ``augmentation.span(samples)``.
+      objective: the sum of losses to minimise.
+      samples: samples of an excerpt; a batch's audio has ``augmentation.span(samples)``.
       downsampling: frames in a block.
       augmentation: of the audio, and of the encoder's input.
-      ema_decay: of the moving average of the parameters, by update, if the state has one.
+      ema_decay: decay per update of the moving average of parameters, if the state has one.
     """
 
     representation: Representation
@@ -47,7 +47,7 @@ class Setup(NamedTuple):
 def train_step(
     setup: Setup, state: TrainState, batch: dict[str, jax.Array]
 ) -> tuple[TrainState, Metrics]:
-    """One training step, from waveforms to updated parameters: a pure function."""
+    """The state after one training step, and its metrics."""
     key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     augment_key, input_key, model_key, speaker_key = jax.random.split(key, 4)
     audio, length, position = batch["audio"], batch["length"], batch["position"]
@@ -64,7 +64,7 @@ def train_step(
         constants["mean"],
         audio.shape[2] if audio.ndim == 3 else 1,
     )
-    x, target = (standardise(each, constants) for each in (encoder_input, features))
+    x, target = (standardise(y, constants) for y in (encoder_input, features))
     speaker = speaker_dropout(speaker_key, batch.get("speaker"))
     noisy_audio = input_audio if setup.augmentation.task == "denoise" else None
 
@@ -93,24 +93,24 @@ def train_step(
 
 
 def make_train_step(*arguments: Any, **options: Any) -> TrainStep:
-    """`train_step` with a `Setup` of these fields, to be compiled once."""
+    """`train_step` with a `Setup` of these fields."""
     return functools.partial(train_step, Setup(*arguments, **options))
 
 
-# Probability that a decoder is not told the speaker, so that it works without.
+# Probability of an unknown speaker in training, so that the decoder also works without one.
 _SPEAKER_DROPOUT = 0.1
 
 
 def speaker_dropout(key: jax.Array, speaker: jax.Array | None) -> jax.Array | None:
-    """Speakers ``[batch]``, some set to 0, "unknown"; None if there are none."""
+    """Speakers ``[batch]`` with random ones set to 0, "unknown"; None without speakers."""
     if speaker is None:
         return None
     return jnp.where(jax.random.bernoulli(key, _SPEAKER_DROPOUT, speaker.shape), 0, speaker)
 
 
 def _updated(setup: Setup, state: TrainState, gradients: dict, codebooks: dict) -> TrainState:
-    """The state after an update by these gradients."""
-    # optax mixes its integer step count with floats; all else here holds under "strict".
+    """The state after an update with these gradients."""
+    # optax mixes its integer step count with floats, which "strict" promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
         updates, opt_state = setup.tx.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -125,8 +125,8 @@ def _updated(setup: Setup, state: TrainState, gradients: dict, codebooks: dict) 
 
 
 def _average(state: TrainState, params: dict, opt_state: Any, decay: float) -> dict | None:
-    """The moving average after an update: over few updates at first, over more later. Batches
-    whose gradients are only accumulated do not change it."""
+    """The moving average after an update, with a smaller decay at first. Accumulated
+    batches before an update do not change it."""
     if state.ema is None:
         return None
     update, is_update = state.step, jnp.asarray(True)

@@ -1,4 +1,4 @@
-"""Validation: the objective on the validation split, and signs of collapse."""
+"""Validation: the objective on the validation split, and detection of collapse."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from aejax.objective import Comparison, Objective
 from aejax.representations import Representation, analyse_blocks
 from aejax.runtime.errors import UserError
 
-# A step after any warm-up: an early loss must not be lower for it.
+# A step after any warm-up, so that losses of all steps are comparable.
 _LATE = 2**30
 
 Sums = Mapping[str, Any]
@@ -28,15 +28,15 @@ _CONSTANT = 1e-6
 
 
 class Validation(NamedTuple):
-    """The result on the split.
+    """Results on a split.
 
     Attributes:
-      loss: the whole objective, with the bottleneck's losses at their final weight.
-      terms: its losses, by name.
-      feature_rmse: in the features' unit.
-      variances: of each latent, ``[latent_dim]``.
-      means: of each latent, ``[latent_dim]``.
-      code_counts: how often each code occurred, ``[codebooks, entries]``; None without codes.
+      loss: the objective, with the bottleneck's losses at their final weight.
+      terms: the unweighted losses, by name.
+      feature_rmse: RMSE in the features' unit.
+      variances: variance of each latent, ``[latent_dim]``.
+      means: mean of each latent, ``[latent_dim]``.
+      code_counts: occurrences of each code, ``[codebooks, entries]``; None without codes.
     """
 
     loss: float
@@ -47,7 +47,7 @@ class Validation(NamedTuple):
     code_counts: np.ndarray | None
 
     def first(self, latent_dim: int) -> "Validation":
-        """The same for the first latents only: a model in a population may have more."""
+        """A copy without the latents that pad a model in a population."""
         return self._replace(variances=self.variances[:latent_dim], means=self.means[:latent_dim])
 
 
@@ -59,14 +59,14 @@ def make_eval_step(
     downsampling: int,
     noise: Noise | None,
 ) -> EvalStep:
-    """A pure function that evaluates one batch, to be compiled once.
+    """A pure function that evaluates one batch.
 
     Args:
       representation: of the audio.
       model: without variables.
       objective: to evaluate.
       downsampling: frames in a block.
-      noise: added to the input, for denoising.
+      noise: for denoising, the noise to add to the input; otherwise None.
     """
     denoises = noise is not None
     sizes = model.bottleneck.codebook_sizes
@@ -76,13 +76,13 @@ def make_eval_step(
         noisy_audio = evaluation_input(batch, noise=noise)
         features, mask, block_mask = analyse_blocks(representation, audio, length, downsampling)
         encoder_input = representation.analyse(noisy_audio) if denoises else features
-        x, target = (standardise(each, constants) for each in (encoder_input, features))
+        x, target = (standardise(y, constants) for y in (encoder_input, features))
         speaker = batch.get("speaker")
         output = sampled = autoencoder.forward(
             model, variables, x, block_mask, train=False, key=None, speaker=speaker
         )
         if model.bottleneck.random:
-            # Keys depend on the window alone, so that validations differ by the variables alone.
+            # Keys depend on windows only, so that all validations draw alike.
             keys = window_keys(batch["clip"], batch["start"], LATENTS_USE)
             sampled = _row_by_row(model, variables, x, block_mask, keys, speaker)
         compared = Comparison(
@@ -109,9 +109,8 @@ def make_eval_step(
 
 
 def _latent_sums(latents: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
-    """The number of valid latent frames; the mean of each latent, and its squared deviations from
-    it, summed: from the batch's own mean, as small variances of large latents then survive
-    float32."""
+    """The number of valid latent frames, the mean of each latent, and the sum of squared deviations
+    from this mean, which keeps small variances of large latents precise in float32."""
     weight = mask.astype(jnp.float32)[..., None]
     blocks = weight.sum()
     means = (latents * weight).sum((0, 1)) / jnp.maximum(blocks, 1)
@@ -127,7 +126,7 @@ def _row_by_row(
     keys: jax.Array,
     speaker: jax.Array | None,
 ) -> autoencoder.Output:
-    """The output of each row, sampled by its own key; losses are means over latent frames."""
+    """The output with one random key per row; losses are means over latent frames."""
 
     def of_row(
         x: jax.Array, mask: jax.Array, key: jax.Array, speaker: jax.Array | None
@@ -147,7 +146,7 @@ def _row_by_row(
 
 
 def count_codes(codes: jax.Array, mask: jax.Array, most: int) -> jax.Array:
-    """How often each code occurs in valid latent frames, ``[codebooks, most]``, of codes ``[batch,
+    """Occurrences of each code in valid latent frames, ``[codebooks, most]``; ``codes``: ``[batch,
     latent_frames, codebooks]``."""
     weight = mask.reshape(-1).astype(jnp.float32)
     codes = codes.reshape(-1, codes.shape[-1])
@@ -161,14 +160,14 @@ def validate(
     device_put: Callable[[Any], dict[str, jax.Array]],
     weights: Mapping[str, float],
 ) -> Validation:
-    """Means over all batches, added in float64 on the host.
+    """Results over all batches, summed in float64 on the host.
 
     Args:
-      eval_step: compiled.
-      variables: of the model.
-      batches: of the split.
+      eval_step: compiled function.
+      variables: variables of the model.
+      batches: batches of the split.
       device_put: puts a batch on the devices.
-      weights: of the losses, by name.
+      weights: weight of each loss by name.
 
     Raises:
       UserError: no clip of the split is readable.
@@ -200,15 +199,15 @@ def validate(
 
 
 def final_weights(objective: Objective, model: autoencoder.Autoencoder) -> dict[str, float]:
-    """Weights of all losses, by name; those of the bottleneck after any warm-up."""
-    of_bottleneck = model.bottleneck.weights(jnp.int32(_LATE))
-    return {name: float(weight) for name, weight in {**objective.weights, **of_bottleneck}.items()}
+    """Weights of all losses by name, after any warm-up."""
+    bottleneck = model.bottleneck.weights(jnp.int32(_LATE))
+    return {name: float(weight) for name, weight in {**objective.weights, **bottleneck}.items()}
 
 
 def collapsed(result: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
-    """Latents and codebooks that have collapsed, as sentences with the key to change."""
+    """Messages about collapsed latents and codebooks, with the config key to change."""
     lines = []
-    # Variances of this size, beside the largest one or a latent's own mean, are rounding errors.
+    # Smaller variances, relative to the largest one or to the mean, are rounding errors.
     rounding = _CONSTANT * np.maximum(result.variances.max(), np.square(result.means))
     constant = np.flatnonzero(result.variances <= _LEAST_VARIANCE.get(bottleneck, rounding))
     if bottleneck == "vae" and len(constant) == len(result.variances):
@@ -228,9 +227,11 @@ def collapsed(result: Validation, bottleneck: str, sizes: tuple[int, ...]) -> li
                 if bottleneck == "fsq"
                 else f"model.{bottleneck}.dead_code_threshold"
             )
-            way = "lower" if bottleneck == "fsq" else "raise"
-            of = " or ".join(str(size) for size in sorted({sizes[index] for index in dead}))
-            lines.append(f"{_listed('codebook', dead)} down to one code out of {of}: {way} {key}")
+            verb = "lower" if bottleneck == "fsq" else "raise"
+            entries = " or ".join(str(size) for size in sorted({sizes[index] for index in dead}))
+            lines.append(
+                f"{_listed('codebook', dead)} down to one code out of {entries}: {verb} {key}"
+            )
     return lines
 
 

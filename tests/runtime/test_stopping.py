@@ -172,5 +172,5 @@ def test_while_a_program_imports_there_is_no_traceback(tmp_path, module):
     send(process, signal.SIGINT)
     _, printed = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert printed.startswith("error: interrupted; the same command goes on")
+    assert printed.startswith("error: interrupted; run the same command to resume")
     assert printed.count("\n") == 1

@@ -111,7 +111,7 @@ def test_a_damaged_file_gives_the_same_arrays_or_one_line(copied, damage, capfd)
         assert message.isprintable()
         (line,) = checkpoint.set_damaged_aside(copied)
         assert message in line
-        assert line.endswith("going on from step 5")
+        assert line.endswith("resuming from step 5")
         assert is_as_saved(read(copied, 5), 5)
     assert len(found) >= 3
     with checkpoint.opened(copied, after=5) as checkpoints:
@@ -146,7 +146,7 @@ def test_what_is_no_checkpoint_is_set_aside(copied, kind):
     for _ in range(2):  # what was set aside before makes room
         (line,) = checkpoint.set_damaged_aside(copied)
         assert f"{stray} is damaged" in line
-        assert "going on from step 9" in line
+        assert "resuming from step 9" in line
         (copied / "70.damaged").rename(stray)
     checkpoint.set_damaged_aside(copied)
     assert checkpoint.steps(copied) == {5, 9}

@@ -106,7 +106,7 @@ def test_a_fit_is_saved_and_read_without_executing_anything(fitted, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     assert [path.name for path in tmp_path.iterdir()] == ["pca.npz"]
     for wrong in ({"downsampling": 4}, {"bins": 21}, {"latent_dim": 6}):
-        with pytest.raises(UserError, match="delete it to fit PCA anew"):
+        with pytest.raises(UserError, match="delete it to fit PCA again"):
             pca_fit.load(
                 tmp_path / "pca.npz", **{"downsampling": 8, "bins": 20, "latent_dim": 5, **wrong}
             )

@@ -1,4 +1,4 @@
-"""Bottlenecks: what happens to latents between encoder and decoder; one file each."""
+"""Bottlenecks, which constrain latents between encoder and decoder; one file each."""
 
 from aejax.models.bottlenecks.base import Bottleneck, Identity, Mask
 from aejax.models.bottlenecks.fsq import FSQ

@@ -1,8 +1,7 @@
-"""Bottlenecks: between encoder and decoder.
+"""Base class of bottlenecks, between encoder and decoder.
 
-A bottleneck takes ``channels`` numbers per latent frame from the encoder and gives ``latent_dim``
-to the decoder. It sows its losses into the collection "losses", a scalar by name; `weights` has
-their weights at a step.
+A bottleneck maps ``channels`` numbers per latent frame to ``latent_dim``. It sows its losses,
+named scalars, into the collection "losses"; `weights` are their weights at a step.
 """
 
 import flax.linen as nn
@@ -25,16 +24,16 @@ def masked_mean(values: Float[Array, "batch latent_frames *rest"], mask: Mask) -
 
 
 class Bottleneck(nn.Module):
-    """What is done to latents between encoder and decoder: here, nothing.
+    """Base class: latents pass unchanged.
 
     Attributes:
       latent_dim: floats in a latent frame.
-      latent_by_latent: whether each latent is treated independently and deterministically: models
-        of several sizes can then be trained by one compiled step.
+      latent_by_latent: whether it maps each latent independently and deterministically; models with
+        several ``latent_dim`` can then be trained by one compiled step.
       bounded: whether latents are confined to a range or to a set of values.
       quantises: whether latents take a finite number of values.
-      sizes: what ``evaluate.nested_sizes`` counts, "latents" or "codebooks", if the first of them
-        can be decoded without the others.
+      sizes: unit of ``evaluate.nested_sizes``, "latents" or "codebooks", if the first of them can
+        be decoded without the others.
     """
 
     latent_dim: int
@@ -64,7 +63,7 @@ class Bottleneck(nn.Module):
 
     @property
     def random(self) -> bool:
-        """Whether latents are sampled when there is a random key for "latents", as in training."""
+        """Whether the bottleneck is stochastic, given a random key "latents" (as in training)."""
         return False
 
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:

@@ -12,14 +12,14 @@ from aejax.parts import bottlenecks, integers, key
 @bottlenecks.register("fsq")
 class FSQ(Bounded):
     """Finite scalar quantisation: each latent is rounded to one of a few levels, evenly spaced
-    after a tanh; gradients pass straight through.
+    after a tanh; straight-through gradients.
 
     Source: Mentzer et al., "Finite scalar quantization: VQ-VAE made simple", 2024; here the
     outermost levels are the bound itself, for even and odd numbers of levels alike.
     """
 
     levels: tuple[int, ...] = key(
-        (8,), integers(2, 2**16), "levels of the first latent, the second, ..., repeated"
+        (8,), integers(2, 2**16), "number of levels of the first latent, the second, ..., repeated"
     )
     quantises = True
 
@@ -41,6 +41,6 @@ class FSQ(Bounded):
         return jnp.round(self._level(z)[1]).astype(jnp.int32)
 
     def _level(self, z: Latents) -> tuple[Array, Array]:
-        """Steps between the outermost levels, and the level of each latent before rounding."""
+        """Number of levels minus 1, and the level of each latent before rounding."""
         steps = jnp.asarray(self.codebook_sizes, z.dtype)[None, None] - 1
         return steps, (jnp.tanh(z / self.bound) + 1) / 2 * steps

@@ -9,9 +9,10 @@ from aejax.parts import above, bottlenecks, key
 
 @bottlenecks.register("noise")
 class Noise(Bounded):
-    """Bounded latents with Gaussian noise added in training, so that each carries no more
-    information than its signal-to-noise ratio allows. Without the bound the encoder would make
-    latents so large that the noise does not matter."""
+    """Bounded latents with Gaussian noise in training, which limits the information in each latent.
+
+    Without the bound, large latents would make the noise ineffective.
+    """
 
     level: float = key(0.1, above(0), "standard deviation of the noise in training")
 

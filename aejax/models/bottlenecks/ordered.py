@@ -12,8 +12,8 @@ from aejax.parts import bottlenecks
 
 @bottlenecks.register("ordered")
 class Ordered(Bottleneck):
-    """Nested dropout: in training, each excerpt keeps only its first k latents, k drawn
-    log-uniformly, so that latents become sorted by importance.
+    """Nested dropout: latents sorted by importance. In training, all but the first k latents of an
+    excerpt are 0, with k drawn log-uniformly.
 
     The objective is the mean error over all sizes, not the error of one size.
     Source: Rippel, Gelbart and Adams, "Learning ordered representations with nested dropout", 2014.
@@ -23,7 +23,7 @@ class Ordered(Bottleneck):
 
     @property
     def random(self) -> bool:
-        """The number of latents is random."""
+        """The number of used latents is random."""
         return True
 
     def __call__(self, z: Latents, mask: Mask, *, train: bool) -> Latents:

@@ -9,23 +9,23 @@ from jaxtyping import Array, Float, Int
 from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, bottlenecks, key
 
-# Initial logarithm of the variance: hardly any noise, so that latents start as those of PCA.
+# Initial log-variance: little noise, so that latents start close to those of PCA.
 _FIRST_LOG_VARIANCE = -4.0
 
 
 @bottlenecks.register("vae")
 class VAE(Bottleneck):
-    """Gaussian latents: sampled in training, their mean afterwards.
+    """Gaussian latents: sampled in training, the mean otherwise.
 
     Source: Kingma and Welling, "Auto-encoding variational Bayes", 2014; free bits from Kingma et
     al., "Improved variational inference with inverse autoregressive flow", 2016, appendix C.8.
     """
 
     kl_weight: float = key(
-        1e-3, at_least(0), "weight of the KL divergence, its mean over latents in nats"
+        1e-3, at_least(0), "weight of the KL divergence, in nats, averaged over latents"
     )
     warmup_steps: int = key(200, at_least(0), "steps over which kl_weight rises from 0")
-    free_bits: float = key(0.0, at_least(0), "bits per latent that cost nothing")
+    free_bits: float = key(0.0, at_least(0), "bits per latent without loss")
 
     @property
     def random(self) -> bool:
@@ -34,7 +34,7 @@ class VAE(Bottleneck):
 
     @property
     def channels(self) -> int:
-        """Means and logarithms of variances."""
+        """Means and log-variances."""
         return 2 * self.latent_dim
 
     def weights(self, step: Int[Array, ""]) -> dict[str, Float[Array, ""] | float]:

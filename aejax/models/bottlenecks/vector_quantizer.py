@@ -1,4 +1,4 @@
-"""Vector quantisers: each latent frame is the sum of one entry from each of a few codebooks."""
+"""Vector quantisers: a latent frame is the sum of one entry from each codebook."""
 
 import functools
 
@@ -13,7 +13,7 @@ from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, between, bottlenecks, fraction, key
 
 _LLOYD_ROUNDS = 10
-# An entry of less usage than this has no vectors.
+# Usage below which an entry has no vectors.
 _NO_USAGE = 1e-12
 
 
@@ -33,8 +33,8 @@ def k_means(
     *,
     entries: int,
 ) -> tuple[Float[Array, "entries latent_dim"], Float[Array, " entries"]]:
-    """A codebook of ``entries`` by Lloyd's algorithm, started at random vectors; and the number of
-    vectors nearest to each entry. An entry without any does not move."""
+    """A codebook of ``entries`` by Lloyd's algorithm from random vectors, and the number of vectors
+    nearest to each entry. Entries without vectors do not move."""
     start = jax.random.choice(key, vectors.shape[0], (entries,), vectors.shape[0] < entries)
 
     def lloyd(_: Array, codebook: Array) -> Array:
@@ -55,10 +55,10 @@ def _sums(index: Array, vectors: Array, entries: int) -> tuple[Array, Array]:
 def start_codebooks(
     key: jax.Array, latents: Float[Array, "count latent_dim"], sizes: tuple[int, ...]
 ) -> dict[str, Array]:
-    """The collection "codebooks" by k-means of latents, each codebook on the residuals of the ones
-    before it."""
+    """The collection "codebooks" by k-means: of latents, then of the residuals of the codebooks
+    before."""
     codebooks, usage = [], []
-    for key in jax.random.split(key, len(sizes)):  # noqa: B020  the first key is used up
+    for key in jax.random.split(key, len(sizes)):  # noqa: B020  the first key is not used again
         entries, count = k_means(key, latents, entries=sizes[0])
         latents = latents - entries[nearest(latents, entries)]
         codebooks.append(entries)
@@ -67,26 +67,26 @@ def start_codebooks(
 
 
 class VectorQuantizer(Bottleneck):
-    """Each latent frame is the sum of an entry from each codebook.
+    """A latent frame is the sum of one entry from each codebook.
 
-    Entries are moving averages of the vectors nearest to them; one that is hardly used is replaced
-    by a random vector of the batch. Source: van den Oord et al., "Neural discrete representation
+    Entries are moving averages of the vectors nearest to them; a dead entry is replaced by a random
+    vector of the batch. Source: van den Oord et al., "Neural discrete representation
     learning", 2017 (commitment; appendix A.1: moving averages); Zeghidour et al., "SoundStream",
     2021 (residuals, quantiser dropout, dead codes).
 
     Attributes:
-      num_quantizers: codebooks.
-      quantizer_dropout: fraction of excerpts that use a random number of codebooks only; the
-        commitment of the others is 0 there.
+      num_quantizers: number of codebooks.
+      quantizer_dropout: fraction of excerpts that use only a random number of codebooks; the others
+        have no commitment loss there.
     """
 
     codebook_size: int = key(1024, at_least(2, 2**18), "entries of each codebook")
     commitment: float = key(
-        0.25, at_least(0), "weight of the squared distance of latents from their entries"
+        0.25, at_least(0), "weight of the commitment loss, latents' squared distance from entries"
     )
-    decay: float = key(0.99, between(0, 1), "of the moving average of entries")
+    decay: float = key(0.99, between(0, 1), "decay of the moving average of entries")
     dead_code_threshold: float = key(
-        0.03, between(0, 1), "usage below which an entry is replaced; 1 is equal usage of all"
+        0.03, between(0, 1), "usage below which an entry is replaced; 1 is the mean usage"
     )
     num_quantizers = 1
     quantizer_dropout = 0.0
@@ -110,7 +110,7 @@ class VectorQuantizer(Bottleneck):
 
     def setup(self) -> None:
         shape = (self.num_quantizers, self.codebook_size, self.latent_dim)
-        # Random, for a model that is not started by k-means.
+        # Random until k-means.
         self.codebook = self.variable(
             "codebooks",
             "codebook",
@@ -141,13 +141,13 @@ class VectorQuantizer(Bottleneck):
         return jnp.moveaxis(self._quantise(z, count, None)[2], 0, -1)
 
     def from_codes(self, codes: Int[Array, "batch latent_frames codes"]) -> Latents:
-        """Latents of codes: the sum of their entries, in the first codebooks if there are fewer."""
+        """Codes to latents; fewer codes than codebooks are those of the first codebooks."""
         first = self.codebook.value[: codes.shape[-1]]
         each = jax.vmap(lambda entries, index: entries[index], in_axes=(0, -1))(first, codes)
         return each.sum(0)
 
     def first(self, z: Latents, count: int) -> Latents:
-        """Latents by the first ``count`` codebooks alone."""
+        """Latents quantised by the first ``count`` codebooks."""
         return self._quantise(z, jnp.full((z.shape[0],), count), None)[0]
 
     def _is_used(self, count: Int[Array, " batch"]) -> Bool[Array, "quantizers batch 1"]:
@@ -156,18 +156,18 @@ class VectorQuantizer(Bottleneck):
     def _quantise(
         self, z: Latents, count: Int[Array, " batch"], mask: Mask
     ) -> tuple[Latents, Array, Array, Array]:
-        """Quantised latents, the commitment loss, the indices ``[quantizers, batch,
-        latent_frames]``, and the residual that each codebook quantises.
+        """Quantised latents, commitment loss, indices ``[quantizers, batch, latent_frames]``, and
+        the residual that each codebook quantises.
 
         Args:
           z: latents.
-          count: codebooks that each row uses.
+          count: number of codebooks that each row uses.
           mask: valid latent frames.
         """
 
-        def stage(carry: tuple[Array, Array], of: tuple[Array, Array]) -> tuple[tuple, tuple]:
+        def stage(carry: tuple[Array, Array], x: tuple[Array, Array]) -> tuple[tuple, tuple]:
             residual, total = carry
-            codebook, is_used = of
+            codebook, is_used = x
             index = nearest(jax.lax.stop_gradient(residual), codebook)
             chosen = jnp.where(is_used[..., None], codebook[index], 0.0)
             distance = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
@@ -197,11 +197,10 @@ class VectorQuantizer(Bottleneck):
         sums = total(vectors * weight[..., None], index)
         counts = total(weight, index)
         number = jnp.maximum(weight.sum(-1), 1)[:, None]
-        # Fractions, not counts: the number of vectors differs from batch to batch.
+        # Fractions, since the number of vectors differs between batches.
         usage = self.decay * self.ema_usage.value + (1 - self.decay) * counts / number
         entries = self.decay * self.ema_usage.value[..., None] * self.codebook.value
         entries = entries + (1 - self.decay) * sums / number[..., None]
-        # An entry without vectors does not move.
         has_vectors = (usage > _NO_USAGE)[..., None]
         divisor = jnp.maximum(usage, _NO_USAGE)[..., None]
         entries = jnp.where(has_vectors, entries / divisor, self.codebook.value)
@@ -217,7 +216,7 @@ class VectorQuantizer(Bottleneck):
         fresh = jnp.take_along_axis(vectors, pick[..., None], axis=1)
         any_used = weight.sum(-1)[:, None] > 0
         dead = dead & any_used
-        # A codebook that no excerpt uses does not change.
+        # Codebooks without vectors in this batch do not change.
         self.codebook.value = jnp.where(
             dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.codebook.value)
         )
@@ -233,11 +232,11 @@ class VQ(VectorQuantizer):
 
 @bottlenecks.register("rvq")
 class RVQ(VectorQuantizer):
-    """Residual vector quantisation: each codebook quantises the residual of the ones before it."""
+    """Residual vector quantisation: each codebook quantises the residual of those before."""
 
     num_quantizers: int = key(8, between(1, 129), "codebooks")
     quantizer_dropout: float = key(
-        0.5, fraction, "fraction of excerpts that use a random number of codebooks only"
+        0.5, fraction, "fraction of excerpts that use only a random number of codebooks"
     )
     sizes = "codebooks"
 

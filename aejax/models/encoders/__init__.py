@@ -1,4 +1,4 @@
-"""Encoders, and the decoders that mirror them: one file each."""
+"""Encoders and their mirrored decoders, one file each."""
 
 from aejax.models.encoders.base import (
     BlockDecoder,

@@ -1,10 +1,10 @@
-"""Networks of encoders and decoders, and how they are applied to blocks of frames.
+"""Networks of encoders and decoders, and their application to blocks of frames.
 
 A network is a Flax module with ``__call__(x, *, train)``, from ``[batch, time, channels]`` to
-``[batch, time, out]``. As an encoder it takes blocks of frames, each as one vector; as a decoder,
-latents. A network with ``takes_frames = True`` takes single frames instead, returns latents, and
-names its ``decoder``, a module from latents to frames. Its ``receptive_field`` is how many steps
-before and after its own an output depends on.
+``[batch, time, out]``. In an encoder, each input step is a flattened block of frames; in a decoder,
+a latent frame. A network with ``takes_frames = True`` takes single frames, returns latents, and has
+an attribute ``decoder``: a module from latents to frames. ``receptive_field`` is the number of
+steps before and after an output step that it depends on.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ Shape = tuple[int, int, int]
 
 
 class Network(nn.Module):
-    """A network with a width and a depth; a decoder may have its own.
+    """A network with a width and a depth, which may differ in the decoder.
 
     Attributes:
       out: output channels.
@@ -39,17 +39,17 @@ class Network(nn.Module):
     out: int
     zero_start: bool
     dtype: Dtype = jnp.float32
-    width: int = key(384, between(1, 2**16), "channels inside")
+    width: int = key(384, between(1, 2**16), "hidden channels")
     depth: int = key(4, at_least(0, 256), "layers, or residual blocks")
-    decoder_width: int = key(0, between(0, 2**16), "of the decoder; 0 is as wide as the encoder")
-    decoder_depth: int = key(0, at_least(0, 256), "of the decoder; 0 is as deep as the encoder")
-    dropout: float = key(0.1, between(0, 1), "fraction", per_member=True)
+    decoder_width: int = key(0, between(0, 2**16), "width of the decoder; 0: that of the encoder")
+    decoder_depth: int = key(0, at_least(0, 256), "depth of the decoder; 0: that of the encoder")
+    dropout: float = key(0.1, between(0, 1), "dropout rate", per_member=True)
 
 
 @encoders.register("linear")
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """No network: one matrix for each block, which can do what PCA can."""
+    """No network: one linear map of each block, as expressive as PCA."""
 
     has_network = False
 
@@ -63,10 +63,10 @@ def build_network(
     bins: int,
     dtype: Dtype,
 ) -> nn.Module | None:
-    """The network of a part, from frames to latents or back; None if the part has none.
+    """The network of a part, from frames to latents or back; None for a linear part.
 
     Args:
-      name: of the part.
+      name: name of the part.
       model: ``config.model``.
       is_decoder: whether to build the mirror of the encoder.
       out: output channels of an encoder.
@@ -97,12 +97,12 @@ def build_network(
 
 
 def has_network(name: str) -> bool:
-    """Whether that part is more than one matrix."""
+    """Whether a part has a network; otherwise it is one linear map."""
     return getattr(encoders[name], "has_network", True)
 
 
 def begins_at_zero(name: str) -> bool:
-    """Whether the network of that part can itself be initialised as the zero map."""
+    """Whether a part is linear, or its network has a `zero_start`."""
     part = encoders[name]
     return not has_network(name) or "zero_start" in {
         field.name for field in dataclasses.fields(part)
@@ -110,7 +110,7 @@ def begins_at_zero(name: str) -> bool:
 
 
 def receptive_field_of(module: Any) -> ReceptiveField:
-    """Steps before and after its own that an output depends on; unbounded unless it says."""
+    """The receptive field of a network, unbounded by default."""
     return getattr(module, "receptive_field", (math.inf, math.inf))
 
 
@@ -147,7 +147,7 @@ def check_network(name: str, network: nn.Module | None, shapes: tuple[Shape, Sha
 
 
 class BlockNetwork(nn.Module):
-    """A network applied to blocks of frames, each as one vector.
+    """A network applied to flattened blocks of frames.
 
     Attributes:
       network: from blocks to latents, or back.

@@ -12,7 +12,7 @@ from aejax.parts import at_least, encoders, key
 class ConvStack(Network):
     """Residual convolutions over blocks, ending in ``out`` channels."""
 
-    kernel_size: int = key(3, at_least(1, 2**12), "latent frames, of each residual block")
+    kernel_size: int = key(3, at_least(1, 2**12), "latent frames; kernel of each residual block")
 
     @property
     def receptive_field(self) -> ReceptiveField:

@@ -1,4 +1,4 @@
-"""Dense layers over each block."""
+"""Dense layers on each block."""
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ from aejax.parts import encoders
 
 @encoders.register("mlp")
 class MLP(Network):
-    """Dense layers over each block separately, ending in ``out`` channels."""
+    """Dense layers on each block separately, ending in ``out`` channels."""
 
     receptive_field = NO_CONTEXT
 

@@ -1,4 +1,4 @@
-"""Recurrent networks over frames, or over raw samples: LSTM and GRU by ``jax.lax.scan``."""
+"""Recurrent networks over frames or raw samples: LSTM and GRU by ``jax.lax.scan``."""
 
 import functools
 import math
@@ -20,20 +20,20 @@ Carry = tuple[Array, ...]
 
 
 def _sigmoid_of(tanh_of_half: Array) -> Array:
-    """sigmoid(x) from tanh(x / 2): one tanh for several gates, which XLA computes once, where it
-    repeats the exponential and division of its own sigmoid for each use."""
+    """sigmoid(x) from tanh(x / 2). XLA computes one tanh for all gates, but would compute its own
+    sigmoid again for each use."""
     return 0.5 * tanh_of_half + 0.5
 
 
 def _lstm(carry: Carry, gates: Array) -> Carry:
-    """Gates in the order input, forget, candidate, output.
+    """The LSTM step; gates in the order input, forget, candidate, output.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of
     Gers et al., 2000.
     """
     width = gates.shape[-1] // 4
     halves = jnp.repeat(jnp.asarray([0.5, 0.5, 1.0, 0.5], gates.dtype), width)
-    # The forget gate begins near 1: Jozefowicz et al., "An empirical exploration of recurrent
+    # The forget gate has a bias of 1: Jozefowicz et al., "An empirical exploration of recurrent
     # network architectures", ICML 2015.
     ahead = jnp.repeat(jnp.asarray([0.0, 0.5, 0.0, 0.0], gates.dtype), width)
     i, f, g, o = jnp.split(jnp.tanh(halves[None] * gates + ahead[None]), 4, axis=-1)
@@ -42,10 +42,10 @@ def _lstm(carry: Carry, gates: Array) -> Carry:
 
 
 def _gru(carry: Carry, gates: Array) -> Carry:
-    """Gates in the order reset, update, and the two parts of the candidate.
+    """The GRU step; gates in the order reset, update, and the two parts of the candidate.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014; the reset
-    gate behind the product, as cuDNN has it.
+    gate after the matrix product, as in cuDNN.
     """
     (state,) = carry
     width = state.shape[-1]
@@ -62,13 +62,13 @@ def _gru_join(by_input: Array, by_state: Array) -> Array:
 
 
 class Cell(NamedTuple):
-    """One step of a recurrent layer, given the products of its matrices with input and state.
+    """A recurrent cell, as functions of the matrix products with input and state.
 
     Attributes:
-      join: both products to gates, linear.
-      step: the carry and the gates to the next carry, whose last array is the state.
-      gates: size of a product, in widths of the state.
-      carried: arrays in the carry.
+      join: linear function from both products to gates.
+      step: function from carry and gates to the next carry; its last array is the state.
+      gates: size of a product, in multiples of the width.
+      carried: number of arrays in the carry.
     """
 
     join: Callable[[Array, Array], Array]
@@ -91,8 +91,8 @@ def _recur(
 ) -> Float[Array, "time batch width"]:
     """The state after each step, from zeros; gradients stop at every ``bptt_steps``-th step.
 
-    The gradient is written by hand: JAX's would compute the kernel's gradient as a small product in
-    each step, added to an array of the kernel's size; here it is one product over all steps.
+    The gradient is custom: JAX's would add a small product to the kernel's gradient in each step;
+    here it is one product over all steps.
     """
     return _forwards(cell, bptt_steps, by_input, kernel, bias)[0]
 
@@ -116,11 +116,11 @@ def _backwards(
     before, gates, kernel = saved
     steps = len(gates)
     joined = jnp.arange(steps) % (bptt_steps or steps) != 0
-    # Transposed once: a product with a transposed second factor takes twice as long.
+    # Transposed only once, since a product with a transposed factor takes twice as long.
     transposed = jax.lax.optimization_barrier(kernel.T)
 
     def products(gates: Array) -> tuple[Array, Array]:
-        """Gradients by both products, from the gradient by the gates."""
+        """Gradients of both products, from the gradient of the gates."""
         product = jax.ShapeDtypeStruct((*gates.shape[:-1], kernel.shape[1]), gates.dtype)
         return jax.linear_transpose(cell.join, product, product)(gates)
 
@@ -143,15 +143,13 @@ _recur.defvjp(_forwards, _backwards)
 class RecurrentLayer(nn.Module):
     """One layer of LSTM or GRU cells along time, from a state of zeros.
 
-    The products with the input are computed for all steps at once; only those with the state are in
-    the loop.
+    The products with the input are computed for all steps at once, outside of the loop.
 
     Attributes:
       cell: LSTM or GRU.
-      width: of the state.
+      width: size of the state.
       bptt_steps: steps of truncated back-propagation; 0 for no truncation.
-      hold: steps for which each input is repeated; if more than 1, with a learnt embedding of the
-        position within them.
+      hold: steps that each input is repeated for; above 1, with a learnt position embedding.
       dtype: of the arithmetic.
     """
 
@@ -178,11 +176,11 @@ class RecurrentLayer(nn.Module):
 
 
 class Recurrent(Network, kw_only=True):
-    """Layers over all frames.
+    """Recurrent layers over all frames.
 
     Attributes:
       downsampling: frames in a block.
-      cell: of each layer.
+      cell: LSTM or GRU.
     """
 
     downsampling: int
@@ -195,12 +193,12 @@ class Recurrent(Network, kw_only=True):
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """At least one layer; and no start at PCA over single samples."""
-        name = cls.part_name  # type: ignore[attr-defined]  # which registering gives it
+        """At least one layer, and no start at PCA on raw samples."""
+        name = cls.part_name  # type: ignore[attr-defined]  # set by `register`
         if config.representation.name == "waveform" and config.model.pca_start:
             raise UserError(
-                f"config.model.pca_start=True does not go with model.encoder={name!r} over"
-                " samples (representation.name='waveform'): set pca_start to False"
+                f"config.model.pca_start=True cannot be combined with model.encoder={name!r} on"
+                " raw samples (representation.name='waveform'): set pca_start to False"
             )
         if not config.model[name].depth:
             raise UserError(
@@ -209,7 +207,7 @@ class Recurrent(Network, kw_only=True):
 
 
 class RecurrentDecoder(Recurrent):
-    """Layers over all frames: each latent frame is repeated for its block."""
+    """Recurrent layers over all frames; each latent frame is repeated for its block."""
 
     @nn.compact
     def __call__(
@@ -226,15 +224,14 @@ class RecurrentDecoder(Recurrent):
 
 
 class GRUDecoder(RecurrentDecoder):
-    """`RecurrentDecoder` of gated recurrent units."""
+    """`RecurrentDecoder` with GRU cells."""
 
     cell = _GRU
 
 
 @encoders.register("lstm")
 class LSTM(Recurrent):
-    """Long short-term memory over all frames; the state after the last frame of a block gives its
-    latents.
+    """LSTM over all frames; the latents of a block are read from the state after its last frame.
 
     Source: Hochreiter and Schmidhuber, "Long short-term memory", 1997.
     """
@@ -256,8 +253,7 @@ class LSTM(Recurrent):
 
 @encoders.register("gru")
 class GRU(LSTM):
-    """Gated recurrent units over all frames; the state after the last frame of a block gives its
-    latents.
+    """GRU over all frames; the latents of a block are read from the state after its last frame.
 
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder", 2014.
     """

@@ -15,7 +15,7 @@ from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 from aejax.runtime.errors import UserError
 
-# Ratio of the longest to the shortest wavelength of the rotations, which is 2 pi tokens.
+# Ratio of the longest wavelength of the rotations to the shortest, 2 pi tokens.
 _LONGEST = 10_000.0
 
 
@@ -23,8 +23,8 @@ def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time
     """Rotary position embedding: pairs of channels rotated by angles that grow with time, so that
     the product of two tokens depends on their distance.
 
-    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021; the
-    two channels of a pair are half the size apart.
+    Source: Su et al., "RoFormer: enhanced transformer with rotary position embedding", 2021; here a
+    pair is channels ``i`` and ``i + size / 2``.
     """
     steps, half = x.shape[1], x.shape[-1] // 2
     rate = _LONGEST ** (-np.arange(half) / half)
@@ -36,9 +36,9 @@ def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time
 
 
 class TransformerBlock(nn.Module):
-    """Attention and a feed-forward layer, each as a residual after layer normalisation.
+    """Residual attention and feed-forward layers, each after layer normalisation.
 
-    Source: Vaswani et al., "Attention is all you need", 2017; the norm before, as in Xiong et al.,
+    Source: Vaswani et al., "Attention is all you need", 2017; pre-norm as in Xiong et al.,
     "On layer normalization in the transformer architecture", 2020.
     """
 
@@ -66,12 +66,14 @@ class TransformerBlock(nn.Module):
 class Transformer(Network):
     """Attention over all blocks of frames, in both directions; ends in ``out`` channels."""
 
-    heads: int = key(8, at_least(1, 2**12), "of attention; widths must be multiples of 2 x heads")
+    heads: int = key(
+        8, at_least(1, 2**12), "attention heads; widths must be multiples of 2 x heads"
+    )
     receptive_field = (math.inf, math.inf)
 
     @classmethod
     def check(cls, config: ConfigDict) -> None:
-        """An even size of each head."""
+        """An even size per head."""
         own = config.model.transformer
         for name in ("width", "decoder_width"):
             if own[name] % (2 * own.heads):

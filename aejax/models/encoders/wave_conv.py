@@ -1,10 +1,8 @@
-"""Convolutions on raw samples, at a rate that falls by strides in the encoder and rises again in
-the decoder.
+"""Strided convolutions on raw samples.
 
 Source: Tagliasacchi et al., "SEANet: a multi-modal speech enhancement network", 2020, and Kumar et
 al., "High-fidelity audio compression with improved RVQGAN", 2023, with two changes: the rate is
-changed by reshape and dense layer (sub-pixel), which compiles to a matrix product, and weights are
-not normalised.
+changed by a reshape and a dense layer (sub-pixel), and weights are not normalised.
 """
 
 import itertools
@@ -36,22 +34,22 @@ _KERNEL_SIZE = 7
 
 
 def _fitted(function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Coefficients, constant first, of the polynomial of degree 5 that interpolates a function of
-    the squared angle, for angles up to a quarter turn (Chebyshev nodes), to float32 precision."""
+    """Coefficients of a polynomial of degree 5 in the squared angle, constant first, that
+    interpolates a function for angles up to pi / 2 with float32 precision."""
     series = np.polynomial.Chebyshev.interpolate(function, 5, domain=[0, (np.pi / 2) ** 2])
     return series.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
 
 
-_SINE = _fitted(lambda squared: np.sinc(np.sqrt(squared) / np.pi))  # divided by the angle
+_SINE = _fitted(lambda squared: np.sinc(np.sqrt(squared) / np.pi))  # sine divided by the angle
 _COSINE = _fitted(lambda squared: np.cos(np.sqrt(squared)))
-# Pi in two parts, whose products with small integers are exact, or nearly, in float32.
+# Pi as a sum of two numbers, whose products with small integers are (nearly) exact in float32.
 _PI = (np.float32(3.140625), np.float32(np.pi - 3.140625))
 
 
 def _sine_cosine(angle: Array) -> tuple[Array, Array]:
-    """Sine and cosine, up to a sign that both share, which their squares and product do not need.
+    """Sine and cosine up to a common sign, which their squares and product do not depend on.
 
-    With XLA's own, snakes took two thirds of a step of wave_conv on a CPU.
+    With XLA's sine, `snake` took two thirds of a wave_conv training step on a CPU.
     """
     half_turns = jnp.round(angle * np.float32(1 / np.pi))
     rest = (angle - half_turns * _PI[0]) - half_turns * _PI[1]
@@ -76,7 +74,7 @@ def snake(
 
 
 def _inverse(alpha: Array) -> Array:
-    """``1 / alpha``, but finite and continuous at 0."""
+    """``1 / alpha``, smoothed to 0 at 0."""
     return alpha / (jnp.square(alpha) + 1e-6)
 
 
@@ -132,18 +130,18 @@ class ResidualUnits(nn.Module):
         return x
 
 
-# Receptive fields of `ResidualUnits` and of a convolution over blocks, steps on either side.
+# Context of `ResidualUnits` and of a convolution over blocks, steps on either side.
 _UNITS_CONTEXT = sum(_DILATIONS) * (_KERNEL_SIZE // 2)
 _BLOCKS_CONTEXT = 1
 
 
 def _steps(strides: tuple[int, ...]) -> list[int]:
-    """Samples in a step of each stage, and in a block."""
+    """Samples per step of each stage, then per block."""
     return [math.prod(strides[:stage]) for stage in range(len(strides) + 1)]
 
 
 class Waves(nn.Module):
-    """Sizes of `WaveEncoder` and `WaveDecoder`.
+    """Base class of `WaveEncoder` and `WaveDecoder`.
 
     Attributes:
       out: output channels of the encoder; samples in a frame of the decoder.
@@ -157,11 +155,11 @@ class Waves(nn.Module):
     strides: tuple[int, ...] = key(
         (4, 8, 8),
         integers(2, 4096),
-        "of the stages; their product must be the samples in a block",
+        "strides of the stages; their product must be the samples in a block",
     )
     width: int = key(32, between(1, 2**16), "channels at the rate of the samples")
-    decoder_width: int = key(0, between(0, 2**16), "of the decoder; 0 is as wide as the encoder")
-    dropout: float = key(0.1, between(0, 1), "fraction", per_member=True)
+    decoder_width: int = key(0, between(0, 2**16), "width of the decoder; 0: that of the encoder")
+    dropout: float = key(0.1, between(0, 1), "dropout rate", per_member=True)
     takes_frames = True
 
 
@@ -195,8 +193,8 @@ class WaveDecoder(Waves):
 
 @encoders.register("wave_conv")
 class WaveEncoder(Waves):
-    """Convolutions on samples: blocks of ``prod(strides)`` samples to ``out`` channels, twice as
-    many channels at each stride."""
+    """Strided convolutions: blocks of ``prod(strides)`` samples to ``out`` channels; each stride
+    doubles the channels."""
 
     decoder = WaveDecoder
 
@@ -206,20 +204,20 @@ class WaveEncoder(Waves):
         model, hop_length = config.model, config.representation.waveform.hop_length
         if config.representation.name != "waveform":
             raise UserError(
-                "config.model.encoder='wave_conv' takes representation.name='waveform', not"
+                "config.model.encoder='wave_conv' needs representation.name='waveform', not"
                 f" {config.representation.name!r}"
             )
         if config.data.channels == "stereo":
             raise UserError(
-                "config.model.encoder='wave_conv' takes one channel, and data.channels='stereo'"
-                " gives two; 'mono' or 'each' does"
+                "config.model.encoder='wave_conv' takes one channel: set data.channels to"
+                " 'mono' or 'each', not 'stereo'"
             )
-        block, made = model.downsampling * hop_length, math.prod(model.wave_conv.strides)
-        if made != block:
+        block, product = model.downsampling * hop_length, math.prod(model.wave_conv.strides)
+        if product != block:
             raise UserError(
-                f"config.model.wave_conv.strides={tuple(model.wave_conv.strides)} make blocks of"
-                f" {made} samples, representation.waveform.hop_length x model.downsampling ="
-                f" {block}; they must be equal"
+                f"config.model.wave_conv.strides={tuple(model.wave_conv.strides)} have the"
+                f" product {product}; it must be representation.waveform.hop_length"
+                f" x model.downsampling = {block}"
             )
 
     @property
@@ -240,7 +238,7 @@ class WaveEncoder(Waves):
         for stage, stride in enumerate(self.strides):
             x = ResidualUnits(self.dtype)(x)
             x = to_blocks(Snake(self.dtype)(x), stride)
-            # Three blocks wide, so that a block's edge is in the receptive field of the next.
+            # Three blocks wide, so that blocks have context beyond their edges.
             x = Conv1D(self.width * 2 ** (stage + 1), 3, dtype=self.dtype)(x)
         x = Dropout(self.dropout)(Snake(self.dtype)(x), train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)
