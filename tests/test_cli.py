@@ -53,10 +53,10 @@ def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):
         "cut \\n'short'.wav: truncated: ",
         "copy.wav: the same sound as a/wav.wav",
         "nan.wav: non-finite samples",
-        "3 files used, but noticed: 1 silent, 1 clipped, 1 anti-phase",
+        "3 files used, with remarks: 1 silent, 1 clipped, 1 anti-phase",
         "silent.wav: its peak is -200 dB",
         "anti.wav: the mean of its channels is",
-        "1 other files, no audio",
+        "1 other files that are not audio",
         "train",
     ):
         assert line in printed, line

@@ -182,7 +182,7 @@ def test_nothing_is_overwritten(sounds, tmp_path, open_folder):
         pack(source, tmp_path / "pack")
     (tmp_path / "pack" / "pack.json").unlink()
     (tmp_path / "pack" / "packing.json").write_text("{}")
-    with pytest.raises(UserError, match="begun with other settings"):
+    with pytest.raises(UserError, match="unfinished pack with other settings"):
         pack(source, tmp_path / "pack")
 
 

@@ -139,7 +139,7 @@ def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_p
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
     printed = said(capsys)
     assert "skipped: .hidden.wav: hidden" in printed
-    assert "skipped: circle/: leads to a folder that is searched already" in printed
+    assert "skipped: circle/: links to a folder that is already searched" in printed
     assert "gone.wav: cannot be opened: No such file" in printed
     assert printed.endswith("error: 1 of 3 files failed\n")
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.wav"))
@@ -324,7 +324,7 @@ def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
     for name, arguments, why in (
         ("no.wav", [str(voices), "--to=eve"], "has no speaker eve; it has Ann é, bob"),
         ("no.wav", [str(run), "--to=bob"], "was not trained with model.speaker_label"),
-        ("no.au", [str(voices), "--to=bob"], "no room for a note"),
+        ("no.au", [str(voices), "--to=bob"], "cannot hold the comment"),
     ):
         given = [arguments[0], str(source), str(tmp_path / name), *arguments[1:]]
         assert main(["convert", *given]) == 1
