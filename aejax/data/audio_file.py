@@ -84,7 +84,7 @@ def _descriptor(path: Path) -> Iterator[int]:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise NotAudio("no regular file")
+                raise NotAudio("not a regular file")
             if status.st_size == 0:
                 raise NotAudio("empty file")
             yield descriptor

@@ -83,7 +83,7 @@ def read(path: Path) -> Compressed:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
-            raise NotAudio("no regular file")
+            raise NotAudio("not a regular file")
         if status.st_size > _MOST_BYTES:
             raise UnusableAudio(f"larger than {_MOST_BYTES >> 20} MB")
         return unpack(path.read_bytes())

@@ -94,7 +94,7 @@ def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
         if any(source.exists() and os.path.samefile(source, target) for source in sources):
             raise UserError(f"{target} is the input; give another output file")
         if target.exists() and not target.is_file():
-            raise UserError(f"{target} is no regular file; give another name")
+            raise UserError(f"{target} is not a regular file; give another name")
         if not force:
             raise UserError(f"{target} exists; --force overwrites it")
     if not target.parent.is_dir():
