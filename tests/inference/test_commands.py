@@ -120,10 +120,10 @@ def test_what_a_file_is_to_be_is_known_before_the_work(tmp_path):
     for kind in ("WAVEX", "RF64", "W64"):
         for encoding in ("PCM_24", "FLOAT"):
             soundfile.write(path, sound, 16_000, format=kind, subtype=encoding)
-            assert reconstruct.like(path, "out.wav").container == ("WAV", encoding)
+            assert reconstruct.output_sound(path, "out.wav").container == ("WAV", encoding)
     soundfile.write(path, sound, 250_000, format="WAV")
     with pytest.raises(UserError, match=r"out.ogg: .*Vorbis takes 255 channels and 200000 Hz"):
-        reconstruct.like(path, "out.ogg")
+        reconstruct.output_sound(path, "out.ogg")
 
 
 def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_path, capsys):

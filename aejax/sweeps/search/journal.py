@@ -99,7 +99,7 @@ class Journal:
                 raise UserError(_other_search(root, saved, settings))
 
     def claim(self, count: int) -> Claim | None:
-        """The next trial to run: one without a worker, or a new one; None after ``count`` trials."""
+        """The next trial to run: one without a worker, or a new one; None after ``count``."""
         with self._locked():
             trials = self._study.get_trials(deepcopy=False)
             for trial in trials:
