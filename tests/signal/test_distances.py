@@ -367,7 +367,7 @@ X = jnp.zeros((2, SAMPLES))
 @pytest.mark.parametrize(
     ("x", "y", "rule"),
     [
-        (X, X[:1], f"must be alike, got float32 .2, {SAMPLES}. and float32 .1, {SAMPLES}."),
+        (X, X[:1], f"same shape and type, got float32 .2, {SAMPLES}. and float32 .1, {SAMPLES}."),
         (X, X[0], "must be alike"),
         (X, X[:, :-1], "must be alike"),
         (X.astype(jnp.int16), X, "estimate must be float32 .* got int16"),
