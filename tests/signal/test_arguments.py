@@ -63,7 +63,7 @@ def test_what_is_no_signal_is_refused(x, rule):
     [
         (S, {"hop_length": 64}, "'hann' window of win_length=64 every hop_length=64 .* inverted"),
         (S, {"hop_length": 80}, "hop_length=80 is larger than win_length=64"),
-        (S, {"n_fft": 128}, "n_fft=128 makes .* 65.*, the spectrum is .5, 33"),
+        (S, {"n_fft": 128}, "n_fft=128 needs .* 65.*, the spectrum is .5, 33"),
         (S, {"length": 0}, "length must be"),
         (S[:0], {}, "the spectrum is .0, 33"),
         (S[:1], {}, "one frame .* length"),
