@@ -106,7 +106,7 @@ def test_pack_then_inspect(messy, tmp_path, capsys):
         (["inspect", "{}", "--sample_rate=7"], "config.data.sample_rate=7 must be"),
         (["inspect", "{}", "--labels=no.csv"], "data.labels=no.csv does not exist"),
         (["inspect", "{}", "--include=*.xyz"], "no audio files that match"),
-        (["pack", "{}", "{}/a"], "exists and is no pack"),
+        (["pack", "{}", "{}/a"], "exists and is not a pack"),
         (["pack", "{}", "{}/out", "--jobs=0"], "must be at least 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -175,7 +175,7 @@ def test_nothing_is_overwritten(sounds, tmp_path, open_folder):
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
     (tmp_path / "file").write_text("")
     for name in ("photos", "file"):
-        with pytest.raises(UserError, match="exists and is no pack"):
+        with pytest.raises(UserError, match="exists and is not a pack"):
             pack(source, tmp_path / name)
     pack(source, tmp_path / "pack")
     with pytest.raises(UserError, match="holds a finished pack"):

@@ -330,7 +330,7 @@ def test_what_is_no_audio_is_refused(sound, why):
         (np.full((4, 8), np.nan), "latents are not all finite"),
         (np.full((4, 8), 1e300), "latents are not all finite"),
         (None, "latents must be floats"),
-        ([[1.0], [1.0, 2.0]], "latents cannot be made"),
+        ([[1.0], [1.0, 2.0]], "latents cannot be converted"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")

@@ -66,7 +66,7 @@ def test_what_is_no_signal_is_refused(x, rule):
         (S, {"n_fft": 128}, "n_fft=128 needs .* 65.*, the spectrum is .5, 33"),
         (S, {"length": 0}, "length must be"),
         (S[:0], {}, "the spectrum is .0, 33"),
-        (S[:1], {}, "one frame .* length"),
+        (S[:1], {}, "single centred frame .* length"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")
