@@ -322,7 +322,7 @@ def changed(data, **fields):
         (lambda data: changed(data, channels=0, ceilings=np.ones(0)), "0 channels"),
         (lambda data: changed(data, sample_rate=3), "3 Hz"),
         (lambda data: changed(data, samples=0), "no samples"),
-        (lambda data: changed(data, samples=2**63), "too short for what it is to stand for"),
+        (lambda data: changed(data, samples=2**63), "shorter than its header says"),
         (lambda data: changed(data, channels=1024, ceilings=np.ones(1024)), "damaged"),
         (lambda data: changed(data, channels=2), "truncated"),
         (lambda data: changed(data, scale=float("nan")), "steps of nan"),
