@@ -182,8 +182,7 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
             if rows.setdefault(file, cells) != cells:
                 both = f"{printable(row_paths[file])} and {printable(path)}"
                 raise UserError(
-                    f"{table.title}: {both} are the same file, {printable(file)}, with different"
-                    " labels"
+                    f"{table.title}: {both} are the same file, but have different labels"
                 )
             row_paths.setdefault(file, path)
         elif wanted(name):
