@@ -53,10 +53,10 @@ def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):
         "cut \\n'short'.wav: truncated: ",
         "copy.wav: the same sound as a/wav.wav",
         "nan.wav: non-finite samples",
-        "3 files used, but noticed: 1 silent, 1 clipped, 1 anti-phase",
+        "3 files used, with remarks: 1 silent, 1 clipped, 1 anti-phase",
         "silent.wav: its peak is -200 dB",
         "anti.wav: the mean of its channels is",
-        "1 other files, no audio",
+        "1 other files that are not audio",
         "train",
     ):
         assert line in printed, line
@@ -106,7 +106,7 @@ def test_pack_then_inspect(messy, tmp_path, capsys):
         (["inspect", "{}", "--sample_rate=7"], "config.data.sample_rate=7 must be"),
         (["inspect", "{}", "--labels=no.csv"], "data.labels=no.csv does not exist"),
         (["inspect", "{}", "--include=*.xyz"], "no audio files that match"),
-        (["pack", "{}", "{}/a"], "exists and is no pack"),
+        (["pack", "{}", "{}/a"], "exists and is not a pack"),
         (["pack", "{}", "{}/out", "--jobs=0"], "must be at least 1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

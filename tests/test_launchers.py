@@ -265,7 +265,7 @@ def test_bad_arguments_are_refused_before_anything_runs(kind, jobs, options, say
     ("kind", "options", "says"),
     [
         ("submitit", {"cluster": "chronos"}, "neither slurm nor local"),
-        ("submitit", {}, "does not take the tasks: .*srun"),
+        ("submitit", {}, "refuses the tasks: .*srun"),
         ("ray", {"address": "127.0.0.1:1"}, "cannot reach a Ray cluster"),
     ],
 )

@@ -60,11 +60,11 @@ def test_a_space_has_the_types_of_its_keys(word, parsed, config):
         ("model.latent_dim=", "must be KEY=LOW..HIGH"),
         ("model.latent_dims=1..2", "did you mean model.latent_dim"),
         ("model=1..2", "unknown config key model"),
-        ("model.conv.width=1..2 model.conv.width=4,8", "model.conv.width is there twice"),
+        ("model.conv.width=1..2 model.conv.width=4,8", "model.conv.width occurs twice"),
         ("model.conv.width=8..4", "8 is not below 4"),
         ("model.conv.width=4..4", "4 is not below 4"),
         ("train.weight_decay=0..1:log", "a logarithm needs a range above 0"),
-        ("train.weight_decay=0..1:exp", "there can be ':log' only"),
+        ("train.weight_decay=0..1:exp", "only ':log' may follow"),
         ("model.conv.width=1.5..4", "'1.5' is not an integer"),
         ("model.conv.width=4..", "must be LOW..HIGH"),
         ("model.conv.width=a..b", "must be LOW..HIGH"),
@@ -77,10 +77,10 @@ def test_a_space_has_the_types_of_its_keys(word, parsed, config):
         ("model.encoder=1..2", "a str has no range"),
         ("model.pca_start=0..1", "a bool has no range"),
         ("model.pca_start=yes,no", "'yes' is neither true nor false"),
-        ("model.wave_conv.strides=4,8", "the values are tuples"),
-        ("model.wave_conv.strides=(4,8,[]),(4,)", "the values are tuples"),
-        ("model.wave_conv.strides=(4,8", "the values are tuples"),
-        ("model.wave_conv.strides=" + "(" * 300, "the values are tuples"),
+        ("model.wave_conv.strides=4,8", "the values must be tuples"),
+        ("model.wave_conv.strides=(4,8,[]),(4,)", "the values must be tuples"),
+        ("model.wave_conv.strides=(4,8", "the values must be tuples"),
+        ("model.wave_conv.strides=" + "(" * 300, "the values must be tuples"),
         ("representation.name=mel,mdct", "not comparable"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_trial_that_fails_is_tried_once_more(config, tmp_path, capsys):
     assert found["trials"][1]["reason"] == "ValueError: a defect of it"
     printed = capsys.readouterr().err
     assert "warning: trial_0001 failed: ValueError: a defect of it\n" in printed
-    assert "warning: trial_0003 failed (ValueError: a defect of it) and is tried again" in printed
+    assert "warning: trial_0003 failed (ValueError: a defect of it); retrying" in printed
 
 
 def test_a_run_that_leaves_no_error_has_failed(config, tmp_path):

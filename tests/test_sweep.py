@@ -52,7 +52,7 @@ def test_a_grid_is_every_combination(small_config):
         ("latent_dim", "must be KEY=VALUE"),
         ("model.latent_dim=", "must be KEY=VALUE"),
         ("model.latent_dims=1,2", "did you mean model.latent_dim"),
-        ("model.latent_dim=1 model.latent_dim=2", "is there twice"),
+        ("model.latent_dim=1 model.latent_dim=2", "occurs twice"),
         ("model.latent_dim=4,4", "has a value twice"),
         ("model.latent_dim=4,x", "'x' is not an integer"),
         ("model.pca_start=maybe,false", "neither true nor false"),
@@ -85,7 +85,7 @@ def test_members_have_folders_of_their_own(small_config):
     ("overrides", "says"),
     [
         ([], "no experiments"),
-        ([{"seed": 1}, {"seed": 1}], "would both go to seed=1"),
+        ([{"seed": 1}, {"seed": 1}], "would both use the folder seed=1"),
         ([{"model.encoder": "con"}], "encoder=con: config.model.encoder='con' must be one of"),
         ([{"model.latent_dim": 4}, {"model.nothing": 1}], "nothing=1: unknown config key"),
         ([{"train.steps": 0.5}], "must be of type int"),
@@ -121,8 +121,11 @@ def test_members_are_grouped_by_what_is_compiled(small_config):
     )
     assert "7 experiments, 4 compiled programs" in text
     assert "one population: latent_dim=4, latent_dim=8,seed=3" in text
-    assert "by itself: bottleneck=vae,latent_dim=4" in text
-    assert "apart because of model.bottleneck, model.conv.width, model.latent_dim" in text
+    assert "single: bottleneck=vae,latent_dim=4" in text
+    assert (
+        "separate because they differ in model.bottleneck, model.conv.width, model.latent_dim"
+        in text
+    )
 
 
 def test_a_population_of_what_cannot_be_one_is_refused(small_config):
@@ -150,7 +153,7 @@ def test_groups_are_cut_up_where_there_are_more_jobs(small_config, jobs, sizes):
 
 def test_run_together_takes_one_population_only(small_config, tmp_path):
     other = config_module.override(small_config, {"model.conv.width": 8})
-    with pytest.raises(ValueError, match="differ in what is compiled"):
+    with pytest.raises(ValueError, match="need different compiled programs"):
         run_together([Job(small_config, tmp_path / "a", ""), Job(other, tmp_path / "b", "")])
 
 
@@ -360,7 +363,7 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
     assert all(one.rows[-1].feature_rmse > 0 for one in rows)
     printed = capsys.readouterr().out
     assert "2 models of up to " in printed
-    more = f"(1 more come after them: {free() / 1e6:,.0f} MB are free)"
+    more = f"(1 more follow: {free() / 1e6:,.0f} MB are free)"
     assert f" parameters, trained in turn {more}" in printed
 
 
@@ -471,7 +474,7 @@ def test_errors_of_different_features_are_in_tables_of_their_own(small_config, t
 
 @pytest.mark.parametrize("name", ["logs", "errors", "Report.html"])
 def test_a_member_does_not_go_where_the_sweep_keeps_things(small_config, name):
-    with pytest.raises(UserError, match="keeps something else"):
+    with pytest.raises(UserError, match="a reserved name"):
         members(small_config, {"name": name})
 
 
@@ -549,7 +552,7 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     assert last.startswith(
         "error: 1 of 2 experiments failed twice, the first of them learning_rate"
     )
-    assert "again, each by itself: learning_rate=1e+30" in output
+    assert "retrying one by one: learning_rate=1e+30" in output
     assert (tmp_path / "sweep" / "learning_rate=0.001" / "results.json").exists()
     assert (tmp_path / "sweep" / "report.html").exists()
     error = tmp_path / "sweep" / "errors" / "learning_rate=1e+30.txt"

@@ -33,14 +33,14 @@ def add(commands: Any) -> dict[str, Any]:
         type=int,
         default=data.sample_rate,
         metavar="HZ",
-        help="sample rate to resample to (default: %(default)s), as data.sample_rate of a config",
+        help="sample rate to resample to, see data.sample_rate (default: %(default)s)",
     )
     corpus.add_argument("--channels", choices=audio_file.CHANNEL_POLICIES, default=data.channels)
     corpus.add_argument(
         "--include",
         action="append",
         metavar="PATTERN",
-        help="glob of paths to use; may be repeated",
+        help="glob pattern of paths to use; may be repeated",
     )
     corpus.add_argument(
         "--labels",
@@ -57,8 +57,8 @@ def add(commands: Any) -> dict[str, Any]:
         inspect.add_argument(
             f"--{name}", type=float, default=getattr(data, name), metavar="F", help=about
         )
-    inspect.add_argument("--json", action="store_true", help="print everything as JSON")
-    about = "decode and resample a folder of audio into a few large files for training"
+    inspect.add_argument("--json", action="store_true", help="print the complete summary as JSON")
+    about = "decode and resample a folder of audio to a few large files for training"
     packing = commands.add_parser("pack", parents=[corpus], help=about, description=about)
     packing.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
     packing.add_argument(

@@ -1,4 +1,4 @@
-"""The arguments of the tasks, for `aejax.cli`."""
+"""The subcommands that use a trained model: ``aejax reconstruct``, ``aejax encode`` and others."""
 
 import argparse
 import dataclasses
@@ -15,7 +15,7 @@ Task = Callable[[Path, Path], str]
 Runner = Callable[[argparse.Namespace], None]
 FORCE = "overwrite existing files; replaces a symbolic link, not its target"
 _IN = "an audio file, a folder of them, or - for standard input"
-_OUT = "a file, whose suffix is the format; a folder, if IN is one; or - for standard output"
+_OUT = "a file, its format by suffix; a folder if IN is a folder; or - for standard output"
 
 
 def add(commands: Any) -> dict[str, Runner]:
@@ -25,51 +25,51 @@ def add(commands: Any) -> dict[str, Runner]:
 
 def _add_file_tasks(commands: Any) -> dict[str, Runner]:
     """Tasks from a file to a file, or from a folder to a folder."""
-    parser = _new(
+    parser = _add_parser(
         commands,
         "reconstruct",
-        "reconstruct audio by a trained model, with the same length, rate and channels",
+        "reconstruct audio with a trained model, at the same length, rate and channels",
         "aejax reconstruct runs/mel_conv song.flac back.flac",
     )
-    _one_to_one(parser)
-    _iterations(parser)
-    parser = _new(
+    _add_in_out(parser)
+    _add_iterations(parser)
+    parser = _add_parser(
         commands,
         "denoise",
-        "remove noise by a model trained with task=denoise",
+        "remove noise with a model trained with task=denoise",
         "aejax denoise runs/mel_denoise noisy.wav clean.wav",
     )
-    _one_to_one(parser)
-    parser = _new(
+    _add_in_out(parser)
+    parser = _add_parser(
         commands,
         "convert",
         "convert speech to the voice of a speaker of the training audio",
         "aejax convert runs/voice_convert p225_001.wav as_p226.wav --to=vctk_p226",
     )
-    _one_to_one(parser)
-    about = "a speaker of the run: a value of its speaker label, such as the name of a folder"
+    _add_in_out(parser)
+    about = "a speaker of the training audio: a value of the speaker label, such as a folder name"
     parser.add_argument("--to", required=True, metavar="SPEAKER", help=about)
-    _iterations(parser)
-    parser = _new(
+    _add_iterations(parser)
+    parser = _add_parser(
         commands,
         "compress",
-        "compress audio to a small file, by a trained model",
+        "compress audio to a small file with a trained model",
         "aejax compress runs/mel_conv speech.wav speech.aej --kbps=1.5",
     )
-    _one_to_one(parser)
+    _add_in_out(parser)
     about = (
-        "most kbit/s of the latents of all channels together, without a header of about 60"
-        " bytes (default: the rate that the model was trained for, or a fine quantisation)"
+        "maximum kbit/s of the latents of all channels together, without the header of about"
+        " 60 bytes (default: the rate that the model was trained for, or fine quantisation)"
     )
     parser.add_argument("--kbps", type=float, metavar="K", help=about)
-    parser = _new(
+    parser = _add_parser(
         commands,
         "decompress",
-        "decode a file of aejax compress to audio",
+        "decompress a file of aejax compress to audio",
         "aejax decompress runs/mel_conv speech.aej speech.wav",
     )
-    _one_to_one(parser)
-    _iterations(parser)
+    _add_in_out(parser)
+    _add_iterations(parser)
     return {
         "reconstruct": _reconstruct,
         "denoise": _denoise,
@@ -80,7 +80,7 @@ def _add_file_tasks(commands: Any) -> dict[str, Runner]:
 
 
 def _add_other_tasks(commands: Any) -> dict[str, Runner]:
-    parser = _new(
+    parser = _add_parser(
         commands,
         "interpolate",
         "interpolate in latent space between two sounds, or over a square of four",
@@ -91,11 +91,11 @@ def _add_other_tasks(commands: Any) -> dict[str, Runner]:
     )
     about = "an audio file of all steps, or a new folder with a file for each"
     parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
-    about = "steps from sound to sound, both included (default: %(default)s)"
+    about = "steps from sound to sound, including both (default: %(default)s)"
     parser.add_argument("--steps", type=int, default=8, metavar="N", help=about)
-    _iterations(parser)
-    _force(parser)
-    parser = _new(
+    _add_iterations(parser)
+    _add_force(parser)
+    parser = _add_parser(
         commands,
         "encode",
         "write the latents and labels of a folder of audio as a table",
@@ -104,20 +104,20 @@ def _add_other_tasks(commands: Any) -> dict[str, Runner]:
     parser.add_argument(
         "folder", type=files.expand, metavar="DIR", help="a folder of audio, or a pack"
     )
-    about = "a .npz, or a .parquet, which needs pyarrow"
+    about = "a .npz file, or a .parquet file (needs pyarrow)"
     parser.add_argument("out", type=files.expand, metavar="OUT", help=about)
-    _force(parser)
-    parser = _new(
+    _add_force(parser)
+    parser = _add_parser(
         commands,
         "evaluate",
-        "evaluate a trained model, and the PCA of its run, on a folder of audio",
+        "evaluate a trained model and the PCA of its run on a folder of audio",
         "aejax evaluate runs/mel_conv recordings",
     )
     parser.add_argument(
         "folder", type=files.expand, metavar="DIR", help="a folder of audio, or a pack"
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    parser = _new(
+    parser = _add_parser(
         commands,
         "export",
         "export a model for use without aejax: StableHLO and safetensors",
@@ -132,7 +132,7 @@ def _add_other_tasks(commands: Any) -> dict[str, Runner]:
     }
 
 
-def _new(commands: Any, name: str, about: str, example: str) -> argparse.ArgumentParser:
+def _add_parser(commands: Any, name: str, about: str, example: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=about,
@@ -144,7 +144,7 @@ def _new(commands: Any, name: str, about: str, example: str) -> argparse.Argumen
     return parser
 
 
-def _one_to_one(parser: argparse.ArgumentParser) -> None:
+def _add_in_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", help=_IN)
     parser.add_argument("out", metavar="OUT", help=_OUT)
     parser.add_argument(
@@ -154,19 +154,19 @@ def _one_to_one(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="files processed at once (default: %(default)s)",
     )
-    _force(parser)
+    _add_force(parser)
 
 
-def _iterations(parser: argparse.ArgumentParser) -> None:
+def _add_iterations(parser: argparse.ArgumentParser) -> None:
     about = "iterations of Griffin-Lim, if the model needs it (default: as in its config)"
     parser.add_argument("--iterations", type=int, metavar="N", help=about)
 
 
-def _force(parser: argparse.ArgumentParser) -> None:
+def _add_force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help=FORCE)
 
 
-# Modules that need JAX are imported here, so that other commands start at once.
+# Modules that need JAX are imported inside of the functions: other commands start faster.
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
@@ -219,7 +219,7 @@ def _compress(options: argparse.Namespace) -> None:
         codec = compress.load(model, options.run)
         return lambda source, target: compress.compress(codec, source, target, options.kbps)
 
-    # Keeps the suffix, which is the format for decompression, so that a.wav and a.flac differ.
+    # a.wav becomes a.wav.aej: the name has the format for decompression.
     _run_task(options, task_of, rename=lambda name: name + container.SUFFIX, piped=container.SUFFIX)
 
 

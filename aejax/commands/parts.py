@@ -10,14 +10,14 @@ from aejax.runtime.errors import UserError
 
 def add(commands: Any) -> dict[str, Any]:
     """Adds the parser; returns the function of the command, by name."""
-    about = "list the encoders, losses, augmentations ... of configs, and the keys of each"
+    about = "list the encoders, losses, augmentations and other parts of configs, and their keys"
     parser = commands.add_parser("parts", help=about, description=about)
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a part, for its keys")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a part; prints its keys")
     return {"parts": _parts}
 
 
 def _parts(options: argparse.Namespace) -> None:
-    print(of_name(options.name) if options.name else overview())
+    print(describe(options.name) if options.name else overview())
 
 
 def overview() -> str:
@@ -32,8 +32,8 @@ def overview() -> str:
     return "\n".join(lines[1:])
 
 
-def of_name(name: str) -> str:
-    """The keys of every part of that name, with default and meaning.
+def describe(name: str) -> str:
+    """Description and keys, with defaults and meanings, of every part of that name.
 
     Raises:
       UserError: no part has that name.

@@ -21,7 +21,7 @@ def add(commands: Any) -> dict[str, Any]:
         metavar="RUN",
         help="directory of a run, or of a sweep",
     )
-    about = "the page (default: report.html in the directory, for a single RUN)"
+    about = "file to write (default for a single RUN: report.html in its directory)"
     reporting.add_argument("--out", type=files.expand, metavar="FILE", help=about)
     reporting.add_argument("--force", action="store_true", help=FORCE)
     return {"report": _report}
@@ -34,7 +34,7 @@ def _report(options: argparse.Namespace) -> None:
         raise UserError("give --out=FILE for a report of several runs")
     runs, unfinished = run_files.find_runs(options.runs)
     out = options.out or options.runs[0] / run_files.REPORT
-    # The report that a run wrote itself is replaced without --force.
+    # A run's own report is replaced without --force.
     own = options.out is None and out.is_file() and not out.is_symlink() and page.is_report(out)
     paths.check_free([], out, force=options.force or own)
     if unfinished:

@@ -27,8 +27,8 @@ SUFFIXES |= {".au", ".snd", ".caf", ".w64", ".rf64", ".sph", ".nist", ".m4a", ".
 
 OUT_OF_REACH = "cannot be opened"  # prefix of the reasons of `OutOfReach`
 
-# Samples read on either side of a resampled excerpt, at the lower of the two rates. soxr's "HQ"
-# filter has some 100 of them, so the excerpt equals the same stretch of the whole file resampled.
+# Context on either side of a resampled excerpt, in samples at the lower of the two rates. soxr's
+# "HQ" filter spans about 100 samples, so an excerpt equals that part of the resampled file.
 _MARGIN = 256
 _BLOCK = 1 << 20  # samples, summed over channels
 _LONGEST_BLOCK = 8192  # samples in a packet of Vorbis
@@ -41,11 +41,11 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator["AudioFile"]:
 
     Args:
       path: of the file.
-      seeks: whether it was examined and can be sought in; False to parse its container first, so
-        that all of its sound is read, forwards from the beginning.
+      seeks: True for a file that `examine` found seekable. False parses the container first and
+        reads all of its sound, only forwards.
 
     Raises:
-      NotAudio: it is no regular file, is empty, or is not recognised by libsndfile.
+      NotAudio: it is not a regular file, is empty, or is not recognised by libsndfile.
       OutOfReach: it cannot be opened or read.
       UnusableAudio: libsndfile cannot decode it, or its container contradicts itself.
     """
@@ -53,14 +53,14 @@ def opened(path: Path, *, seeks: bool = True) -> Iterator["AudioFile"]:
         with _descriptor(path) as descriptor, _sound(descriptor) as file:
             yield file
     else:
-        with walked(path) as (file, _, _):
+        with open_parsed(path) as (file, _, _):
             yield file
 
 
 @contextlib.contextmanager
-def walked(path: Path) -> Iterator[tuple["AudioFile", Source, list[Link]]]:
-    """An audio file to read forwards, its bytes and the sounds in its container; raises as
-    `opened` does."""
+def open_parsed(path: Path) -> Iterator[tuple["AudioFile", Source, list[Link]]]:
+    """Opens an audio file for reading forwards; yields it, its bytes and the sounds in its
+    container. Raises as `opened`."""
     with _descriptor(path) as descriptor:
         source = Source(descriptor)
         links = containers.links(source)
@@ -84,7 +84,7 @@ def _descriptor(path: Path) -> Iterator[int]:
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                raise NotAudio("no regular file")
+                raise NotAudio("not a regular file")
             if status.st_size == 0:
                 raise NotAudio("empty file")
             yield descriptor
@@ -104,9 +104,7 @@ def _sound(file: int | View) -> soundfile.SoundFile:
 
 
 class Chain:
-    """The concatenation of several sounds in a file, read forwards.
-
-    Implements the methods of `soundfile.SoundFile` used here.
+    """The concatenated sounds of a file, read forwards like a `soundfile.SoundFile`.
 
     Args:
       source: the file.
@@ -141,9 +139,9 @@ class Chain:
             kind = (self._file.samplerate, self._file.channels)
             if kind != (self.samplerate, self.channels):
                 raise UnusableAudio(
-                    f"sounds of {self.samplerate} Hz and {self.channels} channels, then of"
-                    f" {kind[0]} Hz and {kind[1]} channels, one after the other; take them apart,"
-                    " for example with ffmpeg"
+                    f"concatenated sounds of {self.samplerate} Hz and {self.channels} channels,"
+                    f" then of {kind[0]} Hz and {kind[1]} channels; split the file, for example"
+                    " with ffmpeg"
                 )
 
     def _open_next(self) -> soundfile.SoundFile:
@@ -188,15 +186,15 @@ def read_excerpt(
     channel: int | None = None,
     seeks: bool = True,
 ) -> np.ndarray:
-    """``length`` samples from sample ``start`` on, both counted at ``sample_rate``.
+    """``length`` samples from sample ``start`` on; silence past the end of the file.
 
-    Seeks, and decodes no more than it needs. Silence past the end of the file.
+    Seeks where possible, and decodes only what the excerpt needs.
 
     Args:
       path: any file libsndfile reads.
       start, length: samples at ``sample_rate``.
-      sample_rate: Hz to resample to. An excerpt differs from the same stretch of the whole file
-        resampled by at most 2e-5 of full scale.
+      sample_rate: Hz to resample to. An excerpt differs from that part of the resampled file
+        by at most 2e-5 of full scale.
       channels: one of `CHANNEL_POLICIES`, see `mix`.
       channel: index of a single channel to read, whatever the policy.
       seeks: whether an excerpt can be decoded alone (see `Examination`).
@@ -205,7 +203,7 @@ def read_excerpt(
       float32 ``[length]``, or ``[length, 2]`` for "stereo".
 
     Raises:
-      UnusableAudio: the file cannot be read (any more).
+      UnusableAudio: the file cannot be read.
     """
     with opened(path, seeks=seeks) as file:
 
@@ -270,7 +268,7 @@ def resampled_excerpt(
     length: int,
     sample_rate: int,
 ) -> np.ndarray:
-    """An excerpt of a resampled signal, reading no more of the signal than it needs.
+    """An excerpt of a resampled signal; reads only the part of the signal that it needs.
 
     Args:
       read: returns ``count`` frames from ``first`` on, ``[count]`` or ``[count, channels]``.
@@ -331,7 +329,7 @@ def creating(path: Path, **options: Any) -> Iterator[soundfile.SoundFile]:
 
 
 class _Checked:
-    """A file that stores its first error in writing."""
+    """A file that records the first error of `write` instead of raising it."""
 
     def __init__(self, file: BinaryIO):
         self._file = file

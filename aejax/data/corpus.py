@@ -18,17 +18,17 @@ from aejax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The settings that make a corpus of a folder or a pack: see ``config.data``.
+    """Settings of a corpus, see ``config.data``.
 
     Attributes:
       sample_rate: Hz, of the audio that is read.
       channels: one of `audio_file.CHANNEL_POLICIES`.
-      include: glob patterns; a file counts if its path matches any.
+      include: glob patterns; a file is used if its path matches any.
       split_by: "file", or "folder" to keep each top-level folder in one split.
       split_seed: seed of the split.
       validation_fraction, test_fraction: fractions of the files or folders.
       labels: a table of labels; "" for ``labels.csv``, ``.tsv`` or ``.parquet`` beside the audio.
-      copies: whether files with the same sound as an earlier file are used too.
+      copies: whether to use duplicates, files with the same sound as an earlier file.
       cache_bytes: size of the cache of decoded audio in memory.
     """
 
@@ -63,7 +63,7 @@ class Corpus(Protocol):
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """By name, the reason why each unused file is left out."""
+        """The reason why each unused file is left out, by name."""
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -90,7 +90,7 @@ class Corpus(Protocol):
         and ``length`` in samples at ``sample_rate``; silence past the end.
 
         Raises:
-          UnusableAudio: the clip cannot be read any more.
+          UnusableAudio: the clip can no longer be read.
         """
 
 
@@ -125,7 +125,7 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
 
 
 def duplicates(scanned: Scan) -> dict[int, int]:
-    """Usable files with the same sound as an earlier file: from their row to that file's row."""
+    """Rows of duplicates among the usable files, mapped to the row of the first with that sound."""
     rows = np.flatnonzero(scanned.usable())
     _, first, inverse = np.unique(
         scanned.facts["digest"][rows], return_index=True, return_inverse=True
@@ -140,8 +140,8 @@ class Selection(NamedTuple):
 
     Attributes:
       clips: the table of clips.
-      rows: of each clip, its file's row in the scan.
-      skipped: by name, the reason why each unused file is left out.
+      rows: row in the scan of each clip's file.
+      skipped: the reason why each unused file is left out, by name.
       labels: of all files, by their names.
       warnings: lines about labels and patterns that match no file.
     """
@@ -196,7 +196,7 @@ def select(scanned: Scan, root: Path, settings: Settings) -> Selection:
         split=split,
         labels=columns,
     )
-    warnings = [*table.warnings, *_without_files(settings.include, scanned.names)]
+    warnings = [*table.warnings, *_unmatched_patterns(settings.include, scanned.names)]
     if not settings.labels:
         warnings += _unread_tables(scanned.names, path)
     return Selection(clips, rows, skipped, table, tuple(warnings))
@@ -222,7 +222,7 @@ def _usable_rows(
     return np.flatnonzero(usable), skipped
 
 
-def _without_files(include: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+def _unmatched_patterns(include: Sequence[str], names: Sequence[str]) -> Iterator[str]:
     for pattern in include:
         if pattern != "*" and not any(matches(name, (pattern,)) for name in names):
             yield f"data.include: no file matches {pattern!r}"
@@ -239,7 +239,7 @@ def _unread_tables(names: Strings, read: Path | None) -> Iterator[str]:
         which = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
         yield (
             f"tables of labels that are not read: {which}; only {used or 'labels.csv'} in the"
-            " corpus's own folder is"
+            " corpus folder is used"
         )
 
 
@@ -309,8 +309,9 @@ def changes(now: Scan | None, then: Scan | None) -> list[str]:
 
 
 def restore_scan(now: Scan, then: Scan) -> Scan:
-    """The earlier scan, with the present size and time of files whose sound is unchanged: those
-    can be read, and all others count as changed."""
+    """The earlier scan, with the current size and time of files whose sound is unchanged.
+
+    Only those can be read; all others count as changed."""
     present = {name: row for row, name in enumerate(now.names)}
     facts = then.facts.copy()
     for row, name in enumerate(then.names):

@@ -6,15 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aejax.data.audio_file import AudioFile, NotAudio, UnusableAudio, read_blocks, walked
+from aejax.data.audio_file import AudioFile, NotAudio, UnusableAudio, open_parsed, read_blocks
 from aejax.data.containers import Link, contradiction, mpeg_link
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # Hz
 LOUDEST = 1e6  # in units of full scale; above it the power of a spectrum overflows float32
 # Equal neighbouring samples at least this loud are counted as clipped.
 _FULL_SCALE = 32767 / 32768
-# Most frames per byte. Silence is the smallest: FLAC takes some 12 bytes for 65,535 frames. Of the
-# other formats GSM is the densest, with 5 frames.
+# Most frames per byte. Silence compresses best: FLAC takes some 12 bytes for 65,535 frames. The
+# densest of the other formats is GSM, with 5 frames per byte.
 _DENSEST, _DENSEST_PLAIN = 8192, 16
 _COMPRESSED = ("FLAC", "OGG", "MP3", "CAF")
 
@@ -61,7 +61,7 @@ def examine(path: Path) -> Examination:
       UnusableAudio: it is empty, truncated, damaged, contradicts itself, or has NaN, infinity, or
         samples or a sample rate out of range.
     """
-    with walked(path) as (file, source, links):
+    with open_parsed(path) as (file, source, links):
         if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
             raise UnusableAudio(f"a sample rate of {file.samplerate} Hz")
         _refuse_lookalikes(file, links)
@@ -75,9 +75,9 @@ def examine(path: Path) -> Examination:
 
 
 def _refuse_lookalikes(file: AudioFile, links: list[Link]) -> None:
-    """Refuses files of formats recognised by less than four bytes or that may not be audio."""
+    """Raises for other data that libsndfile takes for audio: MPC 2000, MATLAB."""
     if file.format == "MPC2K" and links[0].frames != file.frames:
-        raise NotAudio("not the MPC 2000 sample that its first two bytes say")
+        raise NotAudio("not an MPC 2000 sample, although its first two bytes are those of one")
     if file.format in ("MAT4", "MAT5") and links[0].frames is None:
         raise NotAudio("a MATLAB file without 'wavedata'")
 

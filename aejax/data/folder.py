@@ -27,7 +27,7 @@ class FolderCorpus:
       settings: how to read it.
 
     Attributes:
-      rows: of each clip, its file's row in ``scanned``.
+      rows: row in ``scanned`` of each clip's file.
       labels: of all files.
     """
 

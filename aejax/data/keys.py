@@ -16,7 +16,7 @@ PATTERNS = rule(
 
 @dataclasses.dataclass
 class Data:
-    """Of the corpus."""
+    """Keys of the corpus."""
 
     path: str = key("", anything, "folder of audio, or its pack; '' is the built-in corpus")
     include: tuple = key(("*",), PATTERNS, "glob patterns; files whose path matches one are used")
@@ -25,24 +25,24 @@ class Data:
     channels: str = key(
         "mono",
         one_of("mono", "first", "stereo", "each"),
-        "mono: their mean; first: that one; stereo: two; each: every channel is a clip",
+        "mono: mean of all; first: the first; stereo: the first two; each: one clip per channel",
     )
     split_by: str = key(
-        "file", one_of("file", "folder"), "folder: each top-level one is in one split"
+        "file", one_of("file", "folder"), "unit of the split; folder: a top-level folder"
     )
-    seed: int = key(0, between(0, 2**32), "of order, excerpts, and the built-in corpus")
+    seed: int = key(0, between(0, 2**32), "of order, excerpts and the built-in corpus")
     split_seed: int = key(0, between(0, 2**32), "of the split into train, validation and test")
     validation_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
     test_fraction: float = key(0.1, between(0.001, 0.9), "of files or folders")
-    excerpt_seconds: float = key(2.0, above(0, 3600), "s; of each training excerpt at most")
+    excerpt_seconds: float = key(2.0, above(0, 3600), "s; duration of a training excerpt")
     weighting: str = key(
         "duration", one_of("duration", "equal"), "duration: long clips are drawn more often"
     )
     silence_db: float = key(
         -60.0, between(-200, 1), "dB re full scale; softer excerpts are drawn again"
     )
-    silence_redraws: int = key(0, between(0, 1000), "at most so many times")
-    workers: int = key(4, between(0, 257), "that read audio ahead of the device; 0 for none")
+    silence_redraws: int = key(0, between(0, 1000), "maximum redraws per excerpt")
+    workers: int = key(4, between(0, 257), "threads or processes that prefetch audio; 0 for none")
     worker_kind: str = key("thread", one_of("thread", "process"), "the batches are the same")
     cache_megabytes: int = key(
         256, at_least(0, 10**7), "MB of decoded audio that each process caches"
@@ -53,13 +53,9 @@ class Data:
         """Checks that keys about a folder have one, and that splits and excerpts are possible."""
         data = config.data
         if not data.path and tuple(data.include) != ("*",):
-            raise UserError(
-                f"config.data.include={tuple(data.include)} needs a data.path to pick from"
-            )
+            raise UserError(f"config.data.include={tuple(data.include)} needs a data.path")
         if not data.path and data.labels:
-            raise UserError(
-                f"config.data.labels={data.labels!r} needs a data.path that it is about"
-            )
+            raise UserError(f"config.data.labels={data.labels!r} needs a data.path")
         held_out = data.validation_fraction + data.test_fraction
         if held_out >= 1:
             raise UserError(
@@ -76,7 +72,7 @@ class Data:
 
 @dataclasses.dataclass
 class Synthetic:
-    """Of the built-in corpus."""
+    """Keys of the built-in corpus."""
 
-    clips: int = key(1000, at_least(3, 10**7), "how many")
-    seconds: float = key(2.0, between(0.1, 60), "s; of each")
+    clips: int = key(1000, at_least(3, 10**7), "number of clips")
+    seconds: float = key(2.0, between(0.1, 60), "s; duration of each clip")

@@ -22,7 +22,7 @@ from aejax.runtime.errors import UserError, printable
 
 NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
 _SHOWN = 3  # rows that a message names
-_COMPARED = 2000  # most names of files that a misspelt one is compared with
+_COMPARED = 2000  # file names to compare a misspelt one with, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def load(path: Path | None) -> Table:
     if "path" not in named:
         raise UserError(f"{title} have no column 'path' (they have {', '.join(named)})")
     if len(set(named)) < len(named):
-        raise UserError(f"{title} have two columns of one name ({', '.join(named)})")
+        raise UserError(f"{title} have two columns of the same name ({', '.join(named)})")
     order = [header.index("path"), *(index for index in used if header[index] != "path")]
     table: dict[str, tuple[str, ...]] = {}
     numbers: dict[str, int] = {}
@@ -153,7 +153,7 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
       table: made by `load`.
       files: paths below the corpus.
       root: the corpus's folder.
-      wanted: whether a path would be used if there were such a file.
+      wanted: whether a file of that path would be used.
 
     Raises:
       UserError: rows of one file have different labels, or no row matches a file.
@@ -182,7 +182,7 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
             if rows.setdefault(file, cells) != cells:
                 both = f"{printable(row_paths[file])} and {printable(path)}"
                 raise UserError(
-                    f"{table.title}: {both} are one file, {printable(file)}, with different labels"
+                    f"{table.title}: {both} are the same file, but have different labels"
                 )
             row_paths.setdefault(file, path)
         elif wanted(name):
@@ -193,8 +193,8 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
     if missing and not count:
         first = printable(next(iter(present), "nothing"))
         raise UserError(
-            f"none of the {len(table.rows)} paths in {table.title} is that of an audio file below"
-            f" {root}: {missing[0]}, where the first file is {first}"
+            f"none of the {len(table.rows)} paths in {table.title} matches an audio file below"
+            f" {root}: {missing[0]}; the first file is {first}"
         )
     warnings = list(table.warnings)
     if missing:
@@ -265,7 +265,7 @@ def _parquet(path: Path) -> list[list[str]]:
         import pyarrow.parquet
     except ImportError:
         raise UserError(
-            f"labels {path} need pyarrow: pip install 'aejax[parquet]', or give a .csv"
+            f"labels {path} need pyarrow: pip install 'aejax[parquet]', or use a .csv"
         ) from None
     table = pyarrow.parquet.read_table(path)
     columns = [[_cell(x) for x in column.to_pylist()] for column in table.columns]

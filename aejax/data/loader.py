@@ -12,7 +12,7 @@ from aejax.data.corpus import Corpus
 from aejax.data.workers import THREADS, Workers, why_lost
 from aejax.runtime.errors import UserError
 
-# Excerpts tried, if they cannot be read, before it is an error.
+# Consecutive unreadable excerpts that are an error.
 _MOST_LOST = 16
 
 
@@ -27,7 +27,7 @@ class Batch(TypedDict):
       start: uint32 ``[batch]``, in evaluation, the row's first sample in its clip, modulo 2**32.
       position: float32 ``[batch]``, relative position of the row in its clip, 0 to 1. Shorter
         excerpts of the row are taken at the same position, so that they are uniform in the clip.
-      lost: int32 ``[batch]``, index of a clip that could not be read any more, -1 for none. Another
+      lost: int32 ``[batch]``, index of a clip that could no longer be read, -1 for none. Another
         clip replaces it in training; in evaluation the row does not count.
       noise: of the shape of ``audio``; only with a corpus of noise.
       noise_lost: int32 ``[batch]``, as ``lost``, for the noise corpus.
@@ -59,7 +59,7 @@ class Windows(Sequence[Window]):
       corpus, split: the clips.
       excerpt: samples of a window.
       multiple: padding windows are added until their number is a multiple of this.
-      equal: one window for each clip instead, of any duration.
+      equal: one window per clip, whatever its duration.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Windows(Sequence[Window]):
 
 
 def spread(items: Sequence[Any], most: int) -> Sequence[Any]:
-    """``most`` items, one from each of as many equal stretches, in a fixed random order; all items
-    in their own order if there are no more."""
+    """A stratified sample: one item from each of ``most`` equal parts, in a fixed random order. All
+    items in order if there are no more than ``most``."""
     if len(items) <= most:
         return items
     rng, ends = np.random.default_rng(0), np.linspace(0, len(items), most + 1).astype(int)
@@ -137,15 +137,15 @@ def train_batches(
       drawing: settings of an excerpt; by default of ``excerpt`` samples.
       noise: the corpus that each row's noise is drawn from.
       workers: threads or processes that read.
-      shard: this process's index and the number of processes. Each reads a stretch of the rows of
-        every batch; together they read the batches of a single process.
+      shard: this process's index and the number of processes. Each reads its rows of every batch;
+        together these are the batches of a single process.
 
     Raises:
       UserError: the batch size is no multiple of the number of processes.
     """
     index, count = shard
     if batch_size % count:
-        raise UserError(f"a batch of {batch_size} cannot be shared out to {count} processes")
+        raise UserError(f"a batch of {batch_size} cannot be divided among {count} processes")
     drawing = drawing or Drawing(excerpt)
     windows = Windows(corpus, "train", excerpt, equal=drawing.equal)
     noises = None if noise is None else Windows(noise, "train", excerpt)
@@ -182,7 +182,7 @@ class _Draw:
         return row
 
     def _excerpt(self, window: Window, rng: np.random.Generator) -> Batch:
-        """A row from the window's clip, or from another clip if that cannot be read any more."""
+        """A row from the window's clip, or from a random clip if that is unreadable."""
         length, lost = self.drawing.length, -1
         for _ in range(_MOST_LOST):
             samples = int(self.corpus.clips.samples[window.clip])
@@ -200,12 +200,12 @@ class _Draw:
                 "lost": np.asarray(lost, np.int32),
             }
         raise UserError(
-            f"{_MOST_LOST} clips one after the other could not be read any more, the last"
+            f"{_MOST_LOST} clips in a row could not be read; the last was"
             f" {why_lost(self.corpus, lost).rpartition(';')[0]}"
         )
 
     def _draw(self, clip: int, samples: int, rng: np.random.Generator) -> tuple[float, np.ndarray]:
-        """The relative position and the audio of the first excerpt that is not silent, or of the
+        """Relative position and audio of the first excerpt that is not silent, else of the
         loudest."""
         length, redraws = self.drawing.length, self.drawing.redraws
         free = max(0, samples - length)
@@ -234,9 +234,9 @@ def _noise(
 
 
 class Batches:
-    """The windows of a split in order, each once, in batches of one shape; repeatable.
+    """Batches of the windows of a split in order, each once; can be iterated again.
 
-    The last batch is padded with silent rows.
+    All have the same shape: the last batch is padded with silent rows.
 
     Args:
       corpus, split: to read from.
@@ -274,7 +274,7 @@ class Batches:
 
 
 class TestNoise:
-    """Noise for evaluation: the same for the same window.
+    """Noise for evaluation, determined by the window.
 
     Args:
       corpus, split: to read from.

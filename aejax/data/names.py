@@ -25,7 +25,7 @@ def value(text: str) -> str:
 
 
 def index(text: str, known: Sequence[str]) -> int | None:
-    """The index of the text in ``known``, or else of the only one that differs in spelling."""
+    """Index of the text in ``known``; else of the only name that differs just in spelling."""
     if text in known:
         return known.index(text)
     matches = [i for i, name in enumerate(known) if value(name) == value(text)]
@@ -33,6 +33,5 @@ def index(text: str, known: Sequence[str]) -> int | None:
 
 
 def visible(text: str) -> str:
-    r"""The text as it can be written to any file, with ``\udceb`` for the byte EB of a name that
-    is not UTF-8."""
+    r"""The text with bytes that are not UTF-8 escaped: ``\udceb`` for the byte EB."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -29,8 +29,8 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 VERSION = 1
-# For each file: the shard, the index of its first record there, and the row of the file whose name
-# its records have.
+# For each file: its shard, the index of its first record there, and the row of the file that the
+# records name, the first of several with the same sound.
 LOCATIONS = np.dtype([("shard", "i4"), ("first", "i8"), ("owner", "i8")])
 _MOST_ABOUT, _MOST_SHARD = 64 << 20, 1 << 50  # bytes
 _MOST_READERS = 64  # each has a file open
@@ -50,7 +50,7 @@ class PackedCorpus:
       settings: its sample rate and channels must be those of the pack.
 
     Raises:
-      UserError: the pack is damaged, or has another sample rate or other channels.
+      UserError: the pack is damaged, or differs in sample rate or channels.
     """
 
     def __init__(self, root: Path, settings: Settings):
@@ -122,7 +122,7 @@ class PackedCorpus:
             if (record.name, record.start) != (name, begin):
                 raise UnusableAudio("the record of another clip")
             if record.audio.shape[1:] != (self.channel_shape or (1,)):
-                raise UnusableAudio("a record of other channels")
+                raise UnusableAudio("a record with other channels")
             audio = record.audio if self.channel_shape else record.audio[:, 0]
             out[filled : filled + len(audio)] = audio
             filled += len(audio)
@@ -141,7 +141,7 @@ class PackedCorpus:
         return reader
 
     def damage(self, progress: Callable[[Any, int, str], Any]) -> dict[str, str]:
-        """Compares every shard with its checksum; the reasons by name of the damaged shards."""
+        """What is wrong with each damaged shard, by name; checks all checksums."""
         damaged = {}
         for shard in progress(self.about["shards"], len(self.about["shards"]), "checking shards"):
             path = self.root / shard["name"]
@@ -186,8 +186,8 @@ def _is_shard(shard: Any) -> bool:
 
 
 def _check_locations(locations: np.ndarray, all_files: scans.Scan, shards: int) -> None:
-    """Raises `ValueError` unless the records of each usable file are in a shard and have the name
-    of a file with the same records."""
+    """Raises `ValueError` unless each usable file has records in a shard, its own or those of a
+    file of the same length."""
     count = len(all_files.names)
     if locations.dtype != LOCATIONS or locations.shape != (count,):
         raise ValueError("not of this version")

@@ -23,7 +23,7 @@ from aejax.runtime.errors import UserError
 from aejax.runtime.threads import thread_map
 
 _MOST_NOTE = 64 << 20  # bytes
-_PIECE = 1 << 9  # records that are decoded at a time: 64 MB for a channel
+_PIECE = 1 << 9  # records decoded at a time: 64 MB per channel
 _WRITER = "group_size:1,uncompressed"  # any record can be read alone
 
 
@@ -44,9 +44,9 @@ def pack(
     jobs: int | None = None,
     progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> None:
-    """Packs a corpus in parallel; resumes an attempt that stopped.
+    """Packs a corpus in parallel; resumes an interrupted attempt.
 
-    Files that cannot be read any more are left out; the pack lists them with the reason.
+    Files that can no longer be read are left out; the pack lists them with the reason.
 
     Args:
       source: the corpus.
@@ -116,9 +116,11 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
         raise UserError(f"{out} holds a finished pack; give another folder")
     if settings_path.is_file():
         if files.read_json(settings_path, _MOST_NOTE) != settings:
-            raise UserError(f"{out} holds a pack begun with other settings; give another folder")
+            raise UserError(
+                f"{out} holds an unfinished pack with other settings; give another folder"
+            )
     elif out.exists() and not (out.is_dir() and files.is_empty(out)):
-        raise UserError(f"{out} exists and is no pack; give another folder")
+        raise UserError(f"{out} exists and is not a pack; give another folder")
     else:
         out.mkdir(parents=True, exist_ok=True)
         _write_json(settings_path, settings)

@@ -48,11 +48,11 @@ class Preflight:
       formats: number of files by format.
       durations: histogram, (low, high, clips); seconds.
       levels: histogram, (low, high, files); RMS in dB re full scale.
-      left_out: by kind, the reason for each file that is left out.
+      left_out: by kind, the files that are left out, with reasons.
       noticed: by kind (silent, clipped, anti-phase), remarks on files that are used.
       other_files: number of files that are not audio.
       labels: for each label, the number of distinct values and of clips without one.
-      warnings: labels and patterns that match no file.
+      warnings: lines about labels and patterns that match no file.
       thin: splits with few files or folders, or little sound.
     """
 
@@ -129,8 +129,8 @@ def _small_splits(corpus: Corpus) -> Iterator[str]:
             plural = "s" * (units != 1)
             yield (
                 f"{split} has {units} {unit}{plural}, {_duration(seconds)}: too little for"
-                f" reliable scores; it takes {FEW_UNITS} {unit}s and {LITTLE_SECONDS} seconds at"
-                " least"
+                f" reliable scores, which take at least {FEW_UNITS} {unit}s and {LITTLE_SECONDS}"
+                " seconds"
             )
 
 
@@ -164,7 +164,10 @@ def _noticed(scanned: Scan, rows: np.ndarray) -> dict[str, dict[str, str]]:
     silent = peak < SILENT_DB
     checks = {
         "silent": (silent, lambda r: f"its peak is {peak[r]:.0f} dB"),
-        "clipped": (facts["clipped"] > CLIPPED, lambda r: f"{facts['clipped'][r]:.2%} of it"),
+        "clipped": (
+            facts["clipped"] > CLIPPED,
+            lambda r: f"{facts['clipped'][r]:.2%} of its samples",
+        ),
         "anti-phase": (
             (mono < ANTI_PHASE) & ~silent,
             lambda r: f"the mean of its channels is {-_db(np.sqrt(mono[r])):.0f} dB softer",
@@ -206,7 +209,7 @@ def summary(result: Preflight) -> str:
         f"  {split:<10} {int(part['clips']):>6} clips, {_duration(part['seconds'])}"
         for split, part in result.splits.items()
     ]
-    lines += remarks(result) + _listed(result.noticed, "used, but noticed", 3)
+    lines += remarks(result) + _listed(result.noticed, "used, with remarks", 3)
     return "\n".join([*lines, *(f"  {line}" for line in result.thin)])
 
 
@@ -254,9 +257,9 @@ def report(result: Preflight, most: int = 20) -> str:
     lines += [f"    {line}" for line in result.thin]
     lines += ["", *_listed(result.left_out, "left out", most)] if result.left_out else []
     lines += ["", *(f"  {line}" for line in result.warnings)] if result.warnings else []
-    lines += ["", *_listed(result.noticed, "used, but noticed", most)] if result.noticed else []
+    lines += ["", *_listed(result.noticed, "used, with remarks", most)] if result.noticed else []
     if result.other_files:
-        lines += ["", f"  {result.other_files} other files, no audio"]
+        lines += ["", f"  {result.other_files} other files that are not audio"]
     if not result.left_out and not result.noticed:
         lines += ["", "  nothing wrong with any file"]
     return "\n".join(lines)

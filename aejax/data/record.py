@@ -26,7 +26,7 @@ class Record(NamedTuple):
       sample_rate: Hz.
       start: index of its first sample in the clip.
       audio: float32 ``[samples, channels]``.
-      name: of the file, followed by the channel if each is a clip.
+      name: of the file, followed by the channel if each channel is a clip.
     """
 
     encoding: str
@@ -39,8 +39,8 @@ class Record(NamedTuple):
 def encode(record: Record) -> bytes:
     """A record as bytes: a header, the name, the samples, and a CRC-32 over all of it.
 
-    The two encodings of 16 bits are exact for 16-bit audio; audio beyond full scale is scaled down,
-    and back when it is read.
+    "pcm16" and "flac" are exact for 16-bit audio. Audio beyond full scale is scaled down, and
+    scaled back by `decode`.
     """
     samples, channels = record.audio.shape
     scale = 1.0

@@ -41,8 +41,8 @@ class Scan:
     Attributes:
       names: paths below the folder.
       facts: a row of `FACTS` for each.
-      problems: why each cannot be used; "" if it can, `NO_AUDIO` if it is not audio and its
-        suffix is not that of audio.
+      problems: why each cannot be used; "" for usable files, `NO_AUDIO` for files that are not
+        audio by content or suffix.
       formats: names that ``facts["format"]`` indexes.
     """
 
@@ -91,12 +91,11 @@ def scan(
     """Finds the audio files below ``root`` and reads each from end to end, once, in threads.
 
     Walks the folder with `aejax.data.walk`, and skips folders of aejax's own runs. A file is audio
-    by its contents; one that is hidden or cannot be opened counts only if its suffix is that of
-    audio.
+    by its content; a hidden or unreadable file only if its suffix is that of audio.
 
     Args:
       root: searched recursively.
-      include: glob patterns; a file counts if its path below ``root`` matches any.
+      include: glob patterns; a file is used if its path below ``root`` matches any.
       known: an earlier scan; files of the same size and time are not read again.
       save: called with the scan so far, every half minute of reading.
       progress: wraps an iterable of known length (0 if unknown), for a progress bar.
@@ -114,9 +113,9 @@ def scan(
         and (matches(entry.name, include) or entry.name.endswith("/"))
     ]
     if any(entry.name == "/" for entry in entries):
-        raise UserError(f"{root} may not be entered; give a folder that may be read")
+        raise UserError(f"{root} cannot be read (no permission); give another folder")
     entries.sort()
-    result = _fill(root, entries, known, save, progress)
+    result = _scan_entries(root, entries, known, save, progress)
     others = result.count_other()
     if others == len(entries):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
@@ -136,7 +135,7 @@ def matches(name: str, include: Sequence[str]) -> bool:
     )
 
 
-def _fill(
+def _scan_entries(
     root: Path,
     entries: Sequence[Entry],
     known: Scan | None,

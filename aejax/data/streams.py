@@ -36,14 +36,14 @@ _BLOCK = 2**16  # samples written at a time; libvorbis crashes on many at once
 _WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _WIDTHS |= {"ALAC_16": 2, "ALAC_20": 3, "ALAC_24": 3, "ALAC_32": 4}
 _MOST_BYTES = 2**32 - 2**20  # of sound with 32-bit sizes, less room for the header
-_NOT_WRITTEN = 1  # libsndfile's number of "format not recognised"
+_NOT_WRITTEN = 1  # libsndfile's error code of "format not recognised"
 _MOST_SAMPLES = 2**36 - 1  # of FLAC
 
 
 class Reader:
-    """A file read in stretches that may overlap, each starting no earlier than the last.
+    """Reads a file in excerpts that may overlap, each starting no earlier than the one before.
 
-    The file is decoded once, in order, without seeking.
+    The file is decoded once, without seeking.
 
     Args:
       file: an open file at its beginning.
@@ -63,7 +63,9 @@ class Reader:
     def read(self, start: int, count: int) -> np.ndarray:
         """``count`` samples from ``start`` on, ``[channels, count]``; silence past the end."""
         if start < self._first:
-            raise ValueError(f"sample {start} was read before; {self._first} is the first left")
+            raise ValueError(
+                f"sample {start} is no longer buffered, only those from {self._first} on"
+            )
         self._drop(start)
         parts, available = [self._buffer], len(self._buffer)
         while self._first + available < start + count:
@@ -88,14 +90,13 @@ class Reader:
 
 
 def resampled(
-    blocks: Iterable[np.ndarray], rate: int, wanted: int, channels: int
+    blocks: Iterable[np.ndarray], rate: int, new_rate: int, channels: int
 ) -> Iterator[np.ndarray]:
-    """Blocks of audio ``[samples, channels]`` resampled to another rate; equal to resampling all
-    of it at once."""
-    if rate == wanted:
+    """Blocks of audio ``[samples, channels]`` at another rate, as if resampled in one piece."""
+    if rate == new_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(rate, wanted, channels, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
     for block in blocks:
         yield stream.resample_chunk(np.ascontiguousarray(block)).reshape(-1, channels)
     rest = np.zeros((0, channels), np.float32)
@@ -104,7 +105,7 @@ def resampled(
 
 @contextlib.contextmanager
 def reading(path: Path, sample_rate: int) -> Iterator[Reader]:
-    """A `Reader` of a file; raises what `aejax.data.audio_file.opened` does."""
+    """A `Reader` of a file; raises as `aejax.data.audio_file.opened`."""
     with opened(path, seeks=False) as file:
         yield Reader(file, sample_rate)
 
@@ -114,7 +115,7 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
 
     Args:
       name: of the file; only the suffix counts.
-      like: container and encoding of another file; its encoding is used if the container takes it.
+      like: container and encoding of another file, whose encoding is used if possible.
 
     Raises:
       UserError: no format that can be written has this suffix.
@@ -122,7 +123,7 @@ def format_of(name: str, like: str = "") -> tuple[str, str]:
     suffix = Path(name).suffix.lower()
     if suffix not in FORMATS:
         known = ", ".join(sorted(FORMATS))
-        raise UserError(f"{name}: cannot write {suffix or 'a file without a suffix'}; {known} can")
+        raise UserError(f"{name}: cannot write {suffix or 'a file without a suffix'}, only {known}")
     container = FORMATS[suffix]
     other, _, encoding = like.partition(" ")
     if suffix == ".opus":
@@ -166,11 +167,11 @@ def checked(name: str, sound: Sound) -> Sound:
         container = "RF64"
     if size > _MOST_BYTES and container in ("WAV", "AIFF", "AU"):
         raise UserError(
-            f"{name}: {size / 2**30:.1f} GiB, and {container} {encoding} has room for 4; take"
+            f"{name}: {size / 2**30:.1f} GiB, and {container} {encoding} holds 4 at most; use"
             " .flac, .w64 or .caf"
         )
     if container == "FLAC" and sound.samples > _MOST_SAMPLES:
-        raise UserError(f"{name}: FLAC has room for {_MOST_SAMPLES} samples; take .w64 or .caf")
+        raise UserError(f"{name}: FLAC holds {_MOST_SAMPLES} samples at most; use .w64 or .caf")
     problem = _problem(container, encoding, sound.sample_rate, sound.channels)
     if problem:
         raise UserError(
@@ -182,11 +183,11 @@ def checked(name: str, sound: Sound) -> Sound:
 
 @functools.lru_cache(256)
 def _problem(container: str, encoding: str, sample_rate: int, channels: int) -> str:
-    """The reason why that cannot be written, tested with a short sound in memory; "" if it can."""
+    """Why this format cannot be written, tested with a short sound in memory; "" if it can."""
     if not (0 < sample_rate < 2**31 and 0 < channels <= 1024):
         return "libsndfile takes 1 to 1024 channels and 1 to 2147483647 Hz"
     if encoding == "VORBIS" and not (sample_rate <= 200_000 and channels <= 255):
-        return "Vorbis takes 255 channels and 200000 Hz at most; take .flac or .wav"  # or crashes
+        return "Vorbis takes 255 channels and 200000 Hz at most; use .flac or .wav"  # or crashes
     kind = {"samplerate": sample_rate, "channels": channels}
     memory = io.BytesIO()
     try:
@@ -198,9 +199,9 @@ def _problem(container: str, encoding: str, sample_rate: int, channels: int) -> 
     except soundfile.LibsndfileError as error:
         reason = " ".join(str(error.error_string).split()).removeprefix("Error : ").rstrip(".")
         if error.code == _NOT_WRITTEN:
-            reason = f"{container} does not take so many channels of {encoding}"
-        return f"{reason}; take .wav"
-    return "" if back == kind else f"it would be read back as {back}; take .wav"
+            reason = f"{container} does not take so many channels in {encoding}"
+        return f"{reason}; use .wav"
+    return "" if back == kind else f"it would be read back as {back}; use .wav"
 
 
 def write(path: Path, blocks: Iterable[np.ndarray], sound: Sound, *, comment: str = "") -> int:
@@ -242,8 +243,7 @@ def _set_comment(file: soundfile.SoundFile, comment: str, name: str) -> None:
         file.comment = comment
     except (soundfile.LibsndfileError, RuntimeError):
         raise UserError(
-            f"{name}: {file.format} has no room for a note, which would be {comment!r}; take .wav,"
-            " .flac or .ogg"
+            f"{name}: {file.format} cannot hold the comment {comment!r}; use .wav, .flac or .ogg"
         ) from None
 
 

@@ -11,12 +11,12 @@ from aejax.runtime import arrays
 from aejax.runtime.errors import UserError
 
 _MOST_BYTES = 1 << 30  # of a table of all files of a corpus
-REMEDY = "delete it and it is made anew"
+REMEDY = "delete it to have it rebuilt"
 SPLITS = ("train", "validation", "test")
 
 
 class Strings(Sequence[str]):
-    """Many strings in one block of bytes, including names that are not UTF-8.
+    """A sequence of strings in one block of bytes; they may have bytes that are not UTF-8.
 
     Args:
       block: uint8, their concatenation.
@@ -67,9 +67,12 @@ class Column:
 
     @classmethod
     def of(cls, cells: Sequence[str], *, numbers: bool = True) -> "Column":
-        """The column of these cells: numbers, if all cells that are not empty are finite numbers;
-        categories otherwise, or if ``numbers`` is False. Whole numbers of at most 100 distinct
-        values are categories too: speakers, classes, folds."""
+        """The column of these cells: numbers if all non-empty cells are finite numbers, else
+        categories.
+
+        Whole numbers with at most 100 distinct values (speakers, classes, folds) are categories,
+        and so are all cells if ``numbers`` is False.
+        """
         distinct = {cell for cell in cells if cell}
         numbers = numbers and bool(distinct) and all(map(_is_number, distinct))
         if numbers and (len(distinct) > 100 or not all(map(_is_whole, distinct))):

@@ -9,7 +9,7 @@ from aejax.data.audio_file import OUT_OF_REACH, SUFFIXES
 from aejax.runtime import files
 
 HIDDEN = "hidden: its name, or its folder's, begins with a dot"
-LINKED = "leads to a folder that is searched already"
+LINKED = "links to a folder that is already searched"
 _RUN_FILES = {"config.json", "corpus.json", "pca.npz"}
 
 _Identity: TypeAlias = tuple[int, int] | None  # device and inode; None if unknown
@@ -46,12 +46,12 @@ def walk(
 ) -> Iterator[Entry]:
     """Every file below a folder, and the files and folders that are skipped, with reasons.
 
-    Links are followed, but to no folder twice and to none that contains ``root``. Hidden files are
-    listed only if they have one of the suffixes.
+    Links are followed, except to folders that are already searched or contain ``root``. Hidden
+    files are listed only if they have one of the suffixes.
 
     Args:
       root: the folder.
-      suffixes: of the files that are looked for.
+      suffixes: of the files to find.
       runs: whether to enter folders of aejax's own runs.
       exclude: a folder to skip.
     """

@@ -1,4 +1,4 @@
-"""Threads or processes that prefetch audio."""
+"""Prefetching of audio by threads or processes."""
 
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ class Workers(NamedTuple):
     Attributes:
       number: number of workers; 0 reads in the caller's thread.
       kind: "thread" or "process".
-      report: called once with a message for each clip that could not be read any more.
+      report: called once with a message for each clip that could no longer be read.
     """
 
     number: int = 4
@@ -30,10 +30,10 @@ class Workers(NamedTuple):
 
         Args:
           dataset: of batches.
-          corpora: by the key of the batch that has the indices of their lost clips.
+          corpora: by the key in the batch of the indices of their lost clips.
 
         Raises:
-          UserError: a worker process died, or too much cannot be read any more.
+          UserError: a worker process died, or too many clips are unreadable.
         """
         processes = self.number if self.kind == "process" else 0
         threads = 1 if processes else self.number
@@ -59,8 +59,8 @@ class Workers(NamedTuple):
             if "terminated unexpectedly" not in str(error):
                 raise
             raise UserError(
-                "a process that reads audio died (out of memory?); the same command goes on from"
-                " the last checkpoint; a lower data.workers needs less"
+                "a worker process died (out of memory?); repeat the command to resume from the"
+                " last checkpoint; a lower data.workers needs less memory"
             ) from None
 
 
@@ -74,10 +74,10 @@ def why_lost(corpus: Corpus, clip: int) -> str:
     """A message about a clip that cannot be read, with the reason."""
     try:
         corpus.read(clip, 0, int(corpus.clips.samples[clip]))
-        reason = "could not be read for a moment"
+        reason = "was temporarily unreadable"
     except UnusableAudio as error:
         reason = str(error)
-    return f"{corpus.clips.name(clip)}: {reason}; the run goes on without it"
+    return f"{corpus.clips.name(clip)}: {reason}; the run continues without it"
 
 
 THREADS = Workers()

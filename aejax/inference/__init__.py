@@ -1,1 +1,1 @@
-"""Tasks of a trained model, from a file, a folder or a pipe to another."""
+"""Tasks of a trained model on files, folders or pipes."""

@@ -7,7 +7,7 @@ import numpy as np
 from aejax.data.examination import HIGHEST_RATE, LOUDEST, LOWEST_RATE
 from aejax.signal.arguments import whole_number
 
-# A batch with more than 16 rows, and 4 times more rows than samples, has transposed axes.
+# A batch with more than 16 rows, and 4 times more rows than samples, is taken for transposed.
 _MANY_ROWS, _ROWS_PER_SAMPLE = 16, 4
 
 
@@ -15,7 +15,7 @@ def rate(sample_rate: Any, default: int) -> int:
     """A sample rate in Hz as ``int``; ``default`` for None.
 
     Raises:
-      ValueError: it is no sample rate of audio.
+      ValueError: it is not a sample rate of audio.
     """
     if sample_rate is None:
         return default
@@ -30,7 +30,7 @@ def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
       channels: 1 or 2.
 
     Raises:
-      ValueError: it has another shape, is not of floats, or has values that are no audio.
+      ValueError: its shape, type or values are not those of audio.
     """
     array = _floats("audio", audio, "full scale at 1; divide integers of 16 bits by 32768")
     ndim = 1 if channels == 1 else 2
@@ -39,7 +39,7 @@ def rows(audio: Any, channels: int) -> tuple[np.ndarray, bool]:
     if not is_valid or (ndim == 2 and array.shape[-1] != 2):
         transposed = ndim == 2 and array.ndim > 1 and array.shape[-2] == 2
         raise ValueError(
-            f"audio must be {shape}, or a batch of that, with at least one sample;"
+            f"audio must be {shape}, or a batch of such rows, with at least one sample;"
             f" its shape is {list(array.shape)}" + ("; transpose it" if transposed else "")
         )
     is_batch = array.ndim == ndim + 1
@@ -65,7 +65,7 @@ def latents(array: Any, dim: int) -> tuple[np.ndarray, bool]:
     """Latents as float32 ``[rows, latent_frames, latent_dim]``, and whether they are a batch.
 
     Raises:
-      ValueError: they have another shape, are not of floats, or not finite.
+      ValueError: they have another shape or type, or are not finite.
     """
     checked = _floats("latents", array, "as encode returns them")
     if checked.ndim not in (2, 3) or checked.shape[-1] != dim or not checked.size:
@@ -88,5 +88,5 @@ def _floats(name: str, values: Any, rule: str) -> np.ndarray:
         reason = " ".join(str(error).split())[:100]
         raise ValueError(f"{name} cannot be converted to an array ({reason})") from None
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"{name} must be of floats, {rule}; it is of {array.dtype}")
+        raise ValueError(f"{name} must be floats, {rule}; got {array.dtype}")
     return array

@@ -26,7 +26,7 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.signal.arguments import plain_number
 
-# The search for a step size ends after 14 rounds, or at 98 % of the wanted rate.
+# The search for a step size ends after 14 rounds, or at 98 % of the requested rate.
 _ROUNDS, _NEAR = 14, 0.98
 _FINEST, _COARSEST = 2.0**-7, 2.0**7  # step sizes, in standard deviations of the latents
 _DEFAULT = 0.1
@@ -40,7 +40,7 @@ class EntropyCodec:
       model: the trained model.
       statistics: of its latents; None for codebooks.
       shift: added to latents before rounding.
-      fixed: the step size that the model was trained for; None without one.
+      fixed: step size that the model was trained for; None if it was trained for none.
     """
 
     model: TrainedModel
@@ -55,7 +55,7 @@ class EntropyCodec:
 
     @property
     def scales(self) -> tuple[float, float]:
-        """The finest and the coarsest step size."""
+        """The finest and the coarsest allowed step size."""
         only = 1.0 if self.statistics is None else self.fixed
         return (_FINEST, _COARSEST) if only is None else (only, only)
 
@@ -75,7 +75,7 @@ class EntropyCodec:
         return digest.digest()[:16]
 
     def frame_model(self, scale: float, codebooks: int) -> Callable[[], entropy_coding.FrameModel]:
-        """A factory of probability models of the integers in latent frames."""
+        """A function that makes a probability model of the integers in latent frames."""
         if self.statistics is None:
             usage = np.asarray(self.model.variables["codebooks"]["bottleneck"]["ema_usage"])
             return lambda: entropy_coding.Entries(usage[:codebooks])
@@ -107,9 +107,9 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
     Args:
       codec: the trained model.
       source: an audio file.
-      target: to write, whole or not at all.
-      kbps: kbit/s at most; None for the rate that the model was trained for, or, without one,
-        steps of a tenth of the latents' deviation.
+      target: file to write, atomically.
+      kbps: maximum kbit/s. None for the rate that the model was trained for, or else for step
+        sizes of a tenth of the latents' standard deviation.
 
     Returns:
       A message with the size of the file.
@@ -120,7 +120,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
     if kbps is not None and not plain_number("kbps", kbps) > 0:
         raise ValueError(f"kbps must be above 0, got {kbps!r}")
     model = codec.model
-    sound = reconstruct.like(source, "-.wav")
+    sound = reconstruct.output_sound(source, "-.wav")
     samples = reconstruct.samples_of(sound, model.sample_rate)
     # At least one latent frame.
     seconds = max(samples, model.block) / model.sample_rate
@@ -128,12 +128,12 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
     encoded = reconstruct.encode(model, source, sound.channels, samples, function=function)
     encode_payload = _coder(codec, encoded.latents)
     if codec.statistics is None:
-        choices = [Choice(1.0, used) for used in range(codec.codebooks, 0, -1)]
+        choices = [Precision(1.0, used) for used in range(codec.codebooks, 0, -1)]
         choice, payload = _finest_of(choices, encode_payload, kbps, seconds, model.config.name)
     elif codec.fixed is not None or kbps is None:
         if kbps is not None:
             raise UserError(f"{model.config.name} was trained for a fixed rate; leave out --kbps")
-        choice = Choice(codec.fixed or _DEFAULT, 0)
+        choice = Precision(codec.fixed or _DEFAULT, 0)
         payload = encode_payload(choice)
     else:
         choice, payload = _finest(encode_payload, kbps, seconds, model.config.name)
@@ -147,7 +147,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
         choice.scale,
         payload.data,
         payload.has_silence,
-        np.broadcast_to(encoded.most, sound.channels),
+        np.broadcast_to(encoded.highest_ceilings, sound.channels),
     ).pack()
     with files.atomic_write(target) as file:
         file.write_bytes(data)
@@ -158,7 +158,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
     )
 
 
-class Choice(NamedTuple):
+class Precision(NamedTuple):
     """Precision of coded latents: the step size and the number of codebooks."""
 
     scale: float
@@ -166,24 +166,24 @@ class Choice(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """Coded latents, and whether they mark the latent frames of digital silence."""
+    """Coded latents, and whether they mark digital silence."""
 
     data: bytes
     has_silence: bool
 
 
-Coder = Callable[[Choice], Payload]
+Coder = Callable[[Precision], Payload]
 
 
 def _coder(codec: EntropyCodec, latents: np.ndarray) -> Coder:
-    """A function that codes latents, or codes, at a precision."""
+    """A function that encodes these latents (or codes) at a given precision."""
     if codec.statistics is None:
         silent = latents[..., 0] < 0
     else:
         silent, latents = codec.model.is_silent(latents), latents + np.float32(codec.shift)
     marks = silent if silent.any() else None
 
-    def encode_payload(choice: Choice) -> Payload:
+    def encode_payload(choice: Precision) -> Payload:
         if codec.statistics is None:
             integers = latents[..., : choice.codebooks].astype(np.int32)
         else:
@@ -195,9 +195,13 @@ def _coder(codec: EntropyCodec, latents: np.ndarray) -> Coder:
 
 
 def _finest_of(
-    choices: Sequence[Choice], encode_payload: Coder, kbps: float | None, seconds: float, name: str
-) -> tuple[Choice, Payload]:
-    """The finest of the choices, from fine to coarse, whose rate is at most ``kbps``."""
+    choices: Sequence[Precision],
+    encode_payload: Coder,
+    kbps: float | None,
+    seconds: float,
+    name: str,
+) -> tuple[Precision, Payload]:
+    """The first of the choices, from fine to coarse, with a rate of at most ``kbps``."""
     for choice in choices:
         payload = encode_payload(choice)
         if kbps is None or _kbps(payload, seconds) <= kbps:
@@ -207,18 +211,17 @@ def _finest_of(
 
 def _finest(
     encode_payload: Coder, kbps: float, seconds: float, name: str
-) -> tuple[Choice, Payload]:
-    """The finest step size whose rate over the whole sound is at most ``kbps``.
+) -> tuple[Precision, Payload]:
+    """The finest step size with a rate of at most ``kbps``, by regula falsi.
 
-    The rate is nearly linear in the logarithm of the step size, so each guess interpolates between
-    the nearest two.
+    The rate is nearly linear in the logarithm of the step size.
     """
     coarse, fine = np.log2(_COARSEST), np.log2(_FINEST)
-    best = Choice(_COARSEST, 0), encode_payload(Choice(_COARSEST, 0))
+    best = Precision(_COARSEST, 0), encode_payload(Precision(_COARSEST, 0))
     low = _kbps(best[1], seconds)
     if low > kbps:
         raise _too_low(name, kbps, best[1], seconds)
-    finest = Choice(_FINEST, 0)
+    finest = Precision(_FINEST, 0)
     payload = encode_payload(finest)
     high = _kbps(payload, seconds)
     if high <= kbps:
@@ -227,7 +230,7 @@ def _finest(
         if low >= _NEAR * kbps:
             break
         fraction = np.clip((kbps - low) / (high - low), 0.1, 0.9)
-        guess = Choice(float(2.0 ** (coarse + fraction * (fine - coarse))), 0)
+        guess = Precision(float(2.0 ** (coarse + fraction * (fine - coarse))), 0)
         payload = encode_payload(guess)
         rate = _kbps(payload, seconds)
         if rate <= kbps:
@@ -254,12 +257,12 @@ def decompress(codec: EntropyCodec, source: Path, target: Path) -> str:
 
     Raises:
       UnusableAudio: the file is damaged, or not written by `compress`.
-      UserError: it was made by another model, or the audio cannot be written.
+      UserError: it was compressed with another model, or the audio cannot be written.
     """
     compressed, model = container.read(source), codec.model
     if compressed.model != codec.identity:
         raise UserError(
-            f"{source} was made by another model: it needs the run {compressed.name!r}"
+            f"{source} was compressed with another model: it needs the run {compressed.name!r}"
             f" ({compressed.model.hex()}), not {model.config.name!r} ({codec.identity.hex()})"
         )
     finest, coarsest = codec.scales
@@ -303,7 +306,7 @@ def decompress(codec: EntropyCodec, source: Path, target: Path) -> str:
         ceilings = ceilings.max(keepdims=True)
     encoded = Encoded(latents, np.tile(ceilings[:, None], segments))
     audio = reconstruct.decoded(model, encoded, sound.channels)
-    return reconstruct.write(audio, model, sound, target, encoded.most)
+    return reconstruct.write(audio, model, sound, target, encoded.highest_ceilings)
 
 
 def _latents(codec: EntropyCodec, integers: np.ndarray, scale: float) -> np.ndarray:

@@ -29,16 +29,16 @@ _MOST_CHANNELS = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Compressed:
-    """The content of a file.
+    """The content of an ``.aej`` file.
 
     Attributes:
-      name: of the run, for messages.
+      name: name of the run, for messages.
       model: hash of all that decoding depends on, 16 bytes.
       sample_rate: Hz, of the sound.
       channels: of the sound.
       samples: of each channel.
-      codebooks: number in use; 0 for a model without codebooks.
-      scale: of the step size of latents.
+      codebooks: number of codebooks used; 0 for a model without codebooks.
+      scale: factor of the step sizes of latents.
       payload: coded latents.
       has_silence: whether the payload marks the latent frames of digital silence.
       ceilings: ``[channels]``, peak limits of the output, full scale being 1.
@@ -75,7 +75,7 @@ class Compressed:
 
 
 def read(path: Path) -> Compressed:
-    """Reads a file, in time and memory proportional to its size.
+    """Reads an ``.aej`` file, in time and memory proportional to its size.
 
     Raises:
       UnusableAudio: it has another format, is damaged, or has impossible values.
@@ -83,7 +83,7 @@ def read(path: Path) -> Compressed:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would block
-            raise NotAudio("no regular file")
+            raise NotAudio("not a regular file")
         if status.st_size > _MOST_BYTES:
             raise UnusableAudio(f"larger than {_MOST_BYTES >> 20} MB")
         return unpack(path.read_bytes())
@@ -98,7 +98,7 @@ def unpack(data: bytes) -> Compressed:
       UnusableAudio: see `read`.
     """
     if data[:4] != _MAGIC:
-        raise NotAudio(f"no file of aejax compress ({SUFFIX})")
+        raise NotAudio(f"not a file of aejax compress ({SUFFIX})")
     if len(data) < _HEADER.size + _CHECKSUM.size:
         raise UnusableAudio("truncated: its header is not complete")
     _, version, name_size, model, rate, channels, codebooks, samples, scale, size = (

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from aejax.inference.model import TrainedModel
-from aejax.inference.reconstruct import decoded, encode, like, samples_of, write
+from aejax.inference.reconstruct import decoded, encode, output_sound, samples_of, write
 
 # Comment in the metadata of each file.
 SYNTHETIC = "synthetic speech: made by aejax convert in the voice of {speaker}"
@@ -17,8 +17,8 @@ def convert(model: TrainedModel, source: Path, target: Path, speaker: str) -> st
 
     Args, returns, raises: as `aejax.inference.reconstruct.reconstruct`.
     """
-    sound = like(source, target.name)
+    sound = output_sound(source, target.name)
     encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
     audio = decoded(model, encoded, sound.channels, speaker)
     note = SYNTHETIC.format(speaker=speaker)
-    return write(audio, model, sound, target, encoded.most, note)
+    return write(audio, model, sound, target, encoded.highest_ceilings, note)

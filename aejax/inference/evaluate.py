@@ -30,13 +30,13 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     """The metrics of the model and of its run's PCA on every clip of a folder or a pack.
 
     Args:
-      model: trained.
-      run: directory of its run, which has the PCA.
-      folder: of audio; all of it is used.
+      model: the trained model.
+      run: directory of its run, with the PCA.
+      folder: folder of audio or pack; all of it is used.
 
     Returns:
-      The corpus, the rows of the results table, and a message for each unreadable clip, which is
-      also printed on standard error.
+      The corpus, the rows of the results table, and a message for each unreadable clip, also
+      printed on standard error.
 
     Raises:
       UserError: there is no audio, or no PCA.

@@ -15,7 +15,7 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 PLATFORMS = ("cpu", "cuda")
-LEAST = 2  # latent frames of an input
+LEAST = 2  # fewest latent frames of an input
 README = """\
 This folder was exported from a run of aejax. It works without aejax.
 
@@ -85,7 +85,7 @@ def export(model: TrainedModel, out: Path) -> None:
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
-    """Arrays by name, and a function from those to variables."""
+    """Arrays by name, and a function that makes variables of such arrays."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(variables)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     weights = {name: np.asarray(leaf) for name, (_, leaf) in zip(names, leaves, strict=True)}
@@ -93,7 +93,7 @@ def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:
 
 
 def _extra(model: TrainedModel) -> int:
-    """Latent frames of t blocks minus t: one if a frame is centred at the sample after them."""
+    """Latent frames beyond one per block: 1 if a frame is centred at the end of audio, else 0."""
     return model.latent_frames(model.block) - 1
 
 

@@ -37,19 +37,19 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
       model: the trained model.
       sources: two audio files, or four for the corners of a square; the shorter ones are padded
         with silence.
-      target: an audio file for all steps in order; without a suffix, a new folder with a file for
-        each step.
+      target: audio file for all steps in order; without a suffix, a new folder for a file of each
+        step.
       steps: along each side, both ends included.
 
     Returns:
       A message about clipping, or "".
 
     Raises:
-      UnusableAudio, UserError: a file cannot be read, or not be written.
+      UnusableAudio, UserError: a file cannot be read or written.
     """
     is_folder = not target.suffix
     name = f"-{_STEP_SUFFIX}" if is_folder else target.name
-    sounds = [reconstruct.like(source, name) for source in sources]
+    sounds = [reconstruct.output_sound(source, name) for source in sources]
     channels = max(sound.channels for sound in sounds)
     for source, sound in zip(sources, sounds, strict=True):
         if sound.channels not in (1, channels):
@@ -73,7 +73,7 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             streams.exactly(reconstruct.decoded(model, encoded, channels), longest, channels)
             for encoded in mixed
         )
-        most = np.max([corner.most for corner in corners], axis=0)
+        most = np.max([corner.highest_ceilings for corner in corners], axis=0)
         return reconstruct.write(chain.from_iterable(chunks), model, output, target, most)
     messages = []
     with files.atomic_folder(target) as folder:
@@ -82,12 +82,12 @@ def interpolate(model: TrainedModel, sources: Sequence[Path], target: Path, step
             name = f"{right + 1}" if len(corners) == 2 else f"{down + 1}_{right + 1}"
             audio = reconstruct.decoded(model, encoded, channels)
             file = folder / f"{name}{_STEP_SUFFIX}"
-            messages.append(reconstruct.write(audio, model, output, file, encoded.most))
+            messages.append(reconstruct.write(audio, model, output, file, encoded.highest_ceilings))
     return "; ".join(line for line in messages if line)
 
 
 def _with_rows(encoded: Encoded, rows: int) -> Encoded:
-    """A mono sound repeated for each channel of the others."""
+    """A mono sound repeated to ``rows`` channels."""
     return Encoded(*(np.broadcast_to(array, (rows, *array.shape[1:])) for array in encoded))
 
 

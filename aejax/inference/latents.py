@@ -23,12 +23,12 @@ def table(model: TrainedModel, corpus: Corpus) -> dict[str, np.ndarray]:
     A clip that cannot be read is left out, with a message on standard error.
 
     Args:
-      model: trained.
-      corpus: at the model's rate, with its channels.
+      model: the trained model.
+      corpus: with the model's sample rate and channels.
 
     Returns:
-      Columns by name: ``clip``, its name; ``seconds``, start of the frame; each label as
-      ``label.<name>``, a text; and ``latents``, float32 ``[rows, latent_dim]``.
+      Columns by name: ``clip``, the name of the clip; ``seconds``, the start of the frame;
+      ``label.<name>``, each label as text; and ``latents``, float32 ``[rows, latent_dim]``.
 
     Raises:
       UserError: no clip can be read.
@@ -101,7 +101,7 @@ def check(path: Path) -> None:
     if path.suffix not in WRITERS:
         raise UserError(f"{path} must end in {' or '.join(WRITERS)}")
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UserError(f"{path.name} needs pyarrow: pip install 'aejax[parquet]', or give a .npz")
+        raise UserError(f"{path.name} needs pyarrow: pip install 'aejax[parquet]', or use a .npz")
 
 
 def write(path: Path, columns: dict[str, np.ndarray]) -> None:

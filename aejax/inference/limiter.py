@@ -1,7 +1,6 @@
-"""A limiter: bounds the peaks of decoded audio by those of its input.
+"""A limiter: bounds the peaks of decoded audio by those of its input, block by block.
 
-A network's output for an input unlike its training data may be a hundred times as loud as the
-input. Where the input is available, its peaks limit the output block by block.
+For an input unlike its training data, a network's output may be a hundred times as loud.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +13,7 @@ _HEADROOM = 10 ** (HEADROOM_DB / 20)
 
 
 class PeakMeter:
-    """Peaks of each block of a sound, recorded while it is read.
+    """Records the peak of each block of a sound while it is read.
 
     Args:
       read: ``read(start, count)``, samples ``[rows, count, *channels]``; ``start`` is the first
@@ -46,7 +45,7 @@ class PeakMeter:
 
 
 def ceiling(peaks: np.ndarray) -> np.ndarray:
-    """Peak limits of input peaks: `HEADROOM_DB` above them."""
+    """Peak limits, `HEADROOM_DB` above the peaks of the input."""
     return peaks * np.float32(_HEADROOM)
 
 
@@ -61,7 +60,7 @@ def block_peaks(audio: np.ndarray, block: int) -> Float[np.ndarray, "rows blocks
 def limit(
     chunks: Iterable[np.ndarray], ceilings: Float[np.ndarray, "rows blocks"], block: int
 ) -> Iterator[np.ndarray]:
-    """Audio in chunks, with no block louder than its ceiling.
+    """Audio in chunks, attenuated where a block exceeds its ceiling.
 
     Each block has a gain of at most 1. Gains are interpolated linearly between blocks, and never
     exceed the gain of the block.
@@ -72,7 +71,7 @@ def limit(
       block: samples.
     """
     done = 0
-    last: np.ndarray | None = None  # block, whose gain depends on the next one
+    last: np.ndarray | None = None  # the last block, whose gain depends on the next
     before = np.ones((len(ceilings), 1))
     for audio in chunks:
         audio = audio if last is None else np.concatenate([last, audio], axis=1)

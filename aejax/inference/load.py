@@ -26,7 +26,7 @@ _MOST_BYTES = 1 << 20  # of the file of speakers
 
 
 def load(path: "str | os.PathLike[str]") -> TrainedModel:
-    """The model of a finished run, with the best variables by validation loss.
+    """The model of a finished run, with its best variables by validation loss.
 
     Nothing in the directory is executed.
 
@@ -52,8 +52,7 @@ def load(path: "str | os.PathLike[str]") -> TrainedModel:
 def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpoint.Best]:
     """The best variables of a finished run, from the checkpoint of its last step.
 
-    If that is damaged, from the newest older checkpoint with the same best variables: the damage
-    must not change the model.
+    If that is damaged, from an older checkpoint with the same best variables, if there is one.
     """
     directory, copied = path / "checkpoints", Devices(jax.local_device_count()).copied
     saved, finished = checkpoint.steps(directory), (path / "results.json").exists()
@@ -73,7 +72,7 @@ def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpo
                 warn(f"{problem}; the checkpoint of step {step} has the same best model")
                 return best
     raise UserError(
-        f"{problem}, and no older one has the model of the results; delete"
+        f"{problem}, and no older checkpoint has the best model; delete"
         f" {path / 'results.json'} and start the run again, to continue from an older checkpoint"
     )
 

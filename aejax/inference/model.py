@@ -1,9 +1,9 @@
-"""A finished run as an object: audio to latents and back, of any length, rate and channel count.
+"""A trained model: audio to latents and back, of any length, rate and channel count.
 
 A sound is processed in windows of one size, so that every program is compiled once and memory is
-bounded. Windows overlap by the receptive fields of the networks, the transforms and Griffin-Lim,
-and only the part of a window is used that its edges do not affect: the result is that of one window
-over the whole sound. Silence follows a sound, as in training.
+bounded. Windows overlap by the receptive fields of the networks, the transforms and Griffin-Lim.
+Only the part that the edges of a window do not affect is used, so the result equals that of a
+single window over the whole sound. As in training, silence follows a sound.
 
 Models with an unbounded receptive field use windows of the training length: at least half of it is
 context before the output of a recurrent network, and a quarter on either side for attention.
@@ -46,16 +46,16 @@ class TrainedModel(WindowedModel):
         """A copy with another number of Griffin-Lim iterations.
 
         Raises:
-          ValueError: it does not use Griffin-Lim, or the number is out of range.
+          ValueError: the model does not use Griffin-Lim, or the number is out of range.
         """
         iterations = whole_number("iterations", iterations, least=1, most=MOST_ITERATIONS)
-        own = self.representation
-        inner = own.inner if isinstance(own, Multichannel) else own
+        outer = self.representation
+        inner = outer.inner if isinstance(outer, Multichannel) else outer
         if not hasattr(inner, "griffin_lim_iterations"):
             raise ValueError("the representation is inverted without Griffin-Lim")
         changed: Any = dataclasses.replace(inner, griffin_lim_iterations=iterations)  # type: ignore[type-var]
-        if isinstance(own, Multichannel):
-            changed = dataclasses.replace(own, inner=changed)
+        if isinstance(outer, Multichannel):
+            changed = dataclasses.replace(outer, inner=changed)
         return dataclasses.replace(self, representation=changed)
 
     def encode(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
@@ -102,7 +102,7 @@ class TrainedModel(WindowedModel):
     def _decoded_row(self, row: np.ndarray, speaker: str | None) -> np.ndarray:
         audio = np.concatenate(list(self.decode_stream(row, speaker)), axis=1)
         if not np.isfinite(audio).all():
-            raise ValueError("latents are so large that they decode to audio that is not finite")
+            raise ValueError("the decoded audio is not finite; the latents are too large")
         return audio
 
     def reconstruct(
@@ -110,7 +110,7 @@ class TrainedModel(WindowedModel):
     ) -> np.ndarray:
         """Reconstructed audio of the same length and rate.
 
-        Its peaks are at most 2 dB above those of the input near by.
+        Its peaks are limited to 2 dB above those of the input nearby.
 
         Args:
           audio, sample_rate: as for `encode`.
@@ -130,7 +130,7 @@ class TrainedModel(WindowedModel):
         sample_rate: int | None,
         function: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
-        """All rows of audio, processed row by row at the model's rate and resampled back."""
+        """Applies a function to each row of audio at the model's rate, and resamples back."""
         rate = audio_arguments.rate(sample_rate, self.sample_rate)
         rows, is_batch = audio_arguments.rows(audio, self.channels)
 
@@ -148,7 +148,7 @@ class TrainedModel(WindowedModel):
     def encode_stream(
         self, read: Read, samples: int, *, function: Any = autoencoder.encode
     ) -> Encoded:
-        """Latents of audio that is read window by window, at `sample_rate`.
+        """Latents of audio at `sample_rate`, read window by window.
 
         Args:
           read: returns audio ``[rows, count, *channels]``.
@@ -156,7 +156,7 @@ class TrainedModel(WindowedModel):
           function: `autoencoder.encode` or, for integers, `autoencoder.codes`.
 
         Returns:
-          Latents and peak limits; frames of digital silence are `silence`, or -1 for codes.
+          Latents and peak limits. Frames of digital silence equal `silence`, or -1 for codes.
         """
         is_codes = function is autoencoder.codes
         mark = np.int32(-1) if is_codes else self.silence
@@ -191,7 +191,7 @@ class TrainedModel(WindowedModel):
           speaker: as for `decode`.
           ceilings: peak limits, see `Encoded`; None for no limit.
         """
-        number, silent = self._number(speaker), self.is_silent(latents)
+        number, silent = self._speaker_number(speaker), self.is_silent(latents)
 
         def chunks() -> Iterator[np.ndarray]:
             for window, output in self._decoding.over(latents.shape[1]):
@@ -213,8 +213,8 @@ class TrainedModel(WindowedModel):
         """
         if not self.denoises:
             raise ValueError(
-                f"{self.config.name} was not trained to remove noise; experiments/mel_denoise.py"
-                " is an experiment that is"
+                f"{self.config.name} was not trained to remove noise; use a run of"
+                " experiments/mel_denoise.py"
             )
         return self._at_rate(audio, sample_rate, self._denoised_row)
 
@@ -229,7 +229,7 @@ class TrainedModel(WindowedModel):
 
         Args:
           encoded: the sound.
-          read: returns its audio ``[rows, count, *channels]`` again.
+          read: returns its audio ``[rows, count, *channels]``.
         """
         latents, silent = encoded.latents, self.is_silent(encoded.latents)
 
@@ -263,8 +263,8 @@ class TrainedModel(WindowedModel):
         features = self._decoded(latents, window)
         return np.asarray(to_audio(jnp.asarray(audio), features, self.representation))
 
-    def _number(self, speaker: str | None) -> int | None:
-        """The decoder's number of a speaker."""
+    def _speaker_number(self, speaker: str | None) -> int | None:
+        """The decoder's index of a speaker; None without a speaker."""
         if speaker is None:
             return None
         number = names.index(speaker, self.speakers)
@@ -293,17 +293,17 @@ class TrainedModel(WindowedModel):
     def _output(
         self, audio: np.ndarray, window: slice, output: slice, silent: np.ndarray
     ) -> np.ndarray:
-        """The part of a window's audio that is output, with zeros for ``silent`` latent frames."""
+        """The output part of a window's audio, with zeros for ``silent`` latent frames."""
         inside = within(output, window)
         audio = audio[:, inside.start * self.block : inside.stop * self.block]
         return silence.gated(audio, silent, output, self.sample_rate)
 
     @functools.cached_property
     def silence(self) -> np.ndarray:
-        """The latent frame ``[latent_dim]`` of digital silence.
+        """The latent frame ``[latent_dim]`` that marks digital silence.
 
-        It is the next float32 above the latents of silence, so that no other sound has it and
-        `decode` can tell digital silence.
+        One float32 step above the latents of silence: no sound is encoded to it, so `decode`
+        recognises digital silence.
         """
         channels = (self.channels,) if self.channels > 1 else ()
         (window, _), *_ = self._encoding.over(1)
@@ -311,5 +311,5 @@ class TrainedModel(WindowedModel):
         def read(_: int, count: int) -> np.ndarray:
             return np.zeros((1, count, *channels), np.float32)
 
-        own = self._encoded(self._read(read, window))[0, self._encoding.before]
-        return np.nextafter(own, np.float32(np.inf))
+        latent = self._encoded(self._read(read, window))[0, self._encoding.before]
+        return np.nextafter(latent, np.float32(np.inf))

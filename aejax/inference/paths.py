@@ -37,10 +37,10 @@ class Paths(NamedTuple):
 
     Attributes:
       pairs: input and output files.
-      is_folder: whether the inputs are all files of a folder; those that are not audio are skipped.
+      is_folder: whether the inputs are all files of a folder; files that are not audio are skipped.
       piped: suffix of the output, if standard input or output is used; else "".
-      suffixes: of audio; such files of a folder are errors if they cannot be read.
-      skipped: other entries of the folder, with the reason.
+      suffixes: suffixes of inputs; in a folder, unreadable files with one of them are errors.
+      skipped: other entries of the folder, with the reasons.
     """
 
     pairs: list[Pair]
@@ -63,11 +63,12 @@ def find(
 
     Args:
       source: a file, a folder, or ``-`` for standard input.
-      target: a file or a folder, as ``source``; ``-`` for standard output. A folder is made.
-      rename: from the name of an input file in a folder to that of its output.
+      target: a file, or a folder if ``source`` is one (created if missing); ``-`` for standard
+        output.
+      rename: returns the name of an output file for an input file of a folder.
       piped: suffix of the output, if standard input or output is used.
-      force: whether existing files may be overwritten; replaces a link, not its target.
-      suffixes: of audio; such files of a folder are errors if they cannot be read.
+      force: whether to overwrite existing files; replaces a link, not its target.
+      suffixes: suffixes of inputs; in a folder, unreadable files with one of them are errors.
 
     Raises:
       UserError: ``source`` does not exist, or ``target`` exists or cannot be written.
@@ -94,7 +95,7 @@ def check_free(sources: Sequence[Path], target: Path, *, force: bool) -> None:
         if any(source.exists() and os.path.samefile(source, target) for source in sources):
             raise UserError(f"{target} is the input; give another output file")
         if target.exists() and not target.is_file():
-            raise UserError(f"{target} is no regular file; give another name")
+            raise UserError(f"{target} is not a regular file; give another name")
         if not force:
             raise UserError(f"{target} exists; --force overwrites it")
     if not target.parent.is_dir():
@@ -129,9 +130,9 @@ def run_task(paths: Paths, task: Task, *, jobs: int) -> None:
     """Runs a task on each pair of files.
 
     Args:
-      paths: of `find`.
-      task: to run.
-      jobs: files at once.
+      paths: from `find`.
+      task: the task.
+      jobs: number of files processed at once.
 
     Raises:
       UserError: a file failed; in a folder, after all others have run.
@@ -165,7 +166,7 @@ def say(name: str, line: str) -> None:
 
 @contextlib.contextmanager
 def _as_files(pair: Pair, suffix: str) -> Iterator[tuple[Path, Path]]:
-    """Temporary files instead of pipes, which cannot seek."""
+    """Replaces pipes, which cannot seek, by temporary files."""
     with (
         tempfile.TemporaryDirectory(prefix="aejax-") as folder,
         stopping.at_end(lambda: shutil.rmtree(folder)),

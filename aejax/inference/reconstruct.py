@@ -22,23 +22,23 @@ def reconstruct(model: TrainedModel, source: Path, target: Path) -> str:
 
     Args:
       model: the trained model.
-      source, target: audio files; the format is that of the target's suffix, see
+      source, target: audio files; the suffix of the target determines the format, see
         `aejax.data.streams.format_of`.
 
     Returns:
       A message about clipping, or "".
 
     Raises:
-      UnusableAudio, UserError: the file cannot be read, or not be written.
+      UnusableAudio, UserError: the file cannot be read or written.
     """
-    sound = like(source, target.name)
+    sound = output_sound(source, target.name)
     encoded = encode(model, source, sound.channels, samples_of(sound, model.sample_rate))
     audio = decoded(model, encoded, sound.channels)
-    return write(audio, model, sound, target, encoded.most)
+    return write(audio, model, sound, target, encoded.highest_ceilings)
 
 
-def like(source: Path, name: str) -> Sound:
-    """The length, rate and channels of a file, with the format of ``name``.
+def output_sound(source: Path, name: str) -> Sound:
+    """Length, rate and channels of a file, with the format of the output file ``name``.
 
     Raises:
       UnusableAudio, UserError: see `examine` and `aejax.data.streams.checked`.
@@ -69,7 +69,7 @@ def encode(
     model_channels = model.channels
     if model_channels < channels and model_channels > 1:
         raise UserError(
-            f"it has {channels} channels, and the model was trained on {model_channels};"
+            f"it has {channels} channels, but the model was trained on {model_channels};"
             " mix it down first"
         )
     with streams.reading(source, model.sample_rate) as file:
@@ -81,7 +81,7 @@ def encode(
 
 
 def reader(model: TrainedModel, file: streams.Reader) -> Read:
-    """A function that reads a file in a model's shape: a row for each channel, or one of stereo."""
+    """A function that reads a file in a model's shape: a row per channel, or one stereo row."""
 
     def read(start: int, count: int) -> np.ndarray:
         audio, channels = file.read(start, count), model.channels
@@ -130,8 +130,8 @@ def write(
       model: the trained model.
       sound: length, rate, channels and format of the file.
       target: the file.
-      most: peak limits of the channels, or of all.
-      comment: in the metadata.
+      most: peak limit of each channel, or of all.
+      comment: text for the metadata.
     """
     at_rate = streams.resampled(audio, model.sample_rate, sound.sample_rate, sound.channels)
     limited = (np.clip(block, -most, most) for block in at_rate)

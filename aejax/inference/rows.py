@@ -15,18 +15,17 @@ def reader(audio: np.ndarray) -> Read:
 
 
 def by_row(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
-    """The results of a function of arrays with a single row, for each row.
+    """Applies a function to one row of the arrays at a time; concatenates the results.
 
-    Memory does not grow with the number of rows, and a row's result does not depend on the others
-    to the last bit: sums have another order for another batch size, and Griffin-Lim makes
-    differences of 0.1 from those in the seventh digit.
+    Memory does not grow with the number of rows, and no row affects another: another batch size
+    changes the order of sums, and Griffin-Lim turns differences in the seventh digit into 0.1.
     """
     rows = [function(*(x[i : i + 1] for x in arrays)) for i in range(len(arrays[0]))]
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 def within(part: slice, window: slice) -> slice:
-    """A slice of a sound, relative to the start of a window."""
+    """A slice of a sound, with indices relative to the start of a window."""
     return slice(part.start - window.start, part.stop - window.start)
 
 

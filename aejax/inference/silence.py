@@ -2,7 +2,7 @@
 
 import numpy as np
 
-# Half a step of 24 bits; resampled zeros are below it.
+# Half a step of 24-bit audio; resampled zeros are below it.
 _FAINTEST = 2.0**-24
 _FADE_SECONDS = 0.005
 
@@ -14,7 +14,7 @@ def frames(audio: np.ndarray, count: int, block: int, overlap: int) -> np.ndarra
       audio: ``[rows, samples, *channels]``; silence follows it.
       count: latent frames.
       block: samples of a latent frame.
-      overlap: blocks on either side that must be silent too.
+      overlap: number of blocks on either side that must be silent too.
     """
     peak = np.abs(audio).reshape(*audio.shape[:2], -1).max(axis=2)[:, : count * block]
     peak = np.pad(peak, ((0, 0), (0, count * block - peak.shape[1])))

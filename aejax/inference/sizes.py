@@ -1,4 +1,4 @@
-"""A finished run's model, and the sizes of its windows."""
+"""The sizes of a trained model: rates, latent frames and windows."""
 
 import dataclasses
 import functools
@@ -35,7 +35,7 @@ class Encoded(NamedTuple):
     ceilings: np.ndarray
 
     @property
-    def most(self) -> np.ndarray:
+    def highest_ceilings(self) -> np.ndarray:
         """The highest peak limit of each row."""
         return self.ceilings.max(axis=1)
 
@@ -45,12 +45,12 @@ class WindowedModel:
     """A trained autoencoder and its sizes.
 
     Attributes:
-      config: the whole config of its run.
-      representation: of audio as features.
+      config: config of the run.
+      representation: the conversion between audio and features.
       model: the network.
-      variables: of the network.
-      speakers: names of its decoder's speakers.
-      most_samples: of output in a window; smaller in tests.
+      variables: variables of the network.
+      speakers: names of the decoder's speakers.
+      most_samples: most samples of output in a window; smaller in tests.
     """
 
     config: Any
@@ -72,12 +72,12 @@ class WindowedModel:
 
     @property
     def block(self) -> int:
-        """Samples from latent frame to latent frame."""
+        """Hop of latent frames in samples."""
         return self.config.model.downsampling * self.representation.hop_length
 
     @property
     def segment(self) -> int:
-        """Samples for each peak limit of `decode_stream`."""
+        """Samples per peak limit of `decode_stream`."""
         hop = self.representation.hop_length
         return hop if hop >= _SHORTEST_SEGMENT else self.block
 
@@ -102,44 +102,36 @@ class WindowedModel:
 
     @property
     def _overlap(self) -> int:
-        """Blocks on either side of its own that affect a latent frame."""
+        """Blocks of audio on either side that affect a latent frame."""
         return max(1, self._blocks(self.representation.receptive_field))
+
+    @property
+    def _transform_edge(self) -> int:
+        """Feature frames at each edge that padding affects."""
+        return max(self.representation.receptive_field, self.representation.fewest_frames)
+
+    def _windows(self, network: Any, edge: int) -> Windows:
+        """Windows for a network and transforms that affect ``edge`` feature frames at each edge."""
+        most = max(1, self.most_samples // self.block)
+        return windows(network.receptive_field, self._blocks(edge), self._excerpt, most)
 
     @functools.cached_property
     def _encoding(self) -> Windows:
-        return windows(
-            self.model.encoder.receptive_field,
-            self._blocks(
-                max(self.representation.receptive_field, self.representation.fewest_frames)
-            ),
-            self._excerpt,
-            max(1, self.most_samples // self.block),
-        )
+        return self._windows(self.model.encoder, self._transform_edge)
 
     @functools.cached_property
     def _decoding(self) -> Windows:
         # One frame more: the last sample of a block is before the next frame.
-        return windows(
-            self.model.decoder.receptive_field,
-            self._blocks(self.representation.synthesis_context + 1),
-            self._excerpt,
-            max(1, self.most_samples // self.block),
-        )
+        return self._windows(self.model.decoder, self.representation.synthesis_context + 1)
 
     @functools.cached_property
     def _masking(self) -> Windows:
-        # A mask affects overlapping frames only, without Griffin-Lim.
-        edge = max(self.representation.receptive_field, self.representation.fewest_frames)
-        return windows(
-            self.model.decoder.receptive_field,
-            self._blocks(edge + 1),
-            self._excerpt,
-            max(1, self.most_samples // self.block),
-        )
+        # Masking needs no Griffin-Lim, so the edge is that of one transform.
+        return self._windows(self.model.decoder, self._transform_edge + 1)
 
     @property
     def denoises(self) -> bool:
-        """Whether it was trained to remove noise."""
+        """Whether the model was trained to remove noise."""
         return denoises(self.config)
 
     @property

@@ -1,4 +1,4 @@
-"""Windows over a sound of any length, for a network to process one by one."""
+"""Windows over a sound of any length, processed one by one."""
 
 import math
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ class Windows(NamedTuple):
     """Sizes of the windows over a sound of any length, in latent frames.
 
     Attributes:
-      before, after: least context of the output on either side.
+      before, after: context before and after the output.
       content: most output per window.
-      fixed: whether all windows have the same size; otherwise those of short sounds are shorter.
+      fixed: whether all windows have the same size; otherwise short sounds have shorter windows.
     """
 
     before: int
@@ -24,7 +24,7 @@ class Windows(NamedTuple):
     def over(self, total: int) -> Iterator[tuple[slice, slice]]:
         """Slices of each window and of its output; the last window may end after ``total``."""
         content = self.content
-        if not self.fixed:  # Each size is compiled, so only powers of 2.
+        if not self.fixed:  # only powers of 2, since each size is compiled
             content = min(content, 2 ** math.ceil(math.log2(max(total, 1))))
         size = self.before + content + self.after
         for start in range(0, total, content):
@@ -38,7 +38,7 @@ def windows(receptive_field: ReceptiveField, edge: int, excerpt: int, most: int)
     Models with an unbounded receptive field use windows of the training length.
 
     Args:
-      receptive_field: receptive field of a network, in latent frames.
+      receptive_field: context of a network before and after, in latent frames.
       edge: latent frames at each edge affected by the transforms.
       excerpt: latent frames of a training excerpt.
       most: latent frames of output per window.

@@ -1,4 +1,4 @@
-"""Arrays with metadata in one ``.npz``, for a run's report."""
+"""Arrays with metadata in one ``.npz`` file."""
 
 import io
 import json
@@ -30,8 +30,9 @@ def save(path: Path, about: Mapping[str, Any], arrays: Mapping[str, Any]) -> Non
 def load(
     path: Path, most: int = MOST_BYTES, *, remedy: str = "delete it to do without"
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """The metadata and arrays in a file written by `save`: numbers, never objects, and never more
-    than its size.
+    """The metadata and arrays in a file written by `save`.
+
+    Loads no Python objects, and allocates no more than the size of the file.
 
     Args:
       path: of the file.
@@ -68,8 +69,8 @@ def load(
 
 
 def _parse(data: bytes) -> np.ndarray:
-    """The array in the bytes of an ``.npy`` file. `np.load` would allocate what the header claims
-    before it reads."""
+    """The array in the bytes of an ``.npy`` file. `np.load` would allocate the size in the header
+    before reading."""
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
@@ -79,7 +80,7 @@ def _parse(data: bytes) -> np.ndarray:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is an int or float that JavaScript can represent."""
+    """Whether a value is an int or float in the range of JavaScript's numbers."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -105,7 +106,7 @@ def unpack_bytes(block: np.ndarray, ends: np.ndarray) -> list[bytes]:
 
 
 def are_packed(block: np.ndarray, ends: np.ndarray) -> bool:
-    """Whether these arrays can be from `pack_bytes`."""
+    """Whether these arrays are a valid result of `pack_bytes`."""
     good = block.dtype == np.uint8 and ends.dtype == np.int64 and block.ndim == ends.ndim == 1
     if not good or (np.diff(ends, prepend=0) < 0).any():
         return False

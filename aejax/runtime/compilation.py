@@ -8,7 +8,7 @@ from aejax.runtime import files
 
 
 def use_cache() -> None:
-    """Caches compiled programs between runs, in JAX_COMPILATION_CACHE_DIR if set."""
+    """Caches compiled programs on disk, in JAX_COMPILATION_CACHE_DIR if set."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = files.expand(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "aejax" / "compiled"))

@@ -1,4 +1,4 @@
-"""Placement of arrays on all local devices: batches are split, all else is copied."""
+"""Placement of arrays on all local devices: batches are sharded, all else is replicated."""
 
 import contextlib
 import platform
@@ -21,7 +21,7 @@ class Devices:
         if jax.process_count() > 1:
             raise UserError(
                 f"this is one of {jax.process_count()} JAX processes, but a run uses a single one;"
-                " only reading (aejax.data.loader) can be shared"
+                " only aejax.data.loader supports several"
             )
         devices = jax.local_devices()
         if batch_size % len(devices):
@@ -31,17 +31,17 @@ class Devices:
             )
         mesh = Mesh(np.asarray(devices), ("batch",))
         self.copied = NamedSharding(mesh, PartitionSpec())
-        self._split = NamedSharding(mesh, PartitionSpec("batch"))
+        self._sharded = NamedSharding(mesh, PartitionSpec("batch"))
 
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
-        """A host batch on the devices, split along its first axis, without the indices of lost
+        """A host batch sharded over the devices along its first axis, without the indices of lost
         clips."""
         keys = ("audio", "length", "clip", "start", "position", "noise", "speaker")
         placed = {key: batch[key] for key in keys if key in batch}
-        return jax.device_put(placed, self._split)
+        return jax.device_put(placed, self._sharded)
 
     def copy(self, tree: Any) -> Any:
-        """A pytree on every device."""
+        """A pytree replicated on every device."""
         return jax.device_put(tree, self.copied)
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ def free_memory() -> int | None:
 
 
 def _system_free() -> Iterator[int]:
-    """Memory available without swapping, bytes; nothing if this is not Linux."""
+    """Memory available without swapping, bytes; empty on systems other than Linux."""
     with contextlib.suppress(OSError, KeyError):
         yield _sizes(Path("/proc/meminfo"))["MemAvailable:"] * 1024
 
@@ -83,7 +83,7 @@ _CGROUPS = {
 
 
 def _cgroups_left() -> Iterator[int]:
-    """Free memory of each control group with a limit that this process is in, bytes.
+    """Free memory, in bytes, of each control group of this process that has a limit.
 
     In a container or a SLURM job the system's available memory is that of the whole machine.
     """
@@ -105,6 +105,6 @@ def _cgroups_left() -> Iterator[int]:
 
 
 def _sizes(path: Path) -> dict[str, int]:
-    """The numbers by name in a file of the kernel."""
+    """The numbers in a file of the kernel, by name."""
     lines = map(str.split, path.read_text().splitlines())
     return {line[0]: int(line[1]) for line in lines}

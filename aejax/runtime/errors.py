@@ -13,7 +13,7 @@ LONGEST = 2000  # characters of a message
 
 
 class UserError(Exception):
-    """An error outside aejax: in a config, a file, a folder, a device.
+    """An error outside of aejax: in a config, a file, a folder, a device.
 
     The message is one line with the cause and a remedy; the command line prints it without a
     traceback. All other exceptions are defects of aejax and show one.
@@ -34,7 +34,7 @@ class Interrupted(UserError):
 
 
 class DiskFull(UserError):
-    """The disk is full; the same work can be repeated once it is not."""
+    """The disk is full; after freeing space the command can be repeated."""
 
 
 # The system's messages for a full disk, a quota, and a file size limit.
@@ -47,12 +47,14 @@ def full_disk_reason(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A text with all characters escaped that a terminal does not show on one line."""
+    """A text with control and other unprintable characters escaped, for a terminal."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
-    """The exit code of a command; prints user errors as one line, all others keep a traceback.
+    """Runs a command and returns its exit code; prints user errors as one line.
+
+    Other exceptions propagate, with a traceback.
 
     Args:
       command: to run.
@@ -74,7 +76,7 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
     except BrokenPipeError:  # the reader (`| head`) has closed the pipe
         sys.stderr.close()
         return 0
-    except OSError as error:  # no permission, a name that is too long
+    except OSError as error:  # such as no permission, or a name that is too long
         more = "; make room and repeat the command" if full_disk_reason(error) else ""
         return _fail(f"{error.strerror or error}: {error.filename or 'while writing'}{more}")
     except KeyboardInterrupt:

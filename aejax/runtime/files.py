@@ -77,8 +77,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new empty folder beside ``path``, renamed to it at the end of the block; replaces what
-    existed at its beginning. After an exception ``path`` is unchanged."""
+    """A new empty folder beside ``path``, renamed to ``path`` at the end of the block.
+
+    Replaces a ``path`` that existed at the beginning of the block. After an exception it is
+    unchanged.
+    """
     temporary, exists = _temporary_path(path), os.path.lexists(path)
 
     def remove() -> None:
@@ -158,10 +161,10 @@ def open_regular(path: Path, most: int, *, follow: bool = False) -> io.BufferedR
     Args:
       path: of the file. Its folder may be a link.
       most: largest size, bytes.
-      follow: whether it may be a link itself.
+      follow: whether the file itself may be a link.
 
     Raises:
-      UserError: it is no regular file, too large, or cannot be opened.
+      UserError: it is not a regular file, too large, or cannot be opened.
     """
     file = _open(path, os.O_RDONLY | (0 if follow else _NO_LINK), "rb")
     if os.fstat(file.fileno()).st_size > most:
@@ -174,7 +177,7 @@ def open_lock(path: Path) -> io.FileIO:
     """Opens a regular file for locking; creates it if it does not exist, and follows no link.
 
     Raises:
-      UserError: it is no regular file, or cannot be opened.
+      UserError: it is not a regular file, or cannot be opened.
     """
     return _open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, "rb+")
 
@@ -183,7 +186,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def _open(path: Path, flags: int, mode: str) -> Any:
-    """Opens a regular file; never waits for the other end of a pipe."""
+    """Opens a regular file; does not block on a pipe."""
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -191,7 +194,7 @@ def _open(path: Path, flags: int, mode: str) -> Any:
         raise UserError(f"{path} cannot be opened ({error.strerror})") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UserError(f"{path} is no regular file, so it is not a file of a run")
+        raise UserError(f"{path} is not a regular file, so it is not a file of a run")
     return os.fdopen(descriptor, mode, buffering=-1 if mode == "rb" else 0)
 
 
@@ -224,11 +227,12 @@ _MOST_LINE = 1 << 16
 
 
 def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
-    """The JSON objects in the lines of a regular file of at most ``most`` bytes; for damaged lines
-    a message instead. An incomplete last line is left out.
+    """The JSON object in each line of a regular file, or a message if the line is damaged.
+
+    An incomplete last line is left out.
 
     Raises:
-      UserError: it is no regular file, too large, or cannot be opened.
+      UserError: it is not a regular file, too large, or cannot be opened.
     """
     with open_regular(path, most) as file:
         for number, line in enumerate(iter(lambda: file.readline(_MOST_LINE), b""), 1):
@@ -252,10 +256,10 @@ def read_lines(path: Path, most: int) -> Iterator[dict[str, Any] | str]:
 
 
 def parse_json(text: bytes) -> Any:
-    """Parsed JSON with finite numbers only; text that is not Unicode is escaped.
+    """Parsed JSON with finite numbers only; lone surrogates are escaped.
 
     Raises:
-      ValueError: the text is not such JSON.
+      ValueError: the text is not JSON, or has other numbers.
     """
     try:
         return _clean(
@@ -283,7 +287,7 @@ def _finite(text: str) -> float:
 
 
 def _clean(value: Any) -> Any:
-    """A JSON value with lone surrogates escaped: names of files may have them, UTF-8 may not."""
+    """A JSON value with lone surrogates escaped, which file names may contain but UTF-8 may not."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Settings of the C library's allocator, and each process's share of the memory."""
+"""Settings of the C library's allocator, and the fraction of memory for each process."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Overlapping of calls, where a single call does not use all cores of a CPU."""
+"""Concurrent calls where a single call does not use all cores of a CPU."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -13,13 +13,13 @@ Result = TypeVar("Result")
 
 
 def concurrent_calls() -> int:
-    """Number of concurrent calls: 2 on a single CPU device. One call fills an accelerator, and
-    several devices must run all calls in the same order."""
+    """Number of concurrent calls: 2 on a single CPU device. One call fills an accelerator,
+    and several devices must run all calls in the same order."""
     return 2 if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else 1
 
 
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``map(function, items)``, in order, with `concurrent_calls` concurrent calls in threads.
+    """``map(function, items)`` with `concurrent_calls` calls at a time, in threads; in order.
 
     The first call runs alone, so that functions are compiled once.
     """

@@ -1,7 +1,6 @@
-"""Types of the fields of dataclasses that are pytrees.
+"""Types of the fields of dataclasses that are pytrees, for readers and type checkers.
 
-They are for readers and type checkers. At run time JAX also puts shapes, shardings and axes where
-the arrays are, so there they are Any.
+At run time they are Any: JAX also puts shapes, shardings and axes in the place of arrays.
 """
 
 from typing import TYPE_CHECKING, Any, TypeAlias

@@ -1,8 +1,7 @@
 """Handling of SIGINT and SIGTERM: the process ends at once, or after a `graceful` block.
 
-No exception is raised in the main thread: in an import or a callback of the garbage collector it
-may be lost. A thread waits for signals instead, which also works while the main thread compiles for
-minutes.
+A thread waits for the signals, which also works while the main thread compiles for minutes. An
+exception in the main thread could be lost in an import or a callback of the garbage collector.
 """
 
 import contextlib
@@ -24,14 +23,14 @@ class _Listener:
     """The state of signal handling in a process.
 
     Attributes:
-      says: message about how to continue the work.
-      asked: the first signal received.
+      hint: how to continue the work, for the message.
+      received: the first signal received.
       graceful: number of `graceful` blocks that this process is in.
     """
 
-    def __init__(self, says: str):
-        self.says = says
-        self.asked: int | None = None
+    def __init__(self, hint: str):
+        self.hint = hint
+        self.received: int | None = None
         self.graceful = 0
         self._since = 0.0
         self._lock = threading.Lock()
@@ -47,21 +46,21 @@ class _Listener:
     def receive(self, number: int) -> None:
         """Handles a signal: the first may wait for the end of `graceful`, the second does not."""
         with self._lock:
-            if self.asked is None:
-                self.asked, self._since = number, time.monotonic()
+            if self.received is None:
+                self.received, self._since = number, time.monotonic()
                 if self.graceful:
                     return
             elif time.monotonic() - self._since < _SAME_KEY:
                 return
-        end(exit_code(self.asked), f"error: {stopped_by(self.asked)}; {self.says}\n")
+        end(exit_code(self.received), f"error: {stopped_by(self.received)}; {self.hint}\n")
 
 
 _listener: _Listener | None = None
-_last: dict[object, Callable[[], None]] = {}
+_cleanups: dict[object, Callable[[], None]] = {}
 
 
 def stopped_by(number: int) -> str:
-    """The words for a signal."""
+    """A signal's effect, for messages."""
     return "interrupted" if number == signal.SIGINT else "stopped by SIGTERM"
 
 
@@ -70,14 +69,14 @@ def exit_code(number: int) -> int:
     return 128 + number
 
 
-def listen(says: str) -> None:
+def listen(hint: str) -> None:
     """Makes SIGINT and SIGTERM end this process, delayed to the end of a `graceful` block.
 
     Args:
-      says: message about how to continue the work, for the line that is printed.
+      hint: how to continue the work, for the printed message.
     """
     global _listener
-    listener = _listener = _Listener(says)
+    listener = _listener = _Listener(hint)
     reader, writer = socket.socketpair()
     writer.setblocking(False)
 
@@ -90,13 +89,13 @@ def listen(says: str) -> None:
     threading.Thread(target=wait, daemon=True, name="signals").start()
     # First: a signal between the two would be handled without being written.
     signal.set_wakeup_fd(writer.detach(), warn_on_full_buffer=False)
-    for number in SIGNALS:  # without a Python handler nothing is written to the socket
-        signal.signal(number, _nothing)
+    for number in SIGNALS:  # only signals with a Python handler are written to the socket
+        signal.signal(number, _ignore)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_restore_defaults)
 
 
-def _nothing(number: int, frame: Any) -> None:
+def _ignore(number: int, frame: Any) -> None:
     """A handler that does nothing."""
 
 
@@ -110,27 +109,28 @@ def _restore_defaults() -> None:
 
 @contextlib.contextmanager
 def graceful() -> Iterator[Callable[[], int | None]]:
-    """A function that returns the signal that asked the block to stop, or None.
+    """Delays the end of the process; yields a function that returns the signal received, or None.
 
-    The block must call it and end by itself. A second signal ends the process at once; without
-    `listen`, it has its previous effect.
+    The block must call the function and end when it returns a signal. A second signal ends the
+    process at once; without `listen`, it has its default effect.
     """
     listener = _listener
     if listener is None:
-        with _own_handlers() as asked:
+        with _temporary_handlers() as asked:
             yield asked
         return
     listener.enter()
     try:
-        yield lambda: listener.asked
+        yield lambda: listener.received
     finally:
         listener.leave()
-    if listener.asked is not None:  # it came after the block's last call
-        end(exit_code(listener.asked), f"error: {stopped_by(listener.asked)}; {listener.says}\n")
+    if listener.received is not None:  # after the block's last call
+        message = f"error: {stopped_by(listener.received)}; {listener.hint}\n"
+        end(exit_code(listener.received), message)
 
 
 @contextlib.contextmanager
-def _own_handlers() -> Iterator[Callable[[], int | None]]:
+def _temporary_handlers() -> Iterator[Callable[[], int | None]]:
     received: list[int] = []
     previous: dict[int, Any] = {}
 
@@ -150,25 +150,25 @@ def _own_handlers() -> Iterator[Callable[[], int | None]]:
 
 @contextlib.contextmanager
 def at_end(function: Callable[[], None]) -> Iterator[None]:
-    """Calls a function if the process is ended within the block, where ``finally`` does not run."""
+    """Calls a function if `end` ends the process in the block, where ``finally`` does not run."""
     key = object()
-    _last[key] = function
+    _cleanups[key] = function
     try:
         yield
     finally:
-        _last.pop(key, None)
+        _cleanups.pop(key, None)
 
 
 def leave(code: int) -> NoReturn:
-    """Exits with a code; at once if it is that of a signal."""
+    """Exits with a code; immediately if it is the code of a signal."""
     if code in map(exit_code, SIGNALS):
         end(code)
     sys.exit(code)
 
 
 def end(code: int, line: str = "") -> NoReturn:
-    """Ends this process at once; an orderly exit would wait for threads that compile."""
-    for function in list(_last.values()):
+    """Ends this process immediately; `sys.exit` would wait for threads that compile."""
+    for function in list(_cleanups.values()):
         with contextlib.suppress(Exception):
             function()
     processes = sys.modules.get("multiprocessing")

@@ -1,4 +1,4 @@
-"""Work done by many threads, taken in order."""
+"""A parallel `map` in threads."""
 
 import collections
 import concurrent.futures
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 def thread_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
 ) -> Iterator[Result]:
-    """``function`` of every item, in their order, with at most ``ahead`` results waiting."""
+    """``map(function, items)`` in threads, in order; at most ``ahead`` results wait."""
     waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(threads)
     try:

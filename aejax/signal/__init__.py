@@ -1,8 +1,8 @@
-"""Pure functions between audio and spectra for JAX, with librosa's names.
+"""Pure functions between audio and spectra for JAX, named as in librosa.
 
 Time comes before frequency: signals are ``[..., samples]``, spectra ``[..., frames, bins]``, with
 any number of leading dimensions. Arrays are traced, settings are static.
-Arguments are checked: see `aejax.signal.arguments.checked`.
+Arguments are checked, see `aejax.signal.arguments.checked`.
 """
 
 from aejax.signal.arguments import checked

@@ -20,8 +20,8 @@ MOST_SAMPLES = 2**24  # of a window; 128 MB in float64
 def compiled(*arrays: str) -> Callable[[Function], Function]:
     """``jax.jit`` for a function whose keyword-only arguments are settings, not arrays.
 
-    A transform is then one compiled program also outside of `jit`: its intermediate values need no
-    memory of their own, and nothing is traced twice.
+    Outside of `jit` a transform is then one compiled program too: it needs no memory for
+    intermediate values, and is traced once.
 
     Args:
       arrays: keyword-only arguments that are arrays.
@@ -39,7 +39,7 @@ def checked(function: Function) -> Function:
     """The function with its arguments converted to the annotated types.
 
     Numbers of NumPy, arrays without dimensions and integral floats become Python's ``int`` or
-    ``float``, lists become tuples. Any other type is a ValueError that names the argument.
+    ``float``, lists become tuples. Other types raise a ValueError that names the argument.
     """
     signature = inspect.signature(function)
     kinds = {name: _kinds(parameter.annotation) for name, parameter in signature.parameters.items()}
@@ -90,7 +90,7 @@ def _plain(name: str, value: Any, kinds: tuple) -> Any:
 
 
 def _of_kind(name: str, value: Any, kinds: tuple) -> Any:
-    """The array, if its dtype is as annotated."""
+    """The array, checked to have an annotated dtype."""
     dtypes = {dtype for kind in kinds for dtype in getattr(kind, "dtypes", ())}
     if not dtypes:
         return value
@@ -110,7 +110,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
 
 
 def _is_scalar(value: Any) -> bool:
-    """Whether it is a number of NumPy, not an array that may be traced."""
+    """Whether a value is a NumPy scalar, not an array that may be traced."""
     return isinstance(value, np.generic | np.ndarray) and value.ndim == 0
 
 
@@ -137,7 +137,7 @@ def plain_number(name: str, value: Any, *, is_whole: bool = False) -> int | floa
         try:
             number = value.item()
         except jax.errors.ConcretizationTypeError:
-            raise ValueError(f"{rule} that is known when this is compiled") from None
+            raise ValueError(f"{rule} that is known at compile time") from None
     if isinstance(number, bool) or not isinstance(number, int | float) or number != number:
         raise ValueError(f"{rule}, got {_shown(value)}")
     if not is_whole:
@@ -166,7 +166,7 @@ def _shown(value: Any) -> str:
 
 
 def is_symbolic(size: Any) -> bool:
-    """Whether a size is symbolic, as in a function exported for arrays of any size."""
+    """Whether a size is symbolic, as in export for arrays of any size."""
     return jax.export.is_symbolic_dim(size)
 
 
@@ -184,7 +184,7 @@ def check_integer(name: str, value: int, *, least: int = 1, most: int | None = N
 def check_real(name: str, x: jax.Array, *, ndim: int = 1) -> None:
     """Raises ValueError unless ``x`` is float32 or float64 with ``ndim`` dimensions or more.
 
-    Integers are refused as their scale is unknown, half precision as FFTs do not support it.
+    Integers have an unknown scale, and FFTs do not support half precision.
     """
     if x.dtype not in (jnp.float32, jnp.float64):
         raise ValueError(f"{name} must be float32 (or float64), got {x.dtype}; convert it first")
@@ -205,17 +205,17 @@ def check_signal(x: jax.Array) -> None:
 
 
 def check_spectrum(s: jax.Array, n_fft: int) -> None:
-    """Raises ValueError unless ``s`` is ``[..., frames, n_fft // 2 + 1]`` with frames in it."""
+    """Raises ValueError unless ``s`` is ``[..., frames, n_fft // 2 + 1]``, not empty."""
     if not jnp.issubdtype(s.dtype, jnp.inexact):
-        raise ValueError(f"the spectrum must be of floating point, got {s.dtype}")
+        raise ValueError(f"the spectrum must be floating-point, got {s.dtype}")
     if s.ndim < 2 or s.shape[-2] == 0 or s.shape[-1] != n_fft // 2 + 1:
         raise ValueError(
-            f"n_fft={n_fft} makes [..., frames, {n_fft // 2 + 1}], the spectrum is {s.shape}"
+            f"n_fft={n_fft} needs [..., frames, {n_fft // 2 + 1}], the spectrum is {s.shape}"
         )
 
 
 def check_level(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is a positive number of float32: a floor, a rate."""
+    """Raises ValueError unless ``value`` is positive and a normal float32."""
     least, most = float(jnp.finfo(jnp.float32).tiny), float(jnp.finfo(jnp.float32).max)
     if not isinstance(value, int | float | np.number) or not least <= value <= most:
         raise ValueError(

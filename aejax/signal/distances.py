@@ -20,14 +20,14 @@ from aejax.signal.stft import magnitude, spectrogram, stft_then
 from aejax.signal.weighting import a_weighting
 from aejax.signal.windows import window
 
-# Transform, hop and window, in samples. The longest is first here and below: errors name it.
+# Transform, hop and window in samples. The longest is first, here and below: errors name it.
 _AURALOSS_SIZES = ((2048, 240, 1200), (1024, 120, 600), (512, 50, 240))
 _AURALOSS_POWER_FLOOR = 1e-8
 
 # Window, in samples, and mel bands.
 _DAC_SIZES = ((2048, 320), (1024, 160), (512, 80), (256, 40), (128, 20), (64, 10), (32, 5))
 _DAC_FLOOR = 1e-5
-# Oversampling of bins for which no filter is empty, up to 400 kHz.
+# Oversampling of bins at which no filter is empty, up to 400 kHz.
 _DAC_FINER = 8
 
 # SI-SDR is limited to 100 dB; float32 resolves some 120.
@@ -54,8 +54,8 @@ def multi_resolution_stft(
 
     Args:
       estimate, reference: audio.
-      n_ffts: samples of each transform and of its periodic Hann window, which fills it.
-      hop_fraction: hop as a share of the window, above 0 and up to 1; rounded to samples.
+      n_ffts: samples of each transform, which are those of its periodic Hann window too.
+      hop_fraction: hop as a fraction of the window, above 0 and up to 1; rounded to samples.
       floor: magnitude that counts as silence, 1 being a full-scale sine in the middle of a bin, at
         every resolution; -100 dB by default. Lower values have no gradient from the logarithm.
 
@@ -65,8 +65,8 @@ def multi_resolution_stft(
       estimate's RMS magnitude.
 
     Raises:
-      ValueError: an argument is invalid, or half of the longest transform is not shorter than
-        the audio.
+      ValueError: an argument is invalid, or the audio is not longer than half of the longest
+        transform.
     """
     both = _pair(estimate, reference)
     if not n_ffts:
@@ -94,7 +94,7 @@ def auraloss_multi_resolution_stft(
     """``auraloss.freq.MultiResolutionSTFTLoss()(estimate, reference)``, with its defaults.
 
     As `multi_resolution_stft`, with these conventions: transforms of 1024, 2048 and 512 samples,
-    hops of 120, 240 and 50, Hann windows of 600, 1200 and 240 in their middle; magnitudes
+    hops of 120, 240 and 50, centred Hann windows of 600, 1200 and 240; magnitudes
     ``sqrt(max(power, 1e-8))``, with the floor inside the root and in the unit of the unscaled
     transform; and norms of the spectral convergence over the whole batch, where loud rows
     dominate. Source: auraloss 0.4.0, auraloss/freq.py.
@@ -107,7 +107,7 @@ def auraloss_multi_resolution_stft(
       A scalar, 0 for equal signals, and without a valid row.
 
     Raises:
-      ValueError: the arguments are not two such arrays, or have 1024 samples or less.
+      ValueError: the arguments differ in shape or type, or have 1024 samples or less.
     """
     both = _pair(estimate, reference, is_reduced=True)
 
@@ -136,15 +136,15 @@ def multi_scale_mel(
     """L1 of natural-log mel magnitudes, the mean over several window lengths.
 
     ``mean(|log(max(X, floor) / max(Y, floor))|)`` over frames, mel bands and scales, X and Y being
-    the bands' sums of the magnitudes of a periodic Hann window, a quarter of it apart, weighted by
-    triangles of unit height on Slaney's scale. A variant of `dac_mel`, the loss of Kumar et al.,
+    mel spectrograms of magnitudes: periodic Hann windows with a hop of a quarter, and triangular
+    filters of unit height on Slaney's scale. A variant of `dac_mel`, the loss of Kumar et al.,
     "High-fidelity audio compression with improved RVQGAN", NeurIPS 2023, section 3.4.
 
     Args:
       estimate, reference: audio.
       sample_rate: Hz.
       n_ffts: samples of each transform and of its window.
-      n_mels: bands for each of them; the default fills all of them up to 96 kHz.
+      n_mels: bands for each transform; by default none is empty at rates up to 96 kHz.
       floor: band magnitude that counts as silence, 1 being a full-scale sine in the middle of a
         bin, before the triangles weigh it; -100 dB by default. Lower values have no gradient.
 
@@ -152,8 +152,8 @@ def multi_scale_mel(
       ``[...]``, in nepers, 0 for equal signals. Twice the reference gives ``log(2)``.
 
     Raises:
-      ValueError: an argument is invalid, there are not as many ``n_mels`` as ``n_ffts``, half
-        of the longest transform is not shorter than the audio, or a band would be empty.
+      ValueError: an argument is invalid, ``n_mels`` and ``n_ffts`` differ in length, the audio
+        is not longer than half of the longest transform, or a band would be empty.
     """
     both = _pair(estimate, reference)
     if not n_ffts or len(n_ffts) != len(n_mels):
@@ -186,10 +186,10 @@ def dac_mel(
     """The mel loss of descript-audio-codec, before its weight of 15.
 
     ``sum over scales of mean(|log10(max(X, 1e-5) / max(Y, 1e-5))|)``, X and Y being magnitude mel
-    spectrograms: periodic Hann windows of 32, 64, ..., 2048 samples a quarter of them apart, with
-    reflected ends, unscaled, and 5, 10, ..., 320 bands from 0 Hz to Nyquist as librosa makes them
+    spectrograms: periodic Hann windows of 32, 64, ..., 2048 samples with a hop of a quarter,
+    reflect padding, unscaled, and 5, 10, ..., 320 bands from 0 Hz to Nyquist as librosa makes them
     (Slaney's scale and unit area). At rates above 44.1 kHz some bands of the shortest windows fall
-    between two bins; as in the original they are 0.
+    between two bins and are 0, as in the original.
 
     Source: Kumar et al., "High-fidelity audio compression with improved RVQGAN", NeurIPS 2023;
     descript-audio-codec 1.0.0, dac/nn/loss.py (MelSpectrogramLoss), with conf/final/44khz.yml or
@@ -283,7 +283,7 @@ def waveform_l1(
     ``length`` of each row, if not None.
 
     Raises:
-      ValueError: the arguments are not two such arrays.
+      ValueError: the arguments differ in shape or type.
     """
     both = _pair(estimate, reference)
     return _mean_of_samples(jnp.abs(both[0] - both[1]), _valid_samples(both, length))[..., 0]
@@ -301,7 +301,7 @@ def a_weighted_spectral_distance(
     """Log-spectral distance in dB, bins weighted by the A curve.
 
     ``sqrt(mean over frames t of sum over bins k of w[k] (X[t, k] - Y[t, k])**2)``, X and Y being
-    ``10 log10(max(power, floor))`` of a periodic Hann window, a quarter of it apart, and
+    ``10 log10(max(power, floor))`` of periodic Hann windows with a hop of a quarter, and
     ``w[k] = 10**(A(f[k]) / 10)`` over its sum: the A curve as a factor on power.
 
     Source: Gray and Markel, "Distance measures for speech processing", IEEE ASSP 24(5), 1976, the
@@ -319,8 +319,7 @@ def a_weighted_spectral_distance(
       ``[...]``, in dB, 0 for equal signals. Ten times the reference gives 20 dB.
 
     Raises:
-      ValueError: an argument is invalid, or half of the transform is not shorter than the
-        audio.
+      ValueError: an argument is invalid, or the audio is not longer than half of the transform.
     """
     both = _pair(estimate, reference)
     check_level("sample_rate", sample_rate)
@@ -337,14 +336,14 @@ def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False
     """Estimate and reference as ``[2, ..., samples]``: one transform compiles in half the time.
 
     Raises:
-      ValueError: one is no audio, they differ in shape or type, or, where the result is a mean
-        over the batch (``is_reduced``), that is empty.
+      ValueError: one is not audio, they differ in shape or type, or the batch is empty although
+        the result is a mean over it (``is_reduced``).
     """
     for name, x in (("estimate", estimate), ("reference", reference)):
         check_real(name, x)
     if estimate.shape != reference.shape or estimate.dtype != reference.dtype:
         raise ValueError(
-            "estimate and reference must be alike, got"
+            "estimate and reference must have the same shape and type, got"
             f" {estimate.dtype} {estimate.shape} and {reference.dtype} {reference.shape}"
         )
     if estimate.shape[-1] == 0 or (is_reduced and estimate.size == 0):
@@ -360,13 +359,13 @@ def _valid_samples(both: jax.Array, length: jax.Array | None) -> jax.Array:
 
 
 def _mean_of_samples(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """The mean over valid samples, ``[..., 1]``; 0 without any."""
+    """The mean over valid samples, ``[..., 1]``; 0 if there are none."""
     valid = valid if x.ndim == valid.ndim else valid[0]
     return (x * valid).sum(-1, keepdims=True) / jnp.maximum(valid.sum(-1, keepdims=True), 1)
 
 
 def _mean_of_rows(x: jax.Array, where: jax.Array | None, *, axes: int) -> jax.Array:
-    """The mean over valid rows, ``[]``; 0 without any. ``x`` has ``axes`` more dimensions than
+    """The mean over valid rows, ``[]``, or 0; ``x`` has ``axes`` more dimensions than
     ``where``."""
     if where is None:
         return x.mean()

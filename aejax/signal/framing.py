@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, Inexact
 
 from aejax.signal.arguments import check_dimensions, check_integer, is_symbolic
 
-# Numbers in the frames of one chunk. On a CPU they stay in its cache (2 MB in float32), and the
+# Values in the frames of one chunk. On a CPU they fit in its cache (2 MB in float32), and the
 # allocator reuses the memory: with all frames of a 60 s signal at once, two thirds of the time was
-# page faults. On an accelerator only its memory is a limit.
+# page faults. On an accelerator only memory is limited.
 CHUNK = {"cpu": 2**19}
 ACCELERATOR_CHUNK = 2**26
-# Up to so many numbers in all frames, a derivative stores the forward pass; above, recomputing it
+# Most values in all frames for which a derivative stores the forward pass; above, recomputing it
 # in chunks is faster.
 KEEP = {"cpu": 2**21}
 # Most slices in one expression.
@@ -26,7 +26,7 @@ MOST_PIECES = 8
 
 
 def num_frames(samples: int, frame_length: int, hop_length: int) -> int:
-    """Whole frames of ``frame_length`` that fit in ``samples``, one every ``hop_length``."""
+    """Number of whole frames in ``samples``, one every ``hop_length``."""
     return 1 + (samples - frame_length) // hop_length if samples >= frame_length else 0
 
 
@@ -35,7 +35,7 @@ def frame(
 ) -> Inexact[Array, "*batch frames frame_length"]:
     """Overlapping frames, by slices of a reshape instead of a gather.
 
-    The signal is split into pieces of one hop. A frame is several whole pieces in a row and the
+    The signal is split into pieces of one hop. A frame is several consecutive pieces and the
     beginning of one more, so ``ceil(frame_length / hop_length)`` shifted slices make all frames.
     XLA compiles these to slices, which copy whole rows, and one concatenation.
 
@@ -83,7 +83,7 @@ def overlap_add(
     samples = (count - 1) * hop_length + frame_length
     pieces_per_frame = -(-frame_length // hop_length)
     if pieces_per_frame > MOST_PIECES:
-        # As in `frame`: neighbours are first added to long frames.
+        # As in `frame`: neighbouring frames are first added up to long frames.
         lead = [(0, 0)] * (frames.ndim - 2)
         frames = jnp.pad(frames, [*lead, (0, -count % MOST_PIECES), (0, 0)])
         groups = jnp.moveaxis(_split(jnp.moveaxis(frames, -2, -1), MOST_PIECES), -3, -1)
@@ -131,9 +131,9 @@ def expand(row: jax.Array | np.ndarray, ndim: int) -> jax.Array | np.ndarray:
     return row[(None,) * (ndim - 1)]
 
 
-# The functions below loop over chunks of frames: all frames of a signal take `frame_length /
-# hop_length` times its memory. The derivative of a long signal is a second loop. JAX cannot take
-# forward-mode derivatives through such a pair of loops; they work for signals of one chunk.
+# The functions below loop over chunks of frames, as all frames of a signal take `frame_length /
+# hop_length` times its memory. The derivative of a long signal is a second loop; forward-mode
+# derivatives work only for signals of one chunk.
 
 
 def map_frames(
@@ -151,7 +151,7 @@ def map_frames(
         It must not close over traced arrays.
       x: a signal.
       frame_length, hop_length: as for `frame`; raises the same.
-      chunked: False for the plain expression, where all frames are needed anyway.
+      chunked: False if all frames are needed anyway.
     """
     chunks = _Chunks(x.shape[:-1], x.shape[-1], frame_length, hop_length)
     if chunks.is_single or not chunked:
@@ -192,8 +192,7 @@ def _zeros(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Arra
 
 @dataclasses.dataclass(frozen=True)
 class _Chunks:
-    """Equal chunks of a signal's frames. The last ends with the signal, so it may overlap the one
-    before.
+    """Equal chunks of a signal's frames; the last may overlap the one before.
 
     Attributes:
       batch: leading dimensions of the signal.
@@ -220,7 +219,7 @@ class _Chunks:
 
     @property
     def _is_symbolic(self) -> bool:
-        """Whether a size is symbolic, so that the number of chunks is unknown."""
+        """Whether a size is symbolic; the number of chunks is unknown then."""
         return any(map(is_symbolic, (*self.batch, self.samples)))
 
     @property
@@ -269,12 +268,12 @@ class _Chunks:
         return jax.lax.dynamic_update_slice_in_dim(s, rows, chunk[1], axis=-2)
 
     def only_new(self, rows: jax.Array, chunk: tuple) -> jax.Array:
-        """A chunk's rows, zero where an earlier chunk had them."""
+        """A chunk's rows, zero where an earlier chunk has them too."""
         index, first = chunk
         is_new = first + jnp.arange(self.size) >= index * self.size
         return jnp.where(expand(is_new[:, None], rows.ndim - 1), rows, 0)
 
-    def plain(self, function: Callable) -> Callable[[jax.Array], jax.Array]:
+    def on_frames(self, function: Callable) -> Callable[[jax.Array], jax.Array]:
         """``function(frame(x))`` as a function of a chunk's samples."""
         return lambda x: function(
             frame(x, frame_length=self.frame_length, hop_length=self.hop_length)
@@ -283,7 +282,7 @@ class _Chunks:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _map_frames(function: Callable, chunks: _Chunks, x: jax.Array) -> jax.Array:
-    plain = chunks.plain(function)
+    plain = chunks.on_frames(function)
     row = jax.eval_shape(plain, x[..., : chunks.span])
     out = _zeros(x[..., None], (chunks.frames, row.shape[-1]), row.dtype)
     return chunks.loop(
@@ -293,7 +292,7 @@ def _map_frames(function: Callable, chunks: _Chunks, x: jax.Array) -> jax.Array:
 
 def _map_frames_forward(function: Callable, chunks: _Chunks, x: jax.Array) -> tuple:
     if chunks.keep:
-        return jax.vjp(chunks.plain(function), x)
+        return jax.vjp(chunks.on_frames(function), x)
     return _map_frames(function, chunks, x), x
 
 
@@ -305,7 +304,7 @@ def _map_frames_backward(
     x = residuals
 
     def body(chunk: tuple, out: jax.Array) -> jax.Array:
-        pull = jax.vjp(chunks.plain(function), chunks.samples_of(x, chunk))[1]
+        pull = jax.vjp(chunks.on_frames(function), chunks.samples_of(x, chunk))[1]
         rows = chunks.only_new(chunks.rows_of(cotangent, chunk), chunk)
         return chunks.add_samples(out, pull(rows)[0], chunk)
 
@@ -330,7 +329,7 @@ def _map_overlap_add_backward(
 ) -> tuple[jax.Array]:
     def body(chunk: tuple, out: jax.Array) -> jax.Array:
         pull = jax.vjp(function, chunks.rows_of(s, chunk))[1]
-        frames = chunks.plain(lambda frames: frames)(chunks.samples_of(cotangent, chunk))
+        frames = chunks.on_frames(lambda frames: frames)(chunks.samples_of(cotangent, chunk))
         return chunks.put_rows(out, pull(frames)[0], chunk)
 
     return (chunks.loop(body, jnp.zeros_like(s)),)

@@ -33,7 +33,7 @@ def mdct(
       ``[..., frames, win_length // 2]``; frames is ``ceil(samples / N) + 1``.
 
     Raises:
-      ValueError: ``win_length`` is not a multiple of 4, or the window does not reconstruct.
+      ValueError: ``win_length`` is not a multiple of 4, or the window is not invertible.
     """
     check_signal(x)
     weight = expand(_checked_window(window, win_length).astype(x.dtype), x.ndim + 1)
@@ -59,8 +59,8 @@ def imdct(
         rounded up to whole hops.
 
     Raises:
-      ValueError: ``s`` has an odd number of bins or less than two frames, or the window, twice as
-        long as ``s`` has bins, does not reconstruct.
+      ValueError: ``s`` has an odd number of bins or less than two frames, or the window of
+        ``2 * bins`` samples is not invertible.
     """
     check_real("s", s, ndim=2)
     if length is not None:
@@ -69,7 +69,7 @@ def imdct(
     if hop < 2 or hop % 2:
         raise ValueError(f"s must have an even number of bins, half of win_length; got {s.shape}")
     if s.shape[-2] < 2:
-        raise ValueError(f"mdct makes two frames at least, s has shape {s.shape}")
+        raise ValueError(f"mdct returns at least two frames, s has shape {s.shape}")
     weight = expand(_checked_window(window, 2 * hop).astype(s.dtype), s.ndim)
     x = map_overlap_add(
         lambda s: _unfold(_dct_iv(s)) * weight, s, frame_length=2 * hop, hop_length=hop

@@ -38,7 +38,8 @@ _HTK_HZ = 700.0
 GROUP = 16
 # Numbers in a filterbank, twice: 512 MB in float64.
 MOST_WEIGHTS = 2**27
-# Share of the sample rate; a narrower filterbank would need transforms of millions of samples.
+# Width of a filterbank as a fraction of the sample rate; narrower ones would need transforms of
+# millions of samples.
 NARROWEST = 1e-3
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
 
@@ -86,8 +87,8 @@ def mel_filterbank(
 ) -> np.ndarray:
     """Triangular filters, evenly spaced in mel.
 
-    A constant of the compiled program, so it is made on the host in float64. Agrees with
-    ``librosa.filters.mel(...).T``.
+    Agrees with ``librosa.filters.mel(...).T``. Computed on the host in float64, as a constant of
+    the compiled program.
 
     Args:
       sample_rate: Hz.
@@ -103,7 +104,7 @@ def mel_filterbank(
     Raises:
       ValueError: a size, the scale or the norm is invalid, ``fmin`` is negative, ``fmax`` is
         above Nyquist or not above ``fmin``, or a filter falls between two bins and would be empty;
-        then the message names the smallest longer ``n_fft`` that fills all of them.
+        the message then names the smallest ``n_fft`` without empty filters.
     """
     check_level("sample_rate", sample_rate)
     check_integer("n_fft", n_fft, most=MOST_SAMPLES)
@@ -150,7 +151,7 @@ def _smallest_n_fft(edges: np.ndarray, sample_rate: float, n_fft: int) -> int:
         lower, upper = edges[:-2][triangles], edges[2:][triangles]
         width = sample_rate / n_fft
         inside = (np.floor(lower / width) + 1) * width
-        # By rounding, a bin on the edge may count as inside.
+        # Rounding may put a bin on the edge inside.
         return np.where(inside > lower, inside, inside + width) < upper
 
     widths = edges[2:] - edges[:-2]
@@ -158,13 +159,13 @@ def _smallest_n_fft(edges: np.ndarray, sample_rate: float, n_fft: int) -> int:
     # A triangle wider than two bins has a bin inside, so the search ends.
     enough = max(n_fft + 1, int(2 * sample_rate / widths[narrowest]) + 1)
     candidates = np.arange(n_fft + 1, enough + 1)
-    # Most fail at the narrowest filter: it is tested for all at once.
+    # Most candidates fail at the narrowest filter, which is tested for all of them at once.
     candidates = candidates[filled(slice(narrowest, narrowest + 1), candidates)]
     return next(int(n) for n in candidates if filled(slice(None), n).all())
 
 
 def apply_filterbank(x: jax.Array, filters: np.ndarray) -> jax.Array:
-    """``x @ filters``, without most of the filterbank's zeros.
+    """``x @ filters``, skipping most zeros of the filterbank.
 
     Neighbouring filters cover neighbouring bins, so each group is a product with those bins alone:
     a quarter of the work for 64 filters, an eighth for 128.

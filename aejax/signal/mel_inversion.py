@@ -31,16 +31,16 @@ def mel_to_linear(
 ) -> Float[Array, "*batch frames bins"]:
     """A non-negative spectrum whose mel spectrum is (nearly) ``mel``.
 
-    It is not unique: a mel spectrum has fewer numbers. Bins that no filter covers are zero.
+    It is not unique, since a mel spectrum has fewer values. Bins that no filter covers are zero.
 
     Args:
       mel: mel power, or mel magnitude for a magnitude spectrum, 0 or above.
       sample_rate, n_fft, fmin, fmax, scale, norm: as for `aejax.signal.mel.mel_filterbank`, the
         filters of ``mel``.
-      method: "nnls", non-negative least squares, as ``librosa.feature.inverse.mel_to_stft``: loud
-        bands are exact, errors of quiet bands are relative to the loud ones.
-        "kl", the least generalised Kullback-Leibler divergence: it weighs errors in proportion to
-        the level, so that errors in dB are small in quiet bands too.
+      method: "nnls", non-negative least squares, as ``librosa.feature.inverse.mel_to_stft``: exact
+        in loud bands; errors in quiet bands are relative to the loud ones.
+        "kl", the least generalised Kullback-Leibler divergence: errors are
+        weighted by the level, so they are small in dB in quiet bands too.
         "pinv", the pseudo-inverse with its negative values set to zero: one matrix product.
       num_iterations: of "nnls" and "kl".
 
@@ -48,7 +48,7 @@ def mel_to_linear(
       ``[..., frames, n_fft // 2 + 1]``.
 
     Raises:
-      ValueError: an argument is invalid, or as `mel_filterbank` raises it.
+      ValueError: an argument is invalid, see also `mel_filterbank`.
     """
     check_real("mel", mel, ndim=2)
     check_integer("frames", mel.shape[-2])
@@ -81,8 +81,8 @@ def mel_to_linear(
 def _least_squares(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -> Solver:
     """Accelerated projected gradient, with a step per bin, and momentum restarted row by row.
 
-    With H = F F', which has no negative element, the diagonal of the row sums of H is above H, so
-    its inverse is a step with which the error never grows.
+    H = F F' has no negative elements, so the diagonal matrix of its row sums bounds it from above.
+    Its inverse is a step size with which the error never grows.
 
     Sources: Beck and Teboulle, "A fast iterative shrinkage-thresholding algorithm", SIAM J.
     Imaging Sciences 2(1), 2009; O'Donoghue and Candes, "Adaptive restart for accelerated gradient
@@ -119,7 +119,7 @@ def _kullback_leibler(filters: np.ndarray, num_iterations: int, dtype: np.dtype)
     """
     back = _transposed(filters).astype(dtype)
     forward = filters.astype(dtype)
-    # Below this fraction of the loudest a band is silent: the gradient of the ratio stays finite.
+    # Bands below this fraction of the loudest count as silent: the gradient of the ratio is finite.
     silent = float(np.sqrt(jnp.finfo(dtype).tiny))
 
     def solve(mel: jax.Array) -> jax.Array:
@@ -142,13 +142,13 @@ def _pseudo_inverse(filters: np.ndarray, num_iterations: int, dtype: np.dtype) -
 
 
 def _spread(filters: np.ndarray, dtype: np.dtype) -> Solver:
-    """A non-negative start: each band's level on the bins under its filter."""
+    """A non-negative start: the level of each band spread over the bins of its filter."""
     back = (_transposed(filters) / filters.sum(axis=0)[:, None]).astype(dtype)
     return lambda mel: matmul(mel, back)
 
 
 def _transposed(filters: np.ndarray) -> np.ndarray:
-    """``[n_mels, bins]``, its columns scaled to the sum of 1, or 0 where no filter reaches."""
+    """``[n_mels, bins]``, columns scaled to a sum of 1, or 0 for bins that no filter covers."""
     total = filters.sum(axis=1)
     return (filters / np.where(total > 0, total, 1)[:, None]).T
 

@@ -22,10 +22,9 @@ def pcen(
 ) -> Float[Array, "*batch frames bands"]:
     """``(s / (floor + m) ** gain + bias) ** power - bias ** power``, m being s smoothed in time.
 
-    Agrees with ``librosa.pcen`` (which calls ``floor`` eps). librosa's defaults are made for a
-    magnitude spectrogram of audio between ``-2**31`` and ``2**31``, so scale by that first. m is
-    of the first order, ``m[t] = (1 - b) m[t-1] + b s[t]``, and starts, as librosa's does,
-    from m[-1] = 1.
+    Agrees with ``librosa.pcen`` (which calls ``floor`` eps). The defaults, librosa's,
+    are for magnitude spectrograms of audio between ``-2**31`` and ``2**31``; scale by that first.
+    m is a first-order filter, ``m[t] = (1 - b) m[t-1] + b s[t]``, with m[-1] = 1 as in librosa.
 
     Source: Wang et al., "Trainable frontend for robust and far-field keyword spotting",
     ICASSP 2017, equations 1 and 2; b from the time constant as in Lostanlen et al., "Per-channel
@@ -64,7 +63,7 @@ def smooth_in_time(
 ) -> Float[Array, "*batch frames bands"]:
     """``m[t] = (1 - rate) m[t-1] + rate s[t]``, with ``m[-1]`` equal to ``before``.
 
-    By an associative scan: the number of passes is logarithmic in the frames.
+    By an associative scan, with a number of passes logarithmic in the number of frames.
     """
 
     def then(first: tuple, second: tuple) -> tuple:

@@ -44,11 +44,11 @@ def griffin_lim(
       magnitude: ``[..., frames, n_fft // 2 + 1]``, non-negative.
       n_fft, hop_length, win_length, window, center, pad_mode: as for the
         `aejax.signal.stft.stft` of ``magnitude``.
-      num_iterations: rounds of inverse and forward transform; 0 only inverts the start.
-      momentum: 0 up to (not including) 1.
-      length: samples to return; by default all that `aejax.signal.stft.istft` makes.
+      num_iterations: number of inverse and forward transforms; 0 only inverts the start.
+      momentum: at least 0 and below 1.
+      length: samples to return; by default those of `aejax.signal.stft.istft`.
       phase: initial phase in radians.
-      key: for a random initial phase; zero phase without ``key`` and ``phase``.
+      key: for a random initial phase; without ``key`` and ``phase`` it is zero.
       return_convergence: whether to return the spectral convergence too.
 
     Returns:
@@ -58,7 +58,7 @@ def griffin_lim(
       ``length``. 0 for silence.
 
     Raises:
-      ValueError: an argument is invalid, or as `stft` and `istft` raise it.
+      ValueError: an argument is invalid, see also `stft` and `istft`.
     """
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     _check(magnitude, n_fft, num_iterations, momentum)
@@ -82,12 +82,12 @@ def _check(magnitude: jax.Array, n_fft: int, num_iterations: int, momentum: floa
     check_spectrum(magnitude, n_fft)
     check_integer("num_iterations", num_iterations, least=0, most=MOST_ITERATIONS)
     if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be 0 up to 1, got {momentum}")
+        raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Stft:
-    """The transforms of each iteration: all frames at once, since the magnitude is as large."""
+    """The transforms of an iteration, on all frames at once: the magnitude is as large."""
 
     n_fft: int
     hop_length: int
@@ -106,7 +106,7 @@ class _Stft:
         if length is not None and samples <= length < samples + self.hop_length:
             samples = length
         if samples < 1:
-            raise ValueError("a single centred frame has no sample by itself; give length")
+            raise ValueError("a single centred frame has no samples by default; give length")
         return samples
 
     def __call__(self, audio: jax.Array) -> jax.Array:
@@ -139,8 +139,8 @@ def _iterate(
         spectrum, previous = carry
         audio = stft.inverse(spectrum, samples)
         error = convergence(audio) if return_convergence else None
-        # The momentum is the paper's, c + momentum (c - previous c) with c = stft(istft(spectrum)),
-        # before the transform instead of after it, which is linear: signals are smaller.
+        # The paper's c + momentum (c - previous c), with c = stft(istft(spectrum)), computed before
+        # the linear transform instead of after it: signals are smaller than spectra.
         ahead = stft(audio + momentum * (audio - previous))
         return (_with_phase_of(ahead, magnitude), audio), error
 
@@ -168,7 +168,7 @@ def _with_start(magnitude: jax.Array, phase: jax.Array | None, key: jax.Array | 
 
 
 def _with_phase_of(s: jax.Array, magnitude: jax.Array) -> jax.Array:
-    """The phase of ``s`` under that magnitude; zero phase where ``s`` is zero and has none."""
+    """``magnitude`` with the phase of ``s``; zero phase where ``s`` is zero."""
     squared = power(s)
     is_zero = squared == 0
     scale = magnitude / jnp.sqrt(jnp.where(is_zero, 1, squared))

@@ -38,17 +38,17 @@ def resample(
     Args:
       x: audio.
       orig_sr, target_sr: rates in Hz, or any two whole numbers of the same ratio.
-      num_zeros: samples of the lower rate on either side of the filter's middle; a larger number
-        is slower, with a sharper edge.
-      rolloff: where the filter has fallen by 6 dB, in units of the lower Nyquist frequency.
+      num_zeros: samples of the lower rate on either side of the filter's centre; more are slower,
+        with a sharper cutoff.
+      rolloff: -6 dB point of the filter, in units of the lower Nyquist frequency.
       beta: of the Kaiser window; a larger one attenuates more outside of the band.
 
     Returns:
       ``[..., ceil(samples * target_sr / orig_sr)]``.
 
     Raises:
-      ValueError: an argument is invalid, or the reduced ratio has so large terms that the table
-        of filters would take more than 64 MB.
+      ValueError: an argument is invalid, or the terms of the reduced ratio are so large that the
+        table of filters would take more than 64 MB.
     """
     check_signal(x)
     check_integer("orig_sr", orig_sr)
@@ -107,7 +107,7 @@ def play_at_speed(
     length: int,
     num_taps: int = 32,
 ) -> Float[Array, "*batch length"]:
-    """Each signal at its own speed, with its pitch: ``y[n] = x(offset + n * speed)``.
+    """Each signal at its own speed, which also changes pitch: ``y[n] = x(offset + n * speed)``.
 
     Interpolation is by a windowed sinc over ``num_taps`` samples; a speed of 1 changes nothing, and
     above 1 frequencies over the new Nyquist frequency are removed. The signal is silent outside of
@@ -142,7 +142,7 @@ def play_at_speed(
 def _positions(
     speed: jax.Array, offset: jax.Array, length: int, dtype: jnp.dtype
 ) -> tuple[jax.Array, jax.Array]:
-    """``offset + n * speed`` for n below ``length``: the nearest sample, and the rest."""
+    """``offset + n * speed`` for n below ``length``: the nearest sample, and the remainder."""
     n = jnp.arange(length, dtype=jnp.uint32).reshape((1,) * (speed.ndim - 1) + (length,))
     whole = jnp.floor(speed)
     # Products with 32 fractional bits wrap around at whole samples: no digit is lost.

@@ -22,16 +22,16 @@ def power_to_db(
     """``10 log10(max(x, floor) / max(reference, floor))``, as ``librosa.power_to_db``.
 
     Args:
-      x: power (of the signal's squared unit), 0 or above.
+      x: power, in the squared unit of the signal, 0 or above.
       reference: the power at 0 dB; a number, or an array that broadcasts against ``x``, such as
         ``x.max()``.
       floor: power that counts as silence; above 0. librosa calls it ``amin``. Silence is at
         ``10 log10(floor)`` dB for a reference of 1.
       top_db: values are limited to this far below the maximum over the last two dimensions
-        (librosa: over the whole array; its default is 80); None for no limit.
+        (in librosa over the whole array, and 80 by default); None for no limit.
 
     Raises:
-      ValueError: ``floor`` is not above 0, or ``reference``, as a number, or ``top_db`` is not.
+      ValueError: ``floor``, ``top_db`` or a scalar ``reference`` is not above 0.
     """
     check_real("x", x, ndim=0)
     check_level("floor", floor)
@@ -55,7 +55,8 @@ def amplitude_to_db(
 ) -> Float[Array, "*shape"]:
     """``20 log10(max(x, floor) / max(reference, floor))``, as ``librosa.amplitude_to_db``.
 
-    Arguments as for `power_to_db`, but of the signal's unit, not its square; raises the same.
+    Arguments as for `power_to_db`, in the unit of the signal instead of its square; raises the
+    same.
     """
     if top_db is not None:
         check_level("top_db", top_db)

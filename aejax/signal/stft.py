@@ -22,7 +22,7 @@ from aejax.signal.windows import window as make_window
 
 PadMode = Literal["reflect", "constant", "edge"]
 PAD_MODES = ("reflect", "constant", "edge")
-# Below this share of its largest value, the sum of the squared windows counts as zero.
+# Fraction of its maximum below which the sum of squared windows counts as zero.
 UNCOVERED = 1e-8
 
 
@@ -46,8 +46,8 @@ def stft(
       win_length: samples of the window, centred in ``n_fft``; ``n_fft`` by default.
       window: as for `aejax.signal.windows.window`, periodic.
       center: pad by ``n_fft // 2`` on both sides, so that frame t is centred at ``t * hop_length``.
-      pad_mode: how to pad, as ``numpy.pad`` names it. librosa's default is "constant",
-        torch's is "reflect", which is ours too: it adds no discontinuity.
+      pad_mode: padding, named as in ``numpy.pad``. librosa's default is "constant", torch's is
+        "reflect", as here: it adds no discontinuity.
 
     Returns:
       complex64 ``[..., frames, n_fft // 2 + 1]``; with ``center`` and an even ``n_fft``, frames is
@@ -117,8 +117,8 @@ def stft_then(
 ) -> jax.Array:
     """``function(stft(x, ...))``, chunk by chunk, for a function of single frames.
 
-    The STFT takes four times the memory of the signal at the usual hop of a quarter window, and
-    the result is mostly smaller: the STFT is never stored as a whole.
+    The whole STFT is never stored: at a hop of a quarter window it takes four times the memory of
+    the signal.
     """
     check_signal(x)
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
@@ -128,7 +128,7 @@ def stft_then(
     x = _pad(x, n_fft, pad_mode) if center else x
     if x.shape[-1] < n_fft:
         raise ValueError(
-            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}: that is no whole frame"
+            f"x has {x.shape[-1]} samples, fewer than n_fft={n_fft}, so less than a frame"
             " without center=True"
         )
 
@@ -171,16 +171,16 @@ def istft(
       n_fft, hop_length, win_length, window, center: as for `stft`.
       length: samples to return, padded with zeros where no frame reaches; by default all from
         the middle of the first frame to the middle of the last, ``(frames - 1) * hop_length``, and
-        one more for an odd ``n_fft``; without ``center``, all that the frames cover. Samples under
-        the flank of only the first or last window are less exact towards its end; those under less
-        than 1e-4 of its height are lost, and are zero.
+        one more for an odd ``n_fft``; without ``center``, all that the frames cover. Samples
+        covered only by the flank of the first or last window are less exact towards its end, and
+        zero where the window is below 1e-4 of its maximum.
 
     Returns:
       float32 ``[..., samples]``.
 
     Raises:
-      ValueError: a size is invalid, ``s`` has other bins than ``n_fft``, or the windows, one
-        hop apart, leave samples without any weight.
+      ValueError: a size is invalid, ``s`` has the wrong number of bins, or samples between the
+        windows have no weight.
     """
     return inverse(
         s,
@@ -204,7 +204,7 @@ def inverse(
     length: int | None,
     chunked: bool = True,
 ) -> jax.Array:
-    """`istft`; ``chunked=False`` where all frames are stored anyway."""
+    """`istft`, with ``chunked=False`` for callers that store all frames anyway."""
     hop_length, win_length = frame_sizes(n_fft, hop_length, win_length)
     check_spectrum(s, n_fft)
     if length is not None:
@@ -212,7 +212,7 @@ def inverse(
     weight = make_window(window, win_length, n_fft=n_fft)
     _check_invertible(weight, window, win_length, hop_length)
     if center and n_fft % 2 == 0 and s.shape[-2] == 1 and length is None:
-        raise ValueError("a single centred frame has no sample by itself; give length")
+        raise ValueError("a single centred frame has no samples by default; give length")
     weight = weight.astype(s.real.dtype)
 
     def transform(s: jax.Array) -> jax.Array:
@@ -241,8 +241,8 @@ def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Ar
     """One over the sum of ``count`` overlapping squared windows, at each sample.
 
     The sum rises over the first windows, then repeats every hop, then falls. The host computes it
-    for the fewest windows with a repeating hop, and the compiled program broadcasts that hop: a
-    constant for all windows would be as long as the signal.
+    for the fewest windows with one such hop, which the compiled program repeats: a constant for all
+    windows would be as long as the signal.
     """
     per_window = -(-len(weight) // hop_length)
     few = min(count, per_window)
@@ -252,7 +252,7 @@ def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Ar
     covered = envelope > UNCOVERED * envelope.max()
     inverse = np.where(covered, 1 / np.where(covered, envelope, 1), 0).astype(weight.dtype)
     samples = (few - 1) * hop_length + len(weight)
-    # The last hop of the first window is under the full number of windows.
+    # The last hop of the first window is covered by the full number of windows.
     middle = (per_window - 1) * hop_length
     repeated = jnp.broadcast_to(
         inverse[middle : middle + hop_length], (count - few, hop_length)
@@ -261,7 +261,7 @@ def _inverse_envelope(weight: np.ndarray, hop_length: int, count: int) -> jax.Ar
 
 
 def detector(power: float) -> Callable[[jax.Array], jax.Array]:
-    """`magnitude` for a power of 1, `power` for 2; ValueError for any other."""
+    """`magnitude` for a power of 1, `power` for 2; raises ValueError for others."""
     check_choice("power", power, tuple(DETECTORS))
     return DETECTORS[power]
 

@@ -9,7 +9,7 @@ from aejax.signal.arguments import check_real
 
 Frequencies = float | np.ndarray | Float[Array, "*shape"]
 
-# IEC 61672-1: the poles of the A curve in Hz, and its gain, which makes it 0 dB at 1 kHz.
+# IEC 61672-1: the poles of the A curve in Hz, and its gain, for 0 dB at 1 kHz.
 _A_POLES = (20.598997, 107.65265, 737.86223, 12194.217)
 _A_GAIN_DB = 2.0
 
@@ -67,7 +67,7 @@ def k_weighting(hz: Frequencies, *, min_db: float | None = -80.0) -> Frequencies
     if xp is np and np.any(hz > _K_RATE / 2):
         raise ValueError(f"hz must be at most {_K_RATE // 2}, got {np.max(hz):g}")
     tiny = float(np.finfo(np.float32).tiny)
-    # Squared responses as polynomials in this keep their precision near 0 Hz.
+    # Squared responses are polynomials in this, precise near 0 Hz too.
     half = xp.square(xp.sin(np.pi / _K_RATE * hz))
     db = 0.0 * half
     for numerator, (a1, a2) in _K_FILTERS:

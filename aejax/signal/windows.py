@@ -49,7 +49,7 @@ WITH_PARAMETER: dict[str, Callable[[int, float], np.ndarray]] = {
     "gaussian": gaussian,
     "kbd": kaiser_bessel_derived,
 }
-# Above, a Kaiser window exceeds the range of float64.
+# Largest beta for which a Kaiser window is in the range of float64.
 MOST_BETA = 700
 # Only symmetric; both are for transforms, not for filter design.
 ALREADY_SYMMETRIC = ("sine", "kbd")
@@ -58,7 +58,7 @@ ALREADY_SYMMETRIC = ("sine", "kbd")
 def window(
     name: Window, win_length: int, *, periodic: bool = True, n_fft: int | None = None
 ) -> np.ndarray:
-    """The window ``name``, as ``scipy.signal.get_window`` and centred as librosa does.
+    """The window ``name``, as ``scipy.signal.get_window``, centred in ``n_fft`` as in librosa.
 
     Args:
       name: "hann", "hamming", "blackman", "rectangular" or "sine"; or, with a parameter,
@@ -67,7 +67,7 @@ def window(
       win_length: samples.
       periodic: True for spectral analysis; False, symmetric, for filter design. "sine" and "kbd"
         are always symmetric.
-      n_fft: samples of the result, the window in its middle and zeros around; ``win_length`` by
+      n_fft: samples of the result, the window padded with zeros on both sides; ``win_length`` by
         default.
 
     Returns:

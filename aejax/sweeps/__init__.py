@@ -1,1 +1,1 @@
-"""Many experiments: sweeps, populations in one compiled step, searches, and where they run."""
+"""Sweeps and searches of experiments, populations in one compiled step, and launchers."""

@@ -1,9 +1,9 @@
-"""Members of a population: the config that they share, and arrays padded to one shape.
+"""Members of a population: their shared config, and arrays padded to one shape.
 
 Members may differ in config keys whose values are arrays in the compiled step (``per_member``), and
 in the number of latents. Models with fewer latents are padded with zeros to the largest (`pad_to`):
 a latent with zero weights on both sides stays zero and has no gradient. A padded model is therefore
-trained exactly as it would be alone, and `unpad` returns its own arrays.
+trained exactly as it would be alone, and `unpad` removes the padding.
 """
 
 from typing import Any
@@ -15,13 +15,15 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.config import flatten, keys
 
-# Inputs of every compiled step, also where they are zero.
+# Keys that are inputs of every compiled step, even if their values are zero.
 _ALWAYS = ("seed", "train.learning_rate", "train.weight_decay")
 
 
 def compiled_config(config: ConfigDict) -> dict[str, Any]:
-    """The keys and values of a config that the compiled step depends on; they are the same for all
-    members of a population. Of a value that is an array in the step, only whether it is zero."""
+    """The part of a config that the compiled step depends on; members of a population share it.
+
+    Keys whose values are arrays in the step (``per_member``) count only as zero or not zero.
+    """
     ignored = {"name"}
     about = {full: key for full, _, key in keys()}
     if parts.bottlenecks[config.model.bottleneck].latent_by_latent:
@@ -62,5 +64,5 @@ def unpad(tree: Any, like: Any) -> Any:
 
 
 def repeated(tree: Any, count: int) -> Any:
-    """The shapes of ``count`` such trees stacked along a new first axis."""
+    """The shapes of ``count`` copies of a pytree, stacked along a new first axis."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((count, *x.shape), x.dtype), tree)

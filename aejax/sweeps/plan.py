@@ -1,4 +1,4 @@
-"""The plan of a sweep: its members, and which of them are trained in one compiled program."""
+"""The plan of a sweep: its members, and the groups that share a compiled program."""
 
 import dataclasses
 import itertools
@@ -25,10 +25,10 @@ class Member:
     """An experiment of a sweep.
 
     Attributes:
-      overrides: of the sweep's config, by flat key.
-      folder: below the sweep's.
-      config: with the overrides.
-      command: that repeats this experiment alone.
+      overrides: changes to the sweep's config, by flat key.
+      folder: name of its folder in the sweep's folder.
+      config: the sweep's config with the overrides.
+      command: command line that repeats this experiment alone.
     """
 
     overrides: Overrides
@@ -51,7 +51,7 @@ def grid(text: str, config: ConfigDict) -> list[dict[str, Any]]:
             raise UserError(f"--sweep: {word!r} must be KEY=VALUE,VALUE,...")
         config_module.check_known(key, known)
         if key in axes:
-            raise UserError(f"--sweep: {key} is there twice; give all its values at once")
+            raise UserError(f"--sweep: {key} occurs twice; list all its values in one place")
         axes[key] = parse_choices("--sweep", word, values, known[key])
     combinations = itertools.product(*axes.values())
     return [dict(zip(axes, values, strict=True)) for values in combinations]
@@ -70,7 +70,7 @@ def file_overrides(path: str) -> list[dict[str, Any]]:
         )
     overrides = list(function())
     if not all(isinstance(x, dict) and all(isinstance(key, str) for key in x) for x in overrides):
-        raise UserError(f"{path}: sweep() must give dicts of keys and values")
+        raise UserError(f"{path}: sweep() must return dicts of keys and values")
     return overrides
 
 
@@ -84,10 +84,10 @@ def make_members(
     Args:
       config: of the sweep.
       all_overrides: of each member, from `file_overrides` or `grid`.
-      command: that repeats a member alone, by its config and folder.
+      command: returns the command line that repeats a member alone, from its config and folder.
 
     Raises:
-      UserError: a config is not valid, two members are the same, or there are none.
+      UserError: a config is invalid, two members have the same folder, or there is no member.
     """
     all_overrides = [dict(overrides) for overrides in all_overrides]
     keys = list(dict.fromkeys(key for overrides in all_overrides for key in overrides))
@@ -95,14 +95,14 @@ def make_members(
     for overrides in all_overrides:
         folder = _folder(overrides, keys)
         if folder.casefold() in _RESERVED:
-            raise UserError(f"{folder} is where the sweep keeps something else; give another name")
+            raise UserError(f"{folder} is a reserved name in the folder of a sweep; choose another")
         try:
             changed = config_module.override(config, overrides)
             config_module.validate(changed)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from None
         if any(member.folder.casefold() == folder.casefold() for member in members):
-            raise UserError(f"two experiments of the sweep would both go to {folder}")
+            raise UserError(f"two experiments of the sweep would both use the folder {folder}")
         members.append(Member(overrides, folder, changed, command(changed, folder)))
     if not members:
         raise UserError("the sweep has no experiments")
@@ -110,8 +110,9 @@ def make_members(
 
 
 def _folder(overrides: Overrides, keys: Sequence[str]) -> str:
-    """``latent_dim=8,seed=1``, ``conv.width=64``, or the name if it is overridden; keys with the
-    same end are written in full."""
+    """A member's folder, such as ``latent_dim=8,seed=1``; its name if that is overridden.
+
+    Keys with the same end are written in full."""
     if "name" in overrides:
         return str(overrides["name"])
     ends = [key.partition(".")[2] or key for key in keys]
@@ -125,7 +126,7 @@ def _as_text(value: Any) -> str:
 
 
 def group_members(members: Sequence[Member], mode: str) -> list[list[Member]]:
-    """Members that can be trained in one compiled program, in the order of the first of each.
+    """Groups of members that share a compiled program, ordered by their first members.
 
     Args:
       members: of a sweep.
@@ -147,15 +148,15 @@ def group_members(members: Sequence[Member], mode: str) -> list[list[Member]]:
             groups.append((key, [member]))
     if mode == "population" and len(members) > 1 and all(len(group) == 1 for _, group in groups):
         raise UserError(
-            f"--sweep_mode=population: no two of the {len(members)} experiments go into one"
-            f" program, for they differ in {_differing_keys(members)}; --sweep_mode=auto runs them"
-            " one by one"
+            f"--sweep_mode=population: no two of the {len(members)} experiments can share a"
+            f" compiled program: they differ in {_differing_keys(members)}; --sweep_mode=auto runs"
+            " them one by one"
         )
     return [group for _, group in groups]
 
 
 def split_for_jobs(groups: Sequence[list[Member]], jobs: int) -> list[list[Member]]:
-    """Groups of which the largest are halved until there is one for each of the jobs."""
+    """Groups split for parallel jobs: the largest is halved until there are as many as jobs."""
     units = [list(group) for group in groups]
     while len(units) < jobs and max(map(len, units)) > 1:
         largest = max(range(len(units)), key=lambda index: len(units[index]))
@@ -166,7 +167,7 @@ def split_for_jobs(groups: Sequence[list[Member]], jobs: int) -> list[list[Membe
 
 
 def _differing_keys(members: Sequence[Member]) -> str:
-    """Keys that are compiled into a program and differ between members."""
+    """Keys that affect the compiled program and differ between members."""
     configs = [compiled_config(member.config) for member in members]
     keys = sorted(set().union(*configs))
     return ", ".join(
@@ -183,13 +184,14 @@ def describe(
     for group in groups:
         names = ", ".join(member.folder for member in group[:4])
         more = f" and {len(group) - 4} more" if len(group) > 4 else ""
-        kind = "by itself" if len(group) == 1 else "one population"
+        kind = "single" if len(group) == 1 else "one population"
         lines.append(f"  {kind}: {names}{more}")
     if len(groups) > 1:
         if mode == "sequential":
-            lines.append("  apart as --sweep_mode=sequential says")
+            lines.append("  separate because of --sweep_mode=sequential")
         else:
-            lines.append(f"  apart because of {_differing_keys([group[0] for group in groups])}")
+            differing = _differing_keys([group[0] for group in groups])
+            lines.append(f"  separate because they differ in {differing}")
     if len(units) > len(groups):
-        lines.append(f"  cut into {len(units)} pieces, for {jobs} jobs at once")
+        lines.append(f"  split into {len(units)} parts for {jobs} parallel jobs")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Trains several experiments together: by one compiled step, on the same batches.
+"""Trains several experiments together, with one compiled step and on the same batches.
 
-Models with fewer latents are padded with zeros to the largest, and saved without the padding: each
+Models with fewer latents are padded with zeros to the largest, and saved without the padding; each
 is trained exactly as it would be alone.
 """
 
@@ -40,7 +40,7 @@ class Job(NamedTuple):
     Attributes:
       config: of the experiment, with all keys (see `aejax.config.default`).
       path: of the run's directory.
-      command: that repeats the run, for the report.
+      command: command line that repeats the run, for the report.
     """
 
     config: ConfigDict
@@ -49,11 +49,12 @@ class Job(NamedTuple):
 
 
 def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
-    """The results of runs trained as one population, or their errors; a run that fails does not end
-    the others. Each run is the same as by `aejax.experiment.run`.
+    """Trains runs as one population; returns the results or the error of each.
+
+    If a run fails, the others continue. Each run is the same as with `aejax.experiment.run`.
 
     Args:
-      jobs: with valid configs, whose `aejax.sweeps.members.compiled_config` is the same.
+      jobs: with valid configs that have the same `aejax.sweeps.members.compiled_config`.
 
     Raises:
       ValueError: the configs need several compiled programs.
@@ -61,7 +62,7 @@ def run_together(jobs: Sequence[Job]) -> list[Results | UserError]:
     """
     configs = [members.compiled_config(job.config) for job in jobs]
     if any(config != configs[0] for config in configs):
-        raise ValueError("these configs differ in what is compiled")
+        raise ValueError("these configs need different compiled programs")
     ended: dict[int, Results | UserError] = {}
     with contextlib.ExitStack() as stack:
         experiments: dict[int, Experiment] = {}
@@ -97,11 +98,12 @@ def _collect_errors(ended: dict[int, Results | UserError], index: int) -> Iterat
 
 
 def _next_group(experiments: Mapping[int, Experiment]) -> dict[int, Experiment]:
-    """Experiments that can be trained together: on the same clips, from checkpoints of the same
-    step. It is the newest step of the experiment that has the most left to train."""
+    """Experiments that can be trained together: on the same clips, from checkpoints of one step.
+
+    That step is the newest of the experiment with the most training left."""
     steps = {index: _saved_steps(experiment) for index, experiment in experiments.items()}
-    lead = min(experiments, key=lambda index: max(steps[index], default=-1))
-    first, newest = experiments[lead], max(steps[lead], default=None)
+    slowest = min(experiments, key=lambda index: max(steps[index], default=-1))
+    first, newest = experiments[slowest], max(steps[slowest], default=None)
     return {
         index: experiment
         for index, experiment in experiments.items()
@@ -131,7 +133,7 @@ def _train_and_evaluate(group: Mapping[int, Experiment]) -> dict[int, Results | 
     """The results or error of each experiment of a group."""
     ended: dict[int, Results | UserError] = {}
     ready: dict[int, _Member] = {}
-    # The most latents first: the PCA of fewer latents is a part of that PCA.
+    # Most latents first: the PCA of fewer latents is a part of it.
     for index in sorted(group, key=lambda index: -group[index].config.model.latent_dim):
         with _collect_errors(ended, index):
             fitted = list(ready.values())
@@ -164,8 +166,8 @@ def _train_and_evaluate(group: Mapping[int, Experiment]) -> dict[int, Results | 
 def _train(ready: Sequence[_Member]) -> Iterator[Trained | UserError]:
     """Yields the trained model of each member, or its error.
 
-    As many members as fit in memory are trained together, from the newest checkpoint that all of
-    them have; the next ones once the caller has taken these.
+    As many members as fit in memory are trained together, from the newest checkpoint step that all
+    of them have; then the next ones.
     """
     if not ready:
         return
@@ -175,19 +177,19 @@ def _train(ready: Sequence[_Member]) -> Iterator[Trained | UserError]:
     compiled, rest = None, list(ready)
     while rest:
         compiled = _compile(widest, len(rest), compiled)
-        together, rest = rest[: compiled.room], rest[compiled.room :]
+        together, rest = rest[: compiled.capacity], rest[compiled.capacity :]
         trained = _train_at_once(together, widest, validate, compiled.population)
         while trained:
             yield trained.pop(0)
 
 
-class _NoneLeft(Exception):
+class _AllFailed(Exception):
     """All members have failed."""
 
 
 @dataclasses.dataclass
 class _Observers:
-    """The recorders of all members as one `aejax.training.loop.Observer`."""
+    """An `aejax.training.loop.Observer` that calls the recorders of all members."""
 
     population: Population
     recorders: list[Recorder]
@@ -198,7 +200,7 @@ class _Observers:
         return [index for index in range(len(self.recorders)) if index not in self.errors]
 
     def metrics(self, step: int, metrics: Any, clips: np.ndarray) -> None:
-        """Records the metrics of all members; a member with metrics that are not finite fails."""
+        """Records the metrics of all members; a member with non-finite metrics fails."""
         fetched = self.population.metrics(jax.device_get(metrics))
         for index in self._active():
             try:
@@ -209,7 +211,7 @@ class _Observers:
                 self.errors[index] = error
                 self.population.stop(index)
         if not self._active():
-            raise _NoneLeft
+            raise _AllFailed
         self.progress.update()
 
     def validate(self, step: int, state: Any) -> None:
@@ -226,7 +228,7 @@ class _Observers:
 def _train_at_once(
     ready: Sequence[_Member], widest: Experiment, validate: Any, population: Population
 ) -> list[Trained | UserError]:
-    """The trained models or errors of members that fit in memory, in the shapes of the widest."""
+    """The trained models or errors of members that fit in memory, all padded to the widest."""
     options, shapes = widest.config.train, snapshot_shapes(widest)
     saved = set.intersection(*(_saved_steps(member.experiment) for member in ready))
     after = max(saved, default=None)
@@ -260,7 +262,7 @@ def _train_at_once(
         observers = _Observers(population, recorders, progress)
         joined = population.join(states)
         states.clear()
-        with contextlib.suppress(_NoneLeft):
+        with contextlib.suppress(_AllFailed):
             run_steps(
                 joined,
                 population,
@@ -281,29 +283,29 @@ class _Compiled(NamedTuple):
     """A compiled step of a population, and the number of members that fit in memory."""
 
     population: Population
-    room: int
+    capacity: int
 
 
-_USABLE = 0.8  # fraction of the free memory for the members; the rest of a run takes the other
+_USABLE = 0.8  # fraction of the free memory for members; the rest of a run needs memory too
 
 
 def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Compiled:
-    """Compiles the train step for as many members at a time as memory allows, and says so.
+    """Compiles the train step for as many members as fit in memory; prints how many.
 
     Args:
       widest: the member with the most latents.
       count: number of members to train.
-      earlier: step compiled for more members; it is used again if possible.
+      earlier: a step compiled for more members, reused if possible.
     """
-    if earlier is not None and (count >= earlier.room or not at_once()):
-        return earlier._replace(room=min(count, earlier.room))
+    if earlier is not None and (count >= earlier.capacity or not at_once()):
+        return earlier._replace(capacity=min(count, earlier.capacity))
     begin, snapshot = time.perf_counter(), snapshot_shapes(widest)
     step = step_of(widest)
     free = free_memory()
     each = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(snapshot))
     room = wanted = count
     compiled = memory = None
-    # With vmap, fewer members are another program, whose memory is not proportional.
+    # With vmap, fewer members need another program, and its memory is not proportional.
     while compiled is None or (room < wanted and at_once()):
         wanted = room
         is_vmapped = wanted > 1 and at_once()
@@ -313,7 +315,7 @@ def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Comp
         if free is not None and memory is not None:
             room = _room(free, memory, each, wanted)
     size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
-    more = f" ({count - room} more come after them: {free / 1e6:,.0f} MB are free)" if free else ""
+    more = f" ({count - room} more follow: {free / 1e6:,.0f} MB are free)" if free else ""
     models = f"{room} models of up to {size:,} parameters" if count > 1 else f"{size:,} parameters"
     print(
         f"compiled the step in {time.perf_counter() - begin:.1f} s; {models}"
@@ -339,6 +341,8 @@ def _room(free: int, memory: int, each: int, count: int) -> int:
 
 
 def at_once() -> bool:
-    """Whether members take their steps together, by ``vmap``, or in turn, as on a CPU: one model
-    keeps it busy, and its convolutions with several sets of weights are slower."""
+    """Whether to step all members at once by ``vmap``, instead of in turn.
+
+    In turn is faster on a CPU: one model keeps it busy, and its convolutions with several sets of
+    weights are slow."""
     return jax.default_backend() != "cpu"

@@ -1,4 +1,4 @@
-"""A training step of all members of a population, on the same batch: in turn, or by ``vmap``."""
+"""Training steps of all members of a population on the same batch: in turn, or by ``vmap``."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Population(Protocol):
     """The training step of all members; their states have the same shapes."""
 
     def join(self, states: Sequence[TrainState]) -> Any:
-        """The states of all members in the form that the step takes; their memory is reused."""
+        """The states of all members as the input of the step; their memory is reused."""
 
     def __call__(self, joined: Any, batch: Any) -> tuple[Any, Any]:
         """The new states and the metrics of all members."""
@@ -27,16 +27,17 @@ class Population(Protocol):
         """The state of a member."""
 
     def metrics(self, fetched: Any) -> list[Any]:
-        """The metrics of each member, from those of all on the host."""
+        """The metrics of each member, from the metrics of all members on the host."""
 
     def stop(self, index: int) -> None:
         """Marks a member as failed; its state and metrics are not used any more."""
 
 
 class Sequential:
-    """Steps one after the other, by the same compiled step. It is the faster way on a CPU, whose
-    convolutions are slower with several sets of weights. Two steps overlap, since the end of one
-    does not keep all cores busy.
+    """Steps the members in turn, with the same compiled step.
+
+    Faster on a CPU, where convolutions with several sets of weights are slow. Two steps overlap,
+    since the end of a step does not keep all cores busy.
 
     Args:
       train_step: compiled, of one member.
@@ -45,8 +46,8 @@ class Sequential:
     def __init__(self, train_step: TrainStep):
         self._train_step = train_step
         self._stopped: set[int] = set()
-        # The calls of one thread run one after the other.
-        self._lanes = itertools.cycle([ThreadPoolExecutor(1) for _ in range(concurrent_calls())])
+        # Each pool has one thread, so its steps run in order.
+        self._pools = itertools.cycle([ThreadPoolExecutor(1) for _ in range(concurrent_calls())])
 
     def join(self, states: Sequence[TrainState]) -> list[TrainState | None]:
         """The states as a list."""
@@ -57,23 +58,21 @@ class Sequential:
     ) -> tuple[list[TrainState | None], list[Metrics]]:
         """Calls the step for each member that has not failed."""
         calls = [
-            None
-            if index in self._stopped
-            else next(self._lanes).submit(self._in_lane, state, batch)
+            None if index in self._stopped else next(self._pools).submit(self._step, state, batch)
             for index, state in enumerate(joined)
         ]
         joined.clear()
-        ended = [(None, {}) if call is None else call.result() for call in calls]
-        return [state for state, _ in ended], [metrics for _, metrics in ended]
+        results = [(None, {}) if call is None else call.result() for call in calls]
+        return [state for state, _ in results], [metrics for _, metrics in results]
 
-    def _in_lane(self, state: Any, batch: Any) -> tuple[TrainState, Metrics]:
-        with jax.transfer_guard("disallow"):  # that of the loop is for its thread only
+    def _step(self, state: Any, batch: Any) -> tuple[TrainState, Metrics]:
+        with jax.transfer_guard("disallow"):  # the guard of the loop covers only its own thread
             return self._train_step(state, batch)
 
     def state(self, joined: list[TrainState | None], index: int) -> TrainState:
         """An element of the list."""
         state = joined[index]
-        assert state is not None  # of a member that has failed
+        assert state is not None, "the member has failed"
         return state
 
     def metrics(self, fetched: list[Any]) -> list[Any]:
@@ -86,8 +85,9 @@ class Sequential:
 
 
 class Vmapped:
-    """Steps of all members at once, by ``vmap`` over their states. It is the faster way on an
-    accelerator, which one small model does not keep busy.
+    """Steps all members at once, by ``vmap`` over their states.
+
+    Faster on an accelerator, which a single small model does not keep busy.
 
     Args:
       train_step: compiled from `vmapped`.
@@ -97,7 +97,7 @@ class Vmapped:
         self._train_step = train_step
 
     def join(self, states: Sequence[TrainState]) -> TrainState:
-        """One state whose arrays have members as first axis."""
+        """One state, with members along the first axis of its arrays."""
         joined = stacked(states)
         for leaf in jax.tree.leaves(list(states)):
             leaf.delete()
@@ -117,11 +117,11 @@ class Vmapped:
         return [_part(fetched, index) for index in range(members)]
 
     def stop(self, index: int) -> None:
-        """The member continues with the others, since fewer members are another program."""
+        """Does nothing: the member continues, since fewer members need another program."""
 
 
 def vmapped(train_step: TrainStep) -> TrainStep:
-    """A train step with members as first axis of the state, and one batch for all."""
+    """A train step with members along the first axis of the state, on one batch."""
     return jax.vmap(train_step, in_axes=(0, None))
 
 

@@ -34,17 +34,17 @@ def run(
     """Runs the unfinished members of a sweep, and writes its table and report.
 
     Args:
-      members: all of the sweep.
+      members: all members of the sweep.
       root: folder of the sweep.
       mode: one of `aejax.sweeps.plan.MODES`.
       launcher, options, jobs: see `aejax.sweeps.launchers.launch`.
-      command: that repeats the sweep.
+      command: command line that repeats the sweep.
 
     Raises:
-      UserError: the sweep cannot start; or some members failed twice, and the others are finished.
+      UserError: the sweep cannot start; or some members failed twice.
     """
     launchers.check(kind=launcher, jobs=jobs, options=options)
-    group_members(members, mode)  # refuses what cannot be a population, also if it is finished
+    group_members(members, mode)  # checks the mode for all members, also for finished ones
     _start(members, root, command)
     unfinished = _unfinished(root, members)
     errors: dict[str, str] = {}
@@ -56,7 +56,7 @@ def run(
             print(f"  {len(members) - len(unfinished)} more are finished")
         errors = _launch(units, root, launcher, options, jobs)
         if failed := _unfinished(root, unfinished):
-            print(f"again, each by itself: {', '.join(member.folder for member in failed)}")
+            print(f"retrying one by one: {', '.join(member.folder for member in failed)}")
             errors |= _launch([[member] for member in failed], root, launcher, options, jobs)
     else:
         print("all experiments of this sweep are finished; their results again:")
@@ -72,13 +72,13 @@ def train_members(root: str, unit: Sequence[Member], own_parts: Sequence[str] = 
       own_parts: modules of the user's own parts.
 
     Raises:
-      UserError: with the names of those that failed.
+      UserError: some members failed; the message has their names.
     """
     malloc.keep_freed()
     compilation.use_cache()
     for own in own_parts:
         parts.load(own)
-    for member in unit:  # of an earlier try
+    for member in unit:  # errors of an earlier attempt
         _error_file(root, member).unlink(missing_ok=True)
     jobs = [Job(member.config, Path(root, member.folder), member.command) for member in unit]
     failed = []
@@ -93,17 +93,17 @@ def train_members(root: str, unit: Sequence[Member], own_parts: Sequence[str] = 
 
 
 def _start(members: Sequence[Member], root: Path, command: str) -> None:
-    """Writes ``sweep.json``; a sweep that is in the folder already may only grow.
+    """Writes ``sweep.json``; an existing sweep may only get more members.
 
     Raises:
-      UserError: the folder has something else, another sweep, or a run of another config.
+      UserError: the folder holds other files, another sweep, or a run of another config.
     """
     path = root / "sweep.json"
     earlier: list[str] = []
     if os.path.lexists(path):
         earlier = [member.name for member in run_files.members(root)]
     elif root.exists() and not (root.is_dir() and files.is_empty(root)):
-        raise UserError(f"--workdir={root} holds something else than a sweep; give another")
+        raise UserError(f"--workdir={root} is not empty and not a sweep; give another")
     folders = {member.folder for member in members}
     gone = [folder for folder in earlier if folder not in folders]
     if gone:
@@ -141,7 +141,7 @@ def _launch(
     options: Mapping[str, str],
     jobs: int,
 ) -> dict[str, str]:
-    """Launches units; the errors of the members that did not finish, by folder."""
+    """Launches units; returns the errors of the members that did not finish, by folder."""
     own_parts = tuple(sorted(set(parts.outside().values())))
     tasks = [
         launchers.Task(
@@ -187,13 +187,14 @@ def _report(members: Sequence[Member], root: Path, errors: Mapping[str, str]) ->
         first = f"{failed[0]}: {errors.get(failed[0], 'no results')}"
         raise UserError(
             f"{len(failed)} of {len(members)} experiments failed twice, the first of them {first};"
-            " the same command tries them again"
+            " repeat the command to retry"
         )
 
 
 def table(root: Path, members: Sequence[Member]) -> str:
-    """The results of PCA and of all members, with one table for each kind of features, since errors
-    of different features are not comparable."""
+    """The results of PCA and of all members, with a table for each kind of features.
+
+    Errors of different features are not comparable."""
     by_features: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for member in members:
         results = run_files.read_results(root / member.folder)
@@ -212,8 +213,9 @@ def table(root: Path, members: Sequence[Member]) -> str:
 def _new_rows(
     known: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]], member: Member
 ) -> list[dict[str, Any]]:
-    """The rows of a member that the table does not have, with its folder as the name of its model;
-    PCA of one size is the same in every member."""
+    """The rows of a member that are not in the table, its model named by the member's folder.
+
+    Rows of PCA with the same size are equal for all members."""
     new = []
     for row in rows:
         name, comma, variant = row["name"].partition(",")

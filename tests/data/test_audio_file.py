@@ -28,7 +28,11 @@ def test_what_is_no_file_is_not_waited_for(tmp_path):
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "circle.wav").symlink_to(tmp_path / "circle.wav")
     (tmp_path / "text.wav").write_text("not audio at all, but long enough to be looked at")
-    cases = {"pipe.wav": "no regular", "folder.wav": "no regular", "circle.wav": "symbolic links"}
+    cases = {
+        "pipe.wav": "not a regular",
+        "folder.wav": "not a regular",
+        "circle.wav": "symbolic links",
+    }
     cases |= {"gone.wav": "No such file", "text.wav": "unreadable"}
     for name, reason in cases.items():
         with (

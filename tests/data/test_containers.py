@@ -269,7 +269,7 @@ def test_sounds_of_two_kinds_are_not_taken_for_one(tmp_path):
         "CAF low": (size_of(CAF, b"data", ">q", 504), "bytes after the sound"),
         "CAF high": (size_of(CAF, b"data", ">q", 9999), "truncated: 2004 of 9999"),
         "FLAC high": (total(FLAC, 30_000), "truncated: 20000 of 30000"),
-        "FLAC cut": (total(FLAC, 0)[:-900], "last frame is not whole"),
+        "FLAC cut": (total(FLAC, 0)[:-900], "incomplete last frame"),
     }.values(),
 )
 def test_what_may_be_lost_is_said(tmp_path, data, says):

@@ -141,7 +141,7 @@ def test_a_split_of_few_units_or_little_sound_is_named(tmp_path, open_folder, by
     for line in found.thin:
         assert line in summary(found)
         assert line in report(found)
-        assert f"it takes 5 {by}s and 60 seconds at least" in line
+        assert f"which take at least 5 {by}s and 60 seconds" in line
 
 
 def test_what_is_not_split_is_not_thin(audio_folder, open_folder):

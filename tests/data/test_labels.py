@@ -48,7 +48,7 @@ def test_a_table_elsewhere(audio_folder, open_folder, tmp_path):
         ("", "no column 'path'"),
         ("path,who\na,b\na,c\n", "row 3 names a again, with other labels than row 2"),
         ("path,who\na\n", "row 2 has 1 cells, not 2"),
-        ("path,who,who\n", "two columns of one name"),
+        ("path,who,who\n", "two columns of the same name"),
     ],
 )
 def test_a_bad_table_is_named(tmp_path, text, says):
@@ -207,7 +207,9 @@ def test_two_rows_of_one_file_agree_or_are_refused(corpus_of):
     assert labels_of(corpus_of(["a.wav"], "path,who\na.wav,x\n./a.wav, x\na.wav,x\n")) == {
         "a.wav": "x"
     }
-    with pytest.raises(UserError, match=r"a\.wav and \./a\.wav are one file.* different labels"):
+    with pytest.raises(
+        UserError, match=r"a\.wav and \./a\.wav are the same file.* different labels"
+    ):
         corpus_of(["a.wav"], "path,who\na.wav,x\n./a.wav,y\n")
 
 
@@ -232,7 +234,7 @@ def test_tables_that_are_not_read_are_named(corpus_of, tmp_path):
     for name in ("labels.tsv", "s/Labels.CSV"):
         (tmp_path / "root" / name).write_text("path\twho\n")
     (warning,) = corpus_of(["a.wav"], "path,who\na.wav,x\n").warnings
-    assert "not read: labels.tsv, s/Labels.CSV; only labels.csv in the corpus's own" in warning
+    assert "not read: labels.tsv, s/Labels.CSV; only labels.csv in the corpus folder" in warning
 
 
 def test_a_column_without_a_heading_is_named(corpus_of):

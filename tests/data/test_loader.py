@@ -68,7 +68,7 @@ def test_shards_are_disjoint_and_together_the_whole(corpus, count):
     for batch, parts in zip(whole, zip(*shards, strict=True), strict=True):
         for key in batch:
             np.testing.assert_array_equal(np.concatenate([p[key] for p in parts]), batch[key])
-    with pytest.raises(UserError, match="cannot be shared out to 3"):
+    with pytest.raises(UserError, match="cannot be divided among 3"):
         take(corpus, 1, shard=(0, 3))
 
 
@@ -135,7 +135,7 @@ def test_a_worker_that_dies_is_reported_and_not_waited_for(corpus):
         if "spawn_main" in " ".join(child.cmdline())
     ]
     workers[-1].send_signal(signal.SIGKILL)
-    with pytest.raises(UserError, match="a process that reads audio died"):
+    with pytest.raises(UserError, match="a worker process died"):
         collections.deque(itertools.islice(batches, 5000), maxlen=0)
 
 
@@ -234,7 +234,7 @@ def test_noise_that_vanishes_is_replaced_and_reported(corpus, audio_folder, open
     assert all(np.abs(batch["noise"]).max(axis=1).min() > 0 for batch in batches)
     for clip in range(1, 9):
         (audio_folder / noise.clips.name(clip)).unlink()
-    with pytest.raises(UserError, match="could not be read any more"):
+    with pytest.raises(UserError, match="clips in a row could not be read"):
         take(corpus, 1, noise=noise, workers=Workers(0))
 
 
@@ -257,7 +257,7 @@ def test_what_vanishes_is_replaced_and_reported_once(audio_folder, open_folder, 
     said = []
     batches = take(corpus, 10, workers=Workers(*workers, said.append))
     reason = "cannot be opened: No such file or directory"
-    assert said == [f"{gone}: {reason}; the run goes on without it"]
+    assert said == [f"{gone}: {reason}; the run continues without it"]
     assert_same(batches, take(corpus, 10))
     for batch, before in zip(batches, whole, strict=True):
         assert train[0] not in batch["clip"]

@@ -175,14 +175,14 @@ def test_nothing_is_overwritten(sounds, tmp_path, open_folder):
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"meow")
     (tmp_path / "file").write_text("")
     for name in ("photos", "file"):
-        with pytest.raises(UserError, match="exists and is no pack"):
+        with pytest.raises(UserError, match="exists and is not a pack"):
             pack(source, tmp_path / name)
     pack(source, tmp_path / "pack")
     with pytest.raises(UserError, match="holds a finished pack"):
         pack(source, tmp_path / "pack")
     (tmp_path / "pack" / "pack.json").unlink()
     (tmp_path / "pack" / "packing.json").write_text("{}")
-    with pytest.raises(UserError, match="begun with other settings"):
+    with pytest.raises(UserError, match="unfinished pack with other settings"):
         pack(source, tmp_path / "pack")
 
 

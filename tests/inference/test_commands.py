@@ -120,10 +120,10 @@ def test_what_a_file_is_to_be_is_known_before_the_work(tmp_path):
     for kind in ("WAVEX", "RF64", "W64"):
         for encoding in ("PCM_24", "FLOAT"):
             soundfile.write(path, sound, 16_000, format=kind, subtype=encoding)
-            assert reconstruct.like(path, "out.wav").container == ("WAV", encoding)
+            assert reconstruct.output_sound(path, "out.wav").container == ("WAV", encoding)
     soundfile.write(path, sound, 250_000, format="WAV")
     with pytest.raises(UserError, match=r"out.ogg: .*Vorbis takes 255 channels and 200000 Hz"):
-        reconstruct.like(path, "out.ogg")
+        reconstruct.output_sound(path, "out.ogg")
 
 
 def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_path, capsys):
@@ -139,7 +139,7 @@ def test_linked_folders_are_followed_and_what_is_passed_over_is_named(run, tmp_p
     assert main(["reconstruct", str(run), str(root), str(out)]) == 1
     printed = said(capsys)
     assert "skipped: .hidden.wav: hidden" in printed
-    assert "skipped: circle/: leads to a folder that is searched already" in printed
+    assert "skipped: circle/: links to a folder that is already searched" in printed
     assert "gone.wav: cannot be opened: No such file" in printed
     assert printed.endswith("error: 1 of 3 files failed\n")
     found = sorted(str(path.relative_to(out)) for path in out.rglob("*.wav"))
@@ -324,7 +324,7 @@ def test_a_voice_becomes_another_and_says_so(run, tmp_path, capsys):
     for name, arguments, why in (
         ("no.wav", [str(voices), "--to=eve"], "has no speaker eve; it has Ann é, bob"),
         ("no.wav", [str(run), "--to=bob"], "was not trained with model.speaker_label"),
-        ("no.au", [str(voices), "--to=bob"], "no room for a note"),
+        ("no.au", [str(voices), "--to=bob"], "cannot hold the comment"),
     ):
         given = [arguments[0], str(source), str(tmp_path / name), *arguments[1:]]
         assert main(["convert", *given]) == 1

@@ -251,7 +251,7 @@ def test_a_folder_there_and_back(run, tmp_path, capsys):
     (tmp_path / "small" / "broken.wav.aej").write_bytes(b"no magic")
     arguments = ["decompress", str(run), str(tmp_path / "small"), str(tmp_path / "again")]
     assert main(arguments) == 1
-    assert "broken.wav.aej: no file of aejax compress" in capsys.readouterr().err
+    assert "broken.wav.aej: not a file of aejax compress" in capsys.readouterr().err
     assert [soundfile.info(tmp_path / "back" / f"a.{kind}").format for kind in ("wav", "flac")] == [
         "WAV",
         "FLAC",
@@ -312,8 +312,8 @@ def changed(data, **fields):
 @pytest.mark.parametrize(
     ("damage", "why"),
     [
-        (lambda data: b"", "no file of aejax compress"),
-        (lambda data: b"RIFF" + data[4:], "no file of aejax compress"),
+        (lambda data: b"", "not a file of aejax compress"),
+        (lambda data: b"RIFF" + data[4:], "not a file of aejax compress"),
         (lambda data: data[:20], "its header is not complete"),
         (lambda data: data[:-1], "truncated"),
         (lambda data: data + b"\0", "too long"),
@@ -388,5 +388,5 @@ def test_mutations_behind_a_right_checksum_end_in_a_sound_or_an_error(small, tmp
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.aej")
-    with pytest.raises(UnusableAudio, match="no regular file"):
+    with pytest.raises(UnusableAudio, match="not a regular file"):
         container.read(tmp_path / "a.aej")

@@ -305,10 +305,10 @@ def test_a_model_of_stereo_has_two_channels():
         (np.zeros(100, np.complex64), "complex64"),
         (np.zeros(100, bool), "bool"),
         (np.array([None, 1.0]), "object"),
-        (["a", "b"], "audio must be of floats"),
+        (["a", "b"], "audio must be floats"),
         ([[0.0, 1.0], [0.0]], "audio cannot be converted to an array"),
-        (None, "audio must be of floats"),
-        ("song.wav", "audio must be of floats"),
+        (None, "audio must be floats"),
+        ("song.wav", "audio must be floats"),
         (0.5, "audio must be"),
         ([], "audio must be"),
     ],
@@ -326,11 +326,11 @@ def test_what_is_no_audio_is_refused(sound, why):
     [
         (np.zeros((4, 7), np.float32), r"\[latent_frames, 8\]"),
         (np.zeros((0, 4, 8), np.float32), r"\[latent_frames, 8\]"),
-        (np.zeros((4, 8), np.int32), "latents must be of floats"),
+        (np.zeros((4, 8), np.int32), "latents must be floats"),
         (np.full((4, 8), np.nan), "latents are not all finite"),
         (np.full((4, 8), 1e300), "latents are not all finite"),
-        (None, "latents must be of floats"),
-        ([[1.0], [1.0, 2.0]], "latents cannot be made"),
+        (None, "latents must be floats"),
+        ([[1.0], [1.0, 2.0]], "latents cannot be converted"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")

@@ -106,7 +106,7 @@ def test_links_and_pipes_are_refused(run, tmp_path, name):
     (run / name).unlink()
     if name != "metrics.jsonl":  # which a run may lack
         os.mkfifo(run / name)
-        assert "no regular file" in refused(run)
+        assert "not a regular file" in refused(run)
 
 
 def rewrite(run, **changes):

@@ -63,10 +63,10 @@ def test_what_is_no_signal_is_refused(x, rule):
     [
         (S, {"hop_length": 64}, "'hann' window of win_length=64 every hop_length=64 .* inverted"),
         (S, {"hop_length": 80}, "hop_length=80 is larger than win_length=64"),
-        (S, {"n_fft": 128}, "n_fft=128 makes .* 65.*, the spectrum is .5, 33"),
+        (S, {"n_fft": 128}, "n_fft=128 needs .* 65.*, the spectrum is .5, 33"),
         (S, {"length": 0}, "length must be"),
         (S[:0], {}, "the spectrum is .0, 33"),
-        (S[:1], {}, "one frame .* length"),
+        (S[:1], {}, "single centred frame .* length"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")
@@ -86,7 +86,7 @@ WHOLE = jnp.arange(8).reshape(2, 4)
         (lambda: signal.natural_log(WHOLE), "x must be float32 .* got int32"),
         (lambda: signal.mel_cepstrum(WHOLE, n_mfcc=2), "log_mel must be float32"),
         (lambda: signal.a_weighting(WHOLE), "hz must be float32"),
-        (lambda: signal.istft(WHOLE, n_fft=6), "floating point, got int32"),
+        (lambda: signal.istft(WHOLE, n_fft=6), "floating-point, got int32"),
         (lambda: signal.k_weighting(30000.0), "at most 24000, got 30000"),
         (lambda: signal.frame(jnp.zeros(()), frame_length=1, hop_length=1), "1 dimensions"),
         (lambda: signal.overlap_add(jnp.zeros(4), hop_length=1), "2 dimensions"),
@@ -97,7 +97,7 @@ WHOLE = jnp.arange(8).reshape(2, 4)
         (lambda: signal.stft(X, window=("kaiser", 800.0), n_fft=64), "at most 700"),
         (lambda: signal.stft(X, window=("gaussian", 1e-3), n_fft=63), "zero everywhere"),
         (lambda: signal.resample(X, orig_sr=10, target_sr=9, beta=800.0), "at most 700"),
-        (lambda: signal.imdct(jnp.zeros((1, 16))), "two frames at least"),
+        (lambda: signal.imdct(jnp.zeros((1, 16))), "at least two frames"),
         (
             lambda: signal.mel_filterbank(
                 sample_rate=48000, n_fft=2048, n_mels=128, fmin=999.999, fmax=1000.0

@@ -367,9 +367,9 @@ X = jnp.zeros((2, SAMPLES))
 @pytest.mark.parametrize(
     ("x", "y", "rule"),
     [
-        (X, X[:1], f"must be alike, got float32 .2, {SAMPLES}. and float32 .1, {SAMPLES}."),
-        (X, X[0], "must be alike"),
-        (X, X[:, :-1], "must be alike"),
+        (X, X[:1], f"same shape and type, got float32 .2, {SAMPLES}. and float32 .1, {SAMPLES}."),
+        (X, X[0], "same shape and type"),
+        (X, X[:, :-1], "same shape and type"),
         (X.astype(jnp.int16), X, "estimate must be float32 .* got int16"),
         (X, X.astype(jnp.bfloat16), "reference must be float32 .* got bfloat16"),
         (X[0, 0], X[0, 0], "estimate must have at least 1 dimensions"),

@@ -120,9 +120,9 @@ def test_any_size_and_every_level(n_fft, center):
 @pytest.mark.parametrize(
     ("changed", "rule"),
     [
-        ({"momentum": 1.0}, "momentum must be 0 up to 1"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"num_iterations": -1}, "num_iterations must be"),
-        ({"n_fft": 256}, "n_fft=256 makes"),
+        ({"n_fft": 256}, "n_fft=256 needs"),
         ({"hop_length": 600}, "hop_length=600 is larger than win_length=512"),
         ({"hop_length": 512}, "cannot be inverted"),
         ({"pad_mode": "wrap"}, "unknown pad_mode"),

@@ -1,12 +1,12 @@
-"""Parsers of audio containers, which check what libsndfile takes on trust.
+"""Parsers of audio containers, which check lengths that libsndfile does not check.
 
-Each kind of container has a `walk` that parses the sound at one byte of a file into a `Link`: its
-end, its length, and the bytes a decoder needs to read all of it. It takes at most one pass
-through the file, and constant memory.
+Each kind of container has a `walk` that parses the sound at a byte of a file into a `Link`: its
+end, its length, and the bytes that a decoder needs. It takes one pass through the file at most, and
+constant memory.
 """
 
 from aejax.data.containers import au, caf, flac, iff, legacy, mpeg, ogg, riff, tags, wave64
-from aejax.data.containers.link import Link, Source, View, another_in, contradiction, truncated
+from aejax.data.containers.link import Link, Source, View, contradiction, next_sound, truncated
 from aejax.data.unusable import UnusableAudio
 
 __all__ = ["Link", "Source", "View", "contradiction", "links", "mpeg_link", "ogg", "truncated"]
@@ -28,14 +28,16 @@ def links(source: Source) -> list[Link]:
     chain = [first]
     while chain[-1].end < stop:
         end = chain[-1].end
-        another = _walk(source, another_in(source, end, stop), stop)
+        another = _walk(source, next_sound(source, end, stop), stop)
         if another is None or another.end <= end:
             if mpeg.fills(source, end, stop):
-                raise contradiction(f"{stop - end} bytes of MPEG audio after the sound; cut it up")
+                raise contradiction(
+                    f"{stop - end} bytes of MPEG audio after the sound; split the file"
+                )
             break
         chain.append(another)
         if len(chain) > _MOST_LINKS:
-            raise UnusableAudio(f"more than {_MOST_LINKS} sounds one after the other")
+            raise UnusableAudio(f"more than {_MOST_LINKS} concatenated sounds")
     if len(chain) > 1 and first.parts is None:
         chain[0] = first._replace(parts=(range(start, first.end),))
     return chain
@@ -49,7 +51,7 @@ def mpeg_link(source: Source) -> Link:
     """
     start = tags.before(source, 0)
     stop = tags.after(source, start)
-    another = another_in(source, start, stop)
+    another = next_sound(source, start, stop)
     if another < stop:
         raise contradiction(f"{stop - another} bytes of another sound after the MPEG audio")
     return mpeg.walk(source, start, stop)

@@ -1,8 +1,8 @@
-"""AU, of Sun and NeXT: six numbers, a text, and sound up to the end."""
+"""AU of Sun and NeXT: six numbers, an annotation, and sound up to the end."""
 
 from typing import Literal
 
-from aejax.data.containers.link import Link, Source, contradiction, sound_size, unknown
+from aejax.data.containers.link import Link, Source, contradiction, is_placeholder, sound_size
 
 MAGIC: dict[bytes, Literal["little", "big"]] = {b".snd": "big", b"dns.": "little"}
 # Bytes per sample by the number of the encoding.
@@ -22,7 +22,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
     channels, rest = source.number(start + 20, 4, order), stop - start - offset
     if offset < 24 or rest <= 0 or not channels:
         return Link.whole(source, start, stop)
-    size = sound_size(claimed, rest, lost=claimed == 0 or unknown(claimed))
+    size = sound_size(claimed, rest, is_unknown=claimed == 0 or is_placeholder(claimed))
     sound = range(start + offset, start + offset + size)
     another = source.at(sound.stop, 4) in MAGIC
     if rest - size > 8 and not another and not source.zeros(sound.stop, stop):

@@ -1,6 +1,6 @@
 """Apple's Core Audio Format: chunks whose sizes have 64 bits."""
 
-from aejax.data.containers.link import BEGINS, MOST_CHUNKS, Link, Source, contradiction, sound_size
+from aejax.data.containers.link import MAGICS, MOST_CHUNKS, Link, Source, contradiction, sound_size
 from aejax.data.containers.riff import refuse_rest
 
 
@@ -14,13 +14,13 @@ def walk(source: Source, start: int, stop: int) -> Link:
     packet, per_packet, frames = 0, 0, None
     for _ in range(MOST_CHUNKS):
         name, size, body = source.at(at, 4), source.number(at + 4, 8, "big", signed=True), at + 12
-        if body > stop or name in BEGINS or name != b"data" and not 0 <= size <= stop - body:
+        if body > stop or name in MAGICS or name != b"data" and not 0 <= size <= stop - body:
             break
         if name == b"data":
             if sound:
                 raise contradiction("two chunks of sound")
-            lost = size in (-1, 0) or size == 4 and not _is_chunk(source, body + 4, stop)
-            claimed, size = size, sound_size(size, stop - body, lost=lost)
+            is_unknown = size in (-1, 0) or size == 4 and not _is_chunk(source, body + 4, stop)
+            claimed, size = size, sound_size(size, stop - body, is_unknown=is_unknown)
             sound = range(body, body + size)
         elif name == b"pakt":
             frames = source.number(body + 8, 8, "big", signed=True)

@@ -8,8 +8,8 @@ from aejax.data.containers.link import (
     MOST_CHUNKS,
     Link,
     Source,
-    another_in,
     contradiction,
+    next_sound,
     truncated,
 )
 from aejax.data.unusable import UnusableAudio
@@ -65,7 +65,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
     end = _another(source, info.first, stop)
     last = next(_backwards(source, info, end), None) if info.total else None
     if last is not None and last.end == info.total:
-        end = another_in(source, last.start, end)
+        end = next_sound(source, last.start, end)
         whole = start == 0 and end == source.size
         return Link(end, None if whole else (range(start, end),), info.total)
     total = _last_frame(source, info, end)
@@ -93,7 +93,7 @@ def _info(source: Source, start: int, stop: int) -> _Info | None:
         at += 4 + int.from_bytes(head[1:], "big")
     if not last or at > stop:
         return None
-    # Old encoders numbered blocks of several sizes; those cannot be counted.
+    # Old encoders numbered blocks of varying size, so samples cannot be counted.
     if data[8:10] != data[10:12] and source.at(at, 2) == b"\xff\xf8":
         return None
     packed = int.from_bytes(data[18:26], "big")
@@ -128,7 +128,7 @@ def _last_frame(source: Source, info: _Info, stop: int) -> int:
             break
         if _crc(_CRC_16, 16, source.at(frame.start, stop - frame.start)) == 0:
             return frame.end
-    raise UnusableAudio("damaged or truncated: a FLAC whose last frame is not whole")
+    raise UnusableAudio("damaged or truncated: a FLAC with an incomplete last frame")
 
 
 def _backwards(source: Source, info: _Info, stop: int) -> Iterator[_Frame]:
@@ -148,7 +148,7 @@ def _backwards(source: Source, info: _Info, stop: int) -> Iterator[_Frame]:
 
 
 def _header(info: _Info, data: bytes) -> int:
-    """The last sample of a frame with this header, plus 1; 0 if it is no header (RFC 9639, section
+    """The end of a frame with this header, in samples; 0 if it is not a header (RFC 9639, section
     9.1)."""
     if len(data) < 6 or data[3] & 1:
         return 0
@@ -180,7 +180,7 @@ def _header(info: _Info, data: bytes) -> int:
 
 
 def _crc(table: list[int], bits: int, data: bytes) -> int:
-    """The CRC of data followed by their own CRC: 0 if that is right."""
+    """The CRC of data that end with their own CRC: 0 if it is right."""
     crc, above = 0, bits - 8
     for byte in data:
         crc = (crc << 8 & 0xFF00 if above else 0) ^ table[crc >> above ^ byte]

@@ -4,18 +4,18 @@ Sources: Apple, Audio Interchange File Format 1.3 and AIFF-C; Electronic Arts, E
 """
 
 from aejax.data.containers.link import (
-    BEGINS,
+    MAGICS,
     MOST_CHUNKS,
     Link,
     Source,
     contradiction,
+    is_placeholder,
     sound_size,
-    unknown,
 )
-from aejax.data.containers.riff import following, is_chunk, only_chunks, refuse_rest
+from aejax.data.containers.riff import is_chunk, next_chunk, only_chunks, refuse_rest
 
 _KINDS = (b"AIFF", b"AIFC", b"8SVX", b"16SV")
-# Bytes per sample of encodings that the header's bits do not tell.
+# Bytes per sample of encodings that do not depend on the bits in the header.
 _WIDTHS = {b"ulaw": 1, b"ULAW": 1, b"alaw": 1, b"ALAW": 1, b"fl32": 4, b"FL32": 4}
 _WIDTHS |= {b"fl64": 8, b"FL64": 8, b"in24": 3, b"in32": 4, b"23ni": 4, b"raw ": 1}
 _SOUND, _NEEDED = (b"SSND", b"BODY"), (b"COMM", b"FVER", b"VHDR")
@@ -23,7 +23,7 @@ _PLAIN = (b"NONE", b"sowt", b"twos", b"")
 
 
 def begins(source: Source, start: int) -> bool:
-    """Whether such a file begins at ``start``."""
+    """Whether AIFF or Amiga IFF begins at ``start``."""
     return source.at(start, 4) == b"FORM" and source.at(start + 8, 4) in _KINDS
 
 
@@ -36,39 +36,39 @@ def walk(source: Source, start: int, stop: int) -> Link:
     outer = source.number(start + 4, 4, "big")
     needed: dict[bytes, bytes] = {}
     sound, claimed = range(0), -1
-    kind, at, end, straight = source.at(start + 8, 4), start + 12, stop, start == 0
+    kind, at, end, as_is = source.at(start + 8, 4), start + 12, stop, start == 0
     for _ in range(MOST_CHUNKS):
         name, size, body = source.at(at, 4), source.number(at + 4, 4, "big"), at + 8
-        if at + 8 > stop or name in BEGINS:
+        if at + 8 > stop or name in MAGICS:
             break
         if name in _SOUND:
             if claimed >= 0:
                 raise contradiction("two chunks of sound")
             claimed, first = size, 8 + source.number(body, 4, "big") if name == b"SSND" else 0
             # No size and no chunk after it: the header was written before the size was known.
-            lost = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
-            size = sound_size(claimed, stop - body, lost=lost or unknown(claimed))
+            no_size = claimed <= first and not only_chunks(source, body + claimed, stop, "big")
+            size = sound_size(claimed, stop - body, is_unknown=no_size or is_placeholder(claimed))
             sound = range(body + min(first, size), body + size)
-            straight &= size == claimed
+            as_is &= size == claimed
         elif not is_chunk(source, at, stop, "big"):
             break
         elif name in _NEEDED:
             needed[name] = source.at(at, 8 + min(size, 4096))
         end = min(body + size, stop)
-        at = following(source, body + size, stop, "big")
-        straight &= bool(sound) or at == body + size + (size & 1)
+        at = next_chunk(source, body + size, stop, "big")
+        as_is &= bool(sound) or at == body + size + (size & 1)
     if not sound or not needed:
         return Link.whole(source, start, stop)
     refuse_rest(source, at, min(stop, start + 8 + outer))
     # In Amiga's files, libsndfile reads up to the end of the file.
-    straight &= kind in (b"AIFF", b"AIFC") or source.size - sound.stop < 2
-    parts = None if straight else _rebuilt(kind, needed, sound)
+    as_is &= kind in (b"AIFF", b"AIFC") or source.size - sound.stop < 2
+    parts = None if as_is else _rebuilt(kind, needed, sound)
     return Link(end, parts, _frames(needed, len(sound)))
 
 
 def _frames(needed: dict[bytes, bytes], size: int) -> int | None:
-    """Samples of each channel by the sound's size, not by COMM; None if they have no fixed
-    size."""
+    """Samples of each channel, from the size of the sound instead of COMM; None if samples have no
+    fixed size."""
     common = needed.get(b"COMM", b"")
     channels, bits, kind = common[8:10], common[14:16], common[26:30]
     width = _WIDTHS.get(kind, -(-int.from_bytes(bits, "big") // 8) if kind in _PLAIN else 0)

@@ -1,6 +1,6 @@
-"""Containers of old machines and programs: the lengths in their headers.
+"""Lengths in the headers of old containers.
 
-IRCAM, PAF, PVF and XI have none; libsndfile checks those of HTK and Psion.
+IRCAM, PAF, PVF and XI store no length; libsndfile checks those of HTK and Psion.
 """
 
 import re

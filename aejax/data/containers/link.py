@@ -1,4 +1,4 @@
-"""Ranges of a file's bytes: read within bounds, extracted and joined."""
+"""A sound in a file, and access to its bytes."""
 
 import bisect
 import itertools
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 
 from aejax.data.unusable import UnusableAudio
 
-MOST_CHUNKS = 2**14  # in a header; usually some ten
+MOST_CHUNKS = 2**14  # in a file; usually about ten
 _BLOCK, _CACHE = 1 << 20, 1 << 13  # bytes read at a time
 # Sizes within `_TOLERANCE` bytes of these are placeholders.
 _UNKNOWN, _TOLERANCE = (2**31, 2**32, 2**63, 2**64), 2**16
 
-# The first bytes of sounds, long enough not to match by chance. Separate patterns are many times
-# faster than one.
-_BEGINS = [
+# Magic numbers of containers, long enough not to match by chance. Separate patterns are many times
+# faster than a single one.
+_PATTERNS = [
     re.compile(pattern, re.DOTALL)
     for pattern in (
         *(name + rb".{4}WAVE" for name in (b"RIFF", b"RIFX", b"RF64", b"BW64")),
@@ -31,16 +31,16 @@ _BEGINS = [
 ]
 _LONGEST = 12
 # Their first four bytes, which may be taken for the name of a chunk.
-BEGINS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b".snd", b"caff", b"fLaC", b"OggS")
+MAGICS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b".snd", b"caff", b"fLaC", b"OggS")
 
 
 class Link(NamedTuple):
     """One sound in a file; concatenated files have several.
 
     Attributes:
-      end: its end, a byte of the file.
+      end: position in the file after its last byte.
       parts: input for a decoder, bytes and ranges of bytes of the file; None for the whole file.
-      frames: samples of each channel by the container; None if it does not say.
+      frames: samples of each channel according to the container; None if unknown.
       at_rate: Hz that ``frames`` are counted at; 0 for the sound's own rate.
       fewer, more: how many fewer or more frames an intact file may have.
       seeks: whether an excerpt can be decoded alone.
@@ -158,10 +158,10 @@ class View:
         return len(data)
 
 
-def another_in(source: Source, start: int, stop: int) -> int:
+def next_sound(source: Source, start: int, stop: int) -> int:
     """Start of the next sound after ``start``; ``stop`` if there is none."""
     for at, data in source.blocks(start, stop, overlap=_LONGEST):
-        matches = filter(None, (pattern.search(data) for pattern in _BEGINS))
+        matches = filter(None, (pattern.search(data) for pattern in _PATTERNS))
         first = min((match.start() for match in matches), default=-1)
         if first >= 0:
             return at + first
@@ -178,24 +178,24 @@ def contradiction(text: str) -> UnusableAudio:
     return UnusableAudio(f"a header that contradicts itself: {text}")
 
 
-def sound_size(claimed: int, rest: int, *, lost: bool) -> int:
+def sound_size(claimed: int, rest: int, *, is_unknown: bool) -> int:
     """The number of bytes of sound.
 
     Args:
       claimed: size by the header.
       rest: bytes up to the end of the file.
-      lost: whether the header was written before the size was known.
+      is_unknown: whether the header was written before the size was known; then all bytes are.
 
     Raises:
-      UnusableAudio: the file has fewer than claimed.
+      UnusableAudio: the file has fewer bytes than claimed.
     """
-    if lost:
+    if is_unknown:
         return rest
     if not 0 <= claimed <= rest:
         raise truncated(rest, claimed)
     return claimed
 
 
-def unknown(size: int) -> bool:
-    """Whether a size is a placeholder for one that was unknown or too large."""
+def is_placeholder(size: int) -> bool:
+    """Whether a size in a header stands for an unknown or too large one."""
     return any(abs(size - value) <= _TOLERANCE for value in _UNKNOWN)

@@ -21,7 +21,7 @@ _HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 800
 # Possible starts of a frame or a tag.
 _NEXT = re.compile(rb"\xff[\xe2-\xe7\xf2-\xf7\xfa-\xff][\x10-\xef]|ID3")
 _LONGEST = 2881  # bytes of a frame
-# Frames by which decoders may differ: they may skip the first one and the encoder's padding.
+# Frames by which decoders differ: some skip the first frame and the encoder's padding.
 _SLACK = 2
 
 
@@ -71,15 +71,14 @@ def walk(source: Source, start: int, stop: int) -> Link:
         return Link(stop, seeks=constant)
     if not constant:
         raise UnusableAudio(
-            "an MP3 of variable bit rate whose length is not known, as it has no Xing header;"
-            " convert it"
+            "an MP3 of variable bit rate and unknown length, without a Xing header; convert it"
         )
     slack = _SLACK * first.samples
     return Link(stop, None, count * first.samples, fewer=slack, more=slack)
 
 
 def fills(source: Source, start: int, stop: int) -> bool:
-    """Whether most bytes from ``start`` to ``stop`` are frames."""
+    """Whether most bytes from ``start`` to ``stop`` belong to frames."""
     return sum(frame.size for frame, _ in frames(source, start, stop)) > (stop - start) // 2
 
 
@@ -110,7 +109,7 @@ def frames(source: Source, start: int, stop: int) -> Iterator[tuple[Frame, bytes
 
 
 def header(data: bytes) -> Frame | None:
-    """The frame header in four bytes; None if they are none."""
+    """The frame header in four bytes; None if they are not a header."""
     if len(data) < 4 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None
     version, layer = data[1] >> 3 & 3, 4 - (data[1] >> 1 & 3)
@@ -125,7 +124,7 @@ def header(data: bytes) -> Frame | None:
 
 
 def _frame_count(frame: bytes) -> int | None:
-    """Frames by a Xing, Info or VBRI header; 0 if it does not say, None if there is none."""
+    """Number of frames in a Xing, Info or VBRI header; 0 if it has none, None without a header."""
     tag = re.search(rb"Xing|Info", frame[:64])
     if tag:
         fields = frame[tag.end() : tag.end() + 8]

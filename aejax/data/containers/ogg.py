@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from aejax.data.containers.link import Link, Source, contradiction
-from aejax.data.containers.packets import CODECS, LatentCodec
+from aejax.data.containers.packets import CODECS, OggCodec
 from aejax.data.unusable import UnusableAudio
 
 MAGIC = b"OggS"
@@ -35,11 +35,11 @@ class _Page(NamedTuple):
 
 
 class _Stream:
-    """A logical stream, of sound or not, as far as its pages were parsed."""
+    """The parsed part of a logical stream, of sound or other data."""
 
     def __init__(self, page: _Page):
         self.number, self.ended = page.number - 1, False
-        self.codec: LatentCodec | None = None
+        self.codec: OggCodec | None = None
         for magic, codec in CODECS.items():
             if page.body.startswith(magic):
                 self.codec = codec(page.body)
@@ -93,7 +93,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
     numbers.
 
     Raises:
-      UnusableAudio: it is truncated or damaged, contradicts itself, or has two sounds at once.
+      UnusableAudio: it is truncated or damaged, contradicts itself, or has parallel sounds.
     """
     streams: dict[bytes, _Stream] = {}
     beginning, end = True, start
@@ -116,13 +116,13 @@ def walk(source: Source, start: int, stop: int) -> Link:
         return Link.whole(source, start, stop)
     if len(sounds) > 1:
         raise UnusableAudio(
-            f"{len(sounds)} sounds side by side, of which only one could be read; take them apart,"
+            f"{len(sounds)} sounds side by side, of which only one would be read; split the file,"
             " for example with ffmpeg"
         )
     (sound,) = sounds
     whole = sound.parts == [range(0, source.size)]
     if sound.begin and sound.codec is not None and sound.codec.skip:
-        # Cut out of a longer stream: there is nothing to skip, and libsndfile skips nothing.
+        # An excerpt of a longer stream: nothing is to be skipped, and libsndfile skips nothing.
         sound.codec.skip, whole = 0, False
         sound.parts[0:1] = _without_skip(source, sound.parts[0])
     return _link(sound, end, None if whole else tuple(sound.parts))
@@ -149,7 +149,7 @@ def _link(sound: _Stream, end: int, parts: tuple[bytes | range, ...] | None) -> 
 
 
 def _without_skip(source: Source, part: bytes | range) -> tuple[bytes, range]:
-    """Pages of Opus with a skip of 0 in the header, which is alone in the first page."""
+    """Pages of Opus with a skip of 0 in the header, the only packet of the first page."""
     assert isinstance(part, range)
     body = 27 + source.number(part.start + 26, 1)
     size = body + sum(source.at(part.start + 27, body - 27))

@@ -3,14 +3,14 @@
 from typing import ClassVar
 
 
-class LatentCodec:
-    """Counts the samples of a stream.
+class OggCodec:
+    """Counts the samples of an Ogg stream, packet by packet.
 
     Attributes:
-      bare: whether the packets without Ogg's pages are a decodable file.
+      bare: whether the packets alone, without Ogg's pages, are a decodable file.
       strip: bytes to remove from the first packet for such a file.
       rate: Hz of the granule positions; 0 for the sound's own rate.
-      longest: most samples in a packet; the end may be trimmed by as many.
+      longest: most samples in a packet; the end may be trimmed by so many.
       skip: samples to skip at the beginning.
       counted: samples so far; None if unknown.
     """
@@ -30,7 +30,7 @@ class LatentCodec:
         raise NotImplementedError
 
 
-class Vorbis(LatentCodec):
+class Vorbis(OggCodec):
     """Vorbis: overlapping blocks of two sizes; the setup header has the size of each mode."""
 
     def __init__(self, first: bytes):
@@ -42,7 +42,7 @@ class Vorbis(LatentCodec):
         self._before = 0
 
     def samples(self, packet: bytes) -> int:
-        """See `LatentCodec`."""
+        """See `OggCodec`."""
         if self.headers < 3:
             self.headers += 1
             if self.headers == 3:
@@ -79,7 +79,7 @@ def _modes(setup: bytes) -> list[int]:
     return modes
 
 
-class Opus(LatentCodec):
+class Opus(OggCodec):
     """Opus: frames of 2.5 to 60 ms, given by the first byte of a packet (RFC 6716, 3.1)."""
 
     rate = 48_000
@@ -91,7 +91,7 @@ class Opus(LatentCodec):
         self.counted: int = 0
 
     def samples(self, packet: bytes) -> int:
-        """See `LatentCodec`."""
+        """See `OggCodec`."""
         if self.headers < 2 or not packet:
             self.headers += 1
             return 0
@@ -105,18 +105,18 @@ class Opus(LatentCodec):
         return size * count
 
 
-class Flac(LatentCodec):
+class Flac(OggCodec):
     """FLAC: frames that have their own numbers."""
 
     bare = True
     strip = 9
 
     def samples(self, packet: bytes) -> int:
-        """1 if the packet has sound, else 0; see `LatentCodec`."""
+        """1 if the packet has sound, else 0; see `OggCodec`."""
         return int(packet[:1] == b"\xff" and packet[1:2] in (b"\xf8", b"\xf9"))
 
 
-CODECS: dict[bytes, type[LatentCodec]] = {
+CODECS: dict[bytes, type[OggCodec]] = {
     b"\x01vorbis": Vorbis,
     b"OpusHead": Opus,
     b"\x7fFLAC": Flac,

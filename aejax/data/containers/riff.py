@@ -8,13 +8,13 @@ import re
 from typing import Literal, NamedTuple
 
 from aejax.data.containers.link import (
-    BEGINS,
+    MAGICS,
     MOST_CHUNKS,
     Link,
     Source,
     contradiction,
+    is_placeholder,
     sound_size,
-    unknown,
 )
 
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64")
@@ -28,7 +28,7 @@ Order = Literal["little", "big"]
 
 
 class Header(NamedTuple):
-    """Data needed to decode the sound: its byte order and the contents of two chunks."""
+    """Byte order, and the contents of the chunks "fmt " and "fact"."""
 
     order: Order = "little"
     form: bytes = b""
@@ -42,36 +42,37 @@ def walk(source: Source, start: int, stop: int) -> Link:
       UnusableAudio: the sound is truncated, or contradicts itself.
     """
     magic = source.at(start, 4)
+    # as_is: whether libsndfile reads the sound correctly without a rebuilt header.
     header = Header("big" if magic == b"RIFX" else "little")
-    outer, wide, straight = source.number(start + 4, 4, header.order), 0, magic != b"BW64"
+    outer, wide, as_is = source.number(start + 4, 4, header.order), 0, magic != b"BW64"
     sound: list[range] = []
-    looked, at, end = False, start + 12, stop
+    tested, at, end = False, start + 12, stop
     for _ in range(MOST_CHUNKS):
         name, size = source.at(at, 4), source.number(at + 4, 4, header.order)
         body = at + 8
-        if not _is_name(name) or name in BEGINS or body + size > stop and name != b"data":
+        if not _is_name(name) or name in MAGICS or body + size > stop and name != b"data":
             break
         if name == b"ds64":
             wide = body
         elif name == b"fmt " and not header.form:
             header = header._replace(form=source.at(body, min(size, 4096)))
-            straight &= not sound
+            as_is &= not sound
         elif name == b"fact":
             header = header._replace(fact=source.at(body, min(size, 4096)))
         elif name == b"data":
             claimed = source.number(wide + 8, 8) if wide and size == _FULL else size
-            straight &= not sound and bool(wide) == (size == _FULL)
-            lost = unknown(claimed)
-            if claimed == 0 and not looked:  # once, as it is the same for later chunks
-                looked, lost = True, not only_chunks(source, body, stop, header.order)
-            size = sound_size(claimed, stop - body, lost=lost)
-            if lost and size != claimed:
+            as_is &= not sound and bool(wide) == (size == _FULL)
+            is_unknown = is_placeholder(claimed)
+            if claimed == 0 and not tested:  # once: later chunks give the same answer
+                tested, is_unknown = True, not only_chunks(source, body, stop, header.order)
+            size = sound_size(claimed, stop - body, is_unknown=is_unknown)
+            if is_unknown and size != claimed:
                 size -= _trailing_size(source, stop, header.order)
-            straight &= size == claimed
+            as_is &= size == claimed
             sound.append(range(body, body + size))
         end = min(body + size, stop)
-        at = following(source, body + size, stop, header.order)
-        straight &= bool(sound) or at == body + size + (size & 1)
+        at = next_chunk(source, body + size, stop, header.order)
+        as_is &= bool(sound) or at == body + size + (size & 1)
     sound = [part for part in sound if part]
     if not sound or not header.form:
         return Link.whole(source, start, stop)
@@ -79,7 +80,7 @@ def walk(source: Source, start: int, stop: int) -> Link:
         outer = source.number(wide, 8)
     refuse_rest(source, at, min(stop, start + 8 + outer))
     frames = frames_of(header, sum(map(len, sound)))
-    return Link(end, None if straight and start == 0 else rebuilt(header, sound), frames)
+    return Link(end, None if as_is and start == 0 else rebuilt(header, sound), frames)
 
 
 def is_chunk(source: Source, at: int, stop: int, order: Order) -> bool:
@@ -88,9 +89,9 @@ def is_chunk(source: Source, at: int, stop: int, order: Order) -> bool:
     return at + 8 > stop or _is_name(head[:4]) and int.from_bytes(head[4:], order) <= stop - at - 8
 
 
-def following(source: Source, end: int, stop: int, order: Order) -> int:
-    """Start of the chunk after one that ends at ``end``: an even byte, although some writers leave
-    out the padding."""
+def next_chunk(source: Source, end: int, stop: int, order: Order) -> int:
+    """Start of the chunk after one that ends at ``end``: the next even byte, or ``end`` itself if
+    the writer left out the padding."""
     even = end + (end & 1)
     odd = end & 1 and not is_chunk(source, even, stop, order) and is_chunk(source, end, stop, order)
     return end if odd else even
@@ -123,7 +124,7 @@ def _trailing_size(source: Source, stop: int, order: Order) -> int:
 
 
 def refuse_rest(source: Source, at: int, stop: int) -> None:
-    """Raises if bytes after the sound are no chunk: its size in the header is too small."""
+    """Raises if the bytes after the sound are not a chunk: the size in the header is too small."""
     if stop - at > 8 and not _is_name(source.at(at, 4)) and not source.zeros(at, stop):
         raise contradiction(f"{stop - at} bytes after the sound are of no known kind")
 
@@ -142,7 +143,7 @@ def frames_of(header: Header, size: int) -> int | None:
             raise contradiction(f"{channels} channels of {bits} bits in {align} bytes")
         if byte_rate and rate and byte_rate != rate * align % 2**32:
             raise contradiction(
-                f"{byte_rate} bytes a second, where {rate} times {align} are {rate * align}"
+                f"{byte_rate} bytes a second, not {rate} times {align}, {rate * align}"
             )
     if kind == _EXTENSIBLE:
         kind = value(24, 2)

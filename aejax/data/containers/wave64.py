@@ -4,7 +4,7 @@ Sizes include the header of the chunk, 24 bytes, and chunks begin at multiples o
 """
 
 from aejax.data.containers import riff
-from aejax.data.containers.link import MOST_CHUNKS, Link, Source, sound_size, unknown
+from aejax.data.containers.link import MOST_CHUNKS, Link, Source, is_placeholder, sound_size
 
 MAGIC = b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000")
 _NAME = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # after "wave", "fmt " and "data"
@@ -23,8 +23,9 @@ def walk(source: Source, start: int, stop: int) -> Link:
         if body > stop or name == MAGIC:
             break
         if name == b"data" + _NAME:
-            lost = size == 0 or unknown(size) or size == 24 and not _is_chunk(source, body, stop)
-            size = 24 + sound_size(size - 24, stop - body, lost=lost)
+            no_size = size == 24 and not _is_chunk(source, body, stop)
+            is_unknown = size == 0 or is_placeholder(size) or no_size
+            size = 24 + sound_size(size - 24, stop - body, is_unknown=is_unknown)
             sound.append(range(body, at + size))
         elif not _is_chunk(source, at, stop):
             break
@@ -41,8 +42,8 @@ def walk(source: Source, start: int, stop: int) -> Link:
     riff.refuse_rest(source, at, min(stop, start + source.number(start + 16, 8)))
     frames = riff.frames_of(header, sum(map(len, sound)))
     # libsndfile reads up to the end of the file.
-    straight = start == 0 and len(sound) == 1 and source.size - sound[0].stop < 8
-    return Link(end, None if straight else riff.rebuilt(header, sound), frames)
+    as_is = start == 0 and len(sound) == 1 and source.size - sound[0].stop < 8
+    return Link(end, None if as_is else riff.rebuilt(header, sound), frames)
 
 
 def _is_chunk(source: Source, at: int, stop: int) -> bool:

@@ -1,4 +1,4 @@
-"""Functions run in other processes: on this machine, a SLURM cluster, or a Ray cluster.
+"""Runs functions in other processes: on this machine, a SLURM cluster, or a Ray cluster.
 
 All processes share a file system, with the same paths, and have aejax in their environment.
 """
@@ -35,7 +35,7 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         "slurm_signal_delay_s": int,  # seconds before the time limit at which a task has to save
         "slurm_setup": str,  # a shell command to run first
     },
-    # The cluster, "auto" for one on this machine; CPUs (1 by default) and GPUs (0) of a task.
+    # Address of the cluster, "auto" for this machine; CPUs (default 1) and GPUs (0) of a task.
     "ray": {"address": str, "num_cpus": float, "num_gpus": float},
 }
 
@@ -98,14 +98,14 @@ class Executor(contextlib.AbstractContextManager["Executor"]):
 
     @abc.abstractmethod
     def submit(self, tasks: Sequence[Task]) -> Sequence[Future]:
-        """Starts tasks; there are several for SLURM, which takes them as one array."""
+        """Starts tasks; SLURM gets all of them as one array."""
 
     def shutdown(self) -> None:
         """Asks the running tasks to save and end, and kills them after `GRACE` seconds."""
         count, deadline = len(self.running), time.monotonic() + GRACE
         if not count:
             return
-        message = f"stopping what runs ({count}), which may save first; Ctrl-C again kills it"
+        message = f"stopping {count} tasks, which may save first; Ctrl-C again kills them"
         print(message, file=sys.stderr)
         try:
             again = 0.0
@@ -131,21 +131,23 @@ class Executor(contextlib.AbstractContextManager["Executor"]):
 def launch(
     tasks: Sequence[Task], *, kind: str, jobs: int, options: Mapping[str, str]
 ) -> Generator[tuple[Task, TaskError | None], None, None]:
-    """Each task with its error, if any, as it ends; compare `concurrent.futures.as_completed`.
+    """Runs tasks; yields each as it ends, with its error or None.
+
+    Similar to `concurrent.futures.as_completed`.
 
     With the launcher "local" and one job at a time, tasks print to the terminal; otherwise to their
-    logs, and a progress bar counts them. Closing the iterator, SIGINT and SIGTERM stop what runs.
-    If this process is killed, its tasks end too, except those of SLURM.
+    logs, and a progress bar counts them. Closing the iterator, SIGINT and SIGTERM stop the running
+    tasks. If this process is killed, its tasks end too, except those of SLURM.
 
     Args:
       tasks: started in this order.
-      kind: of launcher, one of `OPTIONS`.
+      kind: one of `OPTIONS`.
       jobs: maximum number of tasks at once.
       options: of the launcher, see `OPTIONS`.
 
     Raises:
-      UserError: bad options, an extra that is not installed; during iteration: there is no such
-        cluster, and `Interrupted` on SIGTERM.
+      UserError: an option is invalid or a package is missing; during iteration: the cluster cannot
+        be reached, or `Interrupted` on SIGTERM.
       KeyboardInterrupt: during iteration, on SIGINT, once everything has ended.
     """
     parsed = check(kind=kind, jobs=jobs, options=options)

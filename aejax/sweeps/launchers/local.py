@@ -1,4 +1,4 @@
-"""Tasks in child processes of this machine, which end when this process does."""
+"""Tasks in child processes of this machine, which end together with this process."""
 
 import contextlib
 import multiprocessing
@@ -20,8 +20,8 @@ from aejax.runtime.malloc import SHARE_OF_MEMORY
 from aejax.sweeps import launchers
 from aejax.sweeps.launchers import Task, TaskError
 
-# The child finds modules where its parent does. `multiprocessing` would import the parent's main
-# module once more, with the flags it defines.
+# The child has the parent's import path. `multiprocessing` would import the parent's main module
+# again, and define its flags twice.
 _CHILD = (
     "import sys; sys.path[:] = sys.argv[1:]\n"
     "from aejax.sweeps.launchers import local; local.run_child()"
@@ -29,7 +29,7 @@ _CHILD = (
 
 
 class Executor(launchers.Executor):
-    """Child processes; each of several at once gets an equal share of the memory."""
+    """Starts child processes, each with an equal fraction of the memory."""
 
     poll = 0.05
 
@@ -40,16 +40,16 @@ class Executor(launchers.Executor):
 
     def submit(self, tasks: Sequence[Task]) -> list["Child"]:
         logs = [task.log if self.max_workers > 1 else None for task in tasks]
-        here = (self._environment, sys.path, os.getcwd())
-        return [Child(pickle.dumps(x), log, *here) for x, log in zip(tasks, logs, strict=True)]
+        context = (self._environment, sys.path, os.getcwd())
+        return [Child(pickle.dumps(x), log, *context) for x, log in zip(tasks, logs, strict=True)]
 
 
 class Child(launchers.Future):
-    """A task in a child process, in a session of its own.
+    """A task in a child process with its own session.
 
     Args:
       pickled: the task.
-      log: takes its output; without, it goes where that of this process goes.
+      log: file for its output; None for the output of this process.
       environment: variables added to those of this process.
       path: ``sys.path`` of the child.
       folder: working directory of the child, if it exists on this machine.
@@ -73,8 +73,8 @@ class Child(launchers.Future):
                 cwd=folder if os.path.isdir(folder) else None,
                 stdin=theirs.fileno(),
                 env=os.environ | environment,
-                # Ctrl-C in the terminal reaches this process alone, and what the child starts can
-                # be killed together with it.
+                # Ctrl-C in the terminal reaches only this process, and the child can be killed
+                # together with its own children.
                 start_new_session=True,
             )
         with contextlib.suppress(OSError):  # it may have ended already
@@ -105,7 +105,7 @@ class Child(launchers.Future):
 
 
 def run_child() -> None:
-    """Runs the task that comes from stdin in this process, and sends its error back."""
+    """Runs the task received on stdin, and sends its error back."""
     connection = Connection(os.dup(0))
     with open(os.devnull) as null:
         os.dup2(null.fileno(), 0)
@@ -118,18 +118,19 @@ def run_child() -> None:
     with contextlib.suppress(OSError):
         connection.send(error)
     if error is not None:
-        stopping.end(1)  # an orderly exit waits for threads that compile
+        stopping.end(1)  # `sys.exit` would wait for threads that compile
 
 
 def _end_with_parent(connection: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
-        connection.recv_bytes()  # the parent sends no more: this is its end
+        connection.recv_bytes()  # returns only when the parent has ended
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def run_task(pickled: bytes, log: Path | None) -> str | None:
-    """The error of a task that runs in this process, with its output in the log if that can be
-    written; SIGTERM makes a training save, or ends the process."""
+    """Runs a task in this process and returns its error; appends its output to the log if possible.
+
+    On SIGTERM a training saves and ends; any other process ends at once."""
     with contextlib.suppress(OSError):
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -141,8 +142,8 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
     try:
         task = pickle.loads(pickled)
         task.function(*task.arguments)
-    except SystemExit as left:
-        error = f"exit code {left.code}" if left.code else None
+    except SystemExit as exit_:
+        error = f"exit code {exit_.code}" if exit_.code else None
     except BaseException as raised:
         error = one_line(raised)
         if not isinstance(raised, UserError):
@@ -155,7 +156,7 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
 
 
 def share_of_gpus(share: float) -> dict[str, str]:
-    """Environment in which JAX takes a fraction of the memory of GPUs, not most of it."""
+    """Environment variables that limit JAX to a fraction of the memory of GPUs."""
     names = ("XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE")
     if share >= 1 or any(name in os.environ for name in names):
         return {}

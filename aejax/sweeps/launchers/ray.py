@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster: for each, an actor with a child process, which end with this process."""
+"""Tasks on a Ray cluster: each is an actor with a child process, and ends with this process."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ from aejax.sweeps.launchers.local import Child, share_of_gpus
 
 
 class Executor(launchers.Executor):
-    """An existing cluster, or one on this machine that ends with the last task.
+    """Runs tasks on an existing cluster, or on a temporary cluster on this machine.
 
     Raises:
       UserError: there is no cluster at that address.
@@ -41,8 +41,8 @@ class Executor(launchers.Executor):
         self._actor = ray.remote(Child).options(max_concurrency=2, **needs)
 
     def submit(self, tasks: Sequence[Task]) -> list["Run"]:
-        here = (self._environment, list(sys.path), os.getcwd())
-        return [Run(self._actor.remote(pickle.dumps(task), task.log, *here)) for task in tasks]
+        context = (self._environment, list(sys.path), os.getcwd())
+        return [Run(self._actor.remote(pickle.dumps(task), task.log, *context)) for task in tasks]
 
     def shutdown(self) -> None:
         super().shutdown()

@@ -1,6 +1,6 @@
 """Tasks as jobs of a SLURM cluster, by submitit.
 
-They are submitted as one job array, of which SLURM runs only some at once. A task saves and ends if
+They are submitted as one job array; SLURM runs a limited number at a time. A task saves and ends if
 its job is cancelled or its time is nearly over (SIGUSR2). Jobs continue if this process is killed.
 Files of submitit are in ``submitit/`` beside the logs.
 """
@@ -26,10 +26,10 @@ _DEFAULTS = {"cluster": "slurm", "timeout_min": 24 * 60, "name": "aejax"}
 
 
 class Executor(launchers.Executor):
-    """A cluster, with submitit's parameters.
+    """Submits tasks to a cluster, with submitit's parameters.
 
     Raises:
-      UserError: there is no such cluster; on `submit`, it refuses the tasks.
+      UserError: the cluster is unknown; on `submit`: it refuses the tasks.
     """
 
     def __init__(self, jobs: int, options: Mapping[str, Any]):
@@ -50,7 +50,7 @@ class Executor(launchers.Executor):
             array.update_parameters(**self._parameters)
             jobs = array.map_array(_run, pickled, logs, [list(sys.path)] * len(tasks))
         except RuntimeError as error:
-            refused = f"the cluster {self._cluster} does not take the tasks"
+            refused = f"the cluster {self._cluster} refuses the tasks"
             raise UserError(f"{refused}: {one_line(error)}") from None
         return [Job(job) for job in jobs]
 

@@ -24,18 +24,18 @@ def run(
     """Runs trials until the search has ``count`` of them, and prints and writes the best.
 
     A trial is a run in ``root/trial_0000`` and so on. Optuna's TPE chooses its overrides from the
-    results of earlier trials. It minimises the validation error at the best step and, if the space
-    lets it differ, the latent rate. Other processes and machines that run the same search in the
+    results of earlier trials. It minimises the validation error at the best step and, if it differs
+    between trials, the latent rate. Other processes and machines that run the same search in the
     same folder share its trials (see `journal`). A trial with an invalid config is refused; a trial
     that fails is tried once more; a trial that was killed or interrupted continues the next time.
 
     Args:
       config: of the trials, without their overrides.
-      count: number of trials, with those of other workers and earlier calls.
+      count: number of trials, including those of other workers and earlier calls.
       space: config keys with their possible values.
       root: folder of the search.
       train: trains a config in a folder, or continues there; `Interrupted` ends the search.
-      command: that repeats the search, for messages.
+      command: command line that repeats the search, for messages.
 
     Raises:
       UserError: Optuna is not installed, ``root`` has another search, or all trials are refused.
@@ -43,9 +43,7 @@ def run(
     try:
         importlib.import_module("optuna")
     except ImportError:
-        raise UserError(
-            "a search takes Optuna, which is not installed: pip install -e '.[search]'"
-        ) from None
+        raise UserError("a search needs Optuna: pip install -e '.[search]'") from None
     from aejax.sweeps.search import trials
 
     if count < 1:

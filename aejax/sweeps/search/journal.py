@@ -1,12 +1,11 @@
-"""The trials of a search, in a journal of Optuna's that all its workers share.
+"""The trials of a search, in an Optuna journal that all workers share.
 
-Workers are processes, also of several machines, with the same folder. A worker locks
+Workers are processes on one or several machines that use the same folder. A worker locks
 ``search.lock`` to read and write the journal, and ``trial_0003.lock`` while it runs that trial. A
-trial that is running by the journal but not locked has lost its worker, and the next worker takes
-it over. Optuna 5 has heartbeats, by which it notices dead workers, for its SQL storage only
-(`optuna.storages.RDBStorage`), not for its journal. The locks are those of flock, which end with
-the process; on NFS they need Linux 2.6.12, a server with locks, and a mount without ``nolock`` and
-``local_lock=flock``.
+trial whose state is "running" but that is not locked has lost its worker; the next worker takes it
+over. (Optuna 5 detects dead workers by heartbeats only with `optuna.storages.RDBStorage`, not with
+journals.) The locks are those of flock, which end with the process; on NFS they need Linux 2.6.12,
+a server with locks, and a mount without ``nolock`` and ``local_lock=flock``.
 """
 
 import contextlib
@@ -34,7 +33,7 @@ _MAX_BYTES = 1 << 30
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A trial of this worker, until it closes ``lock``."""
+    """A trial assigned to this worker until ``lock`` is closed."""
 
     number: int
     overrides: dict[str, Any]
@@ -43,11 +42,11 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a trial ended.
+    """The result of a trial.
 
     Attributes:
       error: on the validation split; None if it was refused or failed.
-      rate: latent rate; None likewise.
+      rate: latent rate; None if it was refused or failed.
       refused: True if its config is invalid.
       reason: message if it was refused or failed.
     """
@@ -64,7 +63,7 @@ class Journal:
     Args:
       root: the folder of the search.
       space: config keys with their possible values.
-      settings: all other settings of the search, with JSON values; the names are for messages.
+      settings: all other settings of the search, as JSON values by the names used in messages.
       objectives: number of objectives.
       seed: of the first trial; each later trial adds 1.
 
@@ -100,15 +99,14 @@ class Journal:
                 raise UserError(_other_search(root, saved, settings))
 
     def claim(self, count: int) -> Claim | None:
-        """The next trial to run: one that has lost its worker, or a new one; None if there are
-        ``count`` trials."""
+        """The next trial to run: one without a worker, or a new one; None after ``count``."""
         with self._locked():
             trials = self._study.get_trials(deepcopy=False)
             for trial in trials:
                 if trial.state == TrialState.RUNNING:
                     lock = _try_lock(self.folder(trial.number).with_suffix(".lock"))
                     if lock is not None:
-                        # It returns the values that were chosen before, and chooses the others.
+                        # Suggests the values chosen before, and new values for other keys.
                         unfinished = optuna.Trial(self._study, trial._trial_id)
                         return Claim(trial.number, self._choose(unfinished), lock)
             if len(trials) >= count:
@@ -138,7 +136,7 @@ class Journal:
             return self._study.get_trials(deepcopy=False)
 
     def best(self) -> list[FrozenTrial]:
-        """The Pareto-optimal trials by rate; with one objective, all finished trials by error."""
+        """The Pareto-optimal trials by rate; for one objective, all finished trials by error."""
         with self._locked():
             if len(self._study.directions) > 1:
                 front = self._study.best_trials
@@ -158,12 +156,12 @@ class Journal:
         return self._root / f"trial_{number:04}"
 
     def _choose(self, trial: optuna.Trial) -> dict[str, Any]:
-        # A new sampler, so that the choice depends on the earlier trials and the seed only.
+        # A new sampler for each trial: the choice depends only on earlier trials and the seed.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna 4
             self._study.sampler = optuna.samplers.TPESampler(
                 seed=self._seed + trial.number,
-                constant_liar=True,  # away from the values of trials that still run
+                constant_liar=True,  # avoids the values of running trials
             )
         return {key: values.suggest(trial, key) for key, values in self._space.items()}
 
@@ -179,8 +177,8 @@ class Journal:
             except Exception as error:  # Optuna raises many kinds for damaged lines
                 message = printable(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200]
                 raise UserError(
-                    f"{self._root / JOURNAL} cannot be read ({message}); move it away and the"
-                    " search begins anew"
+                    f"{self._root / JOURNAL} cannot be read ({message}); move it away to"
+                    " start a new search"
                 ) from None
 
 
@@ -193,8 +191,8 @@ def _other_search(root: Path, saved: Any, settings: Mapping[str, Any]) -> str:
         if saved.get(key) != settings.get(key)
     ]
     return printable(
-        f"{root} has another search ({'; '.join(differing)}); give another --workdir, or the same"
-        " command to go on with that search"
+        f"{root} holds another search ({'; '.join(differing)}); give another --workdir, or"
+        " repeat the command of that search to continue it"
     )
 
 

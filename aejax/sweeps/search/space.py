@@ -15,13 +15,13 @@ from aejax.runtime.errors import UserError
 
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::(.*))?")
-# Keys by which trials have errors in different units, or of different features.
+# Keys that change the unit of errors, and keys that change the features.
 _UNITS = ("representation.name", "representation.compression")
 _FEATURES = (
     *("representation.", "data.path", "data.include", "data.sample_rate", "data.channels"),
     *("data.split", "data.validation", "data.test", "data.synthetic."),
 )
-# Keys that change the latent rate, in floats per second, and in bits for quantised latents.
+# Keys that change the latent rate in floats per second, and, for quantised latents, in bits.
 _FLOATS = {"model.latent_dim", "model.downsampling", "representation.hop_length"}
 _FLOATS |= {"data.sample_rate"}
 _BITS = {"model.bottleneck", "model.fsq.levels", "model.vq.codebook_size"}
@@ -31,7 +31,7 @@ FLOAT_RATE, BIT_RATE = "latent_floats_per_second", "bits_per_second"
 
 @runtime_checkable
 class Suggesting(Protocol):
-    """A trial of Optuna's, which chooses values."""
+    """An Optuna trial, which chooses values."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool) -> int:
         """An integer from ``low`` to ``high``."""
@@ -45,7 +45,7 @@ class Suggesting(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from ``low`` to ``high``, integers if these are; with ``log``, on a log scale."""
+    """Numbers from ``low`` to ``high``, integers if both are; on a log scale with ``log``."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ class Range:
         return trial.suggest_float(key, self.low, self.high, log=self.log)
 
     def read(self, stored: Any) -> Any:
-        """The value from that in the journal."""
+        """The value stored in the journal."""
         return stored
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of several values."""
 
     values: tuple[Any, ...]
 
@@ -76,7 +76,7 @@ class Choice:
         return self.read(trial.suggest_categorical(key, [str(value) for value in self.values]))
 
     def read(self, stored: Any) -> Any:
-        """The value from that in the journal, which is text, since Optuna stores no tuples."""
+        """The value from its text in the journal; Optuna stores no tuples."""
         return {str(value): value for value in self.values}[stored]
 
     def __str__(self) -> str:
@@ -95,7 +95,7 @@ def parse_space(text: str, config: ConfigDict) -> dict[str, Range | Choice]:
       config: has all keys, with values of their types.
 
     Raises:
-      UserError: with the word that is wrong, and why.
+      UserError: a word is invalid.
     """
     known, space = flatten(config), {}
     for word in text.split():
@@ -106,12 +106,12 @@ def parse_space(text: str, config: ConfigDict) -> dict[str, Range | Choice]:
             )
         check_known(key, known)
         if key in space:
-            raise UserError(f"--search_space: {key} is there twice")
+            raise UserError(f"--search_space: {key} occurs twice")
         space[key] = _parse(word, values, known[key])
         if key in _UNITS:
             raise UserError(
-                f"--search_space: {key}: the errors of its values are not comparable; search each"
-                " of them by itself"
+                f"--search_space: {key}: the errors of its values are not comparable; search"
+                " each of them separately"
             )
     if not space:
         raise UserError(
@@ -140,7 +140,7 @@ def _parse(word: str, values: str, example: Any) -> Range | Choice:
 def _parse_range(word: str, match: re.Match[str], example: int | float) -> Range:
     low, high = (_parse_value("--search_space", word, text, example) for text in match.groups()[:2])
     if match[3] not in (None, "log"):
-        raise UserError(f"--search_space: {word}: after the range there can be ':log' only")
+        raise UserError(f"--search_space: {word}: only ':log' may follow the range")
     log = match[3] == "log"
     if low >= high:
         raise UserError(f"--search_space: {word}: {low} is not below {high}")
@@ -177,9 +177,7 @@ def _parse_tuples(flag: str, word: str, values: str) -> tuple[Any, ...]:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         parsed = [None]
     if not all(isinstance(value, tuple) for value in parsed):
-        raise UserError(
-            f"{flag}: {word}: the values are tuples, written like (4,8),(2,4,8) or (4,)"
-        )
+        raise UserError(f"{flag}: {word}: the values must be tuples, such as (4,8),(2,4,8) or (4,)")
     return tuple(parsed)
 
 
@@ -206,8 +204,9 @@ def other_features(space: Space) -> list[str]:
 
 
 def rate_of(config: ConfigDict, space: Space) -> tuple[str, bool]:
-    """The name of the latent rate in results, and whether it differs between trials; in bits per
-    second if every bottleneck quantises, else in floats."""
+    """The name of the latent rate in results, and whether it differs between trials.
+
+    It is in bits per second if every bottleneck quantises, else in floats per second."""
     bottlenecks = space.get("model.bottleneck")
     names = bottlenecks.values if isinstance(bottlenecks, Choice) else (config.model.bottleneck,)
     quantised = all(parts.bottlenecks[name].quantises for name in names)

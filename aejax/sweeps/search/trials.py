@@ -42,8 +42,8 @@ def search(
         settings[f"--config.{key}"] = value
     journal = Journal(root, space, settings, objectives=1 + varies, seed=config.seed)
     print(
-        f"search: {count} trials in {printable(str(root))}; to join from elsewhere, the same"
-        f" command: {command}"
+        f"search: {count} trials in {printable(str(root))}; to join from another machine, run"
+        f" the same command: {command}"
     )
     if others := other_features(space):
         warn(f"trials that differ in {', '.join(others)} have errors of different features")
@@ -72,7 +72,7 @@ def _run_trial(
     reason = ""
     for _ in range(ATTEMPTS):
         if reason:
-            warn(f"{folder.name} failed ({reason}) and is tried again")
+            warn(f"{folder.name} failed ({reason}); retrying")
         try:
             changed = config_module.override(config, overrides)
             config_module.validate(changed)
@@ -96,7 +96,7 @@ def _score(folder: Path, name: str, rate: str) -> tuple[float, float]:
     lines = metrics_log.read(folder / "metrics.jsonl")
     [*_, error] = [line[ERROR] for line in lines if line["step"] == step and ERROR in line]
     [latent_rate] = [row[rate] for row in results["rows"] if row["name"] == name]
-    if error is None:  # in the log for a number that is not finite
+    if error is None:  # the log has None for non-finite numbers
         raise ValueError(f"the error of step {step} is not finite")
     return error, latent_rate
 
@@ -110,7 +110,7 @@ def _check_any_accepted(trials: Sequence[FrozenTrial]) -> None:
 
 
 def _write(journal: Journal, root: Path, rate: str, varies: bool) -> None:
-    """Writes all trials, and which of them are the best, to ``search.json``."""
+    """Writes all trials, and the numbers of the best, to ``search.json``."""
     trials = [
         {
             "trial": trial.number,
