@@ -530,7 +530,7 @@ def test_a_sweep_killed_in_the_middle_goes_on_bit_for_bit(environment, tmp_path)
     before = (killed / first / "results.json").stat().st_mtime_ns
     for _ in range(50):  # until the child has noticed, and let go of its directory
         code, output = sweep_run(environment, *options, f"--workdir={killed}")
-        if "another process is at work" not in output:
+        if "another process is using" not in output:
             break
         time.sleep(0.2)
     assert code == 0, output
