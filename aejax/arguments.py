@@ -1,5 +1,6 @@
 """The arguments of ``python -m aejax.main``: parsing, checks and help."""
 
+import re
 import runpy
 import shlex
 import traceback
@@ -16,10 +17,12 @@ from aejax.runtime.errors import UserError
 from aejax.sweeps import plan
 
 _QUOTES = "\"'"
+_SCIENTIFIC = re.compile(r"[0-9]+(\.[0-9]+)?[eE]\+?[0-9]{1,2}")
 
 
 def words(argv: Sequence[str]) -> Iterator[str]:
-    """Arguments for absl: --config as an absolute path; a bare --sweep as ``--sweep=``.
+    """Arguments for absl: --config as an absolute path; a bare --sweep as ``--sweep=``; a value of
+    1e3 as 1000, which is an integer.
 
     Raises:
       UserError: the experiment file does not exist.
@@ -33,6 +36,8 @@ def words(argv: Sequence[str]) -> Iterator[str]:
             if not Path(path.partition(":")[0]).is_file():
                 raise UserError(f"--config={path}: no such experiment file")
             yield f"--config={path}"
+        elif option.startswith("--config.") and _SCIENTIFIC.fullmatch(path):
+            yield f"{option}={int(float(path))}" if float(path).is_integer() else word
         else:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
 

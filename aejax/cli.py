@@ -1,4 +1,4 @@
-"""The command ``aejax``: everything except training, which is ``python -m aejax.main``."""
+"""The command ``aejax``; ``aejax train`` is ``python -m aejax.main``."""
 
 from aejax.runtime import stopping
 
@@ -7,13 +7,16 @@ if __name__ == "__main__":
     stopping.listen(_RESUME)  # the imports take seconds
 
 import argparse
+import platform
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 
 from aejax import parts as part_registries
-from aejax.commands import corpora, models, parts, reports
+from aejax.commands import corpora, models, parts, reports, training
 from aejax.runtime.errors import exit_code
 
 _EXAMPLES = """examples:
+  aejax train mel_conv train.steps=2000 --workdir=runs/longer
   aejax inspect recordings
   aejax inspect recordings --split_by=folder --json > recordings.json
   aejax pack recordings packed --sample_rate=16000
@@ -44,9 +47,17 @@ def _parser() -> tuple[argparse.ArgumentParser, dict[str, Callable]]:
     )
     about = "a file that registers your own parts; repeatable; before COMMAND"
     parser.add_argument("--parts", action="append", metavar="FILE", help=about)
+    parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    runs = corpora.add(commands) | reports.add(commands) | models.add(commands)
-    return parser, runs | parts.add(commands)
+    functions: dict[str, Callable] = {}
+    for module in (training, corpora, reports, models, parts):
+        functions |= module.add(commands)
+    return parser, functions
+
+
+def _versions() -> str:
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "numpy"))
+    return f"aejax {version('aejax')} ({libraries}, Python {platform.python_version()})"
 
 
 if __name__ == "__main__":

@@ -20,9 +20,7 @@ from aejax.runtime.errors import UserError, exit_code
 from aejax.sweeps import plan, search, sweep
 
 FLAGS = flags.FLAGS
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", help_string="An experiment file; --config.KEY=VALUE changes a key of it."
-)
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="An experiment file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/<name> by default.")
 _SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's sweep().")
 _SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
@@ -38,19 +36,21 @@ def main(argv: Sequence[str]) -> int:
     if {"--help", "-help", "-h"} & set(argv):
         return exit_code(arguments.print_help, interrupted=_RESUME)
 
-    def run() -> None:
-        chosen, workdir = _parse(argv)
-        malloc.keep_freed()
-        compilation.use_cache()
-        command = "python -m aejax.main " + shlex.join(argv[1:])
-        if _SWEEP.value is not None:
-            _sweep(chosen, workdir, command)
-        elif _SEARCH.value is not None:
-            _search(_SEARCH.value, chosen, workdir, command)
-        else:
-            experiment.run(chosen, workdir, command=command)
+    return exit_code(lambda: run(argv), interrupted=_RESUME)
 
-    return exit_code(run, interrupted=_RESUME)
+
+def run(argv: Sequence[str]) -> None:
+    """Runs one experiment, a sweep or a search; raises UserError for bad arguments."""
+    chosen, workdir = _parse(argv)
+    malloc.keep_freed()
+    compilation.use_cache()
+    command = f"python -m aejax.main {shlex.join(argv[1:])}"
+    if _SWEEP.value is not None:
+        _sweep(chosen, workdir, command)
+    elif _SEARCH.value is not None:
+        _search(_SEARCH.value, chosen, workdir, command)
+    else:
+        experiment.run(chosen, workdir, command=command)
 
 
 def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
@@ -76,14 +76,14 @@ def _search(count: int, chosen: ConfigDict, workdir: Path | None, command: str) 
     def train(trial: ConfigDict, path: Path) -> None:
         experiment.run(trial, path, command=repeat(trial, path))
 
-    root = workdir or Path("runs", f"{chosen.name}_search")
-    search.run(chosen, count, space, root, train, command=command)
+    folder = workdir or Path("runs", f"{chosen.name}_search")
+    search.run(chosen, count, space, folder, train, command=command)
 
 
 def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
+    sys.argv = list(arguments.words(argv))  # where ml-collections looks for overrides
     try:
-        rest = FLAGS(list(arguments.words(argv)))
-        chosen = _CONFIG.value
+        rest, chosen = FLAGS(sys.argv), _CONFIG.value
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(arguments.one_line(error)) from None
     if chosen is None:

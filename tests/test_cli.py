@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import REPOSITORY
+from report_runs import make_run
 from trained_runs import model_of, write_run
 
 import aejax
+from aejax import arguments
 from aejax.cli import main
 from aejax.data.preflight import preflight, report
 from aejax.evaluation import entropy_coding
@@ -38,6 +40,37 @@ def messy(audio_folder):
     bad[3] = np.nan
     soundfile.write(audio_folder / "nan.wav", bad, 16000, subtype="FLOAT")
     return audio_folder
+
+
+def test_train_takes_names_and_keys(monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr("aejax.main.run", lambda argv: called.append(argv[1:]))
+    path = str(REPOSITORY / "experiments" / "mel_conv.py")
+    assert main(["train", "mel_conv", "train.steps=5", "--workdir=x"]) == 0
+    assert main(["train", path, "--sweep"]) == 0
+    assert called == [
+        [f"--config={path}", "--config.train.steps=5", "--workdir=x"],
+        [f"--config={path}", "--sweep"],
+    ]
+    assert main(["train", "mel_convv"]) == 1
+    assert "no experiment mel_convv" in capsys.readouterr().err
+
+
+def test_whole_numbers_may_be_scientific():
+    given = ["--config.train.steps=1e3", "--config.train.learning_rate=1e-3", "--config.a=2.5e1"]
+    assert list(arguments.words(given)) == ["--config.train.steps=1000", given[1], "--config.a=25"]
+
+
+def test_experiments_and_runs_are_listed(tmp_path, capsys):
+    make_run(tmp_path / "runs" / "small")
+    assert main(["list", str(tmp_path / "runs")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("  mel_conv ") for line in lines)
+    assert lines[-1].startswith("  small  ")
+    assert lines[-1].endswith("latent floats/s")
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert "aejax 0." in capsys.readouterr().out
 
 
 def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):

@@ -560,5 +560,5 @@ def test_speakers_are_told_apart(small_config, audio_folder, tmp_path, monkeypat
     with pytest.raises(UserError, match=r"speakers\.json cannot be opened"):
         load.load(tmp_path / "run")
     small_config.model.speaker_label = "pitch"
-    with pytest.raises(UserError, match=r"speaker_label='pitch' is not a categorical label .*folder"):
+    with pytest.raises(UserError, match="speaker_label='pitch' is not a categorical"):
         experiment.run(small_config, tmp_path / "other")

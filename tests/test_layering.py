@@ -32,10 +32,10 @@ FLOORS = {
     "aejax.sweeps": 13,
     "aejax.inference": 14,
     "aejax.arguments": 14,
-    "aejax.commands": 15,
+    "aejax.commands": 16,
     "aejax.main": 15,
-    "aejax.cli": 16,
-    "aejax.__main__": 17,
+    "aejax.cli": 17,
+    "aejax.__main__": 18,
 }
 MODULES = sorted((REPOSITORY / "aejax").rglob("*.py"))
 
