@@ -60,7 +60,7 @@ def test_the_shapes_of_a_step():
         f"[{batch}, {blocks}, {latents}]",
         f"W is {block} x {latents}",
         f"V is {latents} x {block}",
-        f"{rate:g} latent frames a second: {rate * latents:g} latent floats per second",
+        f"{rate:g} latent frames a second: {rate * latents:g} latent floats/s",
         f"{model.decoder.receptive_field[0]} on either side here",
     ):
         assert text in page
