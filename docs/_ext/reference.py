@@ -4,23 +4,18 @@ A page in ``docs/reference/`` has a line ``<!-- keys -->``, ``<!-- parts -->`` o
 ``<!-- commands -->``, in whose place Markdown is put when the page is read.
 """
 
-import contextlib
 import inspect
-import io
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
+from command_help import commands
 from docutils import nodes
 
-from aejax import arguments, cli, parts
+from aejax import parts
 from aejax.config import keys as config_keys
 from aejax.sections import SECTIONS
-
-_COLUMNS = "88"  # of the help of commands
 
 
 def keys() -> Iterator[str]:
@@ -92,34 +87,6 @@ def _choice(registry: parts.Registry) -> str:
         return f"Used if its weight is above 0: `{registry.room}.NAME.weight`."
     full = f"{registry.room}.{registry.choice}"
     return f"Chosen by {{key}}`{full}`; their keys are `{registry.room}.NAME.KEY`."
-
-
-def commands() -> Iterator[str]:
-    """Every command with its help."""
-    head, marker, _ = _printed(arguments.print_help).partition("\nConfig keys")
-    assert marker, "the help of training has no list of keys any more"
-    yield from ("", "(command-train)=", "## python -m aejax.main", "")
-    yield from ("```text", head.strip(), "```", "")
-    yield "Below that, it prints all [config keys](config.md)."
-    _, known = cli._parser()
-    for name in ("", *known):
-        title = f"aejax {name}".strip()
-        argv = [name, "--help"] if name else ["--help"]
-        text = _printed(lambda argv=argv: cli._parser()[0].parse_args(argv))
-        anchor = f"(command-{name})=" if name else "(command-aejax)="
-        yield from ("", anchor, f"## {title}", "", "```text", text.strip(), "```")
-
-
-def _printed(call: Callable[[], Any]) -> str:
-    """What a function prints, with lines of one length on any terminal."""
-    text = io.StringIO()
-    with (
-        mock.patch.dict(os.environ, COLUMNS=_COLUMNS),
-        contextlib.redirect_stdout(text),
-        contextlib.suppress(SystemExit),
-    ):
-        call()
-    return text.getvalue()
 
 
 def first_paragraph(owner: Any) -> str:
