@@ -16,7 +16,7 @@ def commands() -> Iterator[str]:
     """Markdown: a heading for each command, and its help."""
     head, marker, _ = _printed(arguments.print_help).partition("\nConfig keys")
     assert marker, "the help of training has no list of keys any more"
-    yield from ("", "(command-train)=", "## python -m aejax.main", "")
+    yield from ("", "(command-main)=", "## python -m aejax.main", "")
     yield from ("```text", head.strip(), "```", "")
     yield "Below that, it prints all [config keys](config.md)."
     _, known = cli._parser()
