@@ -190,30 +190,30 @@ fraction = rule(lambda value: 0 <= value <= 1, "from 0 to 1")
 def at_least(low: float, most: float = MOST) -> Rule:
     """From ``low`` to ``most``, both included."""
     return Rule(
-        lambda value: f"must be at least {low:g}" if value < low else _too_much(value, most),
-        f"at least {low:g}{_up_to(most)}",
+        lambda value: f"must be at least {low:.10g}" if value < low else _too_much(value, most),
+        f"at least {low:.10g}{_up_to(most)}",
     )
 
 
 def above(low: float, most: float = MOST) -> Rule:
     """Above ``low``, up to ``most``."""
     return Rule(
-        lambda value: f"must be above {low:g}" if value <= low else _too_much(value, most),
-        f"above {low:g}{_up_to(most)}",
+        lambda value: f"must be above {low:.10g}" if value <= low else _too_much(value, most),
+        f"above {low:.10g}{_up_to(most)}",
     )
 
 
 def _too_much(value: float, most: float) -> str:
-    return "" if value <= most else f"must be at most {most:g}"
+    return "" if value <= most else f"must be at most {most:.10g}"
 
 
 def _up_to(most: float) -> str:
-    return "" if most == MOST else f", at most {most:g}"
+    return "" if most == MOST else f", at most {most:.10g}"
 
 
 def between(low: float, high: float) -> Rule:
     """From ``low`` up to but not ``high``."""
-    return rule(lambda value: low <= value < high, f"at least {low:g} and below {high:g}")
+    return rule(lambda value: low <= value < high, f"at least {low:.10g} and below {high:.10g}")
 
 
 def one_of(*known: str) -> Rule:
@@ -243,7 +243,7 @@ def pair(low: float, high: float) -> Rule:
         numbers = len(value) == 2 and all(is_number(x) for x in value)
         return bool(numbers and low <= value[0] <= value[1] <= high)
 
-    return rule(is_valid, f"two numbers from {low:g} to {high:g}, the lower one first")
+    return rule(is_valid, f"two numbers from {low:.10g} to {high:.10g}, the lower one first")
 
 
 def integers(low: int, high: int, most: int = 4096) -> Rule:

@@ -67,7 +67,7 @@ class WindowedModel:
 
     @property
     def channels(self) -> int:
-        """Channels that are encoded together: 2 for a stereo model, else 1."""
+        """Channels that are encoded together, 2 for a stereo model, else 1."""
         return 2 if isinstance(self.representation, Multichannel) else 1
 
     @property
