@@ -8,7 +8,7 @@ without. The model begins at the PCA of clean sound; its log-mel spectrogram mak
 noisy one softer, and the result is compared with the clean sound too.
 ``aejax denoise RUN noisy.wav clean.wav``.
 
-Takes about 15 CPU-minutes; how many dB it gains stands in the README.
+Takes about 15 CPU-minutes; how many dB it gains is in docs/results.md.
 """
 
 from ml_collections import ConfigDict
