@@ -6,8 +6,8 @@ Each speaker has a folder of its own in DIR. What the model sees is stretched al
 equalised anew each time, what it gives back is not, and an adversary that tells speakers by latents
 is to fail: who speaks is left to the decoder. ``aejax convert RUN in.wav out.wav --to=FOLDER``.
 
-Takes about 11 CPU-minutes; what it does is in docs/results.md. At 500 latent floats per second the error
-of features is 1 dB above that of PCA, which keeps the voice.
+Takes about 11 CPU-minutes; what it does is in docs/results.md. At 500 latent floats per second the
+error of features is 1 dB above that of PCA, which keeps the voice.
 """
 
 from ml_collections import ConfigDict
