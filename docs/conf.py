@@ -33,10 +33,11 @@ myst_heading_anchors = 3
 nb_execution_mode = "auto"
 nb_execution_timeout = 600  # s, of each cell
 nb_execution_raise_on_error = True
+suppress_warnings = ["myst-nb.lexer"]  # of a notebook that is not executed
 nb_execution_in_temp = True  # runs do not land in docs/
 
 # Docstrings name other objects in single backticks.
-smartquotes = False  # quotes are Python's
+smartquotes_action = "D"  # dashes; quotes are often Python's
 default_role = "py:obj"
 nitpicky = True
 add_module_names = False
