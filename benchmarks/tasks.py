@@ -4,7 +4,7 @@
     python benchmarks/tasks.py AUDIO RUNS --only denoise  # or compress, or convert
 
 Trains what is not in RUNS yet, by the commands that it prints, with the CPU time that each took;
-then prints the tables of the README, and writes listening examples into the report of each run.
+then prints tables of docs/results.md, and writes listening examples into the report of each run.
 AUDIO must have ``speech/fsdd_*``, ``speech/librispeech_*``, ``speech/vctk_*`` and ``noise/*``
 (Free Spoken Digit Dataset, LibriSpeech, VCTK; ESC-10). Takes what ``pip install -e '.[bench]'``
 installs.

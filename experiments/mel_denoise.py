@@ -8,7 +8,7 @@ initialised from the linear map from noisy to clean blocks. Its output attenuate
 noisy spectrogram, and the resulting audio is compared with the clean audio too. Apply a run with
 ``aejax denoise RUN noisy.wav clean.wav``.
 
-Takes about 15 CPU-minutes; the README has its gain in dB.
+Takes about 15 CPU-minutes; docs/results.md has its gain in dB.
 """
 
 from ml_collections import ConfigDict

@@ -6,7 +6,7 @@ DIR has a folder for each speaker. Two things remove the speaker from the latent
 the target, is randomly stretched along frequency and equalised; and an adversary classifies the
 speaker by the latents. Apply a run with ``aejax convert RUN in.wav out.wav --to=FOLDER``.
 
-Takes about 11 CPU-minutes; the README has results. At 500 latent floats per second the feature RMSE
+Takes about 11 CPU-minutes; docs/results.md has results. At 500 latent floats/s the feature RMSE
 is 1 dB above that of PCA, which preserves the voice.
 """
 

@@ -175,15 +175,20 @@ def same_process(monkeypatch):
     monkeypatch.setattr("aejax.runtime.compilation.use_cache", lambda: None)
 
 
+def forget_flags():
+    """Flags as they are in a new process."""
+    for name in list(main_module.FLAGS):
+        main_module.FLAGS[name].unparse()
+        if name.startswith("config."):
+            delattr(main_module.FLAGS, name)
+
+
 @pytest.fixture
 def flags(monkeypatch, same_process):
     """Flags as they are in a new process, before and after."""
     monkeypatch.chdir(REPOSITORY)
     yield
-    for name in list(main_module.FLAGS):
-        main_module.FLAGS[name].unparse()
-        if name.startswith("config."):
-            delattr(main_module.FLAGS, name)
+    forget_flags()
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What the README says of results that are the same bit for bit, and on which machines."""
+"""Results are the same bit for bit by the number of cores, as docs/guides say."""
 
 import json
 import os
