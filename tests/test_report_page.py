@@ -206,7 +206,7 @@ def test_points_tell_their_row_to_the_mouse_and_to_the_keyboard(opened, many):
     assert readout.text == points[-1].get_attribute("aria-label") != ""
     browser.execute_script("document.querySelector('#curve-plot [tabindex=\"0\"]').focus()")
     first = readout.text
-    assert "mel_conv" in first
+    assert first.startswith("conv · speech: ")
     assert "over 2 seeds" in first
     ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
     assert readout.text != first
@@ -223,12 +223,12 @@ def test_the_curve_switches_its_error_its_rate_and_its_corpus(opened, many):
     def legend():
         return [item.text for item in find(browser, "#curve-legend li")]
 
-    assert legend()[:2] == ["mel_conv · speech", "mel_lstm · speech"]
+    assert legend()[:2] == ["conv · speech", "lstm · speech"]
     choose(browser, "#measure", "audio_log_mel_rmse_db")
     assert "representation only · speech" in legend()
     assert "log-mel" in find(browser, "#curve-plot")[0].text
     choose(browser, "#corpus", "")
-    assert {"mel_conv · speech", "model · built-in corpus"} < set(legend())
+    assert {"conv · speech", "rvq · built-in corpus"} < set(legend())
     choose(browser, "#rate", "bits_per_second")
     assert "kbit/s" in find(browser, "#curve-plot")[0].text
     # Means and their row: 500 bit/s.

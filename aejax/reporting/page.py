@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import audio_clips, curve, details, pictures, sound
+from aejax.reporting import audio_clips, curve, details, headline, pictures, sound
 from aejax.reporting.audio_clips import AudioClip
 from aejax.reporting.examples import read_examples
 from aejax.reporting.run_files import Run, folder_names, read_run
@@ -25,6 +25,7 @@ _MOST_WORST = 400  # clips in all tables of the worst clips together
 
 _GENERATOR = '<meta name="generator" content="aejax">'
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("tables", "media", "plots", "curve", "run")  # each uses names of those before it
 
 
 def write(
@@ -76,7 +77,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
         ],
         "levels": pictures.LEVELS,
     }
-    style, script = ((_TEMPLATES / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, script = (_TEMPLATES / "report.css").read_text("utf-8"), _script()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -86,7 +87,8 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     )
     return environment.get_template("report.html").render(
         generator=Markup(_GENERATOR),
-        title=_title(runs),
+        title=_title(runs, names),
+        headline=headline.headline(runs[0]) if len(runs) == 1 else "",
         runs=runs,
         names=names,
         unfinished=unfinished,
@@ -107,17 +109,19 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     )
 
 
+def _script() -> str:
+    """The page's script: its files, in one scope."""
+    parts = [(_TEMPLATES / f"{name}.js").read_text("utf-8") for name in _SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """The name of each run on the page: that of its directory, or more of its path; for a single
-    run, its experiment's name."""
-    if len(runs) == 1:
-        return [runs[0].name]
+    """The name of each run on the page: that of its folder, or more of its path."""
     return folder_names([run.path for run in runs])
 
 
-def _title(runs: Sequence[Run]) -> str:
-    name = curve.common_name([run.name for run in runs])
-    return name if len(runs) == 1 else f"{name}: {len(runs)} runs"
+def _title(runs: Sequence[Run], names: Sequence[str]) -> str:
+    return names[0] if len(runs) == 1 else f"{curve.common_folder(runs)}: {len(runs)} runs"
 
 
 def _line_json(runs: Sequence[Run], names: Sequence[str], line: curve.Line) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import html.parser
 import json
 import os
@@ -96,7 +97,7 @@ def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
     run = make_run(tmp_path / "run", {"model.latent_dim": 8, "train.steps": 123})
     found = data_of(written(tmp_path, run))
     (one,) = found["runs"]
-    assert one["label"] == "model"
+    assert one["label"] == "run"
     assert ["train.steps", "123", "1000", True] in one["config"]
     assert sum(changed for *_, changed in one["config"]) == 3  # and the name
     assert one["command"].startswith("python -m aejax.main")
@@ -133,8 +134,8 @@ def test_what_is_shared_is_there_once(tmp_path):
         "representation only",
         "PCA, 31.25 floats/s",
         "PCA, 62.5 floats/s",
-        "model, 31.25 floats/s",
-        "model, 62.5 floats/s",
+        f"{tmp_path.name}, 31.25 floats/s",
+        f"{tmp_path.name}, 62.5 floats/s",
     ]
     found = data_of(written(tmp_path, *runs))
     assert found["runs"][0]["snippets"] == list(range(8))
@@ -229,6 +230,49 @@ def test_principal_axes_of_latents():
         xy, shares = details.project(few)
         assert np.isfinite(xy).all()
         assert np.isfinite(shares).all()
+
+
+def headings(text):
+    """The headline of a page, and the ids of its sections in order."""
+    sections = [attributes["id"] for tag, attributes in Elements(text).found if tag == "section"]
+    return html.unescape(re.search("<h1>(.*?)</h1>", text)[1]), sections
+
+
+@pytest.mark.parametrize(
+    ("gain", "bits", "changes", "expected"),
+    [
+        (2.69, None, {}, "2.7 dB closer to the original than PCA at 250 numbers a second"),
+        (-1.06, None, {}, "1.1 dB further from the original than PCA at 250 numbers a second"),
+        (0.01, None, {}, "as close to the original as PCA at 250 numbers a second"),
+        (
+            None,
+            None,
+            {},
+            "5.0 dB away from the original (log-mel RMSE of the audio) at 250 numbers",
+        ),
+        (1.0, None, {"task": "denoise", "augment.noise.kind": "pink"}, "closer to the clean audio"),
+        (0.64, 750.0, {}, "than PCA with 250 unquantised numbers a second, at 750 bits a second"),
+    ],
+)
+def test_one_run_opens_with_a_sentence(tmp_path, gain, bits, changes, expected):
+    run = make_run(tmp_path / "mine", changes)
+    rows = [row("model", 250.0, 4.0, bits=bits, gain=gain)]
+    rows += [row("pca", 250.0, 5.0, gain=0.0)] if gain is not None else []
+    results = json.loads((run / "results.json").read_text()) | {"rows": rows}
+    (run / "results.json").write_text(json.dumps(results))
+    sentence, sections = headings(written(tmp_path, run))
+    assert sentence.startswith("mine: ")
+    assert expected in sentence
+    raw = "of 16 bits a sample has 256,000" if bits else "has 16,000"
+    assert sentence.endswith(f"; raw audio {raw}")
+    assert sections[:3] == ["listen", "results", "curve"]
+
+
+def test_several_runs_open_with_the_curve(tmp_path):
+    runs = [make_run(tmp_path / name, {"seed": i}) for i, name in enumerate(("a_0", "a_1"))]
+    title, sections = headings(written(tmp_path, *runs))
+    assert title == "a: 2 runs"
+    assert sections[:3] == ["curve", "results", "listen"]
 
 
 def test_runs_have_names_of_their_own(tmp_path):
