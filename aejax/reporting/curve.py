@@ -119,12 +119,13 @@ def _has_duplicates(runs: Sequence[Run], kind: str, rows: Rows) -> bool:
     first: dict[tuple[int, ...], Mapping[str, Any]] = {}
     for index, row in rows:
         other = first.setdefault(runs[index].seeds, row)
-        if other is not row and (kind == "model" or not _equal(row, other)):
+        if other is not row and (kind == "model" or not equal(row, other)):
             return True
     return False
 
 
-def _equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether all measures of two rows are equal, to 0.001."""
     pairs = [(row.get(key), other.get(key)) for key in _MEASURED]
     return all(
         a == b

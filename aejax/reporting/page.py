@@ -1,6 +1,7 @@
 """The report: a self-contained HTML file of one or more runs."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -216,10 +217,54 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
     return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
 
 
+@dataclasses.dataclass(frozen=True)
+class _TableRow:
+    """A row of the results table: the name of its run, its own name, and its values."""
+
+    run: str
+    name: str
+    values: Mapping[str, Any]
+
+
+def _table_rows(runs: Sequence[Run], names: Sequence[str]) -> list[_TableRow]:
+    """Rows of all runs; that of the representation alone once for runs in which it is the same."""
+    rows = _ceiling_rows(runs, names)
+    for run, name in zip(runs, names, strict=True):
+        for row in run.rows:
+            if curve.kind_of(row["name"], run.name)[0] != "ceiling":
+                first, comma, rest = row["name"].partition(", ")
+                first = name if first == run.name and len(runs) == 1 else first
+                rows.append(_TableRow(name, first + comma + rest, row))
+    return rows
+
+
+def _ceiling_rows(runs: Sequence[Run], names: Sequence[str]) -> list[_TableRow]:
+    """The runs' rows without a model, equal ones as one that names up to three runs."""
+    groups: list[tuple[Mapping[str, Any], list[str]]] = []
+    for run, name in zip(runs, names, strict=True):
+        for row in run.rows:
+            if curve.kind_of(row["name"], run.name)[0] == "ceiling":
+                same = [own for first, own in groups if _same(row, first)]
+                if same:
+                    same[0].append(name)
+                else:
+                    groups.append((row, [name]))
+    rows = []
+    for row, members in groups:
+        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        of = "all runs" if len(members) == len(names) else ", ".join(members[:3]) + more
+        rows.append(_TableRow(of, row["name"], row))
+    return rows
+
+
+def _same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return row["name"] == other["name"] and curve.equal(row, other)
+
+
 def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
-    """The results table: headings, and rows of (text, sort value)."""
-    every = [(name, row) for run, name in zip(runs, names, strict=True) for row in run.rows]
-    columns = [x for x in COLUMNS if any(row.get(x[2]) is not None for _, row in every)]
+    """The results table: headings, a note, and rows of (text, sort value, tooltip)."""
+    every = _table_rows(runs, names)
+    columns = [x for x in COLUMNS if any(row.values.get(x[2]) is not None for row in every)]
     unit = f" ({units[0]})" if len(units) == 1 and units[0] else ""
     heads = ["run"] if len(runs) > 1 else []
     heads += [
@@ -227,14 +272,19 @@ def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> d
         *(f"{above} {below.format(unit=unit)}".strip() for above, below, *_ in columns),
     ]
     rows = []
-    for name, row in every:
-        first = [(name, name)] if len(runs) > 1 else []
+    for row in every:
+        first = [(row.run, row.run, "")] if len(runs) > 1 else []
         cells = [
-            (form(row.get(key)), "" if row.get(key) is None else row[key])
+            (
+                form(row.values.get(key)),
+                "" if row.values.get(key) is None else row.values[key],
+                headline.gain_title(row.values) if key == "gain_over_pca_db" else "",
+            )
             for _, _, key, form in columns
         ]
-        rows.append([*first, (row["name"], row["name"]), *cells])
-    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns)}
+        rows.append([*first, (row.name, row.name, ""), *cells])
+    note = headline.quantised_note([row.values for row in every])
+    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns), "note": note}
 
 
 def _differing(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any] | None:

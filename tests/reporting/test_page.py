@@ -275,6 +275,41 @@ def test_several_runs_open_with_the_curve(tmp_path):
     assert sections[:3] == ["curve", "results", "listen"]
 
 
+def table_cells(text):
+    """Texts of the first two cells of each row of the results table."""
+    body = text.split('aria-label="Results"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("<tr>")[1:]]
+    return [tuple(cells[:2]) for cells in rows]
+
+
+def test_the_representation_alone_has_one_row(tmp_path):
+    runs = [
+        make_run(tmp_path / f"dim={dim},seed={seed}", {"model.latent_dim": dim, "seed": seed})
+        for dim in (4, 8)
+        for seed in (0, 1)
+    ]
+    cells = table_cells(written(tmp_path, *runs))
+    assert [pair for pair in cells if pair[1] == "representation only"] == [
+        ("all runs", "representation only")
+    ]
+    assert len(cells) == 1 + 3 * len(runs)
+    results = json.loads((runs[0] / "results.json").read_text())
+    results["rows"][0]["audio_log_mel_rmse_db"] = 2.0
+    (runs[0] / "results.json").write_text(json.dumps(results))
+    named = [pair[0] for pair in table_cells(written(tmp_path, *runs)) if "only" in pair[1]]
+    assert named == ["dim=4,seed=0", "dim=4,seed=1, dim=8,seed=0, dim=8,seed=1"]
+    assert table_cells(written(tmp_path, runs[0]))[-1][0] == "dim=4,seed=0"
+
+
+def test_a_quantised_row_says_what_its_gain_is_over(tmp_path):
+    more = [row("model, 2 codebooks", 250.0, 4.0, bits=500.0, gain=0.6)]
+    text = written(tmp_path, make_run(tmp_path / "run", {"model.bottleneck": "rvq"}, rows=more))
+    tip = "quantised to 500 bit/s; over PCA with 250 unquantised floats/s"
+    assert re.findall(r'title="([^"]*)">([^<]*)<', text) == [(tip, "+0.60")]
+    assert "are quantised, PCA is not" in text
+    assert "are quantised" not in written(tmp_path, make_run(tmp_path / "floats"))
+
+
 def test_runs_have_names_of_their_own(tmp_path):
     runs = [run_files.read_run(make_run(tmp_path / name / "model"), most_clips=1) for name in "ab"]
     assert page.run_names(runs) == ["a/model", "b/model"]

@@ -3,7 +3,7 @@
 const current = () => data.runs[Number(byId("run")?.value || 0)];
 const several = data.runs.length > 1;
 const drawGains = (run) => {
-  const name = run.name, of = run.unit ? ` (${run.unit})` : "";
+  const name = run.label, of = run.unit ? ` (${run.unit})` : "";
   const heads = [`PCA, RMSE${of}#`, `${name}, RMSE${of}#`, "gain (dB)#"];
   const part = (title, text, inner) => [element("h3", {}, title), element("p", { class: "muted" }, text), scrolled(inner)];
   byId("labels").replaceChildren(...(run.labels.length ? part("By label", "Over all frames of the test clips that have the label; the lowest gains first.",
@@ -31,9 +31,9 @@ const drawVariance = (run) => {
   const marks = shape("g", { class: "plain" });
   pca.forEach((share, i) => marks.append(shape("line", { class: "stroke", "stroke-width": 2, x1: xs(i + 1) - wide / 2, x2: xs(i + 1) + wide / 2, y1: ys(share), y2: ys(share) })));
   svg.append(marks);
-  byId("variance-readout").textContent = `Bars: ${run.name}. Grey marks: PCA.`;
+  byId("variance-readout").textContent = `Bars: ${run.label}. Grey marks: PCA.`;
   focusable(bars, byId("variance-readout"));
-  byId("variance-table").replaceChildren(table(["latent#", `${run.name}#`, "PCA#"], model.map((share, i) => [i + 1, share, pca[i] ?? null])));
+  byId("variance-table").replaceChildren(table(["latent#", `${run.label}#`, "PCA#"], model.map((share, i) => [i + 1, share, pca[i] ?? null])));
 };
 const drawMap = (run) => {
   byId("map-part").hidden = !run.map;
