@@ -12,8 +12,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import audio_clips, curve, details, headline, pictures, sound
-from aejax.reporting.audio_clips import AudioClip
+from aejax.reporting import audio_clips, axes, curve, details, headline, pictures, sound
+from aejax.reporting.audio_clips import AudioClip, Version
 from aejax.reporting.examples import read_examples
 from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
@@ -177,17 +177,25 @@ def _media(
     for clip in clips:
         cards = [
             {"label": version.label, "media": first + number, "of": first}
+            | _frequency_axis(clip, version)
             for number, version in enumerate(clip.versions)
         ]
         first += len(cards)
         labels = "; ".join(f"{key}: {value}" for key, value in clip.labels.items())
-        grid.append({"clip": clip, "labels": labels, "cards": cards})
+        times = axes.time_axis(clip.seconds)
+        grid.append({"clip": clip, "labels": labels, "cards": cards, "times": times})
     notes = []
     if kind == "opus":
         notes.append("To keep this page small, its clips are Opus, not FLAC.")
     if seconds is not None:
         notes.append(f"To keep this page small, its clips were shortened to {seconds:.1f} s.")
     return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
+
+
+def _frequency_axis(clip: AudioClip, version: Version) -> dict[str, Any]:
+    bins = version.picture.shape[1]
+    unit, ticks = axes.frequency_axis(clip.sample_rate, bins)
+    return {"unit": unit, "frequencies": ticks, "channels": axes.channel_names(bins)}
 
 
 def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], list[str]]:
@@ -250,10 +258,10 @@ def _ceiling_rows(runs: Sequence[Run], names: Sequence[str]) -> list[_TableRow]:
                 else:
                     groups.append((row, [name]))
     rows = []
-    for row, members in groups:
+    for shown, members in groups:
         more = f" and {len(members) - 3} more" if len(members) > 3 else ""
         of = "all runs" if len(members) == len(names) else ", ".join(members[:3]) + more
-        rows.append(_TableRow(of, row["name"], row))
+        rows.append(_TableRow(of, shown["name"], shown))
     return rows
 
 

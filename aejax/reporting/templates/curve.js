@@ -61,7 +61,7 @@ const drawCurve = () => {
   }
   focusable(marks.reverse(), readout);
   legend(byId("curve-legend"), shown);
-  byId("curve-table").replaceChildren(table(["line", `${rateName}#`, `${name}#`, "seeds#", "row"], rows.reverse()));
+  fill("curve-table", table(["line", `${rateName}#`, `${name}#`, "seeds#", "row"], rows.reverse()));
 };
 fillSelect("measure", MEASURES.filter(([key]) => has(key)));
 fillSelect("rate", RATES.filter(([key]) => has(key)));

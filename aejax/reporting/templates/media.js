@@ -102,5 +102,9 @@ if (canvases.length) {
     }
   }, { rootMargin: "200px" });
   canvases.forEach((canvas) => watcher.observe(canvas));
-  byId("show-error").addEventListener("change", () => inView.forEach(paint));
+  byId("show-error").addEventListener("change", () => {
+    document.body.classList.toggle("show-error", byId("show-error").checked);
+    inView.forEach(paint);
+  });
+  document.body.classList.toggle("show-error", byId("show-error").checked);
 }

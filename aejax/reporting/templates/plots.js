@@ -23,7 +23,7 @@ const logTicks = (low, high) => {
   for (let x = 10 ** Math.floor(Math.log10(low)); x <= high; x *= 10) for (const y of [1, 2, 5]) if (x * y >= low && x * y <= high) values.push(+(x * y).toPrecision(10));
   return values.length > 1 ? values : ticks(low, high, 4);
 };
-const LEFT = 58, RIGHT = 14, TOP = 12, BOTTOM = 40;
+const LEFT = 58, RIGHT = 14, TOP = 30, BOTTOM = 40;
 // Not Math.min(...values): of many runs they are more than a call takes.
 const extremes = (values) => values.reduce(([low, high], x) => [Math.min(low, x), Math.max(high, x)], [Infinity, -Infinity]);
 const scale = (values, from, to, log, pad = 0.05) => {
@@ -48,8 +48,9 @@ const frame = (box, { width, height, x, y, xName, yName, label }) => {
     svg.append(shape("text", { x: LEFT - 7, y: y(tick) + 4, "text-anchor": "end" }, number(tick)));
   }
   svg.append(shape("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: height - BOTTOM, y2: height - BOTTOM }));
-  svg.append(shape("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle" }, xName));
-  svg.append(shape("text", { x: 13, y: (TOP + height - BOTTOM) / 2, "text-anchor": "middle", transform: `rotate(-90 13 ${(TOP + height - BOTTOM) / 2})` }, yName));
+  svg.append(shape("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle", class: "title" }, xName));
+  // Above the axis, where no tick label can be under it.
+  svg.append(shape("text", { class: "title", x: 4, y: 12 }, yName));
   box.replaceChildren(svg);
   return svg;
 };

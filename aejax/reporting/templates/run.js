@@ -5,12 +5,12 @@ const several = data.runs.length > 1;
 const drawGains = (run) => {
   const name = run.label, of = run.unit ? ` (${run.unit})` : "";
   const heads = [`PCA, RMSE${of}#`, `${name}, RMSE${of}#`, "gain (dB)#"];
-  const part = (title, text, inner) => [element("h3", {}, title), element("p", { class: "muted" }, text), scrolled(inner)];
+  const part = (title, text, inner, what) => [element("h3", {}, title), element("p", { class: "muted" }, text), ...folded(inner, what)];
   byId("labels").replaceChildren(...(run.labels.length ? part("By label", "Over all frames of the test clips that have the label; the lowest gains first.",
-    table(["label", "value", "clips#", ...heads], [...run.labels].sort((a, b) => a[5] - b[5]), 5)) : []));
+    table(["label", "value", "clips#", ...heads], [...run.labels].sort((a, b) => a[5] - b[5]), 5), "labels") : []));
   const all = run.worst.length === run.tested;
   byId("worst").replaceChildren(...(run.worst.length ? part("By clip", all ? `All ${run.tested} test clips, the lowest gains first.` : `The ${run.worst.length} lowest gains of ${run.tested} test clips.`,
-    table(["clip", "labels", "seconds#", ...heads], run.worst, 5)) : [element("p", { class: "muted" }, "No errors by clip.")]));
+    table(["clip", "labels", "seconds#", ...heads], run.worst, 5), "clips") : [element("p", { class: "muted" }, "No errors by clip.")]));
 };
 const drawVariance = (run) => {
   byId("variance-part").hidden = !run.latents;
@@ -33,7 +33,7 @@ const drawVariance = (run) => {
   svg.append(marks);
   byId("variance-readout").textContent = `Bars: ${run.label}. Grey marks: PCA.`;
   focusable(bars, byId("variance-readout"));
-  byId("variance-table").replaceChildren(table(["latent#", `${run.label}#`, "PCA#"], model.map((share, i) => [i + 1, share, pca[i] ?? null])));
+  fill("variance-table", table(["latent#", `${run.label}#`, "PCA#"], model.map((share, i) => [i + 1, share, pca[i] ?? null])));
 };
 const drawMap = (run) => {
   byId("map-part").hidden = !run.map;
@@ -74,7 +74,7 @@ const drawConfig = (run) => {
   const only = byId("only-changed").checked, rows = run.config.filter(([, , , changed]) => changed || !only);
   const made = table(["key", "value", "default"], rows.map((row) => row.slice(0, 3)));
   rows.forEach(([, , , changed], index) => changed && (made.tBodies[0].rows[index].className = "changed"));
-  byId("keys").replaceChildren(rows.length ? made : element("p", { class: "muted" }, "Everything is at its default."));
+  fill("keys", rows.length ? made : element("p", { class: "muted" }, "Everything is at its default."));
 };
 const drawRun = () => {
   const run = current(), labels = Object.keys(run.map?.labels || {}), before = byId("map-label").value;

@@ -30,6 +30,35 @@ const cellValue = (cell) => {
   }
   return cell.dataset.value === "" ? null : Number(cell.dataset.value);
 };
+// Numbers are right-aligned; those with fewer decimals get the width of the missing ones.
+const alignDecimals = (table) => {
+  const decimals = (cell) => /^[-+]?[\d,]*(?:\.(\d+))?$/.exec(cell.textContent.trim());
+  for (const [column, head] of [...(table.tHead?.rows[0].cells ?? [])].entries()) {
+    if (!head.classList.contains("number")) continue;
+    const cells = [...table.tBodies[0].rows].map((row) => row.cells[column]);
+    const counts = cells.map((cell) => decimals(cell)?.[1]?.length ?? 0);
+    const most = counts.reduce((a, b) => Math.max(a, b), 0);
+    cells.forEach((cell, i) => {
+      const missing = most - counts[i];
+      if (missing && decimals(cell)) cell.dataset.pad = (counts[i] ? "" : ".") + "0".repeat(missing);
+    });
+  }
+};
+// Rows after the first 20 are hidden until asked for, whatever the order of rows.
+const FOLD = 20;
+const folded = (inner, what) => {
+  const count = inner.tBodies[0].rows.length;
+  if (count <= FOLD) return [scrolled(inner)];
+  inner.classList.add("folded");
+  const button = element("button", { type: "button", class: "unfold", "aria-expanded": "false" });
+  const say = () => (button.textContent = inner.classList.contains("folded") ? `Show all ${count} ${what}` : `Show the first ${FOLD} ${what}`);
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-expanded", String(!inner.classList.toggle("folded")));
+    say();
+  });
+  say();
+  return [scrolled(inner), button];
+};
 const sortBy = (head) => {
   const table = head.closest("table");
   const column = [...head.parentNode.children].indexOf(head);
@@ -69,6 +98,27 @@ const table = (heads, rows, sorted) => {
     });
     body.append(line);
   }
-  return element("table", { class: "sortable" }, element("thead", {}, top), body);
+  const made = element("table", { class: "sortable" }, element("thead", {}, top), body);
+  alignDecimals(made);
+  return made;
 };
-const scrolled = (inner) => element("div", { class: "scroll" }, inner);
+// A hint above tables that are wider than the screen.
+const wide = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const box = target.closest(".scroll");
+    box?.classList.toggle("more", box.scrollWidth > box.clientWidth + 1);
+  }
+});
+const watch = (box) => [box, ...box.children].forEach((each) => wide.observe(each));
+const scrolled = (inner) => {
+  const box = element("div", { class: "scroll" }, inner);
+  watch(box);
+  return box;
+};
+// A table in a box that is there already.
+const fill = (id, inner) => {
+  byId(id).replaceChildren(inner);
+  watch(byId(id));
+};
+document.querySelectorAll(".scroll").forEach(watch);
+document.querySelectorAll("table.sortable").forEach(alignDecimals);
