@@ -115,6 +115,17 @@ def test_the_table_of_clips_is_folded_to_twenty_rows(opened, tmp_path):
     assert len(shown()) == 20
 
 
+def test_a_phone_is_not_scrolled_forever(opened, tmp_path):
+    page.write(tmp_path / "report.html", [make_run(tmp_path / "run")], defaults=DEFAULTS)
+    browser = opened(tmp_path / "report.html", 375)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 6000
+    assert not find(browser, "#facts")[0].is_displayed()
+    click(browser, find(browser, "#config-all summary")[0])
+    assert find(browser, "#facts")[0].is_displayed()
+    rows = find(browser, "#worst tbody tr")
+    assert max(row.rect["height"] for row in rows) < 45  # one line
+
+
 def test_a_table_that_is_too_wide_says_so(opened, many):
     def hint(selector):
         return browser.execute_script(

@@ -7,7 +7,7 @@ from aejax.reporting.run_files import PCA, Run
 from aejax.runtime.arrays import is_number
 
 _EQUAL_DB = 0.05  # gains that are 0.0 with one decimal
-_BITS_PER_SAMPLE = 16
+_RAW_BITS = 16  # of a sample
 
 
 def headline(run: Run) -> str:
@@ -20,17 +20,16 @@ def headline(run: Run) -> str:
     gain = row.get("gain_over_pca_db") if pca else None
     original = "clean audio" if run.config.get("task") == "denoise" else "original"
     floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
+    baseline = "PCA" if bits is None else "unquantised PCA"
     if gain is None:
         error = row["audio_log_mel_rmse_db"]
         words = f"{error:.1f} dB away from the {original} (log-mel RMSE of the audio)"
     elif abs(gain) < _EQUAL_DB:
-        words = f"as close to the {original} as PCA"
+        words = f"as close to the {original} as {baseline}"
     elif gain > 0:
-        words = f"{gain:.1f} dB closer to the {original} than PCA"
+        words = f"{gain:.1f} dB closer to the {original} than {baseline}"
     else:
-        words = f"{-gain:.1f} dB further from the {original} than PCA"
-    if bits is not None and gain is not None and floats is not None:
-        words += f" with {_count(floats)} unquantised numbers a second,"
+        words = f"{-gain:.1f} dB further from the {original} than {baseline}"
     return words + _rates(run, floats, bits)
 
 
@@ -46,7 +45,7 @@ def _rates(run: Run, floats: float | None, bits: float | None) -> str:
         return words
     raw = rate * (2 if run.config.get("data.channels") == "stereo" else 1)
     if bits is not None:
-        return f"{words}; raw audio of {_BITS_PER_SAMPLE} bits a sample has {_count(raw * 16)}"
+        return f"{words}; raw {_RAW_BITS}-bit audio has {_count(_RAW_BITS * raw)}"
     return f"{words}; raw audio has {_count(raw)}"
 
 

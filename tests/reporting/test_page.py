@@ -251,7 +251,12 @@ def headings(text):
             "5.0 dB away from the original (log-mel RMSE of the audio) at 250 numbers",
         ),
         (1.0, None, {"task": "denoise", "augment.noise.kind": "pink"}, "closer to the clean audio"),
-        (0.64, 750.0, {}, "than PCA with 250 unquantised numbers a second, at 750 bits a second"),
+        (
+            0.64,
+            750.0,
+            {},
+            "0.6 dB closer to the original than unquantised PCA at 750 bits a second",
+        ),
     ],
 )
 def test_one_run_opens_with_a_sentence(tmp_path, gain, bits, changes, expected):
@@ -263,8 +268,8 @@ def test_one_run_opens_with_a_sentence(tmp_path, gain, bits, changes, expected):
     sentence, sections = headings(written(tmp_path, run))
     assert sentence.startswith("mine: ")
     assert expected in sentence
-    raw = "of 16 bits a sample has 256,000" if bits else "has 16,000"
-    assert sentence.endswith(f"; raw audio {raw}")
+    raw = "raw 16-bit audio has 256,000" if bits else "raw audio has 16,000"
+    assert sentence.endswith(f"; {raw}")
     assert sections[:3] == ["listen", "results", "curve"]
 
 

@@ -87,6 +87,8 @@ const drawRun = () => {
   byId("latents").hidden = !run.map && !run.latents && !run.probes;
   drawConfig(run);
 };
+// Closed on a phone, where it would be a quarter of the page.
+if (innerWidth <= 600) byId("config-all").open = false;
 byId("run")?.addEventListener("change", drawRun);
 byId("map-label").addEventListener("change", () => drawMap(current()));
 byId("only-changed").addEventListener("change", () => drawConfig(current()));
