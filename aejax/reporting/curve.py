@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -118,12 +119,13 @@ def _has_duplicates(runs: Sequence[Run], kind: str, rows: Rows) -> bool:
     first: dict[tuple[int, ...], Mapping[str, Any]] = {}
     for index, row in rows:
         other = first.setdefault(runs[index].seeds, row)
-        if other is not row and (kind == "model" or not _equal(row, other)):
+        if other is not row and (kind == "model" or not equal(row, other)):
             return True
     return False
 
 
-def _equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def equal(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether all measures of two rows are equal, to 0.001."""
     pairs = [(row.get(key), other.get(key)) for key in _MEASURED]
     return all(
         a == b
@@ -199,10 +201,14 @@ def _line_labels(
 ) -> list[str]:
     corpora = corpus_labels(runs)
     several = len(set(corpora)) > 1
+    folders = folder_names([run.path for run in runs])
     contexts = len({key[2] for key in keys if key[0] == PCA_CONTEXT})
     labels = []
     for (kind, variant, _, source), indices in zip(keys, members, strict=True):
-        model, config = common_name([runs[i].name for i in indices]), runs[indices[0]].config
+        config = runs[indices[0]].config
+        model = (
+            folders[indices[0]] if len(indices) == 1 else common_folder([runs[i] for i in indices])
+        )
         label = {
             "model": model,
             PCA: "PCA",
@@ -215,16 +221,32 @@ def _line_labels(
             label += f", truncated from {config.get('model.latent_dim')} latents"
         elif variant:
             label += f", {variant}"
-        label += f" ({source})" if source else ""
+        label += f" ({source})" if source and (kind != "model" or source != model) else ""
         labels.append(label + (f" · {corpora[indices[0]]}" if several else ""))
     return distinct(labels, [dict(key[2]) for key in keys])
 
 
-def common_name(names: Sequence[str]) -> str:
-    """The names' common prefix; the first name if there is none."""
+def common_folder(runs: Sequence[Run]) -> str:
+    """What the names of the runs' folders share, such as ``encoder=conv`` of a sweep's; the
+    sweep's folder if they share nothing; the experiment's name if they are of no one sweep."""
+    folders = [folder_names([run.path])[0] for run in runs]
+    parts = [folder.split(",") for folder in folders]
+    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    if shared:
+        return ",".join(shared)
+    if any("=" in folder for folder in folders):
+        parents = {run.path.resolve().parent for run in runs}
+        return folder_names(list(parents))[0] if len(parents) == 1 else common_name(runs)
+    prefix = os.path.commonprefix(folders).rstrip("_-., ")
+    return prefix if re.search("[A-Za-z]", prefix) else common_name(runs)
+
+
+def common_name(runs: Sequence[Run]) -> str:
+    """The common prefix of the experiments' names; the first name if there is none."""
+    names = [run.name for run in runs]
     if len(set(names)) == 1:
         return names[0]
-    return os.path.commonprefix(list(names)).rstrip("_-. ") or names[0]
+    return os.path.commonprefix(names).rstrip("_-. ") or names[0]
 
 
 def distinct(labels: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> list[str]:

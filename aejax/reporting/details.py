@@ -30,7 +30,6 @@ def details(run: Run, label: str, defaults: Mapping[str, Any]) -> dict[str, Any]
     """
     return {
         "label": label,
-        "name": run.name,
         "curves": {
             name: [[step, _short(value)] for step, value in run.curves[name]]
             for names in CURVES.values()

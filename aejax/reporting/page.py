@@ -1,6 +1,7 @@
 """The report: a self-contained HTML file of one or more runs."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import audio_clips, curve, details, pictures, sound
-from aejax.reporting.audio_clips import AudioClip
+from aejax.reporting import audio_clips, axes, curve, details, headline, pictures, sound
+from aejax.reporting.audio_clips import AudioClip, Version
 from aejax.reporting.examples import read_examples
 from aejax.reporting.run_files import Run, folder_names, read_run
 from aejax.reporting.table import COLUMNS
@@ -25,6 +26,7 @@ _MOST_WORST = 400  # clips in all tables of the worst clips together
 
 _GENERATOR = '<meta name="generator" content="aejax">'
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPTS = ("tables", "media", "plots", "curve", "run")  # each uses names of those before it
 
 
 def write(
@@ -76,7 +78,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
         ],
         "levels": pictures.LEVELS,
     }
-    style, script = ((_TEMPLATES / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, script = (_TEMPLATES / "report.css").read_text("utf-8"), _script()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -86,7 +88,8 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     )
     return environment.get_template("report.html").render(
         generator=Markup(_GENERATOR),
-        title=_title(runs),
+        title=_title(runs, names),
+        headline=headline.headline(runs[0]) if len(runs) == 1 else "",
         runs=runs,
         names=names,
         unfinished=unfinished,
@@ -107,17 +110,19 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     )
 
 
+def _script() -> str:
+    """The page's script: its files, in one scope."""
+    parts = [(_TEMPLATES / f"{name}.js").read_text("utf-8") for name in _SCRIPTS]
+    return '"use strict";\n(() => {\n' + "\n".join(parts) + "})();\n"
+
+
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """The name of each run on the page: that of its directory, or more of its path; for a single
-    run, its experiment's name."""
-    if len(runs) == 1:
-        return [runs[0].name]
+    """The name of each run on the page: that of its folder, or more of its path."""
     return folder_names([run.path for run in runs])
 
 
-def _title(runs: Sequence[Run]) -> str:
-    name = curve.common_name([run.name for run in runs])
-    return name if len(runs) == 1 else f"{name}: {len(runs)} runs"
+def _title(runs: Sequence[Run], names: Sequence[str]) -> str:
+    return names[0] if len(runs) == 1 else f"{curve.common_folder(runs)}: {len(runs)} runs"
 
 
 def _line_json(runs: Sequence[Run], names: Sequence[str], line: curve.Line) -> dict[str, Any]:
@@ -172,17 +177,25 @@ def _media(
     for clip in clips:
         cards = [
             {"label": version.label, "media": first + number, "of": first}
+            | _frequency_axis(clip, version)
             for number, version in enumerate(clip.versions)
         ]
         first += len(cards)
         labels = "; ".join(f"{key}: {value}" for key, value in clip.labels.items())
-        grid.append({"clip": clip, "labels": labels, "cards": cards})
+        times = axes.time_axis(clip.seconds)
+        grid.append({"clip": clip, "labels": labels, "cards": cards, "times": times})
     notes = []
     if kind == "opus":
         notes.append("To keep this page small, its clips are Opus, not FLAC.")
     if seconds is not None:
         notes.append(f"To keep this page small, its clips were shortened to {seconds:.1f} s.")
     return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
+
+
+def _frequency_axis(clip: AudioClip, version: Version) -> dict[str, Any]:
+    bins = version.picture.shape[1]
+    unit, ticks = axes.frequency_axis(clip.sample_rate, bins)
+    return {"unit": unit, "frequencies": ticks, "channels": axes.channel_names(bins)}
 
 
 def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], list[str]]:
@@ -212,10 +225,54 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
     return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
 
 
+@dataclasses.dataclass(frozen=True)
+class _TableRow:
+    """A row of the results table: the name of its run, its own name, and its values."""
+
+    run: str
+    name: str
+    values: Mapping[str, Any]
+
+
+def _table_rows(runs: Sequence[Run], names: Sequence[str]) -> list[_TableRow]:
+    """Rows of all runs; that of the representation alone once for runs in which it is the same."""
+    rows = _ceiling_rows(runs, names)
+    for run, name in zip(runs, names, strict=True):
+        for row in run.rows:
+            if curve.kind_of(row["name"], run.name)[0] != "ceiling":
+                first, comma, rest = row["name"].partition(", ")
+                first = name if first == run.name and len(runs) == 1 else first
+                rows.append(_TableRow(name, first + comma + rest, row))
+    return rows
+
+
+def _ceiling_rows(runs: Sequence[Run], names: Sequence[str]) -> list[_TableRow]:
+    """The runs' rows without a model, equal ones as one that names up to three runs."""
+    groups: list[tuple[Mapping[str, Any], list[str]]] = []
+    for run, name in zip(runs, names, strict=True):
+        for row in run.rows:
+            if curve.kind_of(row["name"], run.name)[0] == "ceiling":
+                same = [own for first, own in groups if _same(row, first)]
+                if same:
+                    same[0].append(name)
+                else:
+                    groups.append((row, [name]))
+    rows = []
+    for shown, members in groups:
+        more = f" and {len(members) - 3} more" if len(members) > 3 else ""
+        of = "all runs" if len(members) == len(names) else ", ".join(members[:3]) + more
+        rows.append(_TableRow(of, shown["name"], shown))
+    return rows
+
+
+def _same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return row["name"] == other["name"] and curve.equal(row, other)
+
+
 def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
-    """The results table: headings, and rows of (text, sort value)."""
-    every = [(name, row) for run, name in zip(runs, names, strict=True) for row in run.rows]
-    columns = [x for x in COLUMNS if any(row.get(x[2]) is not None for _, row in every)]
+    """The results table: headings, a note, and rows of (text, sort value, tooltip)."""
+    every = _table_rows(runs, names)
+    columns = [x for x in COLUMNS if any(row.values.get(x[2]) is not None for row in every)]
     unit = f" ({units[0]})" if len(units) == 1 and units[0] else ""
     heads = ["run"] if len(runs) > 1 else []
     heads += [
@@ -223,14 +280,19 @@ def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> d
         *(f"{above} {below.format(unit=unit)}".strip() for above, below, *_ in columns),
     ]
     rows = []
-    for name, row in every:
-        first = [(name, name)] if len(runs) > 1 else []
+    for row in every:
+        first = [(row.run, row.run, "")] if len(runs) > 1 else []
         cells = [
-            (form(row.get(key)), "" if row.get(key) is None else row[key])
+            (
+                form(row.values.get(key)),
+                "" if row.values.get(key) is None else row.values[key],
+                headline.gain_title(row.values) if key == "gain_over_pca_db" else "",
+            )
             for _, _, key, form in columns
         ]
-        rows.append([*first, (row["name"], row["name"]), *cells])
-    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns)}
+        rows.append([*first, (row.name, row.name, ""), *cells])
+    note = headline.quantised_note([row.values for row in every])
+    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns), "note": note}
 
 
 def _differing(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ from aejax.reporting import curve, details, run_files
 
 @pytest.fixture
 def lines_of(tmp_path):
-    def lines_of(*changes, **options):
+    def lines_of(*changes, folders=None, **options):
+        folders = folders or list(map(str, range(len(changes))))
         runs = [
-            run_files.read_run(make_run(tmp_path / str(i), each, **options), most_clips=5)
-            for i, each in enumerate(changes)
+            run_files.read_run(make_run(tmp_path / folder, each, **options), most_clips=5)
+            for folder, each in zip(folders, changes, strict=True)
         ]
         return curve.lines(runs)
 
@@ -70,7 +71,7 @@ def test_two_results_of_one_seed_are_two_lines_with_the_names_of_their_folders(t
     runs[1].rows[1]["feature_rmse"] += 1.0  # PCA
     runs[1].rows[3]["feature_rmse"] += 13.0
     found = curve.lines(runs)
-    assert models(found) == {"model (old)": 1, "model (new)": 1, "model (other)": 1}
+    assert models(found) == {"old": 1, "new": 1, "other": 1}
     for line in found:
         for point in line.points:
             shown = curve.point_json(runs, point, str)
@@ -119,18 +120,23 @@ def test_another_version_of_aejax_is_another_line(tmp_path):
     ]
     for run, version in zip(runs, ("0.1.0", "0.2.0"), strict=True):
         run.results["versions"]["aejax"] = version
-    assert models(curve.lines(runs)) == {"model (aejax='0.1.0')": 1, "model (aejax='0.2.0')": 1}
+    assert models(curve.lines(runs)) == {"0": 1, "1": 1}
 
 
 def test_any_other_key_is_another_line_and_named(lines_of):
     found = lines_of({"train.steps": 100}, {"train.steps": 200}, {"train.steps": 200, "seed": 3})
+    assert models(found) == {"0": 1, "model": 1}
+    found = lines_of(
+        *({"train.steps": steps, "seed": seed} for steps in (100, 200) for seed in (0, 1)),
+        folders=["a", "b", "c", "d"],
+    )
     assert models(found) == {"model (train.steps=100)": 1, "model (train.steps=200)": 1}
 
 
 def test_corpora_are_not_mixed_and_are_named(lines_of):
     found = lines_of({"data.path": "/a/speech"}, {"data.path": "/b/music"}, {})
     labels = {line.label for line in found if line.kind == "model"}
-    assert labels == {"model · speech", "model · music", "model · built-in corpus"}
+    assert labels == {"0 · speech", "1 · music", "2 · built-in corpus"}
     assert {"PCA · speech", "PCA · music"} < {line.label for line in found if line.kind == "pca"}
     assert all(len(line.points) == 1 for line in found)
 
@@ -158,9 +164,9 @@ def test_pca_of_fewer_latents_is_on_pcas_line_and_cuts_are_a_line_of_their_own(l
     ]
     found = {line.label: line for line in lines_of({}, rows=more)}
     assert [p.rows[0]["name"] for p in found["PCA"].points] == ["pca, 4 latents", "pca"]
-    assert len(found["model, truncated from 32 latents"].points) == 2
-    assert found.keys() >= {"model", "model, averaged", "model, refined"}
-    assert found.keys() >= {"model, averaged, refined", "representation only"}
+    assert len(found["0, truncated from 32 latents"].points) == 2
+    assert found.keys() >= {"0", "0, averaged", "0, refined"}
+    assert found.keys() >= {"0, averaged, refined", "representation only"}
     kinds = [line.kind for line in found.values()]
     assert kinds.count("pca_context") == 2
     assert kinds == sorted(kinds, key=["model", "pca", "pca_context", "ceiling"].index)
@@ -173,7 +179,7 @@ def test_the_cuts_of_another_size_are_another_line(lines_of):
         rows=[row("model, 2 latents", 15.0, 9.0)],
     )
     labels = {line.label for line in found if "truncated" in line.label}
-    assert labels == {"model, truncated from 8 latents", "model, truncated from 16 latents"}
+    assert labels == {"0, truncated from 8 latents", "1, truncated from 16 latents"}
 
 
 def test_pca_is_the_same_line_whatever_the_model(lines_of):
@@ -185,10 +191,29 @@ def test_pca_is_the_same_line_whatever_the_model(lines_of):
     assert len(contexts) == 2
 
 
-def test_common_names():
-    assert curve.common_name(["mel_conv_8", "mel_conv_16"]) == "mel_conv"
-    assert curve.common_name(["a", "a"]) == "a"
-    assert curve.common_name(["x", "y"]) == "x"
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (["mine"], "mine"),
+        (["conv_8", "conv_16"], "conv"),
+        (["encoder=conv,seed=0", "encoder=conv,seed=1"], "encoder=conv"),
+        (["latent_dim=4", "latent_dim=8"], "sizes"),
+        (["8", "16"], "model"),
+        (["x", "y"], "model"),
+    ],
+)
+def test_runs_are_named_by_what_their_folders_share(tmp_path, folders, expected):
+    runs = [
+        run_files.read_run(make_run(tmp_path / "sizes" / folder), most_clips=1)
+        for folder in folders
+    ]
+    assert curve.common_folder(runs) == expected
+    names = ["mel_conv_8", "mel_conv_16"]
+    named = [
+        run_files.read_run(make_run(tmp_path / f"{i}", {"name": name}), most_clips=1)
+        for i, name in enumerate(names)
+    ]
+    assert curve.common_folder(named) == "mel_conv"
 
 
 def test_clips_are_the_same_sounds_whatever_the_seed(tmp_path):

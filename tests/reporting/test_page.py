@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import html.parser
 import json
 import os
@@ -96,7 +97,7 @@ def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
     run = make_run(tmp_path / "run", {"model.latent_dim": 8, "train.steps": 123})
     found = data_of(written(tmp_path, run))
     (one,) = found["runs"]
-    assert one["label"] == "model"
+    assert one["label"] == "run"
     assert ["train.steps", "123", "1000", True] in one["config"]
     assert sum(changed for *_, changed in one["config"]) == 3  # and the name
     assert one["command"].startswith("python -m aejax.main")
@@ -133,8 +134,8 @@ def test_what_is_shared_is_there_once(tmp_path):
         "representation only",
         "PCA, 31.25 floats/s",
         "PCA, 62.5 floats/s",
-        "model, 31.25 floats/s",
-        "model, 62.5 floats/s",
+        f"{tmp_path.name}, 31.25 floats/s",
+        f"{tmp_path.name}, 62.5 floats/s",
     ]
     found = data_of(written(tmp_path, *runs))
     assert found["runs"][0]["snippets"] == list(range(8))
@@ -229,6 +230,89 @@ def test_principal_axes_of_latents():
         xy, shares = details.project(few)
         assert np.isfinite(xy).all()
         assert np.isfinite(shares).all()
+
+
+def headings(text):
+    """The headline of a page, and the ids of its sections in order."""
+    sections = [attributes["id"] for tag, attributes in Elements(text).found if tag == "section"]
+    return html.unescape(re.search("<h1>(.*?)</h1>", text)[1]), sections
+
+
+@pytest.mark.parametrize(
+    ("gain", "bits", "changes", "expected"),
+    [
+        (2.69, None, {}, "2.7 dB closer to the original than PCA at 250 numbers a second"),
+        (-1.06, None, {}, "1.1 dB further from the original than PCA at 250 numbers a second"),
+        (0.01, None, {}, "as close to the original as PCA at 250 numbers a second"),
+        (
+            None,
+            None,
+            {},
+            "5.0 dB away from the original (log-mel RMSE of the audio) at 250 numbers",
+        ),
+        (1.0, None, {"task": "denoise", "augment.noise.kind": "pink"}, "closer to the clean audio"),
+        (
+            0.64,
+            750.0,
+            {},
+            "0.6 dB closer to the original than unquantised PCA at 750 bits a second",
+        ),
+    ],
+)
+def test_one_run_opens_with_a_sentence(tmp_path, gain, bits, changes, expected):
+    run = make_run(tmp_path / "mine", changes)
+    rows = [row("model", 250.0, 4.0, bits=bits, gain=gain)]
+    rows += [row("pca", 250.0, 5.0, gain=0.0)] if gain is not None else []
+    results = json.loads((run / "results.json").read_text()) | {"rows": rows}
+    (run / "results.json").write_text(json.dumps(results))
+    sentence, sections = headings(written(tmp_path, run))
+    assert sentence.startswith("mine: ")
+    assert expected in sentence
+    raw = "raw 16-bit audio has 256,000" if bits else "raw audio has 16,000"
+    assert sentence.endswith(f"; {raw}")
+    assert sections[:3] == ["listen", "results", "curve"]
+
+
+def test_several_runs_open_with_the_curve(tmp_path):
+    runs = [make_run(tmp_path / name, {"seed": i}) for i, name in enumerate(("a_0", "a_1"))]
+    title, sections = headings(written(tmp_path, *runs))
+    assert title == "a: 2 runs"
+    assert sections[:3] == ["curve", "results", "listen"]
+
+
+def table_cells(text):
+    """Texts of the first two cells of each row of the results table."""
+    body = text.split('aria-label="Results"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("<tr>")[1:]]
+    return [tuple(cells[:2]) for cells in rows]
+
+
+def test_the_representation_alone_has_one_row(tmp_path):
+    runs = [
+        make_run(tmp_path / f"dim={dim},seed={seed}", {"model.latent_dim": dim, "seed": seed})
+        for dim in (4, 8)
+        for seed in (0, 1)
+    ]
+    cells = table_cells(written(tmp_path, *runs))
+    assert [pair for pair in cells if pair[1] == "representation only"] == [
+        ("all runs", "representation only")
+    ]
+    assert len(cells) == 1 + 3 * len(runs)
+    results = json.loads((runs[0] / "results.json").read_text())
+    results["rows"][0]["audio_log_mel_rmse_db"] = 2.0
+    (runs[0] / "results.json").write_text(json.dumps(results))
+    named = [pair[0] for pair in table_cells(written(tmp_path, *runs)) if "only" in pair[1]]
+    assert named == ["dim=4,seed=0", "dim=4,seed=1, dim=8,seed=0, dim=8,seed=1"]
+    assert table_cells(written(tmp_path, runs[0]))[-1][0] == "dim=4,seed=0"
+
+
+def test_a_quantised_row_says_what_its_gain_is_over(tmp_path):
+    more = [row("model, 2 codebooks", 250.0, 4.0, bits=500.0, gain=0.6)]
+    text = written(tmp_path, make_run(tmp_path / "run", {"model.bottleneck": "rvq"}, rows=more))
+    tip = "quantised to 500 bit/s; over PCA with 250 unquantised floats/s"
+    assert re.findall(r'title="([^"]*)">([^<]*)<', text) == [(tip, "+0.60")]
+    assert "are quantised, PCA is not" in text
+    assert "are quantised" not in written(tmp_path, make_run(tmp_path / "floats"))
 
 
 def test_runs_have_names_of_their_own(tmp_path):
