@@ -143,7 +143,7 @@ TOGETHER = [
         | {"model.conv.decoder_depth": 2},
         ["model.conv.decoder_depth=2", "model.encoder=wave_conv"],
     ),
-    ({"model.decoder": "conv"}, ["model.decoder='conv'", "the encoder's mirror already"]),
+    ({"model.decoder": "conv"}, ["model.decoder='conv'", "mirrors the encoder"]),
     (
         {"model.decoder": "wave_conv"},
         ["model.encoder='wave_conv'", "representation.name='waveform'"],

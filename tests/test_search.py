@@ -170,7 +170,7 @@ def test_a_refused_trial_is_over_and_the_others_go_on(config, tmp_path, capsys):
     for trial in found["trials"]:
         refused = trial["overrides"]["model.encoder"] == "wave_conv"
         assert trial["state"] == ("refused" if refused else "finished")
-        assert ("takes representation.name='waveform'" in trial["reason"]) == refused
+        assert ("needs representation.name='waveform'" in trial["reason"]) == refused
         assert (trial["error"] is None) == refused
         assert (tmp_path / trial["folder"]).exists() != refused
     printed = capsys.readouterr()

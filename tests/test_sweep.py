@@ -568,7 +568,7 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--sweep", "--search=2"], "give one of them"),
+        (["--sweep", "--search=2"], "use one of them"),
         (["--jobs=2"], "--jobs needs --sweep"),
         (["--search_space=seed=1,2"], "--search_space needs --search"),
         (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),

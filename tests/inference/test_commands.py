@@ -92,7 +92,7 @@ def test_a_folder_is_mirrored(run, tmp_path, capsys):
         ("in.wav", "there.wav", "exists; --force"),
         ("in.wav", "folder", "is a folder"),
         ("in.wav", "no/out.wav", "is not an existing folder"),
-        ("in.wav", "out.txt", "cannot write .txt; .aif"),
+        ("in.wav", "out.txt", "cannot write .txt, only .aif"),
         ("in.wav", "out.opus", "does not write OGG OPUS with 1 channels at 44100 Hz"),
         ("text.wav", "out.wav", "text.wav: unreadable"),
         ("folder", "in.wav", "the output must be a folder too"),

@@ -55,13 +55,13 @@ WORK = {
             sys.stdout.write("x" * 100_000)
     """,
     "a file": """
-        with files.replacing(pathlib.Path("whole")) as beside:
+        with files.atomic_write(pathlib.Path("whole")) as beside:
             beside.write_text("half")
             ready()
             time.sleep(600)
     """,
     "a folder": """
-        with files.replacing_folder(pathlib.Path("whole")) as beside:
+        with files.atomic_folder(pathlib.Path("whole")) as beside:
             (beside / "half").touch()
             ready()
             time.sleep(600)

@@ -107,7 +107,7 @@ def run(monkeypatch, tmp_path, saved):
                 snapshot_of(state).best,
                 first=0,
                 clock=clock,
-                validate=None,
+                eval_step=None,
                 progress=progress,
             )
             loop.run_steps(

@@ -282,7 +282,7 @@ def taken(fails):
                 validate_every=2,
                 device_put=lambda batch: {},
             )
-    except population._NoneLeft:
+    except population._AllFailed:
         assert len(observers.errors) == 3
     return observers.errors, watched.stopped, saved, logged, bar.steps
 
