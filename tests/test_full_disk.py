@@ -1,9 +1,11 @@
 """A full disk is one line that names what could not be written, and nothing of it is left."""
 
 import contextlib
+import functools
 import resource
 import subprocess
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -83,8 +85,12 @@ def test_a_pack_goes_on_once_there_is_room(audio_folder, tmp_path):
 
 
 @pytest.mark.slow  # compiles four times
-def test_a_run_goes_on_once_there_is_room(small_config, tmp_path, monkeypatch, capfd):
+def test_a_run_goes_on_once_there_is_room(request, small_config, tmp_path, monkeypatch, capfd):
     """At six moments: config, PCA, metrics, checkpoint, sounds, results."""
+    # JAX would leave half a file in the cache of compiled programs, which all tests share.
+    uncached = "jax_persistent_cache_min_compile_time_secs"
+    request.addfinalizer(functools.partial(jax.config.update, uncached, 0.0))
+    jax.config.update(uncached, 1e9)
     small_config.train.update(steps=2, validate_every=2)
     path = tmp_path / "run"
     moments = [

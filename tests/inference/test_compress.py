@@ -158,7 +158,7 @@ def test_the_rate_is_kept_over_a_long_sound(run, tmp_path, monkeypatch, is_loud_
     soft = slice(0, 5000) if is_loud_last else slice(1000, frames)
     latents[:, soft] *= 1e-3
     sound = Sound(frames * codec.model.block, 16_000, 1, ("WAV", "PCM_16"))
-    monkeypatch.setattr(compress.reconstruct, "like", lambda *_: sound)
+    monkeypatch.setattr(compress.reconstruct, "output_sound", lambda *_: sound)
     encoded = Encoded(latents.astype(np.float32), np.ones((1, frames), np.float32))
     monkeypatch.setattr(compress.reconstruct, "encode", lambda *_, **__: encoded)
     compress.compress(codec, tmp_path / "in.wav", tmp_path / "in.aej", kbps)
