@@ -370,6 +370,8 @@ def test_memory_decides_how_many_go_together(small_config, tmp_path, monkeypatch
 @pytest.mark.slow
 def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
     """As on an accelerator."""
+    # Not Adam, which makes whole steps out of gradients that are all rounding.
+    small_config.train.update(optimizer="sgd", learning_rate=0.01)
     configs = [
         config_module.override(small_config, {"model.latent_dim": latents}) for latents in (3, 8)
     ]
@@ -383,12 +385,9 @@ def test_all_at_once_gives_the_same(small_config, tmp_path, monkeypatch):
         rows[together] = run_together(jobs)
     for ours, theirs in zip(rows[True], rows[False], strict=True):
         assert ours.rows[-1].feature_rmse == pytest.approx(theirs.rows[-1].feature_rmse, rel=1e-3)
-    # Adam makes whole steps of gradients that are all rounding, so that from the third step on a
-    # relative change of 1e-6 of the audio makes losses differ by as much as this does.
     for place in range(len(configs)):
         at_once, in_turns = (losses_of(tmp_path / f"{x}_{place}") for x in (True, False))
-        assert at_once[:2] == pytest.approx(in_turns[:2], rel=1e-5)
-        assert at_once == pytest.approx(in_turns, rel=2e-2)
+        assert at_once == pytest.approx(in_turns, rel=1e-3)
 
 
 def finish(root, member, rows=None):
