@@ -6,7 +6,7 @@ All runs of ``sweep()`` have the same number of parameters (to 1 %), latent floa
 training time (43 s on two CPU cores). A single run is the one on mel spectrograms, as in mel_conv.
 
 Takes about 2 CPU-minutes and gains 2.6 dB over PCA on the built-in corpus, at 250 latent floats per
-second (log-mel RMSE of the audio 3.69 dB, PCA 4.61).
+second (log-mel RMSE of the audio 3.67 dB, PCA 4.61).
 """
 
 from collections.abc import Iterator
