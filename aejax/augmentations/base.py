@@ -47,6 +47,7 @@ class Augmentation:
       separates: whether it makes input and target differ.
     """
 
+    part_name: ClassVar[str]  # set by `register`
     also_noise: ClassVar[bool] = False
     separates: ClassVar[bool] = False
 

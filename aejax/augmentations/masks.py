@@ -30,7 +30,7 @@ class Masks(Augmentation):
     @classmethod
     def check(cls, config: ConfigDict) -> None:
         """Checks that a size is set only with masks."""
-        name = f"augment.{cls.part_name}"  # type: ignore[attr-defined]  # set by `register`
+        name = f"augment.{cls.part_name}"
         count = parts.value(config, f"{name}.count")
         parts.needs(cls, config, f"{name}.{cls.size}", f"{name}.count", count > 0)
 

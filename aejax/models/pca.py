@@ -1,5 +1,7 @@
 """PCA of blocks of frames, and reduced-rank regression from noisy to clean blocks."""
 
+import dataclasses
+
 import flax.struct
 import jax.numpy as jnp
 import numpy as np
@@ -64,14 +66,16 @@ class PCA:
         self, lowest: Float[np.ndarray, " bins"], highest: Float[np.ndarray, " bins"]
     ) -> "PCA":
         """A copy with the output range restricted to these limits."""
-        return self.replace(  # type: ignore[attr-defined]  # flax makes it
+        return dataclasses.replace(
+            self,
             lowest=jnp.maximum(self.lowest, jnp.asarray(lowest, jnp.float32)),
             highest=jnp.minimum(self.highest, jnp.asarray(highest, jnp.float32)),
         )
 
     def first(self, latents: int) -> "PCA":
         """A copy with only the first ``latents`` latents."""
-        return self.replace(  # type: ignore[attr-defined]  # flax makes it
+        return dataclasses.replace(
+            self,
             components=self.components[:latents],
             deviations=self.deviations[:latents],
             analysis=None if self.analysis is None else self.analysis[:latents],

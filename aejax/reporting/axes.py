@@ -30,10 +30,10 @@ def frequency_axis(sample_rate: int, bins: int) -> tuple[str, Ticks]:
     for channel in range(channels):
         for hz in _HZ if channels == 1 else _HZ[1::2]:
             # The centre of band k is at mel (k + 1) / (bands + 1) of the highest.
-            place = (_mel(hz) / top * (_BANDS + 1) - 0.5) / _BANDS
-            if hz < sample_rate / 2 and 0 < place < 1:
+            position = (_mel(hz) / top * (_BANDS + 1) - 0.5) / _BANDS
+            if hz < sample_rate / 2 and 0 < position < 1:
                 label = f"{hz // 1000}k" if hz >= 1000 else str(hz)
-                ticks.append((label, (channel + place) / channels))
+                ticks.append((label, (channel + position) / channels))
     return "Hz", _spread(ticks)
 
 
@@ -63,7 +63,7 @@ def _mel(hz: float) -> float:
 def _spread(ticks: Ticks) -> Ticks:
     """Those ticks that are far enough from the edges and from the one before."""
     chosen: Ticks = []
-    for label, place in ticks:
-        if _MARGIN <= place <= 1 - _MARGIN and (not chosen or place - chosen[-1][1] >= _ROOM):
-            chosen.append((label, place))
+    for label, position in ticks:
+        if _MARGIN <= position <= 1 - _MARGIN and (not chosen or position - chosen[-1][1] >= _ROOM):
+            chosen.append((label, position))
     return chosen

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,7 @@ class Representation:
     Attributes have the type Any, since subclasses define them as fields or as properties.
     """
 
+    part_name: ClassVar[str]  # set by `register`
     sample_rate: Any
     hop_length: Any
     unit: Any = "1"
@@ -131,7 +132,7 @@ class STFTRepresentation(Representation):
     @classmethod
     def check(cls, config: ConfigDict) -> None:
         """An even transform, a window within it, and an overlap of at least half a window."""
-        name = cls.part_name  # type: ignore[attr-defined]  # set by `register`
+        name = cls.part_name
         own, prefix = config.representation[name], f"config.representation.{name}"
         if own.n_fft % 2:
             raise UserError(f"{prefix}.n_fft={own.n_fft} must be even")

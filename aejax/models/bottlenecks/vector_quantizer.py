@@ -58,8 +58,8 @@ def start_codebooks(
     """The collection "codebooks" by k-means: of latents, then of the residuals of the codebooks
     before."""
     codebooks, usage = [], []
-    for key in jax.random.split(key, len(sizes)):  # noqa: B020  the first key is not used again
-        entries, count = k_means(key, latents, entries=sizes[0])
+    for codebook_key in jax.random.split(key, len(sizes)):
+        entries, count = k_means(codebook_key, latents, entries=sizes[0])
         latents = latents - entries[nearest(latents, entries)]
         codebooks.append(entries)
         usage.append(count / count.sum())

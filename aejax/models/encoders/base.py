@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import inspect
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -36,6 +36,7 @@ class Network(nn.Module):
       dtype: of the arithmetic.
     """
 
+    part_name: ClassVar[str]  # set by `register`
     out: int
     zero_start: bool
     dtype: Dtype = jnp.float32

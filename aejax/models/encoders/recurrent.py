@@ -194,7 +194,7 @@ class Recurrent(Network, kw_only=True):
     @classmethod
     def check(cls, config: ConfigDict) -> None:
         """At least one layer, and no start at PCA on raw samples."""
-        name = cls.part_name  # type: ignore[attr-defined]  # set by `register`
+        name = cls.part_name
         if config.representation.name == "waveform" and config.model.pca_start:
             raise UserError(
                 f"config.model.pca_start=True cannot be combined with model.encoder={name!r} on"
