@@ -11,6 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
+from aejax import parts
 from aejax.config import flatten, keys
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
@@ -62,8 +63,8 @@ def one_line(error: BaseException) -> str:
 def _is_experiment(file: str) -> bool:
     """Whether a file of a traceback is neither aejax's nor a library's."""
     path = Path(file)
-    is_aejax = path.is_relative_to(Path(__file__).parent)
-    return path.is_file() and not is_aejax and "site-packages" not in path.parts
+    is_library = parts.is_of_aejax(path) or "site-packages" in path.parts
+    return path.is_file() and (path.is_relative_to(parts.EXPERIMENTS) or not is_library)
 
 
 def experiment_file(values: flags.FlagValues) -> str:

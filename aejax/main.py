@@ -39,12 +39,12 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(lambda: run(argv), interrupted=_RESUME)
 
 
-def run(argv: Sequence[str]) -> None:
-    """Runs one experiment, a sweep or a search; raises UserError for bad arguments."""
+def run(argv: Sequence[str], command: str = "") -> None:
+    """Runs what ``command`` repeats in a shell; raises UserError for bad arguments."""
     chosen, workdir = _parse(argv)
     malloc.keep_freed()
     compilation.use_cache()
-    command = f"python -m aejax.main {shlex.join(argv[1:])}"
+    command = command or f"python -m aejax.main {shlex.join(argv[1:])}"
     if _SWEEP.value is not None:
         _sweep(chosen, workdir, command)
     elif _SEARCH.value is not None:

@@ -33,6 +33,9 @@ from aejax.runtime.errors import UserError
 Part = TypeVar("Part", bound=type)
 _KEY = "aejax.parts.Key"
 _AEJAX = Path(__file__).parent
+# Inside of an installed aejax, beside that of a checkout; parts in them are like a user's.
+_INSTALLED = _AEJAX / "experiments"
+EXPERIMENTS = _INSTALLED if _INSTALLED.is_dir() else _AEJAX.parent / "experiments"
 
 
 class Key(NamedTuple):
@@ -138,8 +141,14 @@ def outside() -> dict[str, str]:
         f"{registry.room}.{name}": file
         for registry in REGISTRIES
         for name, file in registry.files.items()
-        if not Path(file).is_relative_to(_AEJAX)
+        if not is_of_aejax(file)
     }
+
+
+def is_of_aejax(file: str | Path) -> bool:
+    """Whether a file is a module of aejax itself; its experiments are none."""
+    path = Path(file)
+    return path.is_relative_to(_AEJAX) and not path.is_relative_to(_INSTALLED)
 
 
 def load(path: str | Path) -> None:

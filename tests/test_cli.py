@@ -44,13 +44,14 @@ def messy(audio_folder):
 
 def test_train_takes_names_and_keys(monkeypatch, capsys):
     called = []
-    monkeypatch.setattr("aejax.main.run", lambda argv: called.append(argv[1:]))
+    monkeypatch.setattr("aejax.main.run", lambda argv, command: called.append((argv[1:], command)))
     path = str(REPOSITORY / "experiments" / "mel_conv.py")
     assert main(["train", "mel_conv", "train.steps=5", "--workdir=x"]) == 0
     assert main(["train", path, "--sweep"]) == 0
+    named = "aejax train mel_conv train.steps=5 --workdir=x"
     assert called == [
-        [f"--config={path}", "--config.train.steps=5", "--workdir=x"],
-        [f"--config={path}", "--sweep"],
+        ([f"--config={path}", "--config.train.steps=5", "--workdir=x"], named),
+        ([f"--config={path}", "--sweep"], f"aejax train {path} --sweep"),
     ]
     assert main(["train", "mel_convv"]) == 1
     assert "no experiment mel_convv" in capsys.readouterr().err

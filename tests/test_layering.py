@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from conftest import REPOSITORY
@@ -126,7 +127,9 @@ def test_no_file_is_longer_than_a_reader_will_bear(path):
     assert lines <= (99 if path.name in ("main.py", "cli.py") else 400)
 
 
-def test_every_room_is_a_package():
-    """What has no __init__.py would not be installed."""
+def test_every_room_is_a_package_that_is_installed():
     rooms = {path.parent for path in MODULES}
     assert not [room for room in rooms if not (room / "__init__.py").exists()]
+    packages = {".".join(room.relative_to(REPOSITORY).parts) for room in rooms}
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    assert set(project["tool"]["setuptools"]["packages"]) == packages | {"aejax.experiments"}

@@ -2,15 +2,14 @@
 
 import argparse
 import ast
+import shlex
 from pathlib import Path
 from typing import Any
 
+from aejax.parts import EXPERIMENTS
 from aejax.reporting import run_files
 from aejax.runtime import files
 from aejax.runtime.errors import UserError, printable
-
-# In a checkout of the repository.
-_EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def add(commands: Any) -> dict[str, Any]:
@@ -43,7 +42,10 @@ def _train(options: argparse.Namespace) -> None:
     from aejax import main  # other commands start at once, without JAX
 
     flags = [word if word.startswith("-") else f"--config.{word}" for word in options.arguments]
-    main.run(["aejax train", f"--config={experiment_file(options.experiment)}", *flags])
+    parts = [f"--parts={path}" for path in options.parts or ()]
+    words = ["aejax", *parts, "train", options.experiment, *options.arguments]
+    arguments = ["aejax train", f"--config={experiment_file(options.experiment)}", *flags]
+    main.run(arguments, command=shlex.join(words))
 
 
 def experiment_file(name: str) -> str:
@@ -55,20 +57,19 @@ def experiment_file(name: str) -> str:
     path = files.expand(name.partition(":")[0])
     if path.is_file():
         return name
-    own = _EXPERIMENTS / f"{name}.py"
+    own = EXPERIMENTS / f"{name}.py"
     if not own.is_file():
         raise UserError(f"no experiment {printable(name)}: give a file, or a name of `aejax list`")
     return str(own)
 
 
 def _list(options: argparse.Namespace) -> None:
-    experiments = sorted(_EXPERIMENTS.glob("*.py"))
-    if experiments:
-        print("experiments:")
-        width = max(len(path.stem) for path in experiments)
-        for path in experiments:
-            about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
-            print(f"  {path.stem:{width}}  {about}")
+    experiments = sorted(EXPERIMENTS.glob("*.py"))
+    print("experiments:")
+    width = max(len(path.stem) for path in experiments)
+    for path in experiments:
+        about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        print(f"  {path.stem:{width}}  {about}")
     runs = sorted(path.parent for path in options.folder.glob("*/results.json"))
     if runs:
         print(f"runs in {printable(str(options.folder))}:")
