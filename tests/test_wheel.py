@@ -1,13 +1,16 @@
 """aejax as it is installed from a wheel: without a checkout, in any folder."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import REPOSITORY
 
 from aejax import arguments, parts
@@ -105,3 +108,20 @@ def test_it_trains_without_a_checkout(tmp_path, environment):
     ).stdout  # fmt: skip
     for file in files.split():
         assert Path(file).is_relative_to(tmp_path / "environment")
+
+
+@pytest.mark.parametrize(("tag", "code"), [("v{}", 0), ("v{}.1", 1), ("{}", 1)])
+def test_a_release_has_the_tag_of_its_version(tag, code):
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "release.yml").read_text())
+    steps = workflow["jobs"]["build"]["steps"]
+    (check,) = [step for step in steps if step.get("name") == "the tag is the version"]
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"GITHUB_REF_NAME": tag.format(project["version"])}
+    done = subprocess.run(
+        ["bash", "-e", "-c", check["run"]], cwd=REPOSITORY, env=environment | {"PATH": programs}
+    )
+    assert done.returncode == code
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"]
+    assert workflow["jobs"]["publish"]["needs"] == "build"

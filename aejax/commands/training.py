@@ -66,7 +66,7 @@ def experiment_file(name: str) -> str:
 def _list(options: argparse.Namespace) -> None:
     experiments = sorted(EXPERIMENTS.glob("*.py"))
     print("experiments:")
-    width = max(len(path.stem) for path in experiments)
+    width = max((len(path.stem) for path in experiments), default=0)
     for path in experiments:
         about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         print(f"  {path.stem:{width}}  {about}")
