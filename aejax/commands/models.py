@@ -120,10 +120,12 @@ def _add_other_tasks(commands: Any) -> dict[str, Runner]:
     parser = _add_parser(
         commands,
         "export",
-        "export a model for use without aejax: StableHLO and safetensors",
+        "export a model for use without aejax: StableHLO, safetensors and a model card",
         "aejax export runs/mel_conv exported",
     )
     parser.add_argument("out", type=files.expand, metavar="OUT", help="a new folder")
+    about = "of the weights, as model hubs write it: cc-by-4.0 (default: %(default)s)"
+    parser.add_argument("--license", default="unknown", metavar="NAME", help=about)
     return {
         "interpolate": _interpolate,
         "encode": _encode,
@@ -293,7 +295,7 @@ def _export(options: argparse.Namespace) -> None:
     from aejax.inference import export, paths
 
     paths.check_free([], options.out, force=False)
-    export.export(_load(options), options.out)
+    export.export(_load(options), options.run, options.out, options.license)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """Export of a trained model for use without aejax: StableHLO and safetensors."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,45 +11,34 @@ import numpy as np
 
 from aejax.config import to_json
 from aejax.inference.model import TrainedModel
+from aejax.inference.model_card import UNKNOWN, model_card
 from aejax.models import autoencoder
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
 
 PLATFORMS = ("cpu", "cuda")
 LEAST = 2  # fewest latent frames of an input
-README = """\
-This folder was exported from a run of aejax. It works without aejax.
-
-    import jax, jax.export, numpy as np
-    from safetensors.numpy import load_file
-
-    weights = load_file("weights.safetensors")
-    encoder = jax.export.deserialize(bytearray(open("encoder.stablehlo", "rb").read()))
-    decoder = jax.export.deserialize(bytearray(open("decoder.stablehlo", "rb").read()))
-    samples = audio.shape[1]                 # of float32 [batch, samples], any number
-    blocks = max({least}, -(-samples // {block}))
-    padded = np.pad(audio, [(0, 0), (0, {block} * blocks - samples){channels}])
-    latents = encoder.call(weights, padded)  # [batch, {block} t] to [batch, t + {extra}, {dim}]
-    back = decoder.call(weights, latents)    # [batch, t, {dim}] to [batch, {block} t]
-    back = back[:, :samples]
-
-The encoder takes whole blocks of {block} samples, {least} or more: pad the last one with silence
-and trim the output, as above. Audio is at {rate} Hz with full scale at 1; for a stereo model it has
-a last axis of two channels. Any batch size works, on {platforms}. Required packages: jax,
-safetensors and flatbuffers. config.json is the config of the run.
-"""
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
-def export(model: TrainedModel, out: Path) -> None:
-    """Writes a folder: encoder and decoder as StableHLO, weights as safetensors, the config.
+def export(model: TrainedModel, run: Path, out: Path, license_name: str = UNKNOWN) -> None:
+    """Writes a folder: encoder and decoder as StableHLO, weights as safetensors, the config, and a
+    README that is a model card.
 
     Args:
       model: the trained model.
+      run: directory of its run.
       out: a new folder.
+      license_name: licence of the weights, as model hubs write it: ``cc-by-4.0``.
 
     Raises:
-      UserError: a package is missing, or the model cannot be exported for any length.
+      UserError: a package is missing, the licence is no name of one, a file of the run is damaged,
+        or the model cannot be exported for any length.
     """
+    if not _LICENSE.fullmatch(license_name):
+        raise UserError(
+            f"--license={license_name} must be a name as model hubs write it, such as cc-by-4.0"
+        )
     try:
         import flatbuffers  # noqa: F401  jax.export writes with it
         from safetensors.numpy import save
@@ -63,7 +53,7 @@ def export(model: TrainedModel, out: Path) -> None:
         "encoder": (encode, (batch, model.block * count, *channels)),
         "decoder": (decode, (batch, count, dim)),
     }
-    facts = {
+    code = {
         "block": model.block,
         "dim": dim,
         "rate": model.sample_rate,
@@ -72,6 +62,7 @@ def export(model: TrainedModel, out: Path) -> None:
         "channels": ", (0, 0)" if channels else "",
         "platforms": " and ".join(PLATFORMS),
     }
+    card = model_card(model, run, license_name, code)
     with files.atomic_folder(out) as folder:
         for name, (function, shape) in shapes.items():
             argument = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -81,7 +72,7 @@ def export(model: TrainedModel, out: Path) -> None:
         # Not by save_file: only the owner may read its files.
         (folder / "weights.safetensors").write_bytes(save(weights))
         (folder / "config.json").write_text(to_json(model.config))
-        (folder / "README.txt").write_text(README.format(**facts))
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def _flat(variables: Any) -> tuple[dict[str, np.ndarray], Callable[[Any], Any]]:

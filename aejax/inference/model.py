@@ -36,11 +36,8 @@ class TrainedModel(WindowedModel):
     """A trained autoencoder, see `aejax.inference.load`; its attributes are `WindowedModel`'s."""
 
     def __repr__(self) -> str:
-        """A short text without the weights."""
-        return (
-            f"<TrainedModel {self.config.name}: {self.config.representation.name},"
-            f" {self.sample_rate} Hz, {self.latent_rate:g} latent floats/s>"
-        )
+        """One line without the weights."""
+        return f"<aejax model {self.config.name}: {self.summary}>"
 
     def with_iterations(self, iterations: int) -> "TrainedModel":
         """A copy with another number of Griffin-Lim iterations.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -85,6 +86,21 @@ class WindowedModel:
     def latent_rate(self) -> float:
         """Latent floats per second."""
         return self.sample_rate / self.block * self.config.model.latent_dim
+
+    @property
+    def summary(self) -> str:
+        """Its parts and rates: ``mel → conv → 32 latents x 7.8125/s = 250 floats/s, 16 kHz``."""
+        config, frame_rate = self.config, self.sample_rate / self.block
+        encoder, decoder = config.model.encoder, config.model.decoder or config.model.encoder
+        network = encoder if decoder == encoder else f"{encoder}/{decoder}"
+        bottleneck = config.model.bottleneck
+        parts = [config.representation.name, network, *[bottleneck] * (bottleneck != "none")]
+        latents = f"{config.model.latent_dim} latents x {frame_rate:g}/s"
+        rates = [f"{' → '.join(parts)} → {latents} = {self.latent_rate:g} floats/s"]
+        if sizes := self.model.bottleneck.codebook_sizes:
+            rates.append(f"{frame_rate * sum(map(math.log2, sizes)):g} bit/s")
+        stereo = " stereo" if self.channels == 2 else ""
+        return ", ".join([*rates, f"{self.sample_rate / 1000:g} kHz{stereo}"])
 
     def latent_frames(self, samples: int) -> int:
         """Number of latent frames of a sound of that many samples at `sample_rate`."""

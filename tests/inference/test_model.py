@@ -50,8 +50,11 @@ def at_once(model, sound):
 
 def test_a_model_is_shown_in_a_line_and_refuses_what_it_cannot_do():
     model = model_of()
-    assert "\n" not in repr(model)
-    assert "experiment: mel, 16000 Hz, 62.5 latent floats/s" in repr(model)
+    rates = "8 latents x 7.8125/s = 62.5 floats/s"
+    assert repr(model) == f"<aejax model experiment: mel → conv → {rates}, 16 kHz>"
+    coded = model_of(**{"model.bottleneck": "fsq", "model.fsq.levels": (8,) * 8})
+    assert f"mel → conv → fsq → {rates}, 187.5 bit/s, 16 kHz>" in repr(coded)
+    assert "mel → lstm/conv →" in repr(model_of(encoder="lstm", **{"model.decoder": "conv"}))
     with pytest.raises(ValueError, match="was not trained to remove noise"):
         model.denoise(audio(2000, 1))
 
