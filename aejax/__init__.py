@@ -37,11 +37,34 @@ def __getattr__(name: str) -> "Any":
 
 
 def load(path: "str | os.PathLike[str]", *, parts: "str | None" = None) -> "TrainedModel":
-    """The model of a finished run: see `aejax.inference.load`.
+    """The trained model of a finished run, with its best variables by validation loss.
+
+    Nothing in the run's directory is executed.
 
     Args:
-      path: the run's directory.
-      parts: a file that registers your own parts, if the run uses any.
+      path: the run's directory: ``runs/mel_conv``.
+      parts: a file that registers your own parts, if the run uses any. It is executed.
+
+    Returns:
+      A `TrainedModel`. Audio is an array ``[samples]`` or ``[batch, samples]`` or the path of a
+      file; arrays have full scale at 1, and by default the rate of the model.
+
+      - ``model.encode(audio, sample_rate)``: latents ``[latent_frames, latent_dim]``;
+      - ``model.decode(latents)``: audio at ``model.sample_rate``;
+      - ``model.reconstruct(audio, sample_rate)``: both, at the length and rate of the audio;
+      - ``model.denoise(audio, sample_rate)``: without noise, if it was trained to remove noise;
+      - ``model.sample_rate`` (Hz), ``channels``, ``block`` (samples per latent frame),
+        ``latent_rate`` (floats/s), ``speakers``, ``config``; ``help(model)`` has the rest.
+
+    Raises:
+      UserError: the run is missing, unfinished or damaged, or needs a file of ``parts``.
+      ValueError: ``path`` is no path.
+
+    Example::
+
+        model = aejax.load("runs/mel_conv")
+        latents = model.encode("song.flac")  # [latent_frames, latent_dim] for each channel
+        audio = model.reconstruct("song.flac")  # [channels, samples] at the rate of the file
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path must be a run's directory, got {type(path).__name__}")

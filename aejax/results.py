@@ -19,6 +19,7 @@ from aejax.evaluation.probes import ProbeRow, probe_latents
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
 from aejax.reporting import page, run_files
+from aejax.reporting.markup import as_html
 from aejax.reporting.table import probes_table, results_table
 from aejax.runtime import arrays
 from aejax.runtime.errors import printable
@@ -31,9 +32,9 @@ from aejax.training.loop import Trained
 Common = dict[Any, tuple[Row, ClipErrors]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Results:
-    """Results on the test split.
+    """Results on the test split; shown as their table, also in a notebook.
 
     Attributes:
       path: the run's directory.
@@ -41,6 +42,7 @@ class Results:
       errors: errors by clip, for each row by name.
       best: chosen step and validation loss, of raw and averaged variables.
       probes: linear probes of labels, if ``config.evaluate.probes``.
+      unit: of features, "1" if they have none.
     """
 
     path: Path
@@ -48,6 +50,15 @@ class Results:
     errors: Mapping[str, ClipErrors] = dataclasses.field(default_factory=dict)
     best: Mapping[str, Best] = dataclasses.field(default_factory=dict)
     probes: Sequence[ProbeRow] | None = None
+    unit: str = "1"
+
+    def __repr__(self) -> str:
+        """The table of results in text."""
+        return results_table(self.as_dicts(), self.unit)
+
+    def _repr_html_(self) -> str:
+        """The table of results, for a notebook."""
+        return as_html(self.as_dicts(), self.unit)
 
     def as_dicts(self) -> list[dict[str, Any]]:
         """A dict for each row, as in ``results.json``, for ``pandas.DataFrame``."""
@@ -94,7 +105,8 @@ def evaluate(
     references = [PCA_ROW, *(pca_row(count) for count in experiment.config.evaluate.nested_sizes)]
     rows = with_gains([row for row, _ in measured.values()], references)
     errors = {name: clip_errors for name, (_, clip_errors) in measured.items()}
-    return Results(experiment.workdir.path, rows, errors, trained.best, probes)
+    unit = experiment.representation.unit
+    return Results(experiment.workdir.path, rows, errors, trained.best, probes, unit)
 
 
 def _chosen(experiment: Experiment, name: str, best: Best) -> str:
@@ -202,4 +214,4 @@ def print_results(path: Path) -> Results:
     print(f"report:  {shown}/{run_files.REPORT}")
     print(f"audio:   {shown}/audio/")
     print(f"curves:  {shown}/metrics.jsonl, or: tensorboard --logdir={shown}")
-    return Results(path, [Row.from_json(row) for row in results["rows"]])
+    return Results(path, [Row.from_json(row) for row in results["rows"]], unit=unit)

@@ -1,14 +1,69 @@
 """Checks of audio and latents that a caller passes."""
 
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from aejax.data.examination import HIGHEST_RATE, LOUDEST, LOWEST_RATE
+from aejax.data import audio_file
+from aejax.data.audio_file import UnusableAudio
+from aejax.data.examination import HIGHEST_RATE, LOUDEST, LOWEST_RATE, examine
+from aejax.runtime import files
+from aejax.runtime.errors import printable
 from aejax.signal.arguments import whole_number
 
 # A batch with more than 16 rows, and 4 times more rows than samples, is taken for transposed.
 _MANY_ROWS, _ROWS_PER_SAMPLE = 16, 4
+
+
+class Sound(NamedTuple):
+    """Audio that a caller passes.
+
+    Attributes:
+      rows: float32 ``[rows, samples, *channels]``.
+      is_batch: whether it has an axis of rows.
+      sample_rate: Hz.
+    """
+
+    rows: np.ndarray
+    is_batch: bool
+    sample_rate: int
+
+
+def sound(audio: Any, sample_rate: Any, channels: int, default_rate: int) -> Sound:
+    """The audio of an array or of a file.
+
+    Args:
+      audio: as for `rows`; or the path of a file, whose channels are rows for a mono model, unless
+        there is only one.
+      sample_rate: Hz, of an array; None for ``default_rate``.
+      channels: 1 or 2.
+      default_rate: Hz.
+
+    Raises:
+      ValueError: the audio is invalid, the file cannot be used, or it has a sample rate already.
+    """
+    if not isinstance(audio, str | os.PathLike):
+        sample_rate = rate(sample_rate, default_rate)
+        return Sound(*rows(audio, channels), sample_rate)
+    path = files.expand(audio)
+    try:
+        info = examine(path)
+        with audio_file.opened(path, seeks=info.seeks) as file:
+            array = np.concatenate(list(audio_file.read_blocks(file)))
+    except UnusableAudio as error:
+        raise ValueError(f"audio: {printable(str(path))}: {error}") from None
+    if sample_rate is not None:
+        raise ValueError(f"sample_rate: {printable(str(path))} has its own; leave it out")
+    if channels == 2 and info.channels > 2:
+        raise ValueError(
+            f"audio: {printable(str(path))} has {info.channels} channels, the model 2; mix it down"
+        )
+    if channels == 2:
+        array = audio_file.mix(array, "stereo")
+    else:
+        array = array[:, 0] if info.channels == 1 else array.T
+    return Sound(*rows(array, channels), info.sample_rate)
 
 
 def rate(sample_rate: Any, default: int) -> int:

@@ -11,8 +11,9 @@ context before the output of a recurrent network, and a quarter on either side f
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,8 @@ from aejax.signal.arguments import whole_number
 from aejax.signal.phase import MOST_ITERATIONS
 
 __all__ = ["Encoded", "Read", "TrainedModel"]
+
+Audio: TypeAlias = np.ndarray | str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -55,24 +58,27 @@ class TrainedModel(WindowedModel):
             changed = dataclasses.replace(outer, inner=changed)
         return dataclasses.replace(self, representation=changed)
 
-    def encode(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
+    def encode(self, audio: Audio, sample_rate: int | None = None) -> np.ndarray:
         """Audio to latents.
 
         Args:
           audio: float ``[samples]`` or ``[batch, samples]``, full scale at 1; for a stereo model
-            with a last axis of two channels. At least one sample.
-          sample_rate: Hz, of ``audio``; by default that of the model.
+            with a last axis of two channels. At least one sample. Or the path of an audio file,
+            which is read as ``[samples]``, or ``[channels, samples]`` if it has several channels.
+          sample_rate: Hz, of an array; by default that of the model. A file has its own.
 
         Returns:
           float32 ``[latent_frames, latent_dim]`` or ``[batch, latent_frames, latent_dim]``.
 
         Raises:
-          ValueError: ``audio`` is invalid.
+          ValueError: ``audio`` is invalid, or a file that cannot be used.
         """
-        rate = audio_arguments.rate(sample_rate, self.sample_rate)
-        rows, is_batch = audio_arguments.rows(audio, self.channels)
+        rows, is_batch, rate = self._sound(audio, sample_rate)
         latents = by_row(lambda row: self._encoded_row(row, rate), rows)
         return latents if is_batch else latents[0]
+
+    def _sound(self, audio: Audio, sample_rate: int | None) -> audio_arguments.Sound:
+        return audio_arguments.sound(audio, sample_rate, self.channels, self.sample_rate)
 
     def _encoded_row(self, row: np.ndarray, rate: int) -> np.ndarray:
         audio = resampled(row, rate, self.sample_rate)
@@ -103,7 +109,7 @@ class TrainedModel(WindowedModel):
         return audio
 
     def reconstruct(
-        self, audio: np.ndarray, sample_rate: int | None = None, *, speaker: str | None = None
+        self, audio: Audio, sample_rate: int | None = None, *, speaker: str | None = None
     ) -> np.ndarray:
         """Reconstructed audio of the same length and rate.
 
@@ -112,6 +118,9 @@ class TrainedModel(WindowedModel):
         Args:
           audio, sample_rate: as for `encode`.
           speaker: as for `decode`.
+
+        Returns:
+          float32 of the shape of the array or, as `encode` says, of the file.
         """
 
         def reconstructed(row: np.ndarray) -> np.ndarray:
@@ -123,13 +132,12 @@ class TrainedModel(WindowedModel):
 
     def _at_rate(
         self,
-        audio: np.ndarray,
+        audio: Audio,
         sample_rate: int | None,
         function: Callable[[np.ndarray], np.ndarray],
     ) -> np.ndarray:
         """Applies a function to each row of audio at the model's rate, and resamples back."""
-        rate = audio_arguments.rate(sample_rate, self.sample_rate)
-        rows, is_batch = audio_arguments.rows(audio, self.channels)
+        rows, is_batch, rate = self._sound(audio, sample_rate)
 
         def of_row(row: np.ndarray) -> np.ndarray:
             source = resampled(row, rate, self.sample_rate)
@@ -202,7 +210,7 @@ class TrainedModel(WindowedModel):
     ) -> Iterator[np.ndarray]:
         return chunks if ceilings is None else limiter.limit(chunks, ceilings, self.segment)
 
-    def denoise(self, audio: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
+    def denoise(self, audio: Audio, sample_rate: int | None = None) -> np.ndarray:
         """Audio of the same length and rate without its noise; arguments as for `encode`.
 
         Raises:

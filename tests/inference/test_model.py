@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import most_slow, shrink
-from trained_runs import model_of
+from trained_runs import model_of, small_model
 
 import aejax
 from aejax import config as config_module
@@ -57,6 +57,35 @@ def test_a_model_is_shown_in_a_line_and_refuses_what_it_cannot_do():
     assert "mel → lstm/conv →" in repr(model_of(encoder="lstm", **{"model.decoder": "conv"}))
     with pytest.raises(ValueError, match="was not trained to remove noise"):
         model.denoise(audio(2000, 1))
+
+
+@pytest.mark.parametrize(("channels", "stereo"), [(1, False), (2, False), (1, True), (2, True)])
+def test_a_path_is_the_sound_in_the_file(tmp_path, channels, stereo):
+    changes = {"data.channels": "stereo"} if stereo else {}
+    model, path = small_model(**changes), tmp_path / "x.wav"
+    sound = audio(6000, channels)
+    soundfile.write(path, sound.T, 22050, subtype="FLOAT")
+    array = sound if channels == 2 else sound[0]
+    if stereo:
+        array = np.broadcast_to(sound, (2, 6000)).T
+    for given in (path, str(path)):
+        np.testing.assert_array_equal(model.encode(given), model.encode(array, 22050))
+    np.testing.assert_array_equal(model.reconstruct(path), model.reconstruct(array, 22050))
+    with pytest.raises(ValueError, match=r"sample_rate: .*x.wav has its own; leave it out"):
+        model.encode(path, 22050)
+
+
+@pytest.mark.parametrize("function", ["encode", "reconstruct"])
+def test_a_path_of_no_sound_is_an_invalid_argument(tmp_path, function):
+    (tmp_path / "text.wav").write_text("no audio at all, and long enough to be looked at")
+    soundfile.write(tmp_path / "three.wav", audio(100, 3).T, 16000)
+    for model, name, says in (
+        (small_model(), "none.wav", "cannot be opened: No such file"),
+        (small_model(), "text.wav", "unreadable: Format not recognised"),
+        (small_model(**{"data.channels": "stereo"}), "three.wav", "has 3 channels, the model 2"),
+    ):
+        with pytest.raises(ValueError, match=f"^audio: .*{name}:? {says}"):
+            getattr(model, function)(tmp_path / name)
 
 
 def masked_at_once(model, sound):
