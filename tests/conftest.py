@@ -12,8 +12,13 @@ import sys
 import tempfile
 
 import psutil
+import threadpoolctl
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests run beside each other: threads of NumPy that wait for a core make the eigenvectors of a PCA
+# take seconds instead of 0.2 s, in nearly every test that trains.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # of what is imported later, and of processes
+threadpoolctl.threadpool_limits(1, "blas")  # a plugin of pytest has imported NumPy by now
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # Many tests compile the same small experiment: once for all of them, in this process and in
     # those that it starts. Not more, as tests must not depend on what an earlier run left.

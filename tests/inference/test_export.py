@@ -1,14 +1,12 @@
 """Exported models, in a process that has no aejax."""
 
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import yaml
-from conftest import REPOSITORY
 from report_runs import make_run
 from trained_runs import model_of, small_model, write_run
 
@@ -32,9 +30,6 @@ for name in given:
 np.savez("found.npz", **found)
 """
 
-# As a user runs it: shape annotations that tests check know no open sizes.
-EXPORT = [sys.executable, "-m", "aejax.cli", "export"]
-
 
 @pytest.mark.parametrize(
     ("representation", "encoder"),
@@ -45,19 +40,20 @@ EXPORT = [sys.executable, "-m", "aejax.cli", "export"]
         pytest.param("waveform", "wave_conv", marks=pytest.mark.slow),
     ],
 )
+# Shape annotations that tests check know no open sizes.
+@pytest.mark.usefixtures("unchecked_types", "same_process")
 def test_the_same_numbers_without_aejax(tmp_path, representation, encoder):
     model = model_of(representation, encoder)
     run = write_run(tmp_path / "run", model)
     out = tmp_path / "out"
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    subprocess.run([*EXPORT, str(run), str(out)], check=True, cwd=REPOSITORY, env=environment)
+    assert main(["export", str(run), str(out)]) == 0
     rng = np.random.default_rng(0)
     sounds = {
         name: (0.1 * rng.standard_normal((batch, samples))).astype(np.float32)
         for name, batch, samples in (("one", 1, 1), ("more", 3, 7 * model.block - 100))
     }
     np.savez(out / "given.npz", **sounds)
-    subprocess.run([sys.executable, "-c", READER], check=True, cwd=out, env=environment)
+    subprocess.run([sys.executable, "-c", READER], check=True, cwd=out)
     found = dict(np.load(out / "found.npz"))
     for name, audio in sounds.items():
         latents, heard = found[f"{name}_latents"], found[f"{name}_audio"]
