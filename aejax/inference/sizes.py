@@ -89,7 +89,7 @@ class WindowedModel:
 
     @property
     def summary(self) -> str:
-        """Its parts and rates: ``mel → conv → 32 latents x 7.8125/s = 250 floats/s, 16 kHz``."""
+        """Its parts and rates, ``mel → conv → 32 latents x 7.8125/s = 250 floats/s, 16 kHz``."""
         config, frame_rate = self.config, self.sample_rate / self.block
         encoder, decoder = config.model.encoder, config.model.decoder or config.model.encoder
         network = encoder if decoder == encoder else f"{encoder}/{decoder}"
