@@ -109,10 +109,14 @@ class Experiment:
 
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, with its speakers."""
-        if self.speaker_of is not None:
-            speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
-            batch = {**batch, "speaker": speaker.astype(np.int32)}
-        return self.devices.device_put(batch)
+        return self.devices.device_put(self.with_speakers(batch))
+
+    def with_speakers(self, batch: Any) -> Any:
+        """A host batch with the speaker of each row, if there are speakers."""
+        if self.speaker_of is None:
+            return batch
+        speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
+        return {**batch, "speaker": speaker.astype(np.int32)}
 
     def warn_once(self, message: str) -> None:
         """Warns, once per run."""

@@ -63,17 +63,17 @@ class Speed(Augmentation):
         played = jnp.floor((available - offset.astype(audio.dtype)) / factor + 0.01)
         # At least one sample: a length of 0 marks padding rows.
         played = jnp.clip(played.astype(length.dtype), jnp.minimum(length, 1), samples)
-        return example.with_target(_play(audio, factor, offset, samples))._replace(length=played)
+        return example.with_target(self._play(audio, factor, offset))._replace(length=played)
 
-
-def _play(audio: Array, speed: Array, offset: Array, samples: int) -> Array:
-    """Audio ``[batch, samples, *channels]`` with each row at its speed."""
-    channels = jnp.moveaxis(audio.reshape(*audio.shape[:2], -1), 2, 1)
-    shape = channels.shape[:2]
-    changed = signal.play_at_speed(
-        channels,
-        jnp.broadcast_to(speed[:, None], shape),
-        jnp.broadcast_to(offset[:, None], shape),
-        length=samples,
-    )
-    return jnp.moveaxis(changed, 1, 2).reshape(-1, samples, *audio.shape[2:])
+    def _play(self, audio: Array, speed: Array, offset: Array) -> Array:
+        """Audio ``[batch, samples, *channels]`` with each row at its speed."""
+        channels = jnp.moveaxis(audio.reshape(*audio.shape[:2], -1), 2, 1)
+        shape = channels.shape[:2]
+        changed = signal.play_at_speed(
+            channels,
+            jnp.broadcast_to(speed[:, None], shape),
+            jnp.broadcast_to(offset[:, None], shape),
+            length=self.samples,
+            max_speed=max(1.0, self.range[1]),
+        )
+        return jnp.moveaxis(changed, 1, 2).reshape(-1, self.samples, *audio.shape[2:])

@@ -2,7 +2,7 @@
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,20 @@ from aejax.runtime.malloc import share_of_memory
 
 
 class Devices:
-    """The local devices as a mesh of one axis."""
+    """Devices as a mesh of one axis.
 
-    def __init__(self, batch_size: int):
+    Args:
+      batch_size: rows of a global batch.
+      devices: all local devices by default; those of another platform to compile ahead of time.
+    """
+
+    def __init__(self, batch_size: int, devices: Sequence[jax.Device] | None = None):
         if jax.process_count() > 1:
             raise UserError(
                 f"this is one of {jax.process_count()} JAX processes, but a run uses a single one;"
                 " only aejax.data.loader supports several"
             )
-        devices = jax.local_devices()
+        devices = jax.local_devices() if devices is None else devices
         if batch_size % len(devices):
             raise UserError(
                 f"config.train.batch_size={batch_size} must be a multiple of the"
@@ -36,19 +41,40 @@ class Devices:
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch sharded over the devices along its first axis, without the indices of lost
         clips."""
-        keys = ("audio", "length", "clip", "start", "position", "noise", "speaker")
-        placed = {key: batch[key] for key in keys if key in batch}
-        return jax.device_put(placed, self._sharded)
+        return jax.device_put(_arrays(batch), self._sharded)
 
     def copy(self, tree: Any) -> Any:
         """A pytree replicated on every device."""
         return jax.device_put(tree, self.copied)
+
+    def lower(self, step: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
+        """``step(state, batch)`` lowered for these devices; the compiled step takes donated states.
+
+        Args:
+          step: a pure function; all that it returns is replicated.
+          state: a pytree of arrays or their shapes, to be replicated.
+          batch: a host batch, as for `device_put`.
+        """
+        shapes = (_shapes(state, self.copied), _shapes(_arrays(batch), self._sharded))
+        return jax.jit(step, donate_argnums=0, out_shardings=self.copied).lower(*shapes)
 
     def __str__(self) -> str:
         devices = jax.local_devices()
         kind = devices[0].device_kind
         versions = f"jax {jax.__version__}, Python {platform.python_version()}"
         return f"{len(devices)} x {kind} ({devices[0].platform}), {versions}"
+
+
+# What a step takes of a batch; the rest is for the host.
+_KEYS = ("audio", "length", "clip", "start", "position", "noise", "speaker")
+
+
+def _arrays(batch: Any) -> dict[str, Any]:
+    return {key: batch[key] for key in _KEYS if key in batch}
+
+
+def _shapes(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def free_memory() -> int | None:

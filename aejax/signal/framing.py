@@ -16,11 +16,10 @@ from aejax.signal.arguments import check_dimensions, check_integer, is_symbolic
 # Values in the frames of one chunk. On a CPU they fit in its cache (2 MB in float32), and the
 # allocator reuses the memory: with all frames of a 60 s signal at once, two thirds of the time was
 # page faults. On an accelerator only memory is limited.
-CHUNK = {"cpu": 2**19}
-ACCELERATOR_CHUNK = 2**26
+CHUNK = {"cpu": 2**19, "accelerator": 2**26}
 # Most values in all frames for which a derivative stores the forward pass; above, recomputing it
 # in chunks is faster.
-KEEP = {"cpu": 2**21}
+KEEP = {"cpu": 2**21, "accelerator": 2**26}
 # Most slices in one expression.
 MOST_PIECES = 8
 
@@ -153,10 +152,14 @@ def map_frames(
       frame_length, hop_length: as for `frame`; raises the same.
       chunked: False if all frames are needed anyway.
     """
-    chunks = _Chunks(x.shape[:-1], x.shape[-1], frame_length, hop_length)
-    if chunks.is_single or not chunked:
-        return function(frame(x, frame_length=frame_length, hop_length=hop_length))
-    return _map_frames(function, chunks, x)
+    whole = functools.partial(frame, frame_length=frame_length, hop_length=hop_length)
+    return _by_platform(
+        lambda x: function(whole(x)),
+        functools.partial(_map_frames, function),
+        x,
+        _Chunks(x.shape[:-1], x.shape[-1], frame_length, hop_length),
+        chunked=chunked,
+    )
 
 
 def map_overlap_add(
@@ -178,10 +181,35 @@ def map_overlap_add(
       chunked: as for `map_frames`.
     """
     samples = (s.shape[-2] - 1) * hop_length + frame_length
-    chunks = _Chunks(s.shape[:-2], samples, frame_length, hop_length)
-    if chunks.is_single or not chunked:
-        return overlap_add(function(s), hop_length=hop_length)
-    return _map_overlap_add(function, chunks, s)
+    return _by_platform(
+        lambda s: overlap_add(function(s), hop_length=hop_length),
+        functools.partial(_map_overlap_add, function),
+        s,
+        _Chunks(s.shape[:-2], samples, frame_length, hop_length),
+        chunked=chunked,
+    )
+
+
+def _by_platform(
+    whole: Callable[[jax.Array], jax.Array],
+    in_chunks: Callable[["_Chunks", jax.Array], jax.Array],
+    x: jax.Array,
+    chunks: "_Chunks",
+    *,
+    chunked: bool,
+) -> jax.Array:
+    """``whole(x)``, or ``in_chunks(chunks, x)`` where the platform that the program is compiled
+    for needs several chunks."""
+    plans = {name: dataclasses.replace(chunks, platform=name) for name in CHUNK}
+    functions = {
+        name: whole if plan.is_single or not chunked else functools.partial(in_chunks, plan)
+        for name, plan in plans.items()
+    }
+    if functions["cpu"] is whole:  # then on others too
+        return whole(x)
+    return jax.lax.platform_dependent(
+        x, cpu=functions["cpu"], default=functions["accelerator"]
+    )
 
 
 def _zeros(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:
@@ -198,12 +226,14 @@ class _Chunks:
       batch: leading dimensions of the signal.
       samples: of the signal.
       frame_length, hop_length: samples.
+      platform: "cpu" or "accelerator".
     """
 
     batch: tuple[int, ...]
     samples: int
     frame_length: int
     hop_length: int
+    platform: str = "cpu"
 
     @property
     def frames(self) -> int:
@@ -213,8 +243,7 @@ class _Chunks:
     @property
     def size(self) -> int:
         """Frames in a chunk."""
-        numbers = CHUNK.get(jax.default_backend(), ACCELERATOR_CHUNK)
-        most = max(1, numbers // max(1, self.frame_length * math.prod(self.batch)))
+        most = max(1, CHUNK[self.platform] // max(1, self.frame_length * math.prod(self.batch)))
         return -(-self.frames // -(-self.frames // most)) if self.frames else 0
 
     @property
@@ -232,8 +261,8 @@ class _Chunks:
         """Whether a derivative stores the forward pass, instead of recomputing it."""
         if self._is_symbolic:
             return True
-        most = KEEP.get(jax.default_backend(), ACCELERATOR_CHUNK)
-        return self.frames * self.frame_length * math.prod(self.batch) <= most
+        values = self.frames * self.frame_length * math.prod(self.batch)
+        return values <= KEEP[self.platform]
 
     @property
     def span(self) -> int:

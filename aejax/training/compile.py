@@ -52,12 +52,8 @@ def compiled_for(
     experiment: Experiment, step: Callable[..., Any], first: Any
 ) -> jax.stages.Compiled:
     """A step compiled for states with the shapes of ``first``; it takes donated states."""
-    devices = experiment.devices
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
-    )
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
-    return jitted.lower(shapes, experiment.device_put(experiment.silent_batch())).compile()
+    batch = experiment.with_speakers(experiment.silent_batch())
+    return experiment.devices.lower(step, first, batch).compile()
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:
