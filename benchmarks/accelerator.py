@@ -23,7 +23,13 @@ EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
 NAMES = [path.stem for path in sorted(EXPERIMENTS.glob("*_*.py"))]
 # What a program must not hold, and what passes between devices.
 INSTRUCTIONS = (
-    "gather", "scatter", "all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter",
+    "gather",
+    "scatter",
+    "all-gather",
+    "all-reduce",
+    "all-to-all",
+    "collective-permute",
+    "reduce-scatter",
 )
 
 
@@ -35,6 +41,8 @@ def prepared(name, batch_size, devices, overrides=()):
     config = runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"]()
     config.data.synthetic.clips = 60
     config.train.batch_size = batch_size
+    if config.model.speaker_label:
+        config.model.speaker_label = "family"
     for override in overrides:
         key, value = override.split("=")
         with config.unlocked():

@@ -53,6 +53,8 @@ class Adversary(nn.Module):
         )
         logits = network(reversed_latents, train=True)
         target = jnp.broadcast_to(jnp.maximum(speaker - 1, 0)[:, None], logits.shape[:2])
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+        loss = optax.softmax_cross_entropy(
+            logits, jax.nn.one_hot(target, logits.shape[-1], dtype=logits.dtype)
+        )
         weight = mask * (speaker > 0).astype(mask.dtype)[:, None]
         return (loss * weight).sum() / jnp.maximum(weight.sum(), 1)

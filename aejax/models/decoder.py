@@ -6,6 +6,7 @@ from jaxtyping import Array, Float, Int
 
 from aejax.models.blocks import EXACT, NO_CONTEXT, ReceptiveField, dense, from_blocks, last_layer
 from aejax.models.encoders.base import receptive_field_of
+from aejax.signal.indexing import take
 
 _SPEAKER_DIM = 64  # of the speaker embedding
 
@@ -55,7 +56,8 @@ class Decoder(nn.Module):
         inputs = z
         if self.speakers:
             index = jnp.zeros(len(z), jnp.int32) if speaker is None else speaker
-            embedding = nn.Embed(self.speakers + 1, _SPEAKER_DIM, name="speakers")(index)
+            table = nn.Embed(self.speakers + 1, _SPEAKER_DIM, name="speakers")
+            embedding = take(table.embedding, index)
             embedding = jnp.broadcast_to(embedding[:, None], (*z.shape[:2], _SPEAKER_DIM))
             # Before the latents, since a population pads latents at the end.
             inputs = jnp.concatenate([embedding, z], axis=-1)

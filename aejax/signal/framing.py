@@ -207,9 +207,7 @@ def _by_platform(
     }
     if functions["cpu"] is whole:  # then on others too
         return whole(x)
-    return jax.lax.platform_dependent(
-        x, cpu=functions["cpu"], default=functions["accelerator"]
-    )
+    return jax.lax.platform_dependent(x, cpu=functions["cpu"], default=functions["accelerator"])
 
 
 def _zeros(like: jax.Array, shape: tuple[int, ...], dtype: np.dtype) -> jax.Array:

@@ -14,6 +14,7 @@ from aejax.models.autoencoder import Variables, standardise
 from aejax.objective import Comparison, Objective
 from aejax.representations import Representation, analyse_blocks
 from aejax.runtime.errors import UserError
+from aejax.signal.indexing import segment_sum
 
 # A step after any warm-up, so that losses of all steps are comparable.
 _LATE = 2**30
@@ -150,7 +151,7 @@ def count_codes(codes: jax.Array, mask: jax.Array, most: int) -> jax.Array:
     latent_frames, codebooks]``."""
     weight = mask.reshape(-1).astype(jnp.float32)
     codes = codes.reshape(-1, codes.shape[-1])
-    return jax.vmap(lambda column: jax.ops.segment_sum(weight, column, most))(codes.T)
+    return jax.vmap(lambda column: segment_sum(weight, column, most))(codes.T)
 
 
 def validate(

@@ -1,3 +1,6 @@
+import math
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from signal_cases import relative_error
 
 from aejax import signal
+from aejax.signal import resampling
 
 RNG = np.random.default_rng(0)
 
@@ -134,3 +138,28 @@ def test_bad_arguments_to_play_at_speed_are_refused():
         signal.play_at_speed(x, speed, offset, length=3, num_taps=7)
     with pytest.raises(ValueError, match="length must be a whole number"):
         signal.play_at_speed(x, speed, offset, length=0)
+
+
+@pytest.mark.parametrize("max_speed", [1.6, 4.0])
+def test_a_tpu_changes_speed_alike(max_speed):
+    """In blocks instead of single samples: the same sound to -100 dB, before and after it too."""
+    x = jnp.asarray(RNG.standard_normal((3, 2, 3000)), jnp.float32)
+    speed = jnp.asarray(RNG.uniform(0.25, max_speed, (3, 2)), jnp.float32)
+    speed = speed.at[0, 0].set(1.0).at[1, 1].set(max_speed)
+    offset = jnp.asarray([[-200, 0], [700, 31], [2800, 32]], jnp.int32)
+
+    position, fraction = resampling._positions(speed[..., None], offset[..., None], 2000, x.dtype)
+    arguments = x, position, fraction, jnp.minimum(1.0, 1 / speed)[..., None]
+    usual = resampling._by_taps(*arguments, num_taps=32)
+    window = math.ceil(32 * max_speed) + 32
+    error = resampling._by_blocks(*arguments, num_taps=32, window=window) - usual
+    assert 20 * np.log10(np.std(error) / np.std(usual)) < -100
+    assert np.abs(error).max() < 1e-3
+
+
+def test_a_tpu_reads_no_single_samples_to_change_speed():
+    x, speed, offset = jnp.zeros((2, 500)), jnp.ones(2), jnp.zeros(2, jnp.int32)
+    play = jax.jit(lambda *x: signal.play_at_speed(*x, length=100))
+    traced = play.trace(x, speed, offset)
+    assert "gather" in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "gather" not in traced.lower(lowering_platforms=("tpu",)).as_text()

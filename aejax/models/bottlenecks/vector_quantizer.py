@@ -11,6 +11,7 @@ from aejax import parts
 from aejax.models.blocks import EXACT
 from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, between, bottlenecks, fraction, key
+from aejax.signal.indexing import searchsorted, segment_sum, take
 
 _LLOYD_ROUNDS = 10
 # Usage below which an entry has no vectors.
@@ -47,9 +48,8 @@ def k_means(
 
 def _sums(index: Array, vectors: Array, entries: int) -> tuple[Array, Array]:
     """Sum and number of the vectors nearest to each entry."""
-    sums = jax.ops.segment_sum(vectors, index, entries)
-    counts = jax.ops.segment_sum(jnp.ones_like(vectors[:, 0]), index, entries)
-    return sums, counts
+    weight = jnp.ones_like(vectors[:, 0])
+    return segment_sum(vectors, index, entries), segment_sum(weight, index, entries)
 
 
 def start_codebooks(
@@ -60,7 +60,7 @@ def start_codebooks(
     codebooks, usage = [], []
     for codebook_key in jax.random.split(key, len(sizes)):
         entries, count = k_means(codebook_key, latents, entries=sizes[0])
-        latents = latents - entries[nearest(latents, entries)]
+        latents = latents - take(entries, nearest(latents, entries))
         codebooks.append(entries)
         usage.append(count / count.sum())
     return {"codebook": jnp.stack(codebooks), "ema_usage": jnp.stack(usage)}
@@ -143,7 +143,7 @@ class VectorQuantizer(Bottleneck):
     def from_codes(self, codes: Int[Array, "batch latent_frames codes"]) -> Latents:
         """Codes to latents; fewer codes than codebooks are those of the first codebooks."""
         first = self.codebook.value[: codes.shape[-1]]
-        each = jax.vmap(lambda entries, index: entries[index], in_axes=(0, -1))(first, codes)
+        each = jax.vmap(take, in_axes=(0, -1))(first, codes)
         return each.sum(0)
 
     def first(self, z: Latents, count: int) -> Latents:
@@ -169,7 +169,7 @@ class VectorQuantizer(Bottleneck):
             residual, total = carry
             codebook, is_used = x
             index = nearest(jax.lax.stop_gradient(residual), codebook)
-            chosen = jnp.where(is_used[..., None], codebook[index], 0.0)
+            chosen = jnp.where(is_used[..., None], take(codebook, index), 0.0)
             distance = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
             loss = masked_mean(jnp.where(is_used, distance, 0.0), mask)
             return (residual - jax.lax.stop_gradient(chosen), total + chosen), (
@@ -193,7 +193,7 @@ class VectorQuantizer(Bottleneck):
         weight = mask.reshape(self.num_quantizers, -1).astype(vectors.dtype)
         vectors = vectors.reshape(self.num_quantizers, -1, self.latent_dim)
         index = index.reshape(self.num_quantizers, -1)
-        total = jax.vmap(lambda v, i: jax.ops.segment_sum(v, i, self.codebook_size))
+        total = jax.vmap(lambda v, i: segment_sum(v, i, self.codebook_size))
         sums = total(vectors * weight[..., None], index)
         counts = total(weight, index)
         number = jnp.maximum(weight.sum(-1), 1)[:, None]
@@ -208,12 +208,11 @@ class VectorQuantizer(Bottleneck):
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
         # Random valid vectors.
         pick = jax.vmap(
-            lambda key, upto: jnp.searchsorted(
-                upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1], side="right"
+            lambda key, upto: searchsorted(
+                upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1]
             )
         )(keys, jnp.cumsum(weight, -1))
-        pick = jnp.minimum(pick, weight.shape[-1] - 1)
-        fresh = jnp.take_along_axis(vectors, pick[..., None], axis=1)
+        fresh = jax.vmap(take)(vectors, jnp.minimum(pick, weight.shape[-1] - 1))
         any_used = weight.sum(-1)[:, None] > 0
         dead = dead & any_used
         # Codebooks without vectors in this batch do not change.
