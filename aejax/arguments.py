@@ -43,6 +43,21 @@ def words(argv: Sequence[str]) -> Iterator[str]:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
 
 
+def process_flags(argv: Sequence[str]) -> tuple[str | None, int | None, int | None]:
+    """The values of --coordinator, --processes and --process, which are needed before the others.
+
+    Raises:
+      UserError: a number is none.
+    """
+    values = dict(word.lstrip("-").partition("=")[::2] for word in argv if word.startswith("-"))
+    numbers = []
+    for name in ("processes", "process"):
+        if name in values and not values[name].isdecimal():
+            raise UserError(f"--{name}={values[name]} is not a number of processes")
+        numbers.append(int(values[name]) if name in values else None)
+    return values.get("coordinator"), *numbers
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error of absl or ml-collections, which may be a repr of two lines; of an
     error in the experiment file, its own message and line."""
@@ -133,6 +148,11 @@ def print_help() -> None:
         "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
         "                      --launcher_options='KEY=VALUE ...'; for sweeps\n"
         "  --jobs              runs in parallel; for sweeps\n\n"
+        "One run of several processes, each started with its number:\n\n"
+        "  --coordinator       HOST:PORT of process 0; without it, SLURM, Open MPI, Kubernetes\n"
+        "                      and TPU pods are recognised\n"
+        "  --processes=N       number of processes\n"
+        "  --process=I         number of this process, from 0\n\n"
         "Config keys, their defaults (an experiment may set others) and meanings:\n"
     )
     for key, default, about in keys():

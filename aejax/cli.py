@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from aejax import parts as part_registries
 from aejax.commands import corpora, models, parts, reports, training
+from aejax.runtime import processes
 from aejax.runtime.errors import exit_code
 
 _EXAMPLES = """examples:
@@ -61,4 +62,4 @@ def _versions() -> str:
 
 
 if __name__ == "__main__":
-    stopping.leave(main())
+    processes.leave(main())

@@ -10,7 +10,7 @@ from aejax.evaluation.audio_examples import preview
 from aejax.evaluation.probes import require_sklearn
 from aejax.prepare import prepare
 from aejax.results import Results, evaluate, print_results, write_report
-from aejax.runtime import files
+from aejax.runtime import files, processes
 from aejax.runtime.progress import warn
 from aejax.training import checkpoint
 from aejax.training.baselines import fit_pca
@@ -40,18 +40,22 @@ def run(
       UserError: the config, the corpus or the directory is unusable; nothing has been written.
       Interrupted: on SIGTERM or SIGINT; the run has been saved.
     """
-    directory = begin(config, workdir)
-    if directory.has("results.json"):
+    with processes.together():
+        directory = begin(config, workdir)
+    if processes.agree(directory.has("results.json")):
         print("this run is finished; its results again:")
         return print_results(directory.path)
     try:
         experiment = prepare(directory.config, directory, corpus=corpus, command=command)
-        for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
-            warn(line)
+        with processes.main_first():
+            if processes.is_main():
+                for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
+                    warn(line)
         baselines = fit_pca(experiment)
         trained = train(experiment, baselines, preview(experiment))
         results = evaluate(experiment, baselines, trained)
         write_report(experiment, results)
+        processes.wait()
         print_results(directory.path)
     finally:
         directory.release()

@@ -6,16 +6,18 @@ _RESUME = "run the same command to resume"
 if __name__ == "__main__":
     stopping.listen(_RESUME)  # the imports take seconds
 
+import importlib.metadata
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from aejax import arguments, config, experiment
-from aejax.runtime import compilation, files, malloc
+from aejax.runtime import compilation, files, malloc, processes
 from aejax.runtime.errors import UserError, exit_code
 from aejax.sweeps import plan, search, sweep
 
@@ -29,6 +31,9 @@ _SEARCH_SPACE = flags.DEFINE_string("search_space", None, "Config keys and their
 _LAUNCHER = flags.DEFINE_string("launcher", "local", "Where the runs of a sweep are started.")
 _LAUNCHER_OPTIONS = flags.DEFINE_string("launcher_options", "", "KEY=VALUE ... for the launcher.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of parallel runs.")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
+_PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes of one run.")
+_PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0.")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,7 +46,14 @@ def main(argv: Sequence[str]) -> int:
 
 def run(argv: Sequence[str], command: str = "") -> None:
     """Runs what ``command`` repeats in a shell; raises UserError for bad arguments."""
-    chosen, workdir = _parse(argv)
+    processes.start(*arguments.process_flags(argv))
+    with processes.together():
+        chosen, workdir = _parse(argv)
+        if processes.count() > 1 and (_SWEEP.value, _SEARCH.value) != (None, None):
+            raise UserError("several processes work on one run; --launcher spreads a sweep")
+    version = f"aejax {importlib.metadata.version('aejax')}, jax {jax.__version__}"
+    alike = {"config": config.to_json(chosen), "--workdir": str(workdir), "version": version}
+    processes.check_alike(alike)
     malloc.keep_freed()
     compilation.use_cache()
     command = command or f"python -m aejax.main {shlex.join(argv[1:])}"
@@ -95,4 +107,4 @@ def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
 
 
 if __name__ == "__main__":
-    stopping.leave(main(sys.argv))
+    processes.leave(main(sys.argv))

@@ -18,6 +18,7 @@ from aejax.data.corpus import Corpus, check_splits
 from aejax.data.preflight import preflight, remarks, summary
 from aejax.models import autoencoder
 from aejax.representations import Representation
+from aejax.runtime import processes
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import warn
@@ -111,6 +112,10 @@ class Experiment:
         """A host batch on the devices, with its speakers."""
         return self.devices.device_put(self.with_speakers(batch))
 
+    def put_global(self, batch: Any) -> dict[str, jax.Array]:
+        """A global batch on all devices, with its speakers, from this process's rows."""
+        return self.devices.put_global(self.with_speakers(batch))
+
     def with_speakers(self, batch: Any) -> Any:
         """A host batch with the speaker of each row, if there are speakers."""
         if self.speaker_of is None:
@@ -122,10 +127,16 @@ class Experiment:
         """Warns, once per run."""
         if message not in self._warned:
             self._warned.add(message)
-            warn(message)
+            warn(message, own=True)
 
-    def batches(self, split: str, most: int | None = None) -> loader.Batches:
-        """Batches of a split, or of ``most`` windows spread over it; for denoising, with noise."""
+    def batches(self, split: str, most: int | None = None, *, own: bool = False) -> loader.Batches:
+        """Batches of a split, or of ``most`` windows spread over it; for denoising, with noise.
+
+        Args:
+          split: name of the split.
+          most: most windows; None for all.
+          own: of several processes, only the rows of this one.
+        """
         return loader.Batches(
             self.corpus,
             split,
@@ -134,10 +145,12 @@ class Experiment:
             noise=self.test_noise(split, self.excerpt),
             workers=self.workers,
             most=most,
+            shard=_shard(own),
         )
 
-    def train_batches(self, start: int) -> Iterator[loader.Batch]:
-        """Endless batches of random training excerpts, from step ``start``."""
+    def train_batches(self, start: int, *, own: bool = True) -> Iterator[loader.Batch]:
+        """Endless batches of random training excerpts, from step ``start``; with ``own``, the rows
+        of this process."""
         data = self.config.data
         return loader.train_batches(
             self.corpus,
@@ -153,6 +166,7 @@ class Experiment:
             ),
             noise=self.noise,
             workers=self.workers,
+            shard=_shard(own),
         )
 
     def silent_batch(self) -> dict[str, np.ndarray]:
@@ -193,9 +207,12 @@ def prepare(
     """
     representation = representations.from_config(config)
     losses.check_rate(losses.used(config), config.data.sample_rate)
-    devices = Devices(config.train.batch_size)
+    devices = Devices(config.train.batch_size, shard=config.train.shard)
     opened = (corpus, None) if alongside is None else (alongside.corpus, alongside.noise)
-    corpus, noise = corpora.of_run(config, workdir, opened)
+    with processes.main_first():  # it scans the files, and the others read the scan
+        corpus, noise = corpora.of_run(config, workdir, opened)
+        workdir.create()
+        corpora.save(workdir, corpus, noise)
     blocks = excerpt_blocks(config, representation)
     excerpt = representation.samples(blocks * config.model.downsampling)
     check_splits(corpus, excerpt)
@@ -208,9 +225,7 @@ def prepare(
     if alongside is None:
         print(f"device: {devices}")
         _print_corpora(corpus, noise)
-    workdir.create()
     workdir.write_text("corpus.json", json.dumps(preflight(corpus).as_json(), indent=1) + "\n")
-    corpora.save(workdir, corpus, noise)
     if speakers:
         workdir.write_text(SPEAKERS, json.dumps(speakers, indent=1) + "\n")
     return Experiment(
@@ -226,6 +241,10 @@ def prepare(
         speakers,
         speaker_of,
     )
+
+
+def _shard(own: bool) -> tuple[int, int]:
+    return (processes.index(), processes.count()) if own else (0, 1)
 
 
 def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:

@@ -135,6 +135,11 @@ class Train:
     weight_decay: float = key(0.1, at_least(0), "decay of matrices per update", per_member=True)
     clip_norm: float = key(1.0, above(0), "largest global norm of the gradients")
     grad_accum_steps: int = key(1, at_least(1), "batches per update: their gradients are averaged")
+    shard: str = key(
+        "data",
+        one_of("data", "fsdp"),
+        "on several devices: data, each has a copy of the training state; fsdp, it is sharded",
+    )
     ema_decay: float = key(
         0.0, between(0, 1), "decay of a moving average of parameters; 0 for none"
     )

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ml_collections import ConfigDict
 
 from aejax import config as config_module
 from aejax import parts
-from aejax.runtime import files
+from aejax.runtime import files, processes
 from aejax.runtime.errors import UserError, printable
 
 fcntl: Any
@@ -71,6 +72,9 @@ class Workdir:
           UserError: the directory is not writable, or locked by another process.
         """
         try:
+            if not processes.is_main():
+                self._try_to_write()
+                return
             self.path.mkdir(parents=True, exist_ok=True)
             self._hold()
             self.write_text("config.json", config_module.to_json(self.config))
@@ -80,6 +84,15 @@ class Workdir:
             raise UserError(
                 f"cannot write to --workdir={self.path} ({error.strerror}); use another"
             ) from None
+
+    def _try_to_write(self) -> None:
+        """Fails where this process does not share the directory of the main one."""
+        if not self.has("config.json"):
+            raise UserError(
+                f"--workdir={self.path} is not the directory that process 0 has written; use one"
+                " that all processes share"
+            )
+        tempfile.TemporaryFile(dir=self.path).close()
 
     def _hold(self) -> None:
         if fcntl is None:  # Windows

@@ -245,6 +245,7 @@ class Batches:
       noise: noise for each row.
       workers: threads or processes that read.
       most: most windows, spread over the split and in a random order; None for all.
+      shard: this process's index and the number of processes. Each reads its rows of every batch.
     """
 
     def __init__(
@@ -257,7 +258,9 @@ class Batches:
         noise: "TestNoise | None" = None,
         workers: Workers = THREADS,
         most: int | None = None,
+        shard: tuple[int, int] = (0, 1),
     ):
+        self._shard = shard
         self._corpus, self._batch_size, self._workers = corpus, batch_size, workers
         self._windows: Sequence[Window] = Windows(corpus, split, excerpt, multiple=batch_size)
         if most is not None:
@@ -269,7 +272,13 @@ class Batches:
         return len(self._windows) // self._batch_size
 
     def __iter__(self) -> Iterator[Batch]:
-        dataset = grain.MapDataset.source(self._windows).map(self._read).batch(self._batch_size)
+        index, count = self._shard
+        dataset = (
+            grain.MapDataset.source(self._windows)
+            .map(self._read)
+            .batch(self._batch_size // count)
+            .slice(slice(index, None, count))
+        )
         return self._workers.read(dataset, self._lost)
 
 

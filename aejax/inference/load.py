@@ -54,12 +54,12 @@ def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpo
 
     If that is damaged, from an older checkpoint with the same best variables, if there is one.
     """
-    directory, copied = path / "checkpoints", Devices(jax.local_device_count()).copied
+    directory, copy = path / "checkpoints", Devices(jax.local_device_count()).copy
     saved, finished = checkpoint.steps(directory), (path / "results.json").exists()
     if last not in saved and not finished:
         raise UserError(f"the run in {path} is not finished; start it again to continue")
     try:
-        return checkpoint.read(directory, last, like, copied).best
+        return checkpoint.read(directory, last, like, copy).best
     except checkpoint.DamagedCheckpoint as error:
         problem = error
     if not finished:
@@ -67,7 +67,7 @@ def _best(path: Path, last: int, like: checkpoint.Snapshot) -> dict[str, checkpo
     measured = run_files.read_results(path).get("best")
     for step in sorted((step for step in saved if step < last), reverse=True):
         with contextlib.suppress(checkpoint.DamagedCheckpoint):
-            best = checkpoint.read(directory, step, like, copied).best
+            best = checkpoint.read(directory, step, like, copy).best
             if measured == {name: value.as_json() for name, value in best.items()}:
                 warn(f"{problem}; the checkpoint of step {step} has the same best model")
                 return best

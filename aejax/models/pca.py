@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aejax.models.blocks import from_blocks, matmul, to_blocks
-from aejax.runtime.pytrees import Leaf
+from aejax.runtime.pytrees import Leaf, of_arrays
 
 
 @flax.struct.dataclass
@@ -86,6 +86,7 @@ class PCA:
 MARGIN = 0.1
 
 
+@of_arrays
 class Range:
     """Running minimum and maximum of each entry of vectors."""
 
@@ -97,6 +98,10 @@ class Range:
         self.lowest = np.minimum(self.lowest, vectors.min(axis=0))
         self.highest = np.maximum(self.highest, vectors.max(axis=0))
 
+    def merge(self, other: "Range") -> None:
+        """Adds the vectors of another."""
+        self.update(np.stack([other.lowest, other.highest]))
+
     def limits(self, downsampling: int) -> tuple[Array, Array]:
         """Minimum and maximum of each bin, widened by `MARGIN` of its range, ``[bins]`` each."""
         lowest = self.lowest.reshape(downsampling, -1).min(axis=0)
@@ -105,6 +110,7 @@ class Range:
         return jnp.asarray(lowest - margin, jnp.float32), jnp.asarray(highest + margin, jnp.float32)
 
 
+@of_arrays
 class BlockMoments:
     """Running mean, covariance and range of vectors, in float64 and constant memory.
 
@@ -125,14 +131,23 @@ class BlockMoments:
         vectors = vectors.astype(np.float64)
         mean = vectors.mean(axis=0)
         centred = vectors - mean
-        shift = mean - self.mean
-        total = self.count + len(vectors)
-        self.scatter += centred.T @ centred
-        self.scatter += np.outer(shift, shift) * (self.count * len(vectors) / total)
-        self.mean += shift * (len(vectors) / total)
-        self.count = total
+        self._add(len(vectors), mean, centred.T @ centred)
         self.range.update(vectors)
         return self
+
+    def merge(self, other: "BlockMoments") -> "BlockMoments":
+        """Adds the vectors of another."""
+        if other.count:
+            self._add(int(other.count), other.mean, other.scatter)
+            self.range.merge(other.range)
+        return self
+
+    def _add(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+        shift, total = mean - self.mean, self.count + count
+        self.scatter += scatter
+        self.scatter += np.outer(shift, shift) * (self.count * count / total)
+        self.mean += shift * (count / total)
+        self.count = total
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean of each bin ``[bins]``, and one standard deviation for all bins ``[]``."""
@@ -185,6 +200,7 @@ def _deviations(variances: np.ndarray) -> Array:
     return jnp.asarray(np.sqrt(usable), jnp.float32)
 
 
+@of_arrays
 class PairMoments:
     """Running means and covariances of pairs of vectors, input and output, of equal size; see
     `BlockMoments`.
@@ -208,14 +224,26 @@ class PairMoments:
         if not len(x):
             return self
         x, y = x.astype(np.float64), y.astype(np.float64)
-        mean = y.mean(axis=0)
-        shift, input_shift = mean - self.mean, x.mean(axis=0) - self.input.mean
-        weight = self.input.count * len(x) / (self.input.count + len(x))
-        self.input.update(x)
-        self.cross += (x - x.mean(axis=0)).T @ (y - mean) + np.outer(input_shift, shift) * weight
-        self.spread += float(np.square(y - mean).sum() + shift @ shift * weight)
-        self.mean += shift * (len(x) / self.input.count)
-        self.range.update(y)
+        new = PairMoments(x.shape[1])
+        new.input.update(x)
+        new.mean = y.mean(axis=0)
+        new.cross = (x - x.mean(axis=0)).T @ (y - new.mean)
+        new.spread = np.square(y - new.mean).sum()
+        new.range.update(y)
+        return self.merge(new)
+
+    def merge(self, other: "PairMoments") -> "PairMoments":
+        """Adds the pairs of another."""
+        count = int(other.input.count)
+        if not count:
+            return self
+        shift, input_shift = other.mean - self.mean, other.input.mean - self.input.mean
+        weight = self.input.count * count / (self.input.count + count)
+        self.input.merge(other.input)
+        self.cross += other.cross + np.outer(input_shift, shift) * weight
+        self.spread += float(other.spread + shift @ shift * weight)
+        self.mean += shift * (count / self.input.count)
+        self.range.merge(other.range)
         return self
 
     def standardisation(self, downsampling: int) -> tuple[np.ndarray, np.ndarray]:
@@ -309,6 +337,7 @@ def neighbours(
     return jnp.concatenate([padded[:, i : i + steps] for i in range(before + 1 + after)], axis=-1)
 
 
+@of_arrays
 class LeastSquares:
     """Linear least squares by normal equations, in batches, float64 and constant memory."""
 
@@ -327,6 +356,13 @@ class LeastSquares:
         self.gram += x.T @ x
         self.cross += x.T @ y
         self.squares += float(np.square(y).sum())
+        return self
+
+    def merge(self, other: "LeastSquares") -> "LeastSquares":
+        """Adds the pairs of another."""
+        self.gram += other.gram
+        self.cross += other.cross
+        self.squares += float(other.squares)
         return self
 
     @property

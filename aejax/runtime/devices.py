@@ -15,54 +15,133 @@ from aejax.runtime.malloc import share_of_memory
 
 
 class Devices:
-    """Devices as a mesh of one axis.
+    """The devices of a run: all of them for the training step, and those of this process for the
+    rest.
 
     Args:
       batch_size: rows of a global batch.
-      devices: all local devices by default; those of another platform to compile ahead of time.
+      devices: of all processes by default; those of another platform to compile ahead of time.
+      shard: "data": the training state is replicated; "fsdp": its arrays are sharded.
     """
 
-    def __init__(self, batch_size: int, devices: Sequence[jax.Device] | None = None):
-        if jax.process_count() > 1:
-            raise UserError(
-                f"this is one of {jax.process_count()} JAX processes, but a run uses a single one;"
-                " only aejax.data.loader supports several"
-            )
-        devices = jax.local_devices() if devices is None else devices
+    def __init__(
+        self, batch_size: int, devices: Sequence[jax.Device] | None = None, shard: str = "data"
+    ):
+        devices = jax.devices() if devices is None else devices
         if batch_size % len(devices):
+            here = "here" if jax.process_count() == 1 else f"of {jax.process_count()} processes"
             raise UserError(
                 f"config.train.batch_size={batch_size} must be a multiple of the"
-                f" {len(devices)} devices here"
+                f" {len(devices)} devices {here}"
             )
-        mesh = Mesh(np.asarray(devices), ("batch",))
-        self.copied = NamedSharding(mesh, PartitionSpec())
-        self._sharded = NamedSharding(mesh, PartitionSpec("batch"))
+        self._devices, self._shard = devices, shard
+        self._all = Mesh(np.asarray(devices), ("batch",))
+        own = [device for device in devices if device.process_index == jax.process_index()]
+        self._own = Mesh(np.asarray(own or devices), ("batch",))
+        self.copied = NamedSharding(self._own, PartitionSpec())
 
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
-        """A host batch sharded over the devices along its first axis, without the indices of lost
-        clips."""
-        return jax.device_put(_arrays(batch), self._sharded)
+        """A host batch sharded over this process's devices along its first axis, without the
+        indices of lost clips."""
+        return jax.device_put(_arrays(batch), NamedSharding(self._own, _ROWS))
+
+    def put_global(self, batch: Any) -> dict[str, jax.Array]:
+        """As `device_put`, of the rows of all processes, from this process's rows."""
+        own = self.device_put(batch)
+        if self._all == self._own:
+            return own
+
+        def joined(x: jax.Array) -> jax.Array:
+            shape = (x.shape[0] * jax.process_count(), *x.shape[1:])
+            parts = [shard.data for shard in x.addressable_shards]
+            sharding = NamedSharding(self._all, _ROWS)
+            return jax.make_array_from_single_device_arrays(shape, sharding, parts)
+
+        return jax.tree.map(joined, own)
 
     def copy(self, tree: Any) -> Any:
-        """A pytree replicated on every device."""
+        """A pytree replicated on each of this process's devices."""
         return jax.device_put(tree, self.copied)
 
+    def of_state(self, tree: Any) -> Any:
+        """The sharding of each array of a training state: replicated, or with "fsdp" along the
+        largest axis that the devices divide."""
+
+        def of(x: Any) -> NamedSharding:
+            return NamedSharding(self._all, self._spec(x.shape))
+
+        return jax.tree.map(of, tree)
+
+    def _spec(self, shape: tuple[int, ...]) -> PartitionSpec:
+        sizes = [size if size % len(self._devices) == 0 else 0 for size in shape]
+        if self._shard == "data" or len(self._devices) == 1 or not any(sizes):
+            return PartitionSpec()
+        axis = int(np.argmax(sizes))
+        return PartitionSpec(*[None] * axis, "batch")
+
+    def put_state(self, tree: Any) -> Any:
+        """A training state on all devices, from one that every process has."""
+
+        def put(x: Any, sharding: NamedSharding) -> jax.Array:
+            if self._all == self._own:
+                return jax.device_put(x, sharding)
+            host = np.asarray(x)
+            return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
+
+        return jax.tree.map(put, tree, self.of_state(tree))
+
+    def local(self, tree: Any) -> Any:
+        """Arrays of a training state on this process's devices, for what it computes on its own."""
+        if self._all == self._own:
+            return tree
+        return jax.tree.map(lambda x: jax.device_put(whole(x), self.copied), tree)
+
     def lower(self, step: Callable[..., Any], state: Any, batch: Any) -> jax.stages.Lowered:
-        """``step(state, batch)`` lowered for these devices; the compiled step takes donated states.
+        """``step(state, batch)`` lowered for all devices; the compiled step takes donated states.
 
         Args:
-          step: a pure function; all that it returns is replicated.
-          state: a pytree of arrays or their shapes, to be replicated.
-          batch: a host batch, as for `device_put`.
+          step: a pure function of a state and a batch to a state and metrics.
+          state: a pytree of arrays or their shapes.
+          batch: a global host batch, as for `device_put`.
         """
-        shapes = (_shapes(state, self.copied), _shapes(_arrays(batch), self._sharded))
-        return jax.jit(step, donate_argnums=0, out_shardings=self.copied).lower(*shapes)
+        of_state, everywhere = self.of_state(state), NamedSharding(self._all, PartitionSpec())
+        rows = NamedSharding(self._all, _ROWS)
+        shapes = (
+            jax.tree.map(_shape, state, of_state),
+            {key: _shape(value, rows) for key, value in _arrays(batch).items()},
+        )
+        jitted = jax.jit(step, donate_argnums=0, out_shardings=(of_state, everywhere))
+        return jitted.lower(*shapes)
+
+    def describe_state(self, tree: Any) -> str:
+        """The sharding of a training state and its bytes on a device; "" on a single device."""
+        if len(self._devices) == 1:
+            return ""
+        specs = [(x.size * x.dtype.itemsize, self._spec(x.shape)) for x in jax.tree.leaves(tree)]
+        own = sum(size // (len(self._devices) if "batch" in spec else 1) for size, spec in specs)
+        how = "replicated" if self._shard == "data" else "sharded"
+        return f"state: {how}, {own / 1e6:,.1f} MB on each of {len(self._devices)} devices"
 
     def __str__(self) -> str:
-        devices = jax.local_devices()
-        kind = devices[0].device_kind
+        kind = self._devices[0].device_kind
         versions = f"jax {jax.__version__}, Python {platform.python_version()}"
-        return f"{len(devices)} x {kind} ({devices[0].platform}), {versions}"
+        processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+        return f"{len(self._devices)} x {kind} ({self._devices[0].platform}){processes}, {versions}"
+
+
+_ROWS = PartitionSpec("batch")
+
+
+def whole(x: jax.Array) -> np.ndarray:
+    """All values of an array, also of one that is spread over processes."""
+    if x.is_fully_addressable or x.is_fully_replicated:
+        return np.asarray(x)
+    replicated = NamedSharding(x.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
+    return np.asarray(jax.jit(lambda x: x, out_shardings=replicated)(x))
+
+
+def _shape(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 # What a step takes of a batch; the rest is for the host.
@@ -71,10 +150,6 @@ _KEYS = ("audio", "length", "clip", "start", "position", "noise", "speaker")
 
 def _arrays(batch: Any) -> dict[str, Any]:
     return {key: batch[key] for key in _KEYS if key in batch}
-
-
-def _shapes(tree: Any, sharding: NamedSharding) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def free_memory() -> int | None:

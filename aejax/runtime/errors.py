@@ -33,6 +33,10 @@ class Interrupted(UserError):
         self.number = number
 
 
+class EndedElsewhere(UserError):
+    """An error that another process of the run reports."""
+
+
 class DiskFull(UserError):
     """The disk is full; after freeing space the command can be repeated."""
 
@@ -71,6 +75,8 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
     except Interrupted as error:
         _fail(str(error))
         return stopping.exit_code(error.number)
+    except EndedElsewhere:
+        return 1
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader (`| head`) has closed the pipe

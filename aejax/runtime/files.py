@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,15 @@ except ImportError:
     fcntl = None
 
 _TEMPORARY = ".aejax-", ".part"  # prefix and suffix of files being written
+
+
+_writes = True  # whether this process writes files
+
+
+def only_read() -> None:
+    """Makes this process write no files: another one writes the same."""
+    global _writes
+    _writes = False
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
@@ -63,8 +73,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """A new empty file in the same folder, renamed to ``path`` at the end of the block.
 
     It has a unique name and the permissions of any new file. After an exception it is deleted, and
-    ``path`` is unchanged.
+    ``path`` is unchanged. Of several processes of a run, only the main one writes: in the others
+    the file is elsewhere, and deleted.
     """
+    if not _writes:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder, path.name)
+        return
     temporary = _temporary_path(path)
     with explain_full_disk(path), stopping.at_end(lambda: temporary.unlink(missing_ok=True)):
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -80,8 +95,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """A new empty folder beside ``path``, renamed to ``path`` at the end of the block.
 
     Replaces a ``path`` that existed at the beginning of the block. After an exception it is
-    unchanged.
+    unchanged. Only the main process writes, as for `atomic_write`.
     """
+    if not _writes:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+        return
     temporary, exists = _temporary_path(path), os.path.lexists(path)
 
     def remove() -> None:

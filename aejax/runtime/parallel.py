@@ -15,7 +15,8 @@ Result = TypeVar("Result")
 def concurrent_calls() -> int:
     """Number of concurrent calls: 2 on a single CPU device. One call fills an accelerator,
     and several devices must run all calls in the same order."""
-    return 2 if jax.default_backend() == "cpu" and jax.local_device_count() == 1 else 1
+    one_device = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    return 2 if one_device else 1
 
 
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -1,5 +1,6 @@
 """Progress bars and warnings on the terminal."""
 
+import os
 import sys
 from typing import Any
 
@@ -13,17 +14,43 @@ def progress(items: Any, total: int, desc: str) -> tqdm:
     return bar(items, total=total or None, desc=desc, unit="file")
 
 
-def warn(message: str) -> None:
-    """Prints a warning to standard error, without breaking a progress bar."""
-    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
+_silent = False
+
+
+def silence() -> None:
+    """Makes this process print nothing but errors and what happens to it alone: another process
+    prints the same."""
+    global _silent
+    _silent = True
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+
+
+def warn(message: str, *, own: bool = False) -> None:
+    """Prints a warning to standard error, without breaking a progress bar.
+
+    Args:
+      message: one line.
+      own: of several processes of a run, it happens to this one alone.
+    """
+    if own or not _silent:
+        tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def note(message: str) -> None:
     """Prints a message to standard error; standard output is for results."""
-    tqdm.write(printable(message), file=sys.stderr)
+    if not _silent:
+        tqdm.write(printable(message), file=sys.stderr)
 
 
 def bar(items: Any = None, **options: Any) -> tqdm:
     """A progress bar for a terminal or a log, shown after a second and removed at the end."""
     interval = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(items, leave=False, mininterval=interval, delay=1, dynamic_ncols=True, **options)
+    return tqdm(
+        items,
+        leave=False,
+        mininterval=interval,
+        delay=1,
+        dynamic_ncols=True,
+        disable=_silent,
+        **options,
+    )

@@ -242,7 +242,7 @@ def _train_at_once(
                 snapshot = first_snapshot(experiment, baselines.fit)
             else:
                 directory = experiment.workdir.path / "checkpoints"
-                snapshot = checkpoint.read(directory, after, own, experiment.devices.copied)
+                snapshot = checkpoint.read(directory, after, own, experiment.devices.copy)
             snapshot = members.pad_to(snapshot, shapes)
             states.append(snapshot.state)
             recorders.append(

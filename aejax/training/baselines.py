@@ -5,6 +5,7 @@ from typing import NamedTuple
 from aejax.evaluation.evaluate import Evaluator, LatentCodec, decode, encode
 from aejax.models.pca import PCA, ContextPCA
 from aejax.prepare import Experiment
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 from aejax.runtime.progress import bar
 from aejax.training import pca_fit
@@ -42,15 +43,18 @@ def fit_pca(
         return Baselines(fit, context, same.validation_rmse)
     codec = LatentCodec("pca", encode, decode, experiment.devices.copy(fit.pca), None)
     evaluator = Evaluator.of(experiment, fit.mean)
-    return Baselines(fit, context, evaluator.feature_rmse(codec, experiment.batches("validation")))
+    return Baselines(
+        fit, context, evaluator.feature_rmse(codec, experiment.batches("validation", own=True))
+    )
 
 
 def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
     path, latent_dim = experiment.workdir.path / "pca.npz", experiment.config.model.latent_dim
-    if not path.exists() and larger is not None:
+    exists = processes.agree(path.exists())
+    if not exists and larger is not None:
         pca_fit.save(path, larger._replace(pca=larger.pca.first(latent_dim)))
-    if not path.exists():
-        batches = experiment.batches("train")
+    elif not exists:
+        batches = experiment.batches("train", own=True)
         fitted = pca_fit.fit(
             bar(batches, desc="fitting PCA", unit="batch"),
             representation=experiment.representation,
@@ -58,9 +62,10 @@ def _pca(experiment: Experiment, larger: pca_fit.Fit | None) -> pca_fit.Fit:
             latent_dim=latent_dim,
             device_put=experiment.devices.device_put,
             add_noise=experiment.add_noise,
-            held_out=experiment.batches("validation"),
+            held_out=experiment.batches("validation", own=True),
         )
         pca_fit.save(path, fitted)
+    processes.wait()
     fitted = pca_fit.load(
         path,
         downsampling=experiment.downsampling,
@@ -82,12 +87,13 @@ def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> Conte
     if before == after == 0 or experiment.denoises:
         return None
     path = experiment.workdir.path / "pca_context.npz"
-    if not path.exists() and same is not None:
+    exists = processes.agree(path.exists())
+    if not exists and same is not None:
         pca_fit.save_context(path, same)
-    if not path.exists():
+    elif not exists:
         fitted = pca_fit.fit_context(
-            bar(experiment.batches("train"), desc="fitting PCA in context", unit="batch"),
-            experiment.batches("validation"),
+            bar(experiment.batches("train", own=True), desc="fitting PCA in context", unit="batch"),
+            experiment.batches("validation", own=True),
             pca,
             representation=experiment.representation,
             before=before,
@@ -95,6 +101,7 @@ def _context(experiment: Experiment, pca: PCA, same: ContextPCA | None) -> Conte
             device_put=experiment.devices.device_put,
         )
         pca_fit.save_context(path, fitted)
+    processes.wait()
     return pca_fit.load_context(path, pca)
 
 

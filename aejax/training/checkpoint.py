@@ -12,7 +12,7 @@ import logging
 import math
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tensorstore
-from jax.sharding import Sharding
 from orbax.checkpoint import v1 as ocp
 
-from aejax.runtime import files
+from aejax.runtime import files, processes
+from aejax.runtime.devices import whole
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.pytrees import Leaf, Tree
 from aejax.training.state import TrainState
@@ -106,9 +106,9 @@ class Checkpoints:
     def save(self, snapshot: Snapshot) -> None:
         """Writes a snapshot, unless that step is saved already."""
         step = int(snapshot.state.step)
-        if step not in steps(self._directory):
+        if processes.agree(step not in steps(self._directory)):
             tree = _as_tree(snapshot)
-            facts = {name: _facts(np.asarray(jax.device_get(leaf))) for name, leaf in tree.items()}
+            facts = {name: _facts(whole(leaf)) for name, leaf in tree.items()}
             metadata = _metadata(step, facts)
             with files.explain_full_disk(self._directory):
                 self._checkpointer.save(step, tree, force=True, custom_metadata=metadata)
@@ -119,14 +119,16 @@ class Checkpoints:
             self._checkpointer.close()
 
 
-def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snapshot:
+def read(
+    directory: Path, step: int, like: Snapshot, put: Callable[[np.ndarray], Any] = np.asarray
+) -> Snapshot:
     """Reads a snapshot and verifies its checksums.
 
     Args:
       directory: directory of the checkpoints.
       step: step of the snapshot.
       like: a snapshot of the same shapes, or its shapes from ``jax.eval_shape``.
-      sharding: sharding of the arrays; may differ from that of the saving process.
+      put: called with each array.
 
     Raises:
       DamagedCheckpoint: it has changed since it was saved.
@@ -139,7 +141,7 @@ def read(directory: Path, step: int, like: Snapshot, sharding: Sharding) -> Snap
         raise UserError(
             f"{path} is from another version of aejax; use that version, or train the run again"
         )
-    leaves = {name: jax.device_put(leaf, sharding) for name, leaf in _verified(path, facts)}
+    leaves = {name: put(leaf) for name, leaf in _verified(path, facts)}
     return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in tree])
 
 
@@ -186,11 +188,12 @@ def steps(directory: Path) -> set[int]:
 @contextlib.contextmanager
 def opened(directory: Path, after: int | None = None) -> Iterator[Checkpoints]:
     """`Checkpoints`, closed at the end. Snapshots of steps after ``after`` are deleted first."""
-    for step in steps(directory):
-        if after is not None and step > after:
-            # Renamed first to a name that Orbax ignores: a kill may leave half of the files.
-            doomed = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
-            shutil.rmtree(doomed)
+    with processes.main_first():
+        for step in steps(directory) if processes.is_main() else ():
+            if after is not None and step > after:
+                # Renamed first to a name that Orbax ignores: a kill may leave half of the files.
+                doomed = (directory / str(step)).rename(directory / f"{step}.orbax-checkpoint-tmp")
+                shutil.rmtree(doomed)
     checkpoints = Checkpoints(directory)
     try:
         yield checkpoints

@@ -9,7 +9,7 @@ import numpy as np
 
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
-from aejax.runtime import stopping
+from aejax.runtime import processes, stopping
 from aejax.runtime.errors import Interrupted
 from aejax.runtime.progress import bar
 from aejax.training import checkpoint
@@ -50,12 +50,12 @@ def train(
     """
     options, shapes = experiment.config.train, snapshot_shapes(experiment)
     directory = experiment.workdir.path / "checkpoints"
-    newest = max(checkpoint.steps(directory), default=None)
+    newest = processes.agree(max(checkpoint.steps(directory), default=None))
     train_step = compile_step(experiment, shapes)
     if newest is None:
         snapshot = first_snapshot(experiment, baselines.fit)
     else:
-        snapshot = checkpoint.read(directory, newest, shapes, experiment.devices.copied)
+        snapshot = experiment.devices.put_state(checkpoint.read(directory, newest, shapes))
     with contextlib.ExitStack() as stack:
         first, clock = int(snapshot.state.step), Clock()
         progress = stack.enter_context(step_bar(first, options.steps))
@@ -80,9 +80,9 @@ def train(
             first=first,
             steps=options.steps,
             validate_every=options.validate_every,
-            device_put=experiment.device_put,
+            device_put=experiment.put_global,
         )
-    return Trained(experiment.model, recorder.best)
+    return Trained(experiment.model, experiment.devices.local(recorder.best))
 
 
 def step_bar(first: int, steps: int) -> Any:
@@ -135,10 +135,11 @@ def run_steps(
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
     step, pending = first, None
-    with stopping.graceful() as asked_to_stop:
+    with stopping.graceful() as asked, processes.explain_loss():
+        asked_to_stop = processes.any_of(asked)
         if step == 0:
             observer.validate(step, state)
-        while step < steps and not asked_to_stop():
+        while step < steps and not asked_to_stop(step):
             batch = next(batches)
             with jax.transfer_guard("disallow"):
                 state, metrics = train_step(state, device_put(batch))
@@ -150,7 +151,7 @@ def run_steps(
                 observer.metrics(*pending)
                 pending = None
                 observer.validate(step, state)
-        if number := asked_to_stop():
+        if number := asked_to_stop(step):
             if pending is not None:
                 observer.metrics(*pending)
             observer.save(step, state)

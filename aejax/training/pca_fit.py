@@ -20,7 +20,7 @@ from aejax.models.pca import (
     neighbours,
 )
 from aejax.representations import Representation, analyse_blocks
-from aejax.runtime import arrays
+from aejax.runtime import arrays, processes
 from aejax.runtime.errors import UserError
 
 
@@ -91,6 +91,7 @@ def fit(
         moments = BlockMoments(block)
         for (blocks,) in valid_blocks(batches):
             moments.update(blocks)
+        moments = _merged(moments)
         mean, scale = moments.standardisation(downsampling)
         pca = moments.pca(latent_dim, downsampling)
         return Fit(pca.within(*representation.limits()), mean, scale)
@@ -98,9 +99,15 @@ def fit(
     for moments_of_split, split in ((pairs, batches), (held_out_pairs, held_out)):
         for noisy_and_clean in valid_blocks(split):
             moments_of_split.update(*noisy_and_clean)
+    pairs, held_out_pairs = _merged(pairs), _merged(held_out_pairs)
     mean, scale = pairs.standardisation(downsampling)
     pca = _regressed(pairs, held_out_pairs, latent_dim, downsampling)
     return Fit(pca.within(*representation.limits()), mean, scale)
+
+
+def _merged(moments: Any) -> Any:
+    """The moments of what all processes have read."""
+    return functools.reduce(lambda all_of, more: all_of.merge(more), processes.gather_tree(moments))
 
 
 # Penalties on the distance from the best multiple of the identity, relative to the mean variance
@@ -171,7 +178,7 @@ def fit_context(
             context = _context(pca, blocks, before=before, after=after)
             blocks, context, mask = jax.device_get((blocks, context, mask))
             squares.update(context[mask], blocks[mask])
-        return squares
+        return _merged(squares)
 
     fitted, validation = squares_of(batches), squares_of(held_out)
     # PCA's decoder, as a map from all latent frames of the context.

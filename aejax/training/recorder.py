@@ -116,7 +116,8 @@ class Recorder:
             if losses[name] < float(self.best[name].loss):
                 del self.best[name]  # before the copy, to save memory
                 copy = jax.tree.map(jnp.copy, variables)
-                self.best[name] = Best(copy, jnp.float32(losses[name]), jnp.int32(step))
+                facts = np.float32(losses[name]), np.int32(step)
+                self.best[name] = Best(copy, *self._experiment.devices.put_state(facts))
         self.save(step, state)
         self._clock.reset()
 
@@ -130,10 +131,11 @@ class Recorder:
         experiment, pca_rmse = self._experiment, self._pca_rmse
         scalars, losses = {"validation/pca_feature_rmse": pca_rmse}, {}
         for name, variables in state.candidates.items():
+            variables = experiment.devices.local(variables)
             result = validation.validate(
                 self._eval_step,
                 variables,
-                experiment.batches("validation"),
+                experiment.batches("validation", own=True),
                 experiment.device_put,
                 self._weights,
             )

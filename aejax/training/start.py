@@ -20,7 +20,7 @@ def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snaps
     config = experiment.config
     optimizer = state.make_optimizer(config.train, pca_start=config.model.pca_start)
     first = initial_state(experiment, fit, optimizer)
-    return experiment.devices.copy(checkpoint.snapshot_of(first))
+    return experiment.devices.put_state(checkpoint.snapshot_of(first))
 
 
 def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> state.TrainState:
@@ -60,7 +60,7 @@ def first_latents(experiment: Experiment, variables: autoencoder.Variables) -> j
         return autoencoder.before_bottleneck(model, variables, features), block_mask
 
     vectors: list[np.ndarray] = []
-    for batch in experiment.train_batches(0):
+    for batch in experiment.train_batches(0, own=False):
         latents, mask = jax.device_get(encode(experiment.devices.device_put(batch)))
         vectors.append(latents[mask])
         if sum(map(len, vectors)) >= count:

@@ -13,6 +13,7 @@ from aejax.models import autoencoder
 from aejax.models.autoencoder import Variables, standardise
 from aejax.objective import Comparison, Objective
 from aejax.representations import Representation, analyse_blocks
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 from aejax.signal.indexing import segment_sum
 
@@ -182,6 +183,7 @@ def validate(
         means, blocks = sums.pop("means"), sums["blocks"]
         sums["latents"], sums["squared_means"] = blocks * means, blocks * np.square(means)
         total = sums if total is None else jax.tree.map(np.add, total, sums)
+    total = None if total is None else processes.total(total)
     if total is None or not total["frames"]:
         raise UserError("no clip of this split is readable; restore the files")
     terms = {

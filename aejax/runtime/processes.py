@@ -1,0 +1,360 @@
+"""Several JAX processes that work on one run: how they start, agree, and add up.
+
+All run the same program. Process 0 is the main one: it alone prints and writes files. What several
+devices compute together is in one compiled step; everything else a process computes on its own
+devices, and sums of NumPy arrays are exchanged at the end.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from aejax.runtime import files, progress, stopping
+from aejax.runtime.errors import EndedElsewhere, UserError, printable
+
+Tree = TypeVar("Tree")
+
+# Seconds that a coordinator has to answer, and that all processes have to start.
+_ANSWER, _START = 30, 300
+# Seconds without a sign of life after which a process is lost.
+_HEARTBEAT = 30
+
+
+@dataclasses.dataclass
+class _Group:
+    """This process's place among the processes of the run."""
+
+    index: int = 0
+    count: int = 1
+
+
+_group = _Group()
+
+
+def index() -> int:
+    """The number of this process; 0 is the main one."""
+    return _group.index
+
+
+def count() -> int:
+    """The number of processes."""
+    return _group.count
+
+
+def is_main() -> bool:
+    """Whether this process prints and writes files."""
+    return _group.index == 0
+
+
+def start(coordinator: str | None, number: int | None, process: int | None) -> None:
+    """Joins the processes of a run, if there are several; before JAX is used.
+
+    Args:
+      coordinator: ``HOST:PORT`` of process 0; None to find it from SLURM, Open MPI, Kubernetes or a
+        TPU pod, if this process was started by one of them.
+      number: of processes.
+      process: number of this one, from 0.
+
+    Raises:
+      UserError: an argument is invalid or missing, or the coordinator does not answer.
+    """
+    import jax
+
+    if coordinator is None and number is None and process is None:
+        if not _in_cluster():
+            return
+    else:
+        _check(coordinator, number, process)
+    # SIGTERM is ours.
+    jax.config.update("jax_enable_preemption_service", False)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if coordinator is not None and process:
+        _wait_for(coordinator, process)
+    late = threading.Timer(_START, _end_late, [coordinator])
+    late.daemon = True
+    late.start()
+    jax.distributed.initialize(
+        coordinator,
+        number,
+        process,
+        cluster_detection_method=None if coordinator is None else "deactivate",
+        initialization_timeout=2 * _START,
+        heartbeat_timeout_seconds=_HEARTBEAT,
+    )
+    late.cancel()
+    _group.index, _group.count = jax.process_index(), jax.process_count()
+    sys.excepthook = _end_with_traceback
+    if not is_main():
+        files.only_read()
+        progress.silence()
+
+
+def _check(coordinator: str | None, number: int | None, process: int | None) -> None:
+    flags = {"--coordinator": coordinator, "--processes": number, "--process": process}
+    missing = [name for name, value in flags.items() if value is None]
+    if missing:
+        raise UserError(f"{' and '.join(flags)} belong together; missing: {', '.join(missing)}")
+    assert coordinator is not None
+    assert number is not None
+    assert process is not None
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UserError(f"--coordinator={printable(coordinator)} is not HOST:PORT")
+    if not 0 <= process < number:
+        raise UserError(f"--process={process} must be from 0 to --processes={number} minus 1")
+
+
+# Variables with the number of tasks: of a SLURM step, Open MPI, MPICH, and a Kubernetes job.
+_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JAX_NUM_PROCESSES")
+
+
+def _in_cluster() -> bool:
+    """Whether a launcher that JAX knows has started this process as one of several."""
+    sizes = [os.environ.get(name, "") for name in _SIZES]
+    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
+    return len(hosts) > 1 or any(size.isdecimal() and int(size) > 1 for size in sizes)
+
+
+def _wait_for(coordinator: str, process: int) -> None:
+    host, _, port = coordinator.rpartition(":")
+    end = time.monotonic() + _ANSWER
+    while time.monotonic() < end:
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((host.strip("[]"), int(port)), 2),
+        ):
+            return
+        time.sleep(0.2)
+    raise UserError(
+        f"process {process}: no coordinator answers at {printable(coordinator)} within {_ANSWER} s;"
+        " start process 0 there with the same command"
+    )
+
+
+def _end_with_traceback(*error: Any) -> NoReturn:
+    """Prints an error and ends at once: JAX would wait for the other processes."""
+    traceback.print_exception(*error)
+    stopping.end(1)
+
+
+def _end_late(coordinator: str | None) -> NoReturn:
+    name = coordinator or "the coordinator"
+    stopping.end(
+        1, f"error: not all processes have joined {name} within {_START} s; look at their logs\n"
+    )
+
+
+def gather(content: bytes) -> list[bytes]:
+    """The bytes of every process, in their order."""
+    if count() == 1:
+        return [content]
+    lengths = [int(row[0]) for row in _gathered(np.asarray([len(content)], np.int32))]
+    padded = np.zeros(max(lengths), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    rows = _gathered(padded)
+    return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+
+
+def _gathered(array: np.ndarray) -> np.ndarray:
+    from jax.experimental import multihost_utils
+
+    with explain_loss():
+        return np.asarray(multihost_utils.process_allgather(array))
+
+
+@contextlib.contextmanager
+def explain_loss() -> Iterator[None]:
+    """Turns errors of communication into one about a lost process.
+
+    Raises:
+      UserError: another process has ended.
+    """
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if count() == 1 or not any(word in str(error) for word in _COMMUNICATION):
+            raise
+        raise UserError(
+            f"process {index()}: another process of this run has ended; its output says why. Run"
+            " the same command to resume"
+        ) from None
+
+
+_COMMUNICATION = ("Gloo", "gloo", "NCCL", "Connection", "UNAVAILABLE", "coordination service")
+
+
+def wait() -> None:
+    """Waits for all processes."""
+    gather(b"")
+
+
+def agree(value: Any) -> Any:
+    """The main process's value, of JSON, in all processes."""
+    return value if count() == 1 else json.loads(gather(json.dumps(value).encode())[0])
+
+
+def gather_tree(tree: Tree) -> list[Tree]:
+    """A pytree of NumPy arrays of the same shapes from every process, in their order."""
+    import jax
+
+    if count() == 1:
+        return [tree]
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [np.asarray(leaf) for leaf in leaves]
+    starts = np.cumsum([0, *(array.nbytes for array in arrays)])
+
+    def parsed(row: bytes) -> Tree:
+        return structure.unflatten(
+            np.frombuffer(row[start : start + array.nbytes], array.dtype)
+            .reshape(array.shape)
+            .copy()
+            for array, start in zip(arrays, starts.tolist(), strict=False)
+        )
+
+    return [parsed(row) for row in gather(b"".join(array.tobytes() for array in arrays))]
+
+
+def total(tree: Tree) -> Tree:
+    """The sum over processes of each array of a pytree, in its own precision."""
+    import jax
+
+    return functools.reduce(lambda a, b: jax.tree.map(np.add, a, b), gather_tree(tree))
+
+
+def concatenate(array: np.ndarray) -> np.ndarray:
+    """The rows of all processes, in their order."""
+    rows = gather(np.ascontiguousarray(array).tobytes())
+    return np.concatenate(
+        [np.frombuffer(row, array.dtype).reshape(-1, *array.shape[1:]) for row in rows]
+    )
+
+
+def any_of(asked: Callable[[], int | None]) -> Callable[[int], int | None]:
+    """A function of the step that returns the signal that any process has received, or None.
+
+    The processes ask each other about once a second, all after the same step.
+
+    Args:
+      asked: returns the signal that this process has received, or None.
+    """
+    if count() == 1:
+        return lambda step: asked()
+    following, every, since, number = 0, 1, time.monotonic(), 0
+
+    def check(step: int) -> int | None:
+        nonlocal following, every, since, number
+        if step >= following and not number:
+            elapsed = max(time.monotonic() - since, 1e-3)
+            wish = max(1, min(2 * every, int(every * _EVERY / elapsed)))
+            rows = [json.loads(row) for row in gather(json.dumps([asked() or 0, wish]).encode())]
+            number = max(row[0] for row in rows)
+            every = rows[0][1]
+            following, since = step + every, time.monotonic()
+        return number or None
+
+    return check
+
+
+_EVERY = 1.0  # seconds between two questions
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """A block without communication in which a process may fail: then all fail, and the main one
+    says why.
+
+    Raises:
+      UserError: a process has failed.
+    """
+    failure = None
+    try:
+        yield
+    except UserError as error:
+        if count() == 1:
+            raise
+        failure = error
+    _raise_alike(failure)
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """A block without communication that the main process runs before the others, which can read
+    what it wrote.
+
+    Raises:
+      UserError: a process has failed.
+    """
+    failure = None
+    if not is_main():
+        _raise_alike(None)
+    try:
+        yield
+    except UserError as error:
+        if count() == 1:
+            raise
+        failure = error
+    if is_main():
+        _raise_alike(failure)
+        failure = None
+    _raise_alike(failure)
+
+
+def _raise_alike(failure: UserError | None) -> None:
+    """Raises the first failure of any process in all of them."""
+    if count() == 1:
+        return
+    messages = [row.decode(errors="replace") for row in gather(str(failure or "").encode())]
+    process = next((number for number, message in enumerate(messages) if message), None)
+    if process is None:
+        return
+    if not is_main():
+        raise EndedElsewhere(messages[process])
+    time.sleep(_LAST)
+    prefix = f"process {process}: " if process else ""
+    raise UserError(prefix + messages[process].removeprefix(prefix))
+
+
+# Seconds that the main process waits for the others to end, which would report its end.
+_LAST = 0.5
+
+
+def check_alike(values: dict[str, str]) -> None:
+    """Checks that all processes have the same values, by name.
+
+    Raises:
+      UserError: a process has another value.
+    """
+    main = agree(values)
+    with together():
+        for name, value in values.items():
+            if value != main[name]:
+                ours, theirs = _difference(value, main[name])
+                raise UserError(
+                    f"process {index()} has another {name} than process 0 ({printable(ours)}, not"
+                    f" {printable(theirs)}); start all with the same command and version"
+                )
+
+
+def _difference(ours: str, theirs: str) -> tuple[str, str]:
+    """The first lines that differ."""
+    lines = zip(ours.splitlines(), theirs.splitlines(), strict=False)
+    return next(((a.strip(), b.strip()) for a, b in lines if a != b), ("more", "less"))
+
+
+def leave(code: int) -> NoReturn:
+    """Exits with a code; of several processes, immediately if it is an error: JAX would wait for
+    the others."""
+    if code and count() > 1:
+        stopping.end(code)
+    stopping.leave(code)
