@@ -33,10 +33,6 @@ class Interrupted(UserError):
         self.number = number
 
 
-class EndedElsewhere(UserError):
-    """An error that another process of the run reports."""
-
-
 class DiskFull(UserError):
     """The disk is full; after freeing space the command can be repeated."""
 
@@ -75,8 +71,6 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
     except Interrupted as error:
         _fail(str(error))
         return stopping.exit_code(error.number)
-    except EndedElsewhere:
-        return 1
     except UserError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader (`| head`) has closed the pipe
@@ -92,7 +86,8 @@ def exit_code(command: Callable[[], None], *, interrupted: str) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    if message:  # of several processes, the main one says it
+        print(f"error: {printable(message)}", file=sys.stderr)
     return 1
 
 

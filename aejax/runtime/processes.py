@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 
 from aejax.runtime import files, progress, stopping
-from aejax.runtime.errors import EndedElsewhere, UserError, printable
+from aejax.runtime.errors import UserError, printable
 
 Tree = TypeVar("Tree")
 
@@ -319,7 +319,7 @@ def _raise_alike(failure: UserError | None) -> None:
     if process is None:
         return
     if not is_main():
-        raise EndedElsewhere(messages[process])
+        raise UserError("")
     time.sleep(_LAST)
     prefix = f"process {process}: " if process else ""
     raise UserError(prefix + messages[process].removeprefix(prefix))

@@ -155,4 +155,5 @@ def run_steps(
             if pending is not None:
                 observer.metrics(*pending)
             observer.save(step, state)
-            raise Interrupted(f"stopped after step {step}; run the same command to resume", number)
+            line = f"stopped after step {step}; run the same command to resume"
+            raise Interrupted(line if processes.is_main() else "", number)
