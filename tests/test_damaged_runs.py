@@ -55,8 +55,8 @@ def arrays_of(run, step=6):
     representation = representations.from_config(CONFIG)
     model = autoencoder.from_config(CONFIG.model, representation.bins)
     like = load._abstract_snapshot(CONFIG, representation, model)
-    copied = Devices(jax.local_device_count()).copied
-    snapshot = checkpoint.read(run / "checkpoints", step, like, copied)
+    copy = Devices(jax.local_device_count()).copy
+    snapshot = checkpoint.read(run / "checkpoints", step, like, copy)
     return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(snapshot)]
 
 

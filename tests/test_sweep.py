@@ -188,8 +188,8 @@ def last_parameters(path, config, step=6):
     representation = representations.from_config(config)
     model = autoencoder.from_config(config.model, representation.bins)
     like = load._abstract_snapshot(config, representation, model)
-    copied = Devices(jax.local_device_count()).copied
-    snapshot = checkpoint.read(path / "checkpoints", step, like, copied)
+    copy = Devices(jax.local_device_count()).copy
+    snapshot = checkpoint.read(path / "checkpoints", step, like, copy)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(snapshot.state.params)])
 
 

@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from aejax.runtime import files, progress, stopping
+from aejax.runtime import files, stopping
 from aejax.runtime.errors import UserError, printable
 
 Tree = TypeVar("Tree")
@@ -96,6 +96,8 @@ def start(coordinator: str | None, number: int | None, process: int | None) -> N
     _group.index, _group.count = jax.process_index(), jax.process_count()
     sys.excepthook = _end_with_traceback
     if not is_main():
+        from aejax.runtime import progress
+
         files.only_read()
         progress.silence()
 

@@ -48,7 +48,7 @@ def copied(saved, tmp_path):
 
 def read(path, step):
     like = jax.eval_shape(lambda: snapshot(0))
-    return checkpoint.read(path, step, like, Devices(1).copied)
+    return checkpoint.read(path, step, like, Devices(1).copy)
 
 
 def is_as_saved(restored, value):
@@ -177,7 +177,7 @@ def test_checkpoints_of_an_earlier_version_are_named_and_kept(copied):
 def test_a_checkpoint_of_other_arrays_is_not_taken_for_a_damaged_one(copied):
     like = jax.eval_shape(lambda: snapshot(0).replace(best={}))
     with pytest.raises(UserError, match="another version of aejax") as error:
-        checkpoint.read(copied, 9, like, Devices(1).copied)
+        checkpoint.read(copied, 9, like, Devices(1).copy)
     assert not isinstance(error.value, checkpoint.DamagedCheckpoint)
 
 

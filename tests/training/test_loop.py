@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
+from aejax.runtime.devices import Devices
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.training import loop, metrics_log, recorder
 from aejax.training.checkpoint import snapshot_of
@@ -85,7 +86,8 @@ def run(monkeypatch, tmp_path, saved):
             model=types.SimpleNamespace(bottleneck=types.SimpleNamespace(codebook_sizes=())),
             objective=None,
             device_put=jax.device_put,
-            batches=lambda split: [split],
+            devices=Devices(1),
+            batches=lambda split, own: [split],
             clip_names=lambda clips: f"clip {clips[0]}",
         )
         state = TrainState(
