@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
+from aejax import loggers
 from aejax.data.corpus import Corpus
 from aejax.evaluation.audio_examples import preview
 from aejax.evaluation.probes import require_sklearn
@@ -66,6 +67,7 @@ def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:
     """
     config = config_module.expand_paths(config)
     config_module.validate(config)
+    loggers.require(config)
     if config.evaluate.probes:
         require_sklearn()
     return Workdir(files.expand(workdir or Path("runs", config.name)), config)

@@ -201,5 +201,6 @@ def print_results(path: Path) -> Results:
     print(f"results: {shown}/results.json")
     print(f"report:  {shown}/{run_files.REPORT}")
     print(f"audio:   {shown}/audio/")
-    print(f"curves:  {shown}/metrics.jsonl, or: tensorboard --logdir={shown}")
+    tensorboard = f", or: tensorboard --logdir={shown}" if any(path.glob("events.*")) else ""
+    print(f"curves:  {shown}/metrics.jsonl{tensorboard}")
     return Results(path, [Row.from_json(row) for row in results["rows"]])

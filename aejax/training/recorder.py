@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax import loggers
 from aejax.evaluation import metrics
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
@@ -82,6 +83,8 @@ class Recorder:
         after = first if checkpoint.steps(path / "checkpoints") else None
         self._checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
         self._log = stack.enter_context(metrics_log.MetricsLog(path, after=first or -1))
+        for logger in loggers.from_config(config, path, first or -1):
+            self._log.loggers.append(logger)
         self._learning_rate = state.learning_rate(config.train)
         self._weights = validation.final_weights(experiment.objective, self._model)
 

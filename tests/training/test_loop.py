@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
+from aejax import loggers
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.training import loop, metrics_log, recorder
 from aejax.training.checkpoint import snapshot_of
@@ -66,10 +67,15 @@ def saved():
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, saved):
-    """Runs the loop with a real `Recorder` of an experiment that is made up."""
+def config():
     config = config_module.default()
     config.train.update(steps=6, validate_every=2, log_every=2)
+    return config
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, saved, config):
+    """Runs the loop with a real `Recorder` of an experiment that is made up."""
 
     def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), step=descend, **hooks):
         def validate(_, variables, *__):
@@ -139,6 +145,22 @@ def test_the_best_by_validation_is_kept_and_every_validation_is_saved(run, saved
     ]
     assert progress.losses == [f"{k:.4f}" for k in range(6)]
     assert progress.updates == 6
+
+
+def test_the_loggers_of_the_config_get_what_is_logged(run, config, tmp_path):
+    got = []
+
+    @loggers.register("mine")
+    class Mine(loggers.Logger):
+        def scalars(self, step, scalars):
+            got.append((step, "loss/total" in scalars))
+
+        def close(self):
+            got.append((self.path, self.after))
+
+    config.log.loggers = ("mine",)
+    run(itertools.count(), steps=2)
+    assert got == [(0, False), (2, True), (2, False), (tmp_path, -1)]
 
 
 def test_metrics_are_read_after_the_next_step_is_under_way(run, monkeypatch):
