@@ -9,13 +9,14 @@ from aejax import loggers
 from aejax.data.corpus import Corpus
 from aejax.evaluation.audio_examples import preview
 from aejax.evaluation.probes import require_sklearn
-from aejax.prepare import prepare
+from aejax.prepare import open_experiment, prepare
 from aejax.results import Results, evaluate, print_results, write_report
 from aejax.runtime import files
 from aejax.runtime.progress import warn
 from aejax.training import checkpoint
 from aejax.training.baselines import fit_pca
 from aejax.training.loop import train
+from aejax.training.plan import describe
 from aejax.workdir import Workdir
 
 
@@ -57,6 +58,21 @@ def run(
     finally:
         directory.release()
     return results
+
+
+def dry_run(config: ConfigDict, workdir: str | Path | None = None) -> None:
+    """Prints the plan of an experiment: corpus, shapes, memory, FLOPs and time; writes nothing.
+
+    Args:
+      config: see `aejax.config.default`.
+      workdir: the run's directory, which must be usable.
+
+    Raises:
+      UserError: the config, the corpus or the directory is unusable.
+    """
+    directory = begin(config, workdir)
+    for line in describe(open_experiment(directory.config, directory)):
+        print(line, flush=True)
 
 
 def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError
 
 Part = TypeVar("Part", bound=type)
@@ -242,7 +242,7 @@ def several(registry: Registry) -> Rule:
         twice = "" if len(set(value)) == len(value) else "must not repeat a name"
         return wrong[0] if wrong else twice
 
-    return Rule(problem, f"different names of {registry.kind}s")
+    return Rule(problem, f"different names of {words.plural(registry.kind)}")
 
 
 def unknown(value: Any, known: Iterable[str]) -> str:

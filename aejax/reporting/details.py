@@ -8,6 +8,7 @@ import numpy as np
 
 from aejax.reporting.extras import is_labels
 from aejax.reporting.run_files import PCA, Run, gain
+from aejax.runtime import words
 
 _MOST_LATENTS = 256
 _MOST_VALUES = 200  # per label, the lowest gains first
@@ -95,8 +96,9 @@ def facts(run: Run) -> list[list[str]]:
         splits = corpus.get("splits")
         for split, part in splits.items() if isinstance(splits, dict) else ():
             if isinstance(part, dict):
-                words = f"{part.get('clips')} clips, {_number(part.get('seconds'))} s"
-                pairs.append([f"split {split}", words])
+                clips = part.get("clips")
+                counted = words.count(clips, "clip") if isinstance(clips, int) else "no clips"
+                pairs.append([f"split {split}", f"{counted}, {_number(part.get('seconds'))} s"])
         left_out = corpus.get("left_out")
         if isinstance(left_out, dict) and left_out:
             sized = {
