@@ -42,6 +42,7 @@ class Experiment:
       command: shell command that repeats the run.
       speakers: names of the decoder's speakers, values of the label ``model.speaker_label``.
       speaker_of: int32 ``[clips]``, the speaker of each clip, from 1; 0 is unknown.
+      warnings: lines of `warn_once`.
     """
 
     config: ConfigDict
@@ -55,7 +56,7 @@ class Experiment:
     command: str = ""
     speakers: tuple[str, ...] = ()
     speaker_of: np.ndarray | None = None
-    _warned: set[str] = dataclasses.field(default_factory=set)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def downsampling(self) -> int:
@@ -121,8 +122,8 @@ class Experiment:
 
     def warn_once(self, message: str) -> None:
         """Warns, once per run."""
-        if message not in self._warned:
-            self._warned.add(message)
+        if message not in self.warnings:
+            self.warnings.append(message)
             warn(message)
 
     def batches(self, split: str, most: int | None = None) -> loader.Batches:
@@ -231,7 +232,7 @@ def open_experiment(
     if alongside is None:
         print(f"device: {devices}")
         _print_corpora(corpus, noise)
-    return Experiment(
+    experiment = Experiment(
         config,
         workdir,
         devices,
@@ -244,6 +245,21 @@ def open_experiment(
         speakers,
         speaker_of,
     )
+    if alongside is None:
+        _warn_of_warmup(experiment)
+    return experiment
+
+
+def _warn_of_warmup(experiment: Experiment) -> None:
+    """Warns if training ends before the learning rate would reach its highest value."""
+    options = experiment.config.train
+    updates = options.steps // options.grad_accum_steps
+    if 0 < updates <= options.warmup_steps:
+        experiment.warn_once(
+            f"training is {words.count(updates, 'update')}, and train.warmup_steps="
+            f"{options.warmup_steps}: the learning rate rises over the first half of them instead;"
+            " raise train.steps or lower train.warmup_steps"
+        )
 
 
 def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:

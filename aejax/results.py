@@ -69,7 +69,7 @@ def evaluate(
       common: results shared by runs on the same audio; updated.
     """
     for name, best in trained.best.items():
-        print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
+        print(f"{experiment.workdir.path.name}: {_chosen(name, best)}")
     pca, *others = linear_codecs(experiment, baselines.fit.pca, baselines.context)
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
     no_model = LatentCodec(no_model_row(experiment.config), identity, identity, None, None)
@@ -97,11 +97,10 @@ def evaluate(
     return Results(experiment.workdir.path, rows, errors, trained.best, probes)
 
 
-def _chosen(experiment: Experiment, name: str, best: Best) -> str:
+def _chosen(name: str, best: Best) -> str:
     """A line about the step with the lowest validation loss."""
     suffix, step = "" if name == "raw" else f" ({name})", int(best.step)
-    at_pca = step == 0 and experiment.config.model.pca_start
-    start = ", which is PCA" if at_pca else ""
+    start = ", before training" if step == 0 else ""
     return f"chosen by validation{suffix}: step {step}{start}, loss {float(best.loss):.4g}"
 
 
@@ -170,6 +169,7 @@ def write_report(experiment: Experiment, results: Results) -> None:
         "probes": probes,
         "best": {name: best.as_json() for name, best in results.best.items()},
         "test_clips": len(tested),
+        "warnings": experiment.warnings,
         "device": str(experiment.devices),
         "command": experiment.command,
         "versions": {name: version(name) for name in ("aejax", "jax", "flax", "numpy")}

@@ -19,7 +19,7 @@ from aejax.runtime.words import duration
 # (-20 dB) of their power.
 SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
 # A split with fewer files or folders, or less sound, is too small for reliable scores.
-FEW_UNITS, LITTLE_SECONDS = 5, 60
+FEW_UNITS, LITTLE_SECONDS = {"file": 10, "folder": 5}, 60
 _MOST_NAMES = 10  # of each kind, listed at the start of a run
 
 _DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
@@ -127,11 +127,11 @@ def _small_splits(corpus: Corpus) -> Iterator[str]:
         else:
             units = int(np.count_nonzero(clips.channel[indices] <= 0))
         seconds = float(clips.seconds()[indices].sum())
-        if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
+        if units and (units < FEW_UNITS[unit] or seconds < LITTLE_SECONDS):
+            least = f"{words.count(FEW_UNITS[unit], unit)} and {LITTLE_SECONDS} seconds"
             yield (
                 f"{split} has {words.count(units, unit)}, {duration(seconds)}: too little for"
-                f" reliable scores, which take at least {FEW_UNITS} {unit}s and {LITTLE_SECONDS}"
-                " seconds"
+                f" reliable scores, which take at least {least}"
             )
 
 

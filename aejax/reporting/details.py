@@ -115,6 +115,9 @@ def facts(run: Run) -> list[list[str]]:
         if isinstance(best, dict):
             title = "chosen by validation" + ("" if name == "raw" else f" ({name})")
             pairs.append([title, f"step {best.get('step')}"])
+    warnings = results.get("warnings")
+    for line in warnings if isinstance(warnings, list) else ():
+        pairs.append(["warning", _text(line)])
     return [pair for pair in pairs if pair[1]]
 
 

@@ -151,16 +151,24 @@ class Recorder:
             if gain is not None:
                 scalars[f"{prefix}/gain_over_pca_db"] = gain
             losses[name] = result.loss
-            if name == "raw" and int(state.step):
-                self._warn_of_collapse(result)
+            if name == "raw":
+                self._warn(result, state)
         self._show(state, self._log)
         return scalars, losses
 
-    def _warn_of_collapse(self, result: validation.Validation) -> None:
-        config = self._experiment.config.model
-        sizes = self._model.bottleneck.codebook_sizes
-        result = result.first(config.latent_dim)
-        for line in validation.collapsed(result, config.bottleneck, sizes):
+    def _warn(self, result: validation.Validation, state: TrainState) -> None:
+        """Warns of a start that is not PCA, and later of collapse."""
+        config, lines = self._experiment.config.model, []
+        if int(state.step):
+            sizes = self._model.bottleneck.codebook_sizes
+            first = result.first(config.latent_dim)
+            lines = validation.collapsed(first, config.bottleneck, sizes)
+        elif config.pca_start:
+            scale = float(state.collections["constants"]["scale"])
+            lines = validation.not_pca(
+                result.feature_rmse, self._pca_rmse, scale, config.bottleneck
+            )
+        for line in lines:
             self._experiment.warn_once(line)
 
 

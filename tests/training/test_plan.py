@@ -5,6 +5,7 @@ import re
 import pytest
 
 from aejax import experiment, main
+from aejax.prepare import open_experiment
 from aejax.sweeps import plan, sweep
 
 
@@ -43,3 +44,17 @@ def test_the_flag(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", words)
     assert main.main(words) == 0
     assert [path for _, path in calls] == [tmp_path]
+
+
+def test_what_is_too_short_or_too_small_is_warned_of(small_config, tmp_path, capsys):
+    """Steps fewer than the warm-up; splits of few files."""
+    directory = experiment.begin(small_config, tmp_path / "run")
+    (line,) = open_experiment(small_config, directory).warnings
+    assert line.startswith("training is 6 updates, and train.warmup_steps=50:")
+    said = capsys.readouterr()
+    assert said.err == f"warning: {line}\n"
+    assert "test has 5 files, 5.0 seconds: too little" in said.out
+    assert "at least 10 files and 60 seconds" in said.out
+    small_config.train.warmup_steps = 5
+    directory = experiment.begin(small_config, tmp_path / "run")
+    assert open_experiment(small_config, directory).warnings == []
