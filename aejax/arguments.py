@@ -142,7 +142,8 @@ def print_help() -> None:
         " [--config.KEY=VALUE ...]\n\n"
         "  --config            an experiment file\n"
         "  --workdir           directory of the run (default: runs/<name>)\n"
-        "  --dry_run           print the plan (shapes, memory, FLOPs, time); also with --sweep\n\n"
+        "  --dry_run           print the plan (shapes, memory, FLOPs, time); also with --sweep\n"
+        "  --profile=N         trace N steps, for TensorBoard or Perfetto\n\n"
         "Many runs, with one table and one report of all:\n\n"
         "  --sweep             the file's sweep(), or a grid:"
         " --sweep='model.latent_dim=4,8,16 seed=0,1'\n"
@@ -169,6 +170,11 @@ def check_flags(values: flags.FlagValues) -> None:
         raise UserError("--sweep and --search exclude each other; use one of them")
     if values.search is not None and values.search < 1:
         raise UserError(f"--search={values.search} must be a number of trials, 1 or more")
+    if values.profile < 0 or (values["profile"].present and not values.profile):
+        raise UserError(f"--profile={values.profile} must be a number of steps, 1 or more")
+    for name in ("sweep", "search", "dry_run"):
+        if values.profile and values[name].present and values[name].value is not False:
+            raise UserError(f"--profile is of a single run that trains; leave out --{name}")
     if values.dry_run and values.search is not None:
         raise UserError("--dry_run shows no --search, whose trials are not known before")
     for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):

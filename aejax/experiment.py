@@ -12,6 +12,7 @@ from aejax.evaluation.probes import require_sklearn
 from aejax.prepare import open_experiment, prepare
 from aejax.results import Results, evaluate, print_results, write_report
 from aejax.runtime import files
+from aejax.runtime.errors import UserError
 from aejax.runtime.progress import warn
 from aejax.training import checkpoint
 from aejax.training.baselines import fit_pca
@@ -26,6 +27,7 @@ def run(
     *,
     corpus: Corpus | None = None,
     command: str = "",
+    profile: int = 0,
 ) -> Results:
     """Trains, evaluates and reports one experiment; resumes an interrupted run.
 
@@ -34,6 +36,7 @@ def run(
       workdir: the run's directory; ``runs/<config.name>`` by default.
       corpus: replaces the corpus of ``config.data``.
       command: shell command that repeats the run, for the report.
+      profile: number of steps to trace by `jax.profiler`, into ``profile/`` in the run's directory.
 
     Returns:
       Everything measured on the test split.
@@ -44,6 +47,8 @@ def run(
     """
     directory = begin(config, workdir)
     if directory.has("results.json"):
+        if profile:
+            raise UserError(f"the run in {directory.path} is finished; profile another --workdir")
         print("this run is finished; its results again:")
         return print_results(directory.path)
     try:
@@ -51,7 +56,7 @@ def run(
         for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
             warn(line)
         baselines = fit_pca(experiment)
-        trained = train(experiment, baselines, preview(experiment))
+        trained = train(experiment, baselines, preview(experiment), profile=profile)
         results = evaluate(experiment, baselines, trained)
         write_report(experiment, results)
         print_results(directory.path)

@@ -23,6 +23,7 @@ FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", help_string="An experiment file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/<name> by default.")
 _DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the plan; train and write nothing.")
+_PROFILE = flags.DEFINE_integer("profile", 0, "Number of steps to trace by jax.profiler.")
 _SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's sweep().")
 _SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
 _SEARCH = flags.DEFINE_integer("search", None, "Number of trials.")
@@ -54,7 +55,7 @@ def run(argv: Sequence[str]) -> None:
     elif _DRY_RUN.value:
         experiment.dry_run(chosen, workdir)
     else:
-        experiment.run(chosen, workdir, command=command)
+        experiment.run(chosen, workdir, command=command, profile=_PROFILE.value)
 
 
 def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
