@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from aejax import experiment
 from aejax.main import main
 from aejax.runtime.errors import UserError
+from aejax.sweeps import search, sweep
 from aejax.training.profiler import check, profiled
 
 
@@ -47,6 +49,8 @@ def test_too_few_steps_are_refused():
 def test_flags_that_exclude_a_profile(other, monkeypatch, tmp_path, capsys):
     words = ["x", "--config=experiments/mel_conv.py", "--profile=2", other, f"--workdir={tmp_path}"]
     monkeypatch.setattr("sys.argv", words)
+    for module in (experiment, search, sweep):
+        monkeypatch.setattr(module, "run", lambda *_, **__: pytest.fail("it has begun"))
     assert main(words) == 1
     assert capsys.readouterr().err.startswith("error: --profile")
     assert not list(tmp_path.iterdir())
