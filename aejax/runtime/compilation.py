@@ -7,6 +7,7 @@ import os
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -54,7 +55,8 @@ def _key(lowered: jax.stages.Lowered) -> str:
 
 def _path() -> Path | None:
     """The file of times beside the compiled programs; None without a folder of them."""
-    folder = jax.config.jax_compilation_cache_dir
+    config: Any = jax.config  # its attributes are made when JAX is imported
+    folder = config.jax_compilation_cache_dir
     return Path(folder, _FILE) if folder and os.path.isdir(folder) else None
 
 
