@@ -3,6 +3,7 @@
 import re
 import runpy
 import shlex
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from aejax import parts
-from aejax.config import flatten, keys
+from aejax.config import expand_paths, flatten, keys
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.sweeps import plan
@@ -41,6 +42,25 @@ def words(argv: Sequence[str]) -> Iterator[str]:
             yield f"{option}={int(float(path))}" if float(path).is_integer() else word
         else:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
+    """Parses the flags; returns the config, with absolute paths.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    sys.argv = list(words(argv))  # where ml-collections looks for overrides
+    try:
+        rest, chosen = values(sys.argv), values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(one_line(error)) from None
+    if chosen is None:
+        raise UserError("an experiment is missing: --config=experiments/mel_conv.py")
+    if rest[1:]:
+        raise UserError(f"unexpected argument {rest[1]!r}; see --help")
+    check_flags(values)
+    return expand_paths(chosen)
 
 
 def one_line(error: BaseException) -> str:
@@ -122,7 +142,9 @@ def print_help() -> None:
         "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
         " [--config.KEY=VALUE ...]\n\n"
         "  --config            an experiment file\n"
-        "  --workdir           directory of the run (default: runs/<name>)\n\n"
+        "  --workdir           directory of the run (default: runs/<name>)\n"
+        "  --dry_run           print the plan (shapes, memory, FLOPs, time); also with --sweep\n"
+        "  --profile=N         trace N steps, for TensorBoard or Perfetto\n\n"
         "Many runs, with one table and one report of all:\n\n"
         "  --sweep             the file's sweep(), or a grid:"
         " --sweep='model.latent_dim=4,8,16 seed=0,1'\n"
@@ -149,6 +171,13 @@ def check_flags(values: flags.FlagValues) -> None:
         raise UserError("--sweep and --search exclude each other; use one of them")
     if values.search is not None and values.search < 1:
         raise UserError(f"--search={values.search} must be a number of trials, 1 or more")
+    if values.profile < 0 or (values["profile"].present and not values.profile):
+        raise UserError(f"--profile={values.profile} must be a number of steps, 1 or more")
+    for name in ("sweep", "search", "dry_run"):
+        if values.profile and values[name].present and values[name].value is not False:
+            raise UserError(f"--profile is of a single run that trains; leave out --{name}")
+    if values.dry_run and values.search is not None:
+        raise UserError("--dry_run shows no --search, whose trials are not known before")
     for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):
         if values[name].present and values.sweep is None:
             raise UserError(f"--{name} needs --sweep")

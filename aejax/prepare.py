@@ -18,6 +18,7 @@ from aejax.data.corpus import Corpus, check_splits
 from aejax.data.preflight import preflight, remarks, summary
 from aejax.models import autoencoder
 from aejax.representations import Representation
+from aejax.runtime import words
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import warn
@@ -41,6 +42,7 @@ class Experiment:
       command: shell command that repeats the run.
       speakers: names of the decoder's speakers, values of the label ``model.speaker_label``.
       speaker_of: int32 ``[clips]``, the speaker of each clip, from 1; 0 is unknown.
+      warnings: lines of `warn_once`.
     """
 
     config: ConfigDict
@@ -54,7 +56,7 @@ class Experiment:
     command: str = ""
     speakers: tuple[str, ...] = ()
     speaker_of: np.ndarray | None = None
-    _warned: set[str] = dataclasses.field(default_factory=set)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def downsampling(self) -> int:
@@ -109,15 +111,19 @@ class Experiment:
 
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, with its speakers."""
-        if self.speaker_of is not None:
-            speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
-            batch = {**batch, "speaker": speaker.astype(np.int32)}
-        return self.devices.device_put(batch)
+        return self.devices.device_put(self.with_speakers(batch))
+
+    def with_speakers(self, batch: Any) -> Any:
+        """A host batch with its speakers, for a model that has any."""
+        if self.speaker_of is None:
+            return batch
+        speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
+        return {**batch, "speaker": speaker.astype(np.int32)}
 
     def warn_once(self, message: str) -> None:
         """Warns, once per run."""
-        if message not in self._warned:
-            self._warned.add(message)
+        if message not in self.warnings:
+            self.warnings.append(message)
             warn(message)
 
     def batches(self, split: str, most: int | None = None) -> loader.Batches:
@@ -179,6 +185,28 @@ def prepare(
 ) -> Experiment:
     """Opens devices and corpus, prints them, and creates the run's directory.
 
+    Args: see `open_experiment`.
+    """
+    experiment = open_experiment(config, workdir, alongside, corpus=corpus, command=command)
+    workdir.create()
+    content = preflight(experiment.corpus).as_json()
+    workdir.write_text("corpus.json", json.dumps(content, indent=1) + "\n")
+    corpora.save(workdir, experiment.corpus, experiment.noise)
+    if experiment.speakers:
+        workdir.write_text(SPEAKERS, json.dumps(experiment.speakers, indent=1) + "\n")
+    return experiment
+
+
+def open_experiment(
+    config: ConfigDict,
+    workdir: Workdir,
+    alongside: Experiment | None = None,
+    *,
+    corpus: Corpus | None = None,
+    command: str = "",
+) -> Experiment:
+    """Opens devices and corpus, and prints them; writes nothing.
+
     Args:
       config: of the run.
       workdir: of the run.
@@ -204,12 +232,7 @@ def prepare(
     if alongside is None:
         print(f"device: {devices}")
         _print_corpora(corpus, noise)
-    workdir.create()
-    workdir.write_text("corpus.json", json.dumps(preflight(corpus).as_json(), indent=1) + "\n")
-    corpora.save(workdir, corpus, noise)
-    if speakers:
-        workdir.write_text(SPEAKERS, json.dumps(speakers, indent=1) + "\n")
-    return Experiment(
+    experiment = Experiment(
         config,
         workdir,
         devices,
@@ -222,6 +245,21 @@ def prepare(
         speakers,
         speaker_of,
     )
+    if alongside is None:
+        _warn_of_warmup(experiment)
+    return experiment
+
+
+def _warn_of_warmup(experiment: Experiment) -> None:
+    """Warns if training ends before the learning rate would reach its highest value."""
+    options = experiment.config.train
+    updates = options.steps // options.grad_accum_steps
+    if 0 < updates <= options.warmup_steps:
+        experiment.warn_once(
+            f"training is {words.count(updates, 'update')}, and train.warmup_steps="
+            f"{options.warmup_steps}: the learning rate rises over the first half of them instead;"
+            " raise train.steps or lower train.warmup_steps"
+        )
 
 
 def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:
@@ -229,7 +267,8 @@ def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:
     if noise is None:
         return
     minutes = float(noise.clips.seconds().sum()) / 60
-    print(f"noise: {printable(noise.title)}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+    clips = words.count(len(noise.clips), "clip")
+    print(f"noise: {printable(noise.title)}, {clips}, {minutes:.1f} minutes")
     about = preflight(noise)
     for line in (*remarks(about), *about.thin):
         print(f"  {line}")
@@ -296,6 +335,7 @@ def _check_blocks(
         if blocks > latent_dim:
             return
     raise UserError(
-        f"the training split has {blocks} blocks of {downsampling} frames, too few for"
-        f" {latent_dim} latents; add audio or lower model.latent_dim"
+        f"the training split has {words.count(blocks, 'block')} of"
+        f" {words.count(downsampling, 'frame')}, too few for"
+        f" {words.count(latent_dim, 'latent')}; add audio or lower model.latent_dim"
     )

@@ -8,6 +8,7 @@ import jax
 
 from aejax.models.bottlenecks import VectorQuantizer
 from aejax.prepare import Experiment
+from aejax.runtime import compilation
 from aejax.training import checkpoint, state
 from aejax.training.step import TrainStep, make_train_step
 
@@ -57,7 +58,8 @@ def compiled_for(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=devices.copied), first
     )
     jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.copied)
-    return jitted.lower(shapes, experiment.device_put(experiment.silent_batch())).compile()
+    lowered = jitted.lower(shapes, experiment.device_put(experiment.silent_batch()))
+    return compilation.compiled(lowered, "the step")
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:
