@@ -3,8 +3,10 @@
 import re
 import runpy
 import shlex
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from aejax import parts
-from aejax.config import flatten, keys
-from aejax.runtime import files
+from aejax.config import expand_paths, flatten, keys, to_json
+from aejax.runtime import files, processes
 from aejax.runtime.errors import UserError
 from aejax.sweeps import plan
 
@@ -41,6 +43,40 @@ def words(argv: Sequence[str]) -> Iterator[str]:
             yield f"{option}={int(float(path))}" if float(path).is_integer() else word
         else:
             yield "--sweep=" if word in ("--sweep", "-sweep") else word
+
+
+def parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
+    """Joins the other processes of the run, if there are any, and parses the flags; returns the
+    config, with absolute paths.
+
+    Raises:
+      UserError: naming the flag.
+    """
+    processes.start(*process_flags(argv))
+    with processes.together():
+        config = _parse(values, argv)
+        if processes.count() > 1 and (
+            values.dry_run or values.sweep is not None or values.search is not None
+        ):
+            raise UserError("several processes train one run; --launcher spreads a sweep")
+    processes.check_alike(
+        {"config": to_json(config), "--workdir": str(values.workdir), "version": version("aejax")}
+    )
+    return config
+
+
+def _parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
+    sys.argv = list(words(argv))  # where ml-collections looks for overrides
+    try:
+        rest, chosen = values(sys.argv), values.config
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(one_line(error)) from None
+    if chosen is None:
+        raise UserError("an experiment is missing: --config=experiments/mel_conv.py")
+    if rest[1:]:
+        raise UserError(f"unexpected argument {rest[1]!r}; see --help")
+    check_flags(values)
+    return expand_paths(chosen)
 
 
 def process_flags(argv: Sequence[str]) -> tuple[str | None, int | None, int | None]:
@@ -137,7 +173,9 @@ def print_help() -> None:
         "python -m aejax.main --config=experiments/mel_conv.py [--workdir=DIR]"
         " [--config.KEY=VALUE ...]\n\n"
         "  --config            an experiment file\n"
-        "  --workdir           directory of the run (default: runs/<name>)\n\n"
+        "  --workdir           directory of the run (default: runs/<name>)\n"
+        "  --dry_run           print the plan (shapes, memory, FLOPs, time); also with --sweep\n"
+        "  --profile=N         trace N steps, for TensorBoard or Perfetto\n\n"
         "Many runs, with one table and one report of all:\n\n"
         "  --sweep             the file's sweep(), or a grid:"
         " --sweep='model.latent_dim=4,8,16 seed=0,1'\n"
@@ -169,6 +207,13 @@ def check_flags(values: flags.FlagValues) -> None:
         raise UserError("--sweep and --search exclude each other; use one of them")
     if values.search is not None and values.search < 1:
         raise UserError(f"--search={values.search} must be a number of trials, 1 or more")
+    if values.profile < 0 or (values["profile"].present and not values.profile):
+        raise UserError(f"--profile={values.profile} must be a number of steps, 1 or more")
+    for name in ("sweep", "search", "dry_run"):
+        if values.profile and values[name].present and values[name].value is not False:
+            raise UserError(f"--profile is of a single run that trains; leave out --{name}")
+    if values.dry_run and values.search is not None:
+        raise UserError("--dry_run shows no --search, whose trials are not known before")
     for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):
         if values[name].present and values.sweep is None:
             raise UserError(f"--{name} needs --sweep")

@@ -159,9 +159,8 @@ def _chosen(config: ConfigDict, registry: parts.Registry) -> list[str]:
     """Names of the parts that a config uses."""
     if registry is parts.losses:
         return losses.used(config)
-    if registry is parts.augmentations:
-        return list(config.augment.chain)
-    names = [config[registry.room][registry.choice]]
+    chosen = config[registry.room][registry.choice]
+    names = [chosen] if isinstance(chosen, str) else list(chosen)
     if registry is parts.encoders and config.model.decoder:
         names.append(config.model.decoder)
     return names

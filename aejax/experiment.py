@@ -5,16 +5,19 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
+from aejax import loggers
 from aejax.data.corpus import Corpus
 from aejax.evaluation.audio_examples import preview
 from aejax.evaluation.probes import require_sklearn
-from aejax.prepare import prepare
+from aejax.prepare import open_experiment, prepare
 from aejax.results import Results, evaluate, print_results, write_report
 from aejax.runtime import files, processes
+from aejax.runtime.errors import UserError
 from aejax.runtime.progress import warn
 from aejax.training import checkpoint
 from aejax.training.baselines import fit_pca
 from aejax.training.loop import train
+from aejax.training.plan import describe
 from aejax.workdir import Workdir
 
 
@@ -24,6 +27,7 @@ def run(
     *,
     corpus: Corpus | None = None,
     command: str = "",
+    profile: int = 0,
 ) -> Results:
     """Trains, evaluates and reports one experiment; resumes an interrupted run.
 
@@ -32,6 +36,7 @@ def run(
       workdir: the run's directory; ``runs/<config.name>`` by default.
       corpus: replaces the corpus of ``config.data``.
       command: shell command that repeats the run, for the report.
+      profile: number of steps to trace by `jax.profiler`, into ``profile/`` in the run's directory.
 
     Returns:
       Everything measured on the test split.
@@ -43,6 +48,8 @@ def run(
     with processes.together():
         directory = begin(config, workdir)
     if processes.agree(directory.has("results.json")):
+        if profile:
+            raise UserError(f"the run in {directory.path} is finished; profile another --workdir")
         print("this run is finished; its results again:")
         return print_results(directory.path)
     try:
@@ -52,7 +59,7 @@ def run(
                 for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
                     warn(line)
         baselines = fit_pca(experiment)
-        trained = train(experiment, baselines, preview(experiment))
+        trained = train(experiment, baselines, preview(experiment), profile=profile)
         results = evaluate(experiment, baselines, trained)
         write_report(experiment, results)
         processes.wait()
@@ -60,6 +67,21 @@ def run(
     finally:
         directory.release()
     return results
+
+
+def dry_run(config: ConfigDict, workdir: str | Path | None = None) -> None:
+    """Prints the plan of an experiment: corpus, shapes, memory, FLOPs and time; writes nothing.
+
+    Args:
+      config: see `aejax.config.default`.
+      workdir: the run's directory, which must be usable.
+
+    Raises:
+      UserError: the config, the corpus or the directory is unusable.
+    """
+    directory = begin(config, workdir)
+    for line in describe(open_experiment(directory.config, directory)):
+        print(line, flush=True)
 
 
 def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:
@@ -70,6 +92,7 @@ def begin(config: ConfigDict, workdir: str | Path | None) -> Workdir:
     """
     config = config_module.expand_paths(config)
     config_module.validate(config)
+    loggers.require(config)
     if config.evaluate.probes:
         require_sklearn()
     return Workdir(files.expand(workdir or Path("runs", config.name)), config)

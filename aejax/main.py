@@ -6,24 +6,24 @@ _RESUME = "run the same command to resume"
 if __name__ == "__main__":
     stopping.listen(_RESUME)  # the imports take seconds
 
-import importlib.metadata
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from aejax import arguments, config, experiment
+from aejax import arguments, experiment
 from aejax.runtime import compilation, files, malloc, processes
-from aejax.runtime.errors import UserError, exit_code
+from aejax.runtime.errors import exit_code
 from aejax.sweeps import plan, search, sweep
 
 FLAGS = flags.FLAGS
-_CONFIG = config_flags.DEFINE_config_file("config", help_string="An experiment file.")
+config_flags.DEFINE_config_file("config", help_string="An experiment file.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; runs/<name> by default.")
+_DRY_RUN = flags.DEFINE_boolean("dry_run", False, "Print the plan; train and write nothing.")
+_PROFILE = flags.DEFINE_integer("profile", 0, "Number of steps to trace by jax.profiler.")
 _SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's sweep().")
 _SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
 _SEARCH = flags.DEFINE_integer("search", None, "Number of trials.")
@@ -46,14 +46,8 @@ def main(argv: Sequence[str]) -> int:
 
 def run(argv: Sequence[str], command: str = "") -> None:
     """Runs what ``command`` repeats in a shell; raises UserError for bad arguments."""
-    processes.start(*arguments.process_flags(argv))
-    with processes.together():
-        chosen, workdir = _parse(argv)
-        if processes.count() > 1 and (_SWEEP.value, _SEARCH.value) != (None, None):
-            raise UserError("several processes work on one run; --launcher spreads a sweep")
-    version = f"aejax {importlib.metadata.version('aejax')}, jax {jax.__version__}"
-    alike = {"config": config.to_json(chosen), "--workdir": str(workdir), "version": version}
-    processes.check_alike(alike)
+    chosen = arguments.parse(FLAGS, argv)
+    workdir = files.expand(_WORKDIR.value) if _WORKDIR.value else None
     malloc.keep_freed()
     compilation.use_cache()
     command = command or f"python -m aejax.main {shlex.join(argv[1:])}"
@@ -61,8 +55,10 @@ def run(argv: Sequence[str], command: str = "") -> None:
         _sweep(chosen, workdir, command)
     elif _SEARCH.value is not None:
         _search(_SEARCH.value, chosen, workdir, command)
+    elif _DRY_RUN.value:
+        experiment.dry_run(chosen, workdir)
     else:
-        experiment.run(chosen, workdir, command=command)
+        experiment.run(chosen, workdir, command=command, profile=_PROFILE.value)
 
 
 def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
@@ -70,8 +66,14 @@ def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
     overrides = plan.grid(_SWEEP.value, chosen) if _SWEEP.value else plan.file_overrides(path)
     root = workdir or Path("runs", f"{chosen.name}_sweep")
     repeat = arguments.repeating(path)
+    members = plan.make_members(
+        chosen, overrides, lambda config, folder: repeat(config, root / folder)
+    )
+    if _DRY_RUN.value:
+        sweep.dry_run(members, root, mode=_SWEEP_MODE.value, jobs=_JOBS.value)
+        return
     sweep.run(
-        plan.make_members(chosen, overrides, lambda config, folder: repeat(config, root / folder)),
+        members,
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,
@@ -90,20 +92,6 @@ def _search(count: int, chosen: ConfigDict, workdir: Path | None, command: str) 
 
     folder = workdir or Path("runs", f"{chosen.name}_search")
     search.run(chosen, count, space, folder, train, command=command)
-
-
-def _parse(argv: Sequence[str]) -> tuple[ConfigDict, Path | None]:
-    sys.argv = list(arguments.words(argv))  # where ml-collections looks for overrides
-    try:
-        rest, chosen = FLAGS(sys.argv), _CONFIG.value
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(arguments.one_line(error)) from None
-    if chosen is None:
-        raise UserError("an experiment is missing: --config=experiments/mel_conv.py")
-    if rest[1:]:
-        raise UserError(f"unexpected argument {rest[1]!r}; see --help")
-    arguments.check_flags(FLAGS)
-    return config.expand_paths(chosen), files.expand(_WORKDIR.value) if _WORKDIR.value else None
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ml_collections import ConfigDict
 
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError
 
 Part = TypeVar("Part", bound=type)
@@ -132,7 +132,16 @@ bottlenecks = Registry("bottleneck", "model", "bottleneck")
 losses = Registry("loss", "loss", "")
 augmentations = Registry("augmentation", "augment", "chain")
 optimizers = Registry("optimizer", "train", "optimizer")
-REGISTRIES = (representations, encoders, bottlenecks, losses, augmentations, optimizers)
+loggers = Registry("logger", "log", "loggers")
+REGISTRIES = (
+    representations,
+    encoders,
+    bottlenecks,
+    losses,
+    augmentations,
+    optimizers,
+    loggers,
+)
 
 
 def outside() -> dict[str, str]:
@@ -232,6 +241,17 @@ def one_of(*known: str) -> Rule:
 def registered(registry: Registry, *others: str) -> Rule:
     """The name of a part, or one of ``others``."""
     return Rule(lambda value: unknown(value, (*registry, *others)), "the name of a part")
+
+
+def several(registry: Registry) -> Rule:
+    """Different names of parts, or none."""
+
+    def problem(value: tuple[str, ...]) -> str:
+        wrong = [message for name in value if (message := unknown(name, registry))]
+        twice = "" if len(set(value)) == len(value) else "must not repeat a name"
+        return wrong[0] if wrong else twice
+
+    return Rule(problem, f"different names of {words.plural(registry.kind)}")
 
 
 def unknown(value: Any, known: Iterable[str]) -> str:

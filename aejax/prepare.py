@@ -18,7 +18,7 @@ from aejax.data.corpus import Corpus, check_splits
 from aejax.data.preflight import preflight, remarks, summary
 from aejax.models import autoencoder
 from aejax.representations import Representation
-from aejax.runtime import processes
+from aejax.runtime import processes, words
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import warn
@@ -42,6 +42,7 @@ class Experiment:
       command: shell command that repeats the run.
       speakers: names of the decoder's speakers, values of the label ``model.speaker_label``.
       speaker_of: int32 ``[clips]``, the speaker of each clip, from 1; 0 is unknown.
+      warnings: lines of `warn_once`.
     """
 
     config: ConfigDict
@@ -55,7 +56,7 @@ class Experiment:
     command: str = ""
     speakers: tuple[str, ...] = ()
     speaker_of: np.ndarray | None = None
-    _warned: set[str] = dataclasses.field(default_factory=set)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def downsampling(self) -> int:
@@ -106,7 +107,9 @@ class Experiment:
     def workers(self) -> loader.Workers:
         """Readers of audio, in threads or processes."""
         data = self.config.data
-        return loader.Workers(data.workers, data.worker_kind, self.warn_once)
+        return loader.Workers(
+            data.workers, data.worker_kind, functools.partial(self.warn_once, own=True)
+        )
 
     def device_put(self, batch: Any) -> dict[str, jax.Array]:
         """A host batch on the devices, with its speakers."""
@@ -117,17 +120,17 @@ class Experiment:
         return self.devices.put_global(self.with_speakers(batch))
 
     def with_speakers(self, batch: Any) -> Any:
-        """A host batch with the speaker of each row, if there are speakers."""
+        """A host batch with its speakers, for a model that has any."""
         if self.speaker_of is None:
             return batch
         speaker = np.where(batch["clip"] >= 0, self.speaker_of[batch["clip"]], 0)
         return {**batch, "speaker": speaker.astype(np.int32)}
 
-    def warn_once(self, message: str) -> None:
-        """Warns, once per run."""
-        if message not in self._warned:
-            self._warned.add(message)
-            warn(message, own=True)
+    def warn_once(self, message: str, *, own: bool = False) -> None:
+        """Warns, once per run; see `aejax.runtime.progress.warn`."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            warn(message, own=own)
 
     def batches(self, split: str, most: int | None = None, *, own: bool = False) -> loader.Batches:
         """Batches of a split, or of ``most`` windows spread over it; for denoising, with noise.
@@ -197,6 +200,29 @@ def prepare(
 ) -> Experiment:
     """Opens devices and corpus, prints them, and creates the run's directory.
 
+    Args: see `open_experiment`.
+    """
+    with processes.main_first():  # it scans the files, and the others read the scan
+        experiment = open_experiment(config, workdir, alongside, corpus=corpus, command=command)
+        workdir.create()
+        content = preflight(experiment.corpus).as_json()
+        workdir.write_text("corpus.json", json.dumps(content, indent=1) + "\n")
+        corpora.save(workdir, experiment.corpus, experiment.noise)
+        if experiment.speakers:
+            workdir.write_text(SPEAKERS, json.dumps(experiment.speakers, indent=1) + "\n")
+    return experiment
+
+
+def open_experiment(
+    config: ConfigDict,
+    workdir: Workdir,
+    alongside: Experiment | None = None,
+    *,
+    corpus: Corpus | None = None,
+    command: str = "",
+) -> Experiment:
+    """Opens devices and corpus, and prints them; writes nothing.
+
     Args:
       config: of the run.
       workdir: of the run.
@@ -209,10 +235,7 @@ def prepare(
     losses.check_rate(losses.used(config), config.data.sample_rate)
     devices = Devices(config.train.batch_size, shard=config.train.shard)
     opened = (corpus, None) if alongside is None else (alongside.corpus, alongside.noise)
-    with processes.main_first():  # it scans the files, and the others read the scan
-        corpus, noise = corpora.of_run(config, workdir, opened)
-        workdir.create()
-        corpora.save(workdir, corpus, noise)
+    corpus, noise = corpora.of_run(config, workdir, opened)
     blocks = excerpt_blocks(config, representation)
     excerpt = representation.samples(blocks * config.model.downsampling)
     check_splits(corpus, excerpt)
@@ -225,10 +248,7 @@ def prepare(
     if alongside is None:
         print(f"device: {devices}")
         _print_corpora(corpus, noise)
-    workdir.write_text("corpus.json", json.dumps(preflight(corpus).as_json(), indent=1) + "\n")
-    if speakers:
-        workdir.write_text(SPEAKERS, json.dumps(speakers, indent=1) + "\n")
-    return Experiment(
+    experiment = Experiment(
         config,
         workdir,
         devices,
@@ -241,6 +261,21 @@ def prepare(
         speakers,
         speaker_of,
     )
+    if alongside is None:
+        _warn_of_warmup(experiment)
+    return experiment
+
+
+def _warn_of_warmup(experiment: Experiment) -> None:
+    """Warns if training ends before the learning rate would reach its highest value."""
+    options = experiment.config.train
+    updates = options.steps // options.grad_accum_steps
+    if 0 < updates <= options.warmup_steps:
+        experiment.warn_once(
+            f"training is {words.count(updates, 'update')}, and train.warmup_steps="
+            f"{options.warmup_steps}: the learning rate rises over the first half of them instead;"
+            " raise train.steps or lower train.warmup_steps"
+        )
 
 
 def _shard(own: bool) -> tuple[int, int]:
@@ -252,7 +287,8 @@ def _print_corpora(corpus: Corpus, noise: Corpus | None) -> None:
     if noise is None:
         return
     minutes = float(noise.clips.seconds().sum()) / 60
-    print(f"noise: {printable(noise.title)}, {len(noise.clips)} clips, {minutes:.1f} minutes")
+    clips = words.count(len(noise.clips), "clip")
+    print(f"noise: {printable(noise.title)}, {clips}, {minutes:.1f} minutes")
     about = preflight(noise)
     for line in (*remarks(about), *about.thin):
         print(f"  {line}")
@@ -319,6 +355,7 @@ def _check_blocks(
         if blocks > latent_dim:
             return
     raise UserError(
-        f"the training split has {blocks} blocks of {downsampling} frames, too few for"
-        f" {latent_dim} latents; add audio or lower model.latent_dim"
+        f"the training split has {words.count(blocks, 'block')} of"
+        f" {words.count(downsampling, 'frame')}, too few for"
+        f" {words.count(latent_dim, 'latent')}; add audio or lower model.latent_dim"
     )

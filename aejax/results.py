@@ -80,7 +80,7 @@ def evaluate(
       common: results shared by runs on the same audio; updated.
     """
     for name, best in trained.best.items():
-        print(f"{experiment.workdir.path.name}: {_chosen(experiment, name, best)}")
+        print(f"{experiment.workdir.path.name}: {_chosen(name, best)}")
     pca, *others = linear_codecs(experiment, baselines.fit.pca, baselines.context)
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
     no_model = LatentCodec(no_model_row(experiment.config), identity, identity, None, None)
@@ -109,11 +109,10 @@ def evaluate(
     return Results(experiment.workdir.path, rows, errors, trained.best, probes, unit)
 
 
-def _chosen(experiment: Experiment, name: str, best: Best) -> str:
+def _chosen(name: str, best: Best) -> str:
     """A line about the step with the lowest validation loss."""
     suffix, step = "" if name == "raw" else f" ({name})", int(best.step)
-    at_pca = step == 0 and experiment.config.model.pca_start
-    start = ", which is PCA" if at_pca else ""
+    start = ", before training" if step == 0 else ""
     return f"chosen by validation{suffix}: step {step}{start}, loss {float(best.loss):.4g}"
 
 
@@ -182,6 +181,7 @@ def write_report(experiment: Experiment, results: Results) -> None:
         "probes": probes,
         "best": {name: best.as_json() for name, best in results.best.items()},
         "test_clips": len(tested),
+        "warnings": experiment.warnings,
         "device": str(experiment.devices),
         "command": experiment.command,
         "versions": {name: version(name) for name in ("aejax", "jax", "flax", "numpy")}
@@ -213,5 +213,6 @@ def print_results(path: Path) -> Results:
     print(f"results: {shown}/results.json")
     print(f"report:  {shown}/{run_files.REPORT}")
     print(f"audio:   {shown}/audio/")
-    print(f"curves:  {shown}/metrics.jsonl, or: tensorboard --logdir={shown}")
+    tensorboard = f", or: tensorboard --logdir={shown}" if any(path.glob("events.*")) else ""
+    print(f"curves:  {shown}/metrics.jsonl{tensorboard}")
     return Results(path, [Row.from_json(row) for row in results["rows"]], unit=unit)

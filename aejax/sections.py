@@ -5,7 +5,7 @@ import re
 
 from ml_collections import ConfigDict
 
-from aejax import optimizers, parts, representations
+from aejax import loggers, optimizers, parts, representations
 from aejax.data.keys import Data, Synthetic
 from aejax.models.encoders import has_network
 from aejax.parts import (
@@ -18,6 +18,7 @@ from aejax.parts import (
     key,
     one_of,
     registered,
+    several,
 )
 from aejax.runtime.errors import UserError
 
@@ -41,15 +42,8 @@ def _sizes(value: tuple[int, ...]) -> str:
     return integers(1, 2**16)(value) or twice
 
 
-def _augmentations(value: tuple[str, ...]) -> str:
-    wrong = [problem for name in value if (problem := parts.unknown(name, parts.augmentations))]
-    twice = "" if len(set(value)) == len(value) else "must not repeat a name"
-    return wrong[0] if wrong else twice
-
-
 NAME = Rule(_name, _NAME)
 SIZES = Rule(_sizes, "different integers")
-AUGMENTATIONS = Rule(_augmentations, "different names of augmentations")
 
 
 @dataclasses.dataclass
@@ -172,7 +166,18 @@ class Chain:
     """The augmentations."""
 
     chain: tuple = key(
-        (), AUGMENTATIONS, "augmentations, in order; each is switched on by its keys"
+        (),
+        several(parts.augmentations),
+        "augmentations, in order; each is switched on by its keys",
+    )
+
+
+@dataclasses.dataclass
+class Log:
+    """Where a run is logged."""
+
+    loggers: tuple = key(
+        loggers.DEFAULT, several(parts.loggers), "what shows the log, beside metrics.jsonl"
     )
 
 
@@ -237,5 +242,6 @@ SECTIONS = {
     "loss": None,
     "train": Train,
     "augment": Chain,
+    "log": Log,
     "evaluate": Evaluate,
 }

@@ -90,7 +90,7 @@ def test_inspect_shows_what_is_there_and_what_is_wrong(messy, capsys):
         "3 files used, with remarks: 1 silent, 1 clipped, 1 anti-phase",
         "silent.wav: its peak is -200 dB",
         "anti.wav: the mean of its channels is",
-        "1 other files that are not audio",
+        "1 other file, not audio",
         "train",
     ):
         assert line in printed, line
@@ -129,7 +129,7 @@ def test_pack_then_inspect(messy, tmp_path, capsys):
     assert main(["inspect", str(out)]) == 1
     caught = capsys.readouterr()
     assert "its checksum does not match" in caught.out
-    assert "error: 1 shards of" in caught.err
+    assert "has 1 damaged shard" in caught.err
 
 
 @pytest.mark.parametrize(

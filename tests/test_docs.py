@@ -82,7 +82,7 @@ def test_every_field_of_the_files_of_a_run_is_named():
 def test_every_file_of_a_run_is_named(tmp_path, small_config):
     small_config.train.ema_decay = 0.9
     small_config.model.speaker_label = "family"
-    run = aejax.run(small_config, tmp_path / "run").path
+    run = aejax.run(small_config, tmp_path / "run", profile=1).path
     page = (DOCS / "reference" / "files.md").read_text()
     names = _names(page)
     files = {path.name + "/" * path.is_dir() for path in run.iterdir()}

@@ -16,6 +16,7 @@ FLOORS = {
     "aejax.representations": 3,
     "aejax.models": 3,
     "aejax.losses": 3,
+    "aejax.loggers": 3,
     "aejax.augmentations": 3,
     "aejax.optimizers": 3,
     "aejax.data": 3,

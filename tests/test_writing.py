@@ -35,6 +35,11 @@ def _report(path):
         page.write(path, [path.parent], defaults={})
 
 
+def _metrics(path):
+    with metrics_log.MetricsLog(path.parent, -1) as log:
+        log(0, {"loss/total": 1.0})
+
+
 WRITERS = {
     "audio.wav": lambda path: audio_file.write(path, BLOCK, 16_000),
     "stream.wav": lambda path: streams.write(path, [BLOCK], SOUND),
@@ -45,9 +50,7 @@ WRITERS = {
     "pack.json": lambda path: packing._write_json(path, {}),
     "latents.npz": _latents,
     "report.html": _report,
-    "metrics.jsonl": lambda path: metrics_log.MetricsLog(path.parent, -1).__exit__(
-        None, None, None
-    ),
+    "metrics.jsonl": _metrics,
     "text.txt": lambda path: files.write_text(path, "x"),
     "sounds": _sounds,
 }

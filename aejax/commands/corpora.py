@@ -16,7 +16,7 @@ from aejax.data.folder import open_folder
 from aejax.data.keys import Data
 from aejax.data.packing import pack
 from aejax.data.preflight import preflight, report
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import progress
 
@@ -103,7 +103,7 @@ def _inspect(options: argparse.Namespace) -> None:
         for name, reason in damage.items():
             print(f"  {printable(name)}: {printable(reason)}")
     if damage:
-        raise UserError(f"{len(damage)} shards of {options.folder} are damaged")
+        raise UserError(f"{options.folder} has {words.count(len(damage), 'damaged shard')}")
 
 
 def _pack(options: argparse.Namespace) -> None:

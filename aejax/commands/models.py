@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax.data.audio_file import SUFFIXES
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 
 Task = Callable[[Path, Path], str]
@@ -268,7 +268,8 @@ def _interpolate(options: argparse.Namespace) -> None:
     from aejax.inference import interpolate, paths
 
     if len(options.sounds) not in (2, 4):
-        raise UserError(f"give two or four sounds and an output, not {len(options.sounds)} sounds")
+        number = words.count(len(options.sounds), "sound")
+        raise UserError(f"give two or four sounds and an output, not {number}")
     if options.steps < 2:
         raise UserError("--steps must be at least 2, for both ends")
     paths.check_free(options.sounds, options.out, force=options.force)
@@ -313,7 +314,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         print(json.dumps({"clips": len(corpus.clips), **left_out, "rows": rows}, indent=1))
         return
     minutes = float(corpus.clips.seconds().sum()) / 60
-    print(f"{printable(corpus.title)}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
+    clips = words.count(len(corpus.clips), "clip")
+    print(f"{printable(corpus.title)}: {clips}, {minutes:.1f} minutes\n")
     print(results_table(rows, model.representation.unit))
 
 

@@ -5,6 +5,7 @@ import inspect
 from typing import Any
 
 from aejax import parts
+from aejax.runtime import words
 from aejax.runtime.errors import UserError
 
 
@@ -26,7 +27,7 @@ def overview() -> str:
 
     lines = []
     for registry in parts.REGISTRIES:
-        lines += ["", f"{registry.kind}{'es' if registry.kind[-1] == 's' else 's'}:"]
+        lines += ["", f"{words.plural(registry.kind)}:"]
         width = max(map(len, registry), default=0)
         lines += [f"  {name:{width}}  {_first_line(part)}" for name, part in registry.items()]
     return "\n".join(lines[1:])

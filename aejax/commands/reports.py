@@ -6,7 +6,7 @@ from typing import Any
 from aejax.commands.models import FORCE
 from aejax.inference import paths
 from aejax.reporting import page, run_files
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 
 
@@ -41,4 +41,4 @@ def _report(options: argparse.Namespace) -> None:
         print(f"unfinished, left out: {', '.join(map(printable, unfinished))}")
     defaults = config_module.flatten(config_module.default())
     page.write(out, runs, defaults=defaults, unfinished=unfinished)
-    print(f"report of {len(runs)} run{'s'[: len(runs) > 1]}: {printable(str(out))}")
+    print(f"report of {words.count(len(runs), 'run')}: {printable(str(out))}")

@@ -13,6 +13,7 @@ from aejax.data.audio_file import resampled_length
 from aejax.data.names import nfc, value
 from aejax.data.scan import Scan, matches
 from aejax.data.table import SPLITS, Clips, Column, Strings
+from aejax.runtime import words
 from aejax.runtime.errors import UserError
 
 
@@ -216,7 +217,7 @@ def _usable_rows(
     if not usable.any():
         name, reason = next(iter(skipped.items()))
         raise UserError(
-            f"none of the {len(skipped)} audio files below {root} can be used;"
+            f"of {words.count(len(skipped), 'audio file')} below {root}, none can be used;"
             f" the first, {name}: {reason}"
         )
     return np.flatnonzero(usable), skipped
@@ -286,7 +287,8 @@ def check_splits(corpus: Corpus, excerpt: int) -> None:
     empty = [split for split in SPLITS if not len(clips.of_split(split))]
     if empty:
         raise UserError(
-            f"the corpus is too small for its splits: {len(clips)} usable clips leave"
+            f"the corpus is too small for its splits:"
+            f" {words.count(len(clips), 'usable clip')}, which leaves"
             f" {' and '.join(empty)} empty; add audio, or change data.split_by,"
             " data.validation_fraction or data.test_fraction"
         )

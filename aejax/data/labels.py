@@ -17,7 +17,7 @@ from typing import Any
 
 from aejax.data import names as spelling
 from aejax.data.table import Column
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 
 NAMES = ("labels.csv", "labels.tsv", "labels.parquet")
@@ -193,8 +193,8 @@ def match(table: Table, files: Iterable[str], root: object, wanted: Callable[[st
     if missing and not count:
         first = printable(next(iter(present), "nothing"))
         raise UserError(
-            f"none of the {len(table.rows)} paths in {table.title} matches an audio file below"
-            f" {root}: {missing[0]}; the first file is {first}"
+            f"of {words.count(len(table.rows), 'path')} in {table.title}, none matches an"
+            f" audio file below {root}: {missing[0]}; the first file is {first}"
         )
     warnings = list(table.warnings)
     if missing:

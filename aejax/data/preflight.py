@@ -10,14 +10,16 @@ import numpy as np
 from aejax.data.corpus import Corpus, top_folder
 from aejax.data.scan import EMPTY, Scan
 from aejax.data.table import SPLITS, Clips, Column
+from aejax.runtime import words
 from aejax.runtime.errors import printable
+from aejax.runtime.words import duration
 
 # A file is silent if its peak is below this (dB re full scale), clipped if a larger fraction of its
 # samples is clipped, and anti-phase if the mean of its channels has less than this fraction
 # (-20 dB) of their power.
 SILENT_DB, CLIPPED, ANTI_PHASE = -60.0, 1e-4, 0.01
 # A split with fewer files or folders, or less sound, is too small for reliable scores.
-FEW_UNITS, LITTLE_SECONDS = 5, 60
+FEW_UNITS, LITTLE_SECONDS = {"file": 10, "folder": 5}, 60
 _MOST_NAMES = 10  # of each kind, listed at the start of a run
 
 _DURATIONS = (0.0, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, np.inf)  # seconds
@@ -125,12 +127,11 @@ def _small_splits(corpus: Corpus) -> Iterator[str]:
         else:
             units = int(np.count_nonzero(clips.channel[indices] <= 0))
         seconds = float(clips.seconds()[indices].sum())
-        if units and (units < FEW_UNITS or seconds < LITTLE_SECONDS):
-            plural = "s" * (units != 1)
+        if units and (units < FEW_UNITS[unit] or seconds < LITTLE_SECONDS):
+            least = f"{words.count(FEW_UNITS[unit], unit)} and {LITTLE_SECONDS} seconds"
             yield (
-                f"{split} has {units} {unit}{plural}, {_duration(seconds)}: too little for"
-                f" reliable scores, which take at least {FEW_UNITS} {unit}s and {LITTLE_SECONDS}"
-                " seconds"
+                f"{split} has {words.count(units, unit)}, {duration(seconds)}: too little for"
+                f" reliable scores, which take at least {least}"
             )
 
 
@@ -200,13 +201,13 @@ def summary(result: Preflight) -> str:
     rates = list(result.sample_rates.items())
     lines = [
         f"corpus: {printable(result.title)}",
-        f"  {result.clips} clips, {_duration(result.seconds)}, "
+        f"  {words.count(result.clips, 'clip')}, {duration(result.seconds)}, "
         + ", ".join(f"{count} at {rate} Hz" for rate, count in rates[:5])
-        + (f", {len(rates) - 5} other rates" if len(rates) > 5 else "")
+        + (f", {words.count(len(rates) - 5, 'other rate')}" if len(rates) > 5 else "")
         + f"; read at {result.read_at} Hz",
     ]
     lines += [
-        f"  {split:<10} {int(part['clips']):>6} clips, {_duration(part['seconds'])}"
+        f"  {split:<10} {words.count(int(part['clips']), 'clip'):>12}, {duration(part['seconds'])}"
         for split, part in result.splits.items()
     ]
     lines += remarks(result) + _listed(result.noticed, "used, with remarks", 3)
@@ -228,10 +229,11 @@ def report(result: Preflight, most: int = 20) -> str:
     lines = [
         printable(result.title),
         "",
-        f"  {result.clips} clips, {_duration(result.seconds)}, read at {result.read_at} Hz",
+        f"  {words.count(result.clips, 'clip')}, {duration(result.seconds)},"
+        f" read at {result.read_at} Hz",
     ]
     labels = {
-        name: f"{values}" + (f" ({missing} clips without)" if missing else "")
+        name: f"{values}" + (f" ({words.count(missing, 'clip')} without)" if missing else "")
         for name, (values, missing) in result.labels.items()
     }
     table: dict[str, Mapping[str, object]] = {
@@ -248,7 +250,9 @@ def report(result: Preflight, most: int = 20) -> str:
     lines += _bars("duration (s)", result.durations) + _bars("RMS level (dB)", result.levels)
     lines += ["", "  splits"]
     for split, part in result.splits.items():
-        lines.append(f"    {split:<12} {part['clips']:>9} clips  {_duration(part['seconds'])}")
+        lines.append(
+            f"    {split:<12} {words.count(part['clips'], 'clip'):>15}  {duration(part['seconds'])}"
+        )
         if part["folders"]:
             more = f", {len(part['folders']) - 6} more" if len(part["folders"]) > 6 else ""
             lines[-1] += f"  ({printable(', '.join(part['folders'][:6]))}{more})"
@@ -259,7 +263,7 @@ def report(result: Preflight, most: int = 20) -> str:
     lines += ["", *(f"  {line}" for line in result.warnings)] if result.warnings else []
     lines += ["", *_listed(result.noticed, "used, with remarks", most)] if result.noticed else []
     if result.other_files:
-        lines += ["", f"  {result.other_files} other files that are not audio"]
+        lines += ["", f"  {words.count(result.other_files, 'other file')}, not audio"]
     if not result.left_out and not result.noticed:
         lines += ["", "  nothing wrong with any file"]
     return "\n".join(lines)
@@ -283,16 +287,10 @@ def _listed(kinds: Mapping[str, Mapping[str, str]], title: str, most: int) -> li
         return []
     total = sum(len(names) for names in kinds.values())
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items())
-    lines = [f"  {total} file{'s' * (total != 1)} {title}: {counts}"]
+    lines = [f"  {words.count(total, 'file')} {title}: {counts}"]
     for names in kinds.values():
         shown = list(names.items())[:most]
         lines += [f"    {printable(name)}: {printable(reason)}" for name, reason in shown]
         if len(names) > most:
             lines.append(f"    and {len(names) - most} more")
     return lines
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 360:
-        return f"{seconds / 3600:.2f} hours"
-    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"

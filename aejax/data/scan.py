@@ -17,7 +17,7 @@ from aejax.data.examination import Examination, examine
 from aejax.data.names import canonical
 from aejax.data.table import Strings
 from aejax.data.walk import Entry
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError
 from aejax.runtime.threads import thread_map
 
@@ -120,7 +120,8 @@ def scan(
     if others == len(entries):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
         raise UserError(
-            f"no audio files{pattern} below {root}" + (f" ({others} other files)" if others else "")
+            f"no audio files{pattern} below {root}"
+            + (f" ({words.count(others, 'other file')})" if others else "")
         )
     return result
 

@@ -304,7 +304,7 @@ _MOST_PREVIEWS = 20
 def preview(
     experiment: Experiment, model: autoencoder.Autoencoder | None = None
 ) -> Callable[[Any, Any], None]:
-    """A function of a training state and a log that writes audio examples to TensorBoard."""
+    """A function of a training state and a log that logs audio examples."""
     try:
         show = Preview(experiment)
     except Interrupted:

@@ -112,7 +112,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
         sizes of a tenth of the latents' standard deviation.
 
     Returns:
-      A message with the size of the file.
+      A message with the size of the file, and the model's highest rate if ``kbps`` is above it.
 
     Raises:
       UnusableAudio, UserError: the file cannot be read, or the model has no such rate.
@@ -155,6 +155,7 @@ def compress(codec: EntropyCodec, source: Path, target: Path, kbps: float | None
     return (
         f"{len(data):,} bytes, {len(data) * 8e-3 / (samples / model.sample_rate):.2f} kbit/s,"
         f" 1/{pcm / len(data):.0f} of 16-bit PCM"
+        f"{_unused(codec, choice, kbps, _rounded(payload, seconds))}"
     )
 
 
@@ -245,8 +246,24 @@ def _kbps(payload: Payload, seconds: float) -> float:
     return len(payload.data) * 8e-3 / seconds
 
 
+def _rounded(payload: Payload, seconds: float) -> float:
+    """The least rate in hundredths of a kbit/s that allows a payload."""
+    return float(np.ceil(100 * _kbps(payload, seconds)) / 100)
+
+
+def _unused(codec: EntropyCodec, choice: Precision, kbps: float | None, rate: float) -> str:
+    """What to say of a rate above that of the finest choice; "" for others."""
+    finest = Precision(1.0, codec.codebooks) if codec.codebooks else Precision(_FINEST, 0)
+    if kbps is None or choice != finest or rate >= kbps:
+        return ""
+    return (
+        f"; {codec.model.config.name} cannot use {kbps:g} kbit/s, the highest for this sound is"
+        f" {rate:g}"
+    )
+
+
 def _too_low(name: str, kbps: float | None, payload: Payload, seconds: float) -> UserError:
-    lowest = np.ceil(100 * _kbps(payload, seconds)) / 100
+    lowest = _rounded(payload, seconds)
     return UserError(
         f"{name} needs more than {kbps:g} kbit/s; the lowest for this sound is {lowest:g}"
     )

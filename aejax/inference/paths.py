@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from aejax.data import walk
 from aejax.data.audio_file import SUFFIXES, NotAudio, UnusableAudio
-from aejax.runtime import files, stopping
+from aejax.runtime import files, stopping, words
 from aejax.runtime.errors import UserError, one_line
 from aejax.runtime.progress import bar, note, warn
 
@@ -217,7 +217,7 @@ def _run_all(paths: Paths, task: Task, jobs: int) -> None:
     for problem in problems:
         warn(problem)
     if problems:
-        raise UserError(f"{len(problems)} of {len(problems) + done} files failed")
+        raise UserError(f"{len(problems)} of {words.count(len(problems) + done, 'file')} failed")
     if not done:
         raise UserError("the folder has no readable audio")
 

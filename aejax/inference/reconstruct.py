@@ -12,6 +12,7 @@ from aejax.data.examination import examine
 from aejax.data.streams import Sound
 from aejax.inference import limiter
 from aejax.inference.model import Encoded, Read, TrainedModel
+from aejax.runtime import words
 from aejax.runtime.errors import UserError
 
 
@@ -136,4 +137,4 @@ def write(
     at_rate = streams.resampled(audio, model.sample_rate, sound.sample_rate, sound.channels)
     limited = (np.clip(block, -most, most) for block in at_rate)
     clipped = streams.write(target, limited, sound, comment=comment)
-    return f"{clipped} samples beyond full scale were clipped" if clipped else ""
+    return f"clipped beyond full scale: {words.count(clipped, 'sample')}" if clipped else ""

@@ -8,6 +8,7 @@ import numpy as np
 
 from aejax.reporting.extras import is_labels
 from aejax.reporting.run_files import PCA, Run, gain
+from aejax.runtime import words
 
 _MOST_LATENTS = 256
 _MOST_VALUES = 200  # per label, the lowest gains first
@@ -95,8 +96,9 @@ def facts(run: Run) -> list[list[str]]:
         splits = corpus.get("splits")
         for split, part in splits.items() if isinstance(splits, dict) else ():
             if isinstance(part, dict):
-                words = f"{part.get('clips')} clips, {_number(part.get('seconds'))} s"
-                pairs.append([f"split {split}", words])
+                clips = part.get("clips")
+                counted = words.count(clips, "clip") if isinstance(clips, int) else "no clips"
+                pairs.append([f"split {split}", f"{counted}, {_number(part.get('seconds'))} s"])
         left_out = corpus.get("left_out")
         if isinstance(left_out, dict) and left_out:
             sized = {
@@ -113,6 +115,9 @@ def facts(run: Run) -> list[list[str]]:
         if isinstance(best, dict):
             title = "chosen by validation" + ("" if name == "raw" else f" ({name})")
             pairs.append([title, f"step {best.get('step')}"])
+    warnings = results.get("warnings")
+    for line in warnings if isinstance(warnings, list) else ():
+        pairs.append(["warning", _text(line)])
     return [pair for pair in pairs if pair[1]]
 
 

@@ -43,14 +43,40 @@ def note(message: str) -> None:
 
 
 def bar(items: Any = None, **options: Any) -> tqdm:
-    """A progress bar for a terminal or a log, shown after a second and removed at the end."""
-    interval = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(
-        items,
-        leave=False,
-        mininterval=interval,
-        delay=1,
-        dynamic_ncols=True,
-        disable=_silent,
-        **options,
-    )
+    """A progress bar that is removed at the end, shown after a second; where nothing can be drawn
+    again, whole lines at longer intervals."""
+    options["disable"] = _silent
+    if _redraws(sys.stderr):
+        return tqdm(items, leave=False, delay=1, dynamic_ncols=True, **options)
+    return _Lines(items, leave=False, mininterval=_SECONDS_PER_LINE, bar_format=_LINE, **options)
+
+
+_SECONDS_PER_LINE = 20
+_LINE = "{l_bar}{r_bar}"  # without a bar
+
+
+def _redraws(stream: Any) -> bool:
+    """Whether the last line of a stream can be drawn again."""
+    if not stream.isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    try:
+        return os.get_terminal_size(stream.fileno()).lines > 1
+    except (OSError, ValueError):
+        return False
+
+
+class _Lines(tqdm):
+    """Progress as whole lines."""
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        if msg is None and self.n > self.initial:
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
+        return False
+
+    def clear(self, nolock: bool = False) -> None:
+        """Does nothing: messages come after the line."""
+
+    def refresh(self, nolock: bool = False, lock_args: Any = None) -> bool:
+        # Without the lock, tqdm draws again what a message has interrupted.
+        return False if nolock else bool(super().refresh(lock_args=lock_args))

@@ -30,7 +30,7 @@ def compiled_config(config: ConfigDict) -> dict[str, Any]:
         ignored.add("model.latent_dim")
     compiled: dict[str, Any] = {}
     for full, value in flatten(config).items():
-        if full in ignored or full.startswith("evaluate."):
+        if full in ignored or full.startswith(("evaluate.", "log.")):
             continue
         if about[full].per_member:
             value = bool(value) if full not in _ALWAYS else None

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from aejax import config as config_module
+from aejax.runtime import words
 from aejax.runtime.errors import UserError
 from aejax.sweeps.members import compiled_config
 from aejax.sweeps.search.space import parse_choices
@@ -180,7 +181,9 @@ def describe(
 ) -> str:
     """The plan and its reasons, in a few lines."""
     count = sum(map(len, groups))
-    lines = [f"sweep: {count} experiments, {len(groups)} compiled programs"]
+    lines = [
+        f"sweep: {words.count(count, 'experiment')}, {words.count(len(groups), 'compiled program')}"
+    ]
     for group in groups:
         names = ", ".join(member.folder for member in group[:4])
         more = f" and {len(group) - 4} more" if len(group) > 4 else ""

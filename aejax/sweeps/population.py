@@ -20,6 +20,7 @@ from aejax.evaluation.audio_examples import preview
 from aejax.experiment import begin
 from aejax.prepare import Experiment, prepare
 from aejax.results import Common, Results, evaluate, print_results, write_report
+from aejax.runtime import words
 from aejax.runtime.devices import free_memory
 from aejax.runtime.errors import Interrupted, UserError, printable
 from aejax.runtime.parallel import concurrent_calls
@@ -316,9 +317,9 @@ def _compile(widest: Experiment, count: int, earlier: _Compiled | None) -> _Comp
             room = _room(free, memory, each, wanted)
     size = sum(x.size for x in jax.tree.leaves(snapshot.state.params))
     more = f" ({count - room} more follow: {free / 1e6:,.0f} MB are free)" if free else ""
-    models = f"{room} models of up to {size:,} parameters" if count > 1 else f"{size:,} parameters"
+    models = f"{words.count(room, 'model')} of up to " if count > 1 else ""
     print(
-        f"compiled the step in {time.perf_counter() - begin:.1f} s; {models}"
+        f"compiled the step in {time.perf_counter() - begin:.1f} s; {models}{size:,} parameters"
         f"{'' if count == 1 else ', trained all at once' if is_vmapped else ', trained in turn'}"
         f"{more if room < count else ''}"
         f"{'' if memory is None else f'; {memory / 1e6:,.0f} MB'}"

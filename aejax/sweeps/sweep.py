@@ -9,6 +9,8 @@ from typing import Any
 
 from aejax import config as config_module
 from aejax import parts
+from aejax.experiment import begin
+from aejax.prepare import Experiment, open_experiment
 from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
 from aejax.runtime import compilation, files, malloc
@@ -16,6 +18,7 @@ from aejax.runtime.errors import UserError, printable
 from aejax.sweeps import launchers
 from aejax.sweeps.plan import Member, describe, group_members, split_for_jobs
 from aejax.sweeps.population import Job, run_together
+from aejax.training import plan as training_plan
 from aejax.workdir import Workdir
 
 _MAX_ERROR_BYTES = 1 << 20
@@ -53,7 +56,7 @@ def run(
         units = split_for_jobs(groups, jobs)
         print(describe(groups, units, mode, jobs), flush=True)
         if len(unfinished) < len(members):
-            print(f"  {len(members) - len(unfinished)} more are finished")
+            print(f"  finished before: {len(members) - len(unfinished)}")
         errors = _launch(units, root, launcher, options, jobs)
         if failed := _unfinished(root, unfinished):
             print(f"retrying one by one: {', '.join(member.folder for member in failed)}")
@@ -61,6 +64,29 @@ def run(
     else:
         print("all experiments of this sweep are finished; their results again:")
     _report(members, root, errors)
+
+
+def dry_run(members: Sequence[Member], root: Path, *, mode: str, jobs: int) -> None:
+    """Prints the plan of a sweep: its groups, and that of the largest member of each; writes
+    nothing. See `run` for the arguments.
+
+    Raises:
+      UserError: the sweep cannot start.
+    """
+    groups = group_members(members, mode)
+    print(describe(groups, split_for_jobs(groups, jobs), mode, jobs), flush=True)
+    last: Experiment | None = None
+    for group in groups:
+        directories = [begin(member.config, root / member.folder) for member in group]
+        widest = max(directories, key=lambda one: one.config.model.latent_dim)
+        if last is not None and any(
+            widest.config[name] != last.config[name] for name in ("data", "augment", "task")
+        ):
+            last = None
+        last = open_experiment(widest.config, widest, last)
+        print(f"\n{printable(widest.path.name)}: ", end="")
+        for line in training_plan.describe(last, len(group)):
+            print(line, flush=True)
 
 
 def train_members(root: str, unit: Sequence[Member], own_parts: Sequence[str] = ()) -> None:

@@ -8,6 +8,7 @@ import jax
 
 from aejax.models.bottlenecks import VectorQuantizer
 from aejax.prepare import Experiment
+from aejax.runtime import compilation
 from aejax.training import checkpoint, state
 from aejax.training.step import TrainStep, make_train_step
 
@@ -53,7 +54,7 @@ def compiled_for(
 ) -> jax.stages.Compiled:
     """A step compiled for states with the shapes of ``first``; it takes donated states."""
     batch = experiment.with_speakers(experiment.silent_batch())
-    return experiment.devices.lower(step, first, batch).compile()
+    return compilation.compiled(experiment.devices.lower(step, first, batch), "the step")
 
 
 def step_bytes(compiled: jax.stages.Compiled) -> int | None:

@@ -12,7 +12,7 @@ from aejax.prepare import Experiment
 from aejax.runtime import processes, stopping
 from aejax.runtime.errors import Interrupted
 from aejax.runtime.progress import bar
-from aejax.training import checkpoint
+from aejax.training import checkpoint, profiler
 from aejax.training.baselines import Baselines
 from aejax.training.compile import compile_step
 from aejax.training.recorder import Clock, Recorder, eval_step_of, nothing
@@ -36,6 +36,8 @@ def train(
     experiment: Experiment,
     baselines: Baselines,
     show: Callable[[TrainState, Any], None] = nothing,
+    *,
+    profile: int = 0,
 ) -> Trained:
     """Trains to the last step; resumes from the newest checkpoint, if there is one.
 
@@ -43,6 +45,7 @@ def train(
       experiment: to train.
       baselines: its PCA, for initialisation and comparison.
       show: called after each validation with the state and the run's log.
+      profile: number of steps to trace into ``profile/`` in the run's directory.
 
     Raises:
       UserError: a loss is not finite, or the newest checkpoint is from an earlier version.
@@ -51,6 +54,7 @@ def train(
     options, shapes = experiment.config.train, snapshot_shapes(experiment)
     directory = experiment.workdir.path / "checkpoints"
     newest = processes.agree(max(checkpoint.steps(directory), default=None))
+    profiler.check(profile, options.steps - (newest or 0))
     train_step = compile_step(experiment, shapes)
     if newest is None:
         snapshot = first_snapshot(experiment, baselines.fit)
@@ -72,9 +76,11 @@ def train(
         )
         state = snapshot.state
         del snapshot  # frees memory: only the loop holds the state
+        path = experiment.workdir.path
+        step = stack.enter_context(profiler.profiled(train_step, path, profile))
         run_steps(
             state,
-            train_step,
+            step,
             clock.timed(experiment.train_batches(first)),
             recorder,
             first=first,

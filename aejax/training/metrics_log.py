@@ -1,4 +1,4 @@
-"""Log of scalars by step, as JSON lines and for TensorBoard."""
+"""Log of scalars by step, as JSON lines and by loggers."""
 
 import contextlib
 import json
@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from aejax.runtime import files
+from aejax.loggers import Logger
+from aejax.runtime import files, processes
 from aejax.runtime.arrays import is_number
 from aejax.runtime.errors import DiskFull, UserError
 from aejax.runtime.progress import warn
@@ -20,30 +21,24 @@ _MOST_BYTES = 1 << 30
 
 
 class MetricsLog:
-    """Appends to ``metrics.jsonl`` and a TensorBoard file in a run's directory.
+    """Appends to ``metrics.jsonl`` in a run's directory, and calls ``loggers``.
 
     Args:
       workdir: the run's directory.
       after: step that the run resumes from, -1 for a new run; later lines are dropped.
+
+    Attributes:
+      loggers: what else shows the log; closed with it.
     """
 
     def __init__(self, workdir: Path, after: int):
-        from tensorboardX import SummaryWriter
-        from tensorboardX.proto.event_pb2 import Event, SessionLog
-
+        self.loggers: list[Logger] = []
         path = workdir / "metrics.jsonl"
         earlier = [line for line in _read_to_resume(path, after) if line["step"] <= after]
         files.write_text(path, "".join(json.dumps(line) + "\n" for line in earlier))
-        self._lines = path.open("a")
+        # Of several processes, the main one alone writes.
+        self._lines = (path if processes.is_main() else Path(os.devnull)).open("a")
         self._path = path
-        begin = SessionLog(status=SessionLog.START)  # TensorBoard then drops later steps
-        with files.explain_full_disk(path):
-            self._tensorboard = SummaryWriter(str(workdir))
-            events = self._tensorboard.file_writer.event_writer
-            # Write in this thread: on a full disk, tensorboardX's thread ends and close() hangs.
-            events.add_event = events._ev_writer.write_event
-            self._tensorboard.file_writer.add_event(Event(step=after + 1, session_log=begin))
-            self._tensorboard.flush()
 
     def __call__(self, step: int, scalars: dict[str, float]) -> None:
         """Writes one line and flushes it."""
@@ -55,19 +50,20 @@ class MetricsLog:
         finite = {name: value if math.isfinite(value) else None for name, value in scalars.items()}
         self._lines.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
         self._lines.flush()
-        for name, value in scalars.items():
-            self._tensorboard.add_scalar(name, value, step)
-        self._tensorboard.flush()
+        for logger in self.loggers:
+            logger.scalars(step, scalars)
 
     def sound(self, name: str, step: int, audio: np.ndarray, sample_rate: int) -> None:
-        """Writes audio ``[samples, channels]``, from -1 to 1, to TensorBoard."""
+        """Writes audio ``[samples, channels]``, from -1 to 1, to all loggers."""
         with files.explain_full_disk(self._path):
-            self._tensorboard.add_audio(name, audio, step, sample_rate)
+            for logger in self.loggers:
+                logger.sound(name, step, audio, sample_rate)
 
     def picture(self, name: str, step: int, picture: np.ndarray) -> None:
-        """Writes a grey-scale image, uint8 ``[height, width]``, to TensorBoard."""
+        """Writes a grey-scale image, uint8 ``[height, width]``, to all loggers."""
         with files.explain_full_disk(self._path):
-            self._tensorboard.add_image(name, picture, step, dataformats="HW")
+            for logger in self.loggers:
+                logger.picture(name, step, picture)
 
     def __enter__(self) -> "MetricsLog":
         return self
@@ -84,7 +80,8 @@ class MetricsLog:
         )
         with ignored, files.explain_full_disk(self._path):
             self._lines.close()
-            self._tensorboard.close()
+            for logger in self.loggers:
+                logger.close()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aejax import loggers
 from aejax.evaluation import metrics
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 from aejax.training import checkpoint, metrics_log, state, validation
 from aejax.training.baselines import Baselines
@@ -82,6 +84,9 @@ class Recorder:
         after = first if checkpoint.steps(path / "checkpoints") else None
         self._checkpoints = stack.enter_context(checkpoint.opened(path / "checkpoints", after))
         self._log = stack.enter_context(metrics_log.MetricsLog(path, after=first or -1))
+        if processes.is_main():
+            for logger in loggers.from_config(config, path, first or -1):
+                self._log.loggers.append(logger)
         self._learning_rate = state.learning_rate(config.train)
         self._weights = validation.final_weights(experiment.objective, self._model)
 
@@ -150,16 +155,24 @@ class Recorder:
             if gain is not None:
                 scalars[f"{prefix}/gain_over_pca_db"] = gain
             losses[name] = result.loss
-            if name == "raw" and int(state.step):
-                self._warn_of_collapse(result)
+            if name == "raw":
+                self._warn(result, state)
         self._show(state, self._log)
         return scalars, losses
 
-    def _warn_of_collapse(self, result: validation.Validation) -> None:
-        config = self._experiment.config.model
-        sizes = self._model.bottleneck.codebook_sizes
-        result = result.first(config.latent_dim)
-        for line in validation.collapsed(result, config.bottleneck, sizes):
+    def _warn(self, result: validation.Validation, state: TrainState) -> None:
+        """Warns of a start that is not PCA, and later of collapse."""
+        config, lines = self._experiment.config.model, []
+        if int(state.step):
+            sizes = self._model.bottleneck.codebook_sizes
+            first = result.first(config.latent_dim)
+            lines = validation.collapsed(first, config.bottleneck, sizes)
+        elif config.pca_start:
+            scale = float(state.collections["constants"]["scale"])
+            lines = validation.not_pca(
+                result.feature_rmse, self._pca_rmse, scale, config.bottleneck
+            )
+        for line in lines:
             self._experiment.warn_once(line)
 
 

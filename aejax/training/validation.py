@@ -207,6 +207,27 @@ def final_weights(objective: Objective, model: autoencoder.Autoencoder) -> dict[
     return {name: float(weight) for name, weight in {**objective.weights, **bottleneck}.items()}
 
 
+# Relative to PCA's error, and to the scale of the features.
+_ROUNDING = 1e-2, 1e-4
+
+
+def not_pca(rmse: float, pca_rmse: float, scale: float, bottleneck: str) -> list[str]:
+    """A message if the error before the first step differs from that of PCA; otherwise none.
+
+    Args:
+      rmse: RMSE of features on the validation split, before the first step.
+      pca_rmse: that of PCA.
+      scale: standard deviation of the features.
+      bottleneck: ``config.model.bottleneck``.
+    """
+    relative, absolute = _ROUNDING
+    if abs(rmse - pca_rmse) <= relative * pca_rmse + absolute * scale:
+        return []
+    why = "" if bottleneck == "none" else f", since model.bottleneck={bottleneck} changes latents"
+    line = f"step 0 is not PCA{why}: its validation error is {rmse:.4g}, that of PCA {pca_rmse:.4g}"
+    return [line]
+
+
 def collapsed(result: Validation, bottleneck: str, sizes: tuple[int, ...]) -> list[str]:
     """Messages about collapsed latents and codebooks, with the config key to change."""
     lines = []

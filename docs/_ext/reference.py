@@ -15,6 +15,7 @@ from docutils import nodes
 
 from aejax import parts
 from aejax.config import keys as config_keys
+from aejax.runtime import words
 from aejax.sections import SECTIONS
 
 
@@ -69,8 +70,7 @@ def each_part() -> Iterator[str]:
     """Every part by kind, with the first paragraph of its docstring."""
     full_names = [full for full, _, _ in config_keys()]
     for registry in parts.REGISTRIES:
-        plural = f"{registry.kind}{'es' if registry.kind[-1] == 's' else 's'}"
-        yield from ("", f"## {plural.capitalize()}", "", _choice(registry))
+        yield from ("", f"## {words.plural(registry.kind).capitalize()}", "", _choice(registry))
         for name, part in registry.items():
             path = f"{part.__module__}.{part.__qualname__}"
             yield from ("", f"({registry.kind}-{name})=", f"### {name}", "")

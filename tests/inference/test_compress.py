@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import struct
 import sys
 
@@ -147,6 +148,12 @@ def test_the_rate_is_kept_over_the_whole_sound(tmp_path, monkeypatch, bottleneck
             len(container.read(small).payload) * 8e-3
             <= kbps * max(len(sound), codec.model.block) / 16_000
         )
+    said = compress.compress(codec, source, small, 1e3)
+    unused = re.search(r"cannot use 1000 kbit/s, the highest for this sound is ([0-9.]+)$", said)
+    finest = container.read(small)
+    assert "cannot use" not in compress.compress(codec, source, small, float(unused[1]))
+    assert container.read(small) == finest
+    assert "cannot use" not in compress.compress(codec, source, small, None)
 
 
 @pytest.mark.slow

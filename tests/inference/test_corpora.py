@@ -93,7 +93,7 @@ def test_a_folder_of_which_nothing_can_be_used_is_an_error(run, mixed, tmp_path,
     out = [str(tmp_path / "o.npz")] if command == "encode" else []
     assert main([command, str(run), str(mixed), *out]) == 1
     *_, last = capsys.readouterr().err.splitlines()
-    assert "none of the 2 audio files" in last
+    assert "of 2 audio files" in last
     assert not (tmp_path / "o.npz").exists()
 
 

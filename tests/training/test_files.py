@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from ml_collections import ConfigDict
 
 from aejax import representations
 from aejax.data import loader
 from aejax.data.corpus import Settings
 from aejax.data.synthetic import SyntheticCorpus
+from aejax.loggers import TensorBoard
 from aejax.models.blocks import to_blocks
 from aejax.runtime import devices, malloc
 from aejax.runtime.devices import Devices
@@ -133,9 +135,10 @@ def events(path):
 
 def test_tensorboard_has_sounds_and_pictures(tmp_path):
     sound = np.linspace(-1, 1, 800, dtype=np.float32)[:, None]
-    with metrics_log.MetricsLog(tmp_path, after=-1) as log:
-        log.sound("heard/1", 7, sound, 8000)
-        log.picture("seen/1", 7, np.arange(12, dtype=np.uint8).reshape(3, 4))
+    log = TensorBoard(tmp_path, ConfigDict(), -1)
+    log.sound("heard/1", 7, sound, 8000)
+    log.picture("seen/1", 7, np.arange(12, dtype=np.uint8).reshape(3, 4))
+    log.close()
     found = {tag: (step, value) for step, tag, value in events(next(tmp_path.glob("events.*")))}
     step, heard = found["heard/1"]
     audio, rate = soundfile.read(io.BytesIO(heard.audio.encoded_audio_string), always_2d=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aejax import config as config_module
+from aejax import loggers
 from aejax.runtime.devices import Devices
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.training import loop, metrics_log, recorder
@@ -67,10 +68,21 @@ def saved():
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path, saved):
-    """Runs the loop with a real `Recorder` of an experiment that is made up."""
+def config():
     config = config_module.default()
     config.train.update(steps=6, validate_every=2, log_every=2)
+    config.model.pca_start = False
+    return config
+
+
+@pytest.fixture
+def warned():
+    return []
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, saved, config, warned):
+    """Runs the loop with a real `Recorder` of an experiment that is made up."""
 
     def run(losses, *, steps=6, validation=lambda w: abs(w - 4.0), step=descend, **hooks):
         def validate(_, variables, *__):
@@ -86,6 +98,7 @@ def run(monkeypatch, tmp_path, saved):
             model=types.SimpleNamespace(bottleneck=types.SimpleNamespace(codebook_sizes=())),
             objective=None,
             device_put=jax.device_put,
+            warn_once=warned.append,
             devices=Devices(1),
             batches=lambda split, own: [split],
             clip_names=lambda clips: f"clip {clips[0]}",
@@ -93,7 +106,7 @@ def run(monkeypatch, tmp_path, saved):
         state = TrainState(
             step=jnp.int32(0),
             params={"w": jnp.float32(0)},
-            collections={},
+            collections={"constants": {"scale": jnp.float32(2)}},
             opt_state=(),
             weights={},
             ema=None,
@@ -141,6 +154,31 @@ def test_the_best_by_validation_is_kept_and_every_validation_is_saved(run, saved
     ]
     assert progress.losses == [f"{k:.4f}" for k in range(6)]
     assert progress.updates == 6
+
+
+def test_the_loggers_of_the_config_get_what_is_logged(run, config, tmp_path):
+    got = []
+
+    @loggers.register("mine")
+    class Mine(loggers.Logger):
+        def scalars(self, step, scalars):
+            got.append((step, "loss/total" in scalars))
+
+        def close(self):
+            got.append((self.path, self.after))
+
+    config.log.loggers = ("mine",)
+    run(itertools.count(), steps=2)
+    assert got == [(0, False), (2, True), (2, False), (tmp_path, -1)]
+
+
+@pytest.mark.parametrize(("error", "lines"), [(1.001, 0), (1.3, 1)])
+def test_a_start_that_is_not_pca_is_warned_of(run, config, warned, error, lines):
+    """PCA's error is 1, and only the first validation is compared with it."""
+    config.model.update(pca_start=True, bottleneck="tanh")
+    run(itertools.count(), steps=2, validation=lambda w: error + w)
+    says = "step 0 is not PCA, since model.bottleneck=tanh changes latents: its validation error is"
+    assert [line.startswith(says) for line in warned] == [True] * lines
 
 
 def test_metrics_are_read_after_the_next_step_is_under_way(run, monkeypatch):

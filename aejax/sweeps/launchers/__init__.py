@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aejax.runtime import stopping
+from aejax.runtime import stopping, words
 from aejax.runtime.errors import Interrupted, UserError
 from aejax.runtime.progress import bar
 
@@ -105,7 +105,9 @@ class Executor(contextlib.AbstractContextManager["Executor"]):
         count, deadline = len(self.running), time.monotonic() + GRACE
         if not count:
             return
-        message = f"stopping {count} tasks, which may save first; Ctrl-C again kills them"
+        message = (
+            f"stopping {words.count(count, 'task')}, which may save first; Ctrl-C again kills them"
+        )
         print(message, file=sys.stderr)
         try:
             again = 0.0

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from aejax import config as config_module
 from aejax.reporting import run_files
 from aejax.reporting.table import aligned
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import DiskFull, Interrupted, UserError, one_line, printable
 from aejax.runtime.progress import warn
 from aejax.sweeps.search.journal import Journal, Outcome
@@ -42,8 +42,8 @@ def search(
         settings[f"--config.{key}"] = value
     journal = Journal(root, space, settings, objectives=1 + varies, seed=config.seed)
     print(
-        f"search: {count} trials in {printable(str(root))}; to join from another machine, run"
-        f" the same command: {command}"
+        f"search: {words.count(count, 'trial')} in {printable(str(root))};"
+        f" to join from another machine, run the same command: {command}"
     )
     if others := other_features(space):
         warn(f"trials that differ in {', '.join(others)} have errors of different features")
@@ -148,7 +148,8 @@ def _print(journal: Journal, root: Path, rate: str, varies: bool) -> None:
     states = collections.Counter(STATES[trial.state.name] for trial in trials)
     counted = ", ".join(f"{number} {state}" for state, number in states.items())
     order = "none has both a lower error and a lower latent rate" if varies else "best first"
-    print(f"\n{len(trials)} trials: {counted}; {order}; error: {ERROR}\n\n{aligned(cells)}\n")
+    total = words.count(len(trials), "trial")
+    print(f"\n{total}: {counted}; {order}; error: {ERROR}\n\n{aligned(cells)}\n")
     print(f"trials: {printable(str(root / 'search.json'))}")
 
 
