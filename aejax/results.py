@@ -103,7 +103,7 @@ def evaluate(
     _save_coding(experiment, pca, model, trained.model)
     probes = probe_latents(experiment, pca, model) if experiment.config.evaluate.probes else None
     references = [PCA_ROW, *(pca_row(count) for count in experiment.config.evaluate.nested_sizes)]
-    rows = with_gains([row for row, _ in measured.values()], references)
+    rows = with_gains(measured.values(), references)
     errors = {name: clip_errors for name, (_, clip_errors) in measured.items()}
     unit = experiment.representation.unit
     return Results(experiment.workdir.path, rows, errors, trained.best, probes, unit)
@@ -204,7 +204,7 @@ def print_results(path: Path) -> Results:
     """Prints the tables of a finished run and the paths of its files; returns the results."""
     results = run_files.read_results(path)
     unit = results["units"]["feature_rmse"]
-    print(f"\n{results_table(results['rows'], unit)}\n")
+    print(f"\n{results_table(results['rows'], unit, results.get('test_clips'))}\n")
     if results.get("probes") is not None:
         print(f"{probes_table(results['probes'])}\n")
     if not (path / run_files.REPORT).exists():  # the process was killed before it was written

@@ -314,7 +314,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     minutes = float(corpus.clips.seconds().sum()) / 60
     print(f"{printable(corpus.title)}: {len(corpus.clips)} clips, {minutes:.1f} minutes\n")
-    print(results_table(rows, model.representation.unit))
+    print(results_table(rows, model.representation.unit, len(corpus.clips)))
 
 
 def _load(options: argparse.Namespace) -> Any:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from aejax import signal
 from aejax.evaluation import metrics
-from aejax.evaluation.per_clip_errors import ClipErrors
+from aejax.evaluation.per_clip_errors import ClipErrors, gain_intervals, measure_intervals
 from aejax.prepare import Experiment
 from aejax.representations import Representation, valid_frames
 from aejax.runtime.errors import UserError
@@ -62,7 +62,10 @@ class LatentCodec:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of the results table, with the field names of ``results.json``."""
+    """One row of the results table, with the field names of ``results.json``.
+
+    ``interval_95`` has ``[low, high]`` of the other fields that are means over clips.
+    """
 
     name: str
     latent_floats_per_second: float | None
@@ -76,6 +79,7 @@ class Row:
     bitrate_efficiency: float | None = None
     gain_over_pca_db: float | None = None
     audio_gain_over_pca_db: float | None = None
+    interval_95: Mapping[str, list[float]] | None = None
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Row":
@@ -119,11 +123,12 @@ class Evaluator:
 
     def feature_rmse(self, codec: LatentCodec, batches: Iterable[Any]) -> float:
         """RMSE of the output features, in their unit."""
-        total = None
+        total = np.zeros(2)
         for batch in batches:
-            sums, _ = self._features(codec, self.device_put(batch))[3]
-            total = metrics.add(total, jax.device_get(sums))
-        return metrics.rmse(_require_frames(total))
+            sums = self._features(codec, self.device_put(batch))[3]
+            total += np.sum(jax.device_get(sums[:2]), 1, dtype=np.float64)
+        _require_frames(total[0])
+        return float(metrics.rmse(*total[:, None])[0])
 
     def row(self, codec: LatentCodec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
         """All metrics of a codec except gains (see `with_gains`), and errors by clip.
@@ -133,41 +138,36 @@ class Evaluator:
           batches: batches of the split.
           clips: number of clips in the corpus.
         """
-        total = audio_total = None
-        errors = ClipErrors(np.zeros(clips), np.zeros(clips))
-        ratios: list[np.ndarray] = []
+        sums: metrics.Sums | None = None
         counts: Any = 0
-        for batch, measured in parallel_map(
+        for batch, (by_row, codes) in parallel_map(
             lambda batch: (batch, self._measure(codec, batch)), batches
         ):
-            (sums, rows), audio_sums, (si_sdr, audible), codes = measured
-            total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
-            ratios.append(si_sdr[audible])
-            counts = counts + codes
+            if sums is None:  # clips of other splits stay untouched and take no memory
+                sums = metrics.Sums(*(np.zeros((clips, *x.shape[1:])) for x in by_row))
             is_clip = batch["clip"] >= 0
-            for by_clip, by_row in zip((errors.frames, errors.squared_error), rows, strict=True):
-                np.add.at(by_clip, batch["clip"][is_clip], by_row[is_clip])
-        total, audio_total = _require_frames(total), _require_frames(audio_total)
+            for total, part in zip(sums, by_row, strict=True):
+                np.add.at(total, batch["clip"][is_clip], part[is_clip])
+            counts = counts + codes
+        _require_frames(0 if sums is None else sums.frames.sum())
+        assert sums is not None
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
-            feature_rmse=metrics.rmse(total),
-            audio_log_mel_rmse_db=metrics.rmse(audio_total),
-            si_sdr_db=self._si_sdr_db(np.concatenate(ratios)),
-            explained_variance=metrics.explained_variance(total),
+            **{name: metrics.number(x[0]) for name, x in metrics.measures(sums.total()).items()},
+            interval_95=measure_intervals(sums) or None,
         )
         if codec.codes is not None:
             rate = self.representation.frame_rate / self.downsampling
             code_metrics: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
             row = dataclasses.replace(row, **code_metrics)
-        return row, errors
+        return row, ClipErrors(*sums[:2], *sums[4:6])
 
-    def _measure(self, codec: LatentCodec, batch: Any) -> Any:
-        """Sums of one batch, on the host: feature errors (total and by row); audio errors; SI-SDR
-        and a mask of channels with sound; counts of codes."""
+    def _measure(self, codec: LatentCodec, batch: Any) -> tuple[metrics.Sums, Any]:
+        """Sums of each row of a batch, and counts of codes, on the host."""
         placed = self.device_put(batch)
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
-        audio_sums, *si_sdr = _measure_audio(
+        audio_sums = _measure_audio(
             placed["audio"],
             noisy_audio,
             output,
@@ -179,7 +179,10 @@ class Evaluator:
         if codec.codes is not None:
             codes = apply(codec.variables, encoder_input, function=codec.codes)
             counts = self._count(codes, placed["length"], encoder_input, codec)
-        return jax.device_get((feature_sums, audio_sums, si_sdr, counts))
+        sums = metrics.Sums(*jax.device_get((*feature_sums, *audio_sums)))
+        if not (self.representation.exact or self.add_noise):  # phases are estimated
+            sums = sums._replace(channels=np.zeros_like(sums.channels))
+        return sums, counts
 
     def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio (None for reconstruction), input features, output features, error sums."""
@@ -203,12 +206,6 @@ class Evaluator:
             ),
         )
 
-    def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
-        """The mean over channels with sound; None if phases are estimated."""
-        if not len(ratios) or not (self.representation.exact or self.add_noise):
-            return None
-        return float(ratios.mean(dtype=np.float64))
-
     def _count(
         self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: LatentCodec
     ) -> np.ndarray:
@@ -219,10 +216,9 @@ class Evaluator:
         return np.stack([np.bincount(column, minlength=size) for column in used.T])
 
 
-def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
-    if total is None or not total.frames:
+def _require_frames(frames: float) -> None:
+    if not frames:
         raise UserError("no clip of this split is readable; restore the files")
-    return total
 
 
 # Compiled separately, so that all codecs share the transforms, which compile slowly.
@@ -275,8 +271,8 @@ def _measure_features(
     downsampling: int,
 ) -> Any:
     mask = valid_frames(representation, length, features.shape[1], downsampling)
-    sums = metrics.error_sums(output, features, mask, centre)
-    return sums, metrics.row_sums(output, features, mask)
+    errors = metrics.squared_errors(output, features, mask)
+    return *errors, *metrics.values(features, mask, centre)
 
 
 @functools.partial(jax.jit, static_argnames=("representation", "eval_mel"))
@@ -289,16 +285,17 @@ def _measure_audio(
     representation: Representation,
     eval_mel: Representation,
 ) -> Any:
-    """Sums of log-mel errors; SI-SDR of each channel in dB; and a mask of channels with sound."""
+    """The sums of `metrics.Sums` that are about audio, of each row."""
     decoded = to_audio(noisy_audio, output, representation)[:, : audio.shape[1]]
     audio, length = audio[:, : decoded.shape[1]], jnp.minimum(length, decoded.shape[1])
     audio, decoded = (signal.until_end(x, length) for x in (audio, decoded))
     features = eval_mel.analyse(audio)
     mask = valid_frames(eval_mel, length, features.shape[1], 1)
-    sums = metrics.error_sums(
-        eval_mel.analyse(decoded), features, mask, jnp.zeros(features.shape[-1])
+    errors = metrics.squared_errors(eval_mel.analyse(decoded), features, mask)
+    si_sdr, audible = (
+        x.reshape(len(length), -1) for x in signal.channel_si_sdr(decoded, audio, length)
     )
-    return sums, *signal.channel_si_sdr(decoded, audio, length)
+    return *errors, audible.sum(1), jnp.where(audible, si_sdr, 0).sum(1)
 
 
 @functools.partial(jax.jit, static_argnames="representation")
@@ -313,28 +310,36 @@ def to_audio(
     return representation.masked(noisy_audio, output)
 
 
-def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
+def with_gains(
+    measured: Collection[tuple[Row, ClipErrors]], references: Collection[str]
+) -> list[Row]:
     """The rows with gains over the reference row of the same latent floats per second.
 
     Args:
-      rows: all rows; those without latents are unchanged.
+      measured: all rows with their errors by clip; those without latents are unchanged.
       references: names of the reference rows.
     """
-    at_rate = {row.latent_floats_per_second: row for row in rows if row.name in references}
+    at_rate = {
+        row.latent_floats_per_second: (row, errors)
+        for row, errors in measured
+        if row.name in references
+    }
 
-    def with_gain(row: Row) -> Row:
+    def with_gain(row: Row, errors: ClipErrors) -> Row:
         if row.latent_floats_per_second is None:
             return row
-        pca = at_rate[row.latent_floats_per_second]
+        pca, pca_errors = at_rate[row.latent_floats_per_second]
+        (gains,) = gain_intervals([errors], pca_errors)
         return dataclasses.replace(
             row,
             gain_over_pca_db=metrics.gain_db(row.feature_rmse, pca.feature_rmse),
             audio_gain_over_pca_db=metrics.gain_db(
                 row.audio_log_mel_rmse_db, pca.audio_log_mel_rmse_db
             ),
+            interval_95={**(row.interval_95 or {}), **gains} or None,
         )
 
-    return [with_gain(row) for row in rows]
+    return [with_gain(row, errors) for row, errors in measured]
 
 
 def identity(variables: None, x: Array) -> Array:

@@ -84,5 +84,5 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
     rows = []
     for codec in codecs:
         measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
-        rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
+        rows.append(evaluator.row(codec, measured, len(corpus.clips)))
     return corpus, with_gains(rows, [PCA_ROW]), unreadable
