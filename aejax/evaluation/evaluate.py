@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from aejax import signal
 from aejax.evaluation import metrics
-from aejax.evaluation.per_clip_errors import ClipErrors, gain_intervals, measure_intervals
+from aejax.evaluation.per_clip_errors import ClipErrors, measure_intervals
+from aejax.evaluation.rows import Row
 from aejax.prepare import Experiment
 from aejax.representations import Representation, valid_frames
 from aejax.runtime.errors import UserError
@@ -41,6 +42,7 @@ class LatentCodec:
       codebook_sizes: sizes of the codebooks.
       latent_dim: floats in a latent frame without padding, which a population adds; None for all.
       decode_as: ``decode_as(variables, latents, speaker)``, for a speaker-conditioned decoder.
+      bits_per_second: rate of latents that are entropy-coded; None if they are not.
     """
 
     name: str
@@ -52,40 +54,13 @@ class LatentCodec:
     codebook_sizes: tuple[int, ...] = ()
     latent_dim: int | None = None
     decode_as: Callable[[Any, Any, Any], Any] | None = None
+    bits_per_second: float | None = None
 
     def decoded(self, latents: jax.Array, speaker: jax.Array | None) -> jax.Array:
         """Features of latents, compiled; conditioned on the speaker if the codec is."""
         if self.decode_as is None or speaker is None:
             return apply(self.variables, latents, function=self.decode)
         return apply(self.variables, latents, speaker, function=self.decode_as)
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of the results table, with the field names of ``results.json``.
-
-    ``interval_95`` has ``[low, high]`` of the other fields that are means over clips.
-    """
-
-    name: str
-    latent_floats_per_second: float | None
-    feature_rmse: float
-    audio_log_mel_rmse_db: float
-    si_sdr_db: float | None
-    explained_variance: float | None
-    bits_per_second: float | None = None
-    codebook_utilisation: float | None = None
-    perplexity: float | None = None
-    bitrate_efficiency: float | None = None
-    gain_over_pca_db: float | None = None
-    audio_gain_over_pca_db: float | None = None
-    interval_95: Mapping[str, list[float]] | None = None
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> "Row":
-        """A row of ``results.json``; ignores unknown fields, from other versions."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: row.get(name) for name in names})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +96,16 @@ class Evaluator:
             add_noise=experiment.add_noise,
         )
 
+    @property
+    def latent_frame_rate(self) -> float:
+        """Latent frames per second."""
+        return self.representation.frame_rate / self.downsampling
+
+    def capacity(self, codec: LatentCodec) -> float | None:
+        """Bits per second of a codec's codes; None if it has none."""
+        sizes = codec.codebook_sizes if codec.codes is not None else None
+        return None if sizes is None else metrics.bits_per_second(sizes, self.latent_frame_rate)
+
     def feature_rmse(self, codec: LatentCodec, batches: Iterable[Any]) -> float:
         """RMSE of the output features, in their unit."""
         total = np.zeros(2)
@@ -151,15 +136,20 @@ class Evaluator:
             counts = counts + codes
         _require_frames(0 if sums is None else sums.frames.sum())
         assert sums is not None
+        measures: dict[str, Any] = {
+            name: metrics.number(x[0]) for name, x in metrics.measures(sums.total()).items()
+        }
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
-            **{name: metrics.number(x[0]) for name, x in metrics.measures(sums.total()).items()},
+            bits_per_second=codec.bits_per_second,
             interval_95=measure_intervals(sums) or None,
+            **measures,
         )
         if codec.codes is not None:
-            rate = self.representation.frame_rate / self.downsampling
-            code_metrics: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
+            code_metrics: Any = metrics.code_metrics(
+                counts, codec.codebook_sizes, self.latent_frame_rate
+            )
             row = dataclasses.replace(row, **code_metrics)
         return row, ClipErrors(*sums[:2], *sums[4:6])
 
@@ -186,10 +176,8 @@ class Evaluator:
 
     def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio (None for reconstruction), input features, output features, error sums."""
-        features = encoder_input = analyse(placed["audio"], representation=self.representation)
-        noisy_audio = None if self.add_noise is None else self.add_noise(placed)
-        if noisy_audio is not None:
-            encoder_input = analyse(noisy_audio, representation=self.representation)
+        features = analyse(placed["audio"], representation=self.representation)
+        noisy_audio, encoder_input = self._input(placed, features)
         latents = apply(codec.variables, encoder_input, function=codec.encode)
         output = codec.decoded(latents, placed.get("speaker"))
         return (
@@ -205,6 +193,25 @@ class Evaluator:
                 downsampling=self.downsampling,
             ),
         )
+
+    def _input(self, placed: dict[str, jax.Array], features: jax.Array) -> Any:
+        """Noisy audio (None for reconstruction), and the encoder's features."""
+        if self.add_noise is None:
+            return None, features
+        noisy_audio = self.add_noise(placed)
+        return noisy_audio, analyse(noisy_audio, representation=self.representation)
+
+    def latents(self, codec: LatentCodec, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Latents of a batch, ``[batch, latent_frames, latent_dim]``, and the mask of valid ones,
+        ``[batch, latent_frames]``, on the host."""
+        placed = self.device_put(batch)
+        features = analyse(placed["audio"], representation=self.representation)
+        _, encoder_input = self._input(placed, features)
+        mask = valid_frames(
+            self.representation, placed["length"], features.shape[1], self.downsampling
+        )
+        latents = latents_of(codec, encoder_input)
+        return np.asarray(latents), np.asarray(mask)[:, :: self.downsampling]
 
     def _count(
         self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: LatentCodec
@@ -308,38 +315,6 @@ def to_audio(
     if noisy_audio is None:
         return representation.synthesise(output)
     return representation.masked(noisy_audio, output)
-
-
-def with_gains(
-    measured: Collection[tuple[Row, ClipErrors]], references: Collection[str]
-) -> list[Row]:
-    """The rows with gains over the reference row of the same latent floats per second.
-
-    Args:
-      measured: all rows with their errors by clip; those without latents are unchanged.
-      references: names of the reference rows.
-    """
-    at_rate = {
-        row.latent_floats_per_second: (row, errors)
-        for row, errors in measured
-        if row.name in references
-    }
-
-    def with_gain(row: Row, errors: ClipErrors) -> Row:
-        if row.latent_floats_per_second is None:
-            return row
-        pca, pca_errors = at_rate[row.latent_floats_per_second]
-        (gains,) = gain_intervals([errors], pca_errors)
-        return dataclasses.replace(
-            row,
-            gain_over_pca_db=metrics.gain_db(row.feature_rmse, pca.feature_rmse),
-            audio_gain_over_pca_db=metrics.gain_db(
-                row.audio_log_mel_rmse_db, pca.audio_log_mel_rmse_db
-            ),
-            interval_95={**(row.interval_95 or {}), **gains} or None,
-        )
-
-    return [with_gain(row, errors) for row, errors in measured]
 
 
 def identity(variables: None, x: Array) -> Array:

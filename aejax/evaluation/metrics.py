@@ -122,6 +122,11 @@ def _ratio(
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
 
 
+def bits_per_second(sizes: tuple[int, ...], rate: float) -> float:
+    """Capacity of codes of these codebooks at ``rate`` latent frames per second."""
+    return rate * float(np.log2(sizes).sum())
+
+
 def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dict[str, float]:
     """Bit rate and codebook usage of codes.
 
@@ -131,7 +136,7 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
       rate: latent frames per second.
 
     Returns:
-      ``bits_per_second``: ``rate * sum(log2(size))``;
+      ``bits_per_second``: see `bits_per_second`;
       ``codebook_utilisation``: fraction of entries that occur, averaged over codebooks;
       ``perplexity``: ``2 ** entropy`` of each codebook's codes, averaged over codebooks;
       ``bitrate_efficiency``: ``sum(entropy) / sum(log2(size))``.
@@ -141,10 +146,9 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
         p = count[count > 0] / count.sum()
         entropies.append(float(-(p * np.log2(p)).sum()) + 0.0)  # + 0.0: no negative zero
         used.append(len(p) / size)
-    capacity = float(np.log2(sizes).sum())
     return {
-        "bits_per_second": rate * capacity,
+        "bits_per_second": bits_per_second(sizes, rate),
         "codebook_utilisation": float(np.mean(used)),
         "perplexity": float(np.mean(np.exp2(entropies))),
-        "bitrate_efficiency": sum(entropies) / capacity,
+        "bitrate_efficiency": sum(entropies) / float(np.log2(sizes).sum()),
     }

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from aejax.data.table import Clips
 from aejax.evaluation import intervals, metrics
@@ -13,7 +13,6 @@ from aejax.evaluation.metrics import Sums
 
 # Labels with more values identify clips, not classes; the summary leaves them out.
 _MOST_VALUES = 100
-GAINS = ("gain_over_pca_db", "audio_gain_over_pca_db")  # of features, of the audio
 Interval = list[float]  # low, high
 
 
@@ -52,41 +51,36 @@ def measure_intervals(sums: Sums) -> dict[str, Interval]:
     clips = np.flatnonzero(sums.frames)
     if len(clips) < 2:
         return {}
-    widths = [x[0].size for x in sums]
     columns = np.concatenate([x[clips].reshape(len(clips), -1) for x in sums], 1)
-    parts = np.split(intervals.resampled(columns), np.cumsum(widths)[:-1], axis=1)
-    drawn = Sums(
-        *(part.reshape(-1, *x.shape[1:]) for part, x in zip(parts, sums, strict=True))
-    )
-    return _known(metrics.measures(drawn))
+    ends = np.cumsum([x[0].size for x in sums])
+    parts = np.split(intervals.resampled(columns), ends[:-1], axis=1)
+    drawn = (part.reshape(-1, *x.shape[1:]) for part, x in zip(parts, sums, strict=True))
+    measures = metrics.measures(Sums(*drawn))
+    known = {name: intervals.interval(values) for name, values in measures.items()}
+    return {name: interval for name, interval in known.items() if interval is not None}
 
 
 def gain_intervals(
     errors: Sequence[ClipErrors], reference: ClipErrors
-) -> list[dict[str, Interval]]:
-    """The intervals of gains over a reference, by field of `Row`, for each codec. Both have the
-    same clips in every draw. Empty for fewer than two clips."""
+) -> list[tuple[Interval | None, Interval | None]]:
+    """The intervals of the gains over a reference of each codec, in features and in audio. Both
+    have the same clips in every draw. None for fewer than two clips."""
     codecs = [reference, *errors]
     clips = functools.reduce(np.intersect1d, [codec.evaluated for codec in codecs])
     if len(clips) < 2:
-        return [{} for _ in errors]
+        return [(None, None) for _ in errors]
     columns = [x for codec in codecs for x in codec.of(clips)]
     drawn = intervals.resampled(np.stack(columns, 1)).T.reshape(len(codecs), 2, 2, -1)
-    rmse = [[metrics.rmse(frames, squared) for frames, squared in codec] for codec in drawn]
-    return [
-        _known(
-            {
-                name: metrics.gains_db(own, pca)
-                for name, own, pca in zip(GAINS, codec, rmse[0], strict=True)
-            }
-        )
-        for codec in rmse[1:]
+    (features, audio), *others = [
+        [metrics.rmse(frames, squared) for frames, squared in codec] for codec in drawn
     ]
-
-
-def _known(drawn: Mapping[str, Float[np.ndarray, " resamples"]]) -> dict[str, Interval]:
-    ends = {name: intervals.interval(values) for name, values in drawn.items()}
-    return {name: interval for name, interval in ends.items() if interval is not None}
+    return [
+        (
+            intervals.interval(metrics.gains_db(own, features)),
+            intervals.interval(metrics.gains_db(own_audio, audio)),
+        )
+        for own, own_audio in others
+    ]
 
 
 def lines(
@@ -144,6 +138,6 @@ def _summarise(
             for name, value in rmse.items()
         },
         "gain_interval_95": {
-            name: ends.get(GAINS[0]) for name, ends in zip(own, drawn, strict=True)
+            name: of_features for name, (of_features, _) in zip(own, drawn, strict=True)
         },
     }

@@ -52,7 +52,9 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
     keys = [key for _, _, key, _ in columns]
     if "bits_per_second" in keys:
         order = ["latent_floats_per_second", "bits_per_second", *_GAINS]
-        columns.sort(key=lambda column: order.index(column[2]) if column[2] in order else len(order))
+        columns.sort(
+            key=lambda column: order.index(column[2]) if column[2] in order else len(order)
+        )
     return columns
 
 
@@ -112,7 +114,9 @@ def _cells(
     for row in rows:
         known = row.get("interval_95") or {}
         texts = [
-            with_half(form(row.get(key)), row.get(key), known.get(key) if key in intervals else None)
+            with_half(
+                form(row.get(key)), row.get(key), known.get(key) if key in intervals else None
+            )
             for _, _, key, form in columns
         ]
         cells.append([row["name"], *texts])
