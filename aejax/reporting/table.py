@@ -80,17 +80,17 @@ def results_table(rows: Sequence[Mapping[str, Any]], unit: str, clips: int | Non
     parts = [aligned(cells)]
     if aside:
         parts.append(aligned(_cells(rows, aside, unit, set())))
-    notes = notes_of(clips, "±" if "±" in parts[0] else "")
+    notes = notes_of(clips, "±: half of the" if "±" in parts[0] else "")
     return "\n\n".join(parts) + "".join(f"\n{note}" for note in notes)
 
 
-def notes_of(clips: int | None, sign: str) -> list[str]:
-    """Notes about intervals, which are shown as ``sign`` ("" for none), and about few clips."""
+def notes_of(clips: int | None, interval: str) -> list[str]:
+    """Notes about intervals, which are shown as ``interval`` ("" for none), and about few clips."""
     over = "" if clips is None else f" over {clips} test clips"
-    notes = [f"{sign}: half of the 95 % interval{over} (bootstrap)"] if sign else []
+    notes = [f"{interval} 95 % interval{over} (bootstrap)."] if interval else []
     if clips is not None and clips < _FEW:
         count = "one test clip" if clips == 1 else f"{clips} test clips"
-        notes.append(f"only {count}: others like these may give quite other numbers")
+        notes.append(f"Only {count}: others like these may give quite other numbers.")
     return notes
 
 
