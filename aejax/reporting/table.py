@@ -65,7 +65,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], unit: str, clips: int | Non
       rows: the rows. As many columns have half of the interval behind ± as fit in 100 characters;
         what does not fit in them, where models quantise, is a second table.
       unit: of the features.
-      clips: number of test clips; None if it is not known.
+      clips: number of measured clips; None if it is not known.
     """
     columns = columns_of(rows)
     coded = any(key == "codebook_utilisation" for _, _, key, _ in columns)
@@ -86,11 +86,11 @@ def results_table(rows: Sequence[Mapping[str, Any]], unit: str, clips: int | Non
 
 def notes_of(clips: int | None, interval: str) -> list[str]:
     """Notes about intervals, which are shown as ``interval`` ("" for none), and about few clips."""
-    over = "" if clips is None else f" over {clips} test clips"
+    over = "" if clips is None else f" over {clips} clips"
     notes = [f"{interval} 95 % interval{over} (bootstrap)."] if interval else []
     if clips is not None and clips < _FEW:
-        count = "one test clip" if clips == 1 else f"{clips} test clips"
-        notes.append(f"Only {count}: others like these may give quite other numbers.")
+        measured = "one clip was" if clips == 1 else f"{clips} clips were"
+        notes.append(f"Only {measured} measured: others like these may give quite other numbers.")
     return notes
 
 

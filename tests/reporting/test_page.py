@@ -348,9 +348,9 @@ def test_intervals_are_in_the_table_the_curve_and_the_labels(tmp_path):
     add_intervals(run, 40)
     text = written(tmp_path, run)
     assert "<small>+0.38 to +0.64</small>" in text
-    assert "Small numbers: the 95 % interval over 40 test clips" in text
+    assert "Small numbers: the 95 % interval over 40 clips" in text
     assert "0.5 ±0.1 dB closer" in headings(text)[0]
-    assert "test clips: others" not in text
+    assert "were measured" not in text
     found = data_of(text)
     assert found["runs"][0]["labels"][0][-1] == [3.0, 4.1]
     points = [line["points"][0] for line in found["lines"] if line["kind"] == "model"]
@@ -358,7 +358,7 @@ def test_intervals_are_in_the_table_the_curve_and_the_labels(tmp_path):
     seeds = [make_run(tmp_path / f"seed={i}", {"seed": i}) for i in (0, 1)]
     lines = data_of(written(tmp_path, *map(add_intervals, seeds)))["lines"]
     assert all("intervals" not in point for line in lines[:1] for point in line["points"])
-    assert "Only 4 test clips: others like these" in written(tmp_path, add_intervals(run, 4))
+    assert "Only 4 clips were measured: others like these" in written(tmp_path, add_intervals(run, 4))
 
 
 @pytest.mark.parametrize("odd", [3, [1.0], [1.0, 2.0], {"feature_rmse": [1.0, None]}])

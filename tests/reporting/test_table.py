@@ -39,7 +39,7 @@ def test_half_of_the_interval_stands_behind_a_number():
     words = ["mel_conv", "250", "3.203", "±0.041", "0.9548", "+2.50", "±0.10", "3.668", "±0.050"]
     assert lines[3].split() == words
     assert lines[2].index(" 0 ") + 1 == lines[3].index("3.203") + 4  # numbers are right-aligned
-    assert lines[4:] == ["±: half of the 95 % interval over 111 test clips (bootstrap)."]
+    assert lines[4:] == ["±: half of the 95 % interval over 111 clips (bootstrap)."]
     assert max(map(len, lines)) <= 100
 
 
@@ -54,9 +54,9 @@ def test_results_without_intervals_have_the_table_of_before():
 def test_few_clips_are_said_in_one_line():
     assert results_table([row("model")], "dB", 10).splitlines()[-1].startswith("±")
     last = results_table([row("model")], "dB", 9).splitlines()[-1]
-    assert last.startswith("Only 9 test clips: ")
+    assert last.startswith("Only 9 clips were measured: ")
     text = results_table([row("model", interval=None)], "dB", 1)
-    assert text.splitlines()[-1].startswith("Only one test clip: ")
+    assert text.splitlines()[-1].startswith("Only one clip was measured: ")
     assert "±" not in text
 
 
