@@ -358,7 +358,8 @@ def test_intervals_are_in_the_table_the_curve_and_the_labels(tmp_path):
     seeds = [make_run(tmp_path / f"seed={i}", {"seed": i}) for i in (0, 1)]
     lines = data_of(written(tmp_path, *map(add_intervals, seeds)))["lines"]
     assert all("intervals" not in point for line in lines[:1] for point in line["points"])
-    assert "Only 4 clips were measured: others like these" in written(tmp_path, add_intervals(run, 4))
+    text = written(tmp_path, add_intervals(run, 4))
+    assert "Only 4 clips were measured: others like these" in text
 
 
 @pytest.mark.parametrize("odd", [3, [1.0], [1.0, 2.0], {"feature_rmse": [1.0, None]}])
