@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from aejax import config as config_module
-from aejax.evaluation import entropy_coding, per_clip_errors
+from aejax.evaluation import coded_pca, entropy_coding, per_clip_errors
 from aejax.evaluation.audio_examples import write_audio_examples
 from aejax.evaluation.codecs import PCA_ROW, linear_codecs, no_model_row, pca_row, trained_codecs
-from aejax.evaluation.evaluate import Evaluator, LatentCodec, Row, identity, with_gains
+from aejax.evaluation.entropy_coding import Statistics
+from aejax.evaluation.evaluate import Evaluator, LatentCodec, identity
 from aejax.evaluation.latent_map import coding_statistics, latent_map
 from aejax.evaluation.per_clip_errors import ClipErrors
 from aejax.evaluation.probes import ProbeRow, probe_latents
+from aejax.evaluation.rows import Row, with_gains
 from aejax.models import autoencoder
 from aejax.prepare import Experiment
 from aejax.reporting import page, run_files
@@ -91,20 +93,24 @@ def evaluate(
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")
         return evaluator.row(codec, testing, clips)
 
-    measured: dict[str, tuple[Row, ClipErrors]] = {}
+    measured: list[tuple[Row, ClipErrors]] = []
     common = {} if common is None else common
     for codec in (no_model, pca, *others):
         key = (codec.name, codec.latent_floats_per_second, codec.encode, codec.decode)
         if key not in common:
             common[key] = measure(codec)
-        measured[codec.name] = common[key]
-    measured |= {codec.name: measure(codec) for codec in (model, *variants)}
+        measured.append(common[key])
+    statistics = _save_coding(experiment, pca, model, trained.model)
+    coded: list[LatentCodec] = []
+    if model.codes is not None:
+        sample = experiment.batches("test", most=coded_pca.MOST_WINDOWS)
+        coded = coded_pca.coded_pca(evaluator, pca, model, statistics, sample)
+    measured += [measure(codec) for codec in (*coded, model, *variants)]
     _write_arrays(experiment, no_model, pca, model)
-    _save_coding(experiment, pca, model, trained.model)
     probes = probe_latents(experiment, pca, model) if experiment.config.evaluate.probes else None
     references = [PCA_ROW, *(pca_row(count) for count in experiment.config.evaluate.nested_sizes)]
-    rows = with_gains([row for row, _ in measured.values()], references)
-    errors = {name: clip_errors for name, (_, clip_errors) in measured.items()}
+    rows = with_gains(measured, references, evaluator.capacity(model))
+    errors = {row.name: clip_errors for row, clip_errors in measured}
     unit = experiment.representation.unit
     return Results(experiment.workdir.path, rows, errors, trained.best, probes, unit)
 
@@ -118,15 +124,16 @@ def _chosen(name: str, best: Best) -> str:
 
 def _save_coding(
     experiment: Experiment, pca: LatentCodec, trained: LatentCodec, model: autoencoder.Autoencoder
-) -> None:
-    """Writes ``coding.npz``: statistics for entropy coding of the latents of PCA and of the model.
-    Codebooks need none, since the model's variables have their usage."""
+) -> Statistics:
+    """Writes ``coding.npz``: statistics for entropy coding of the latents of PCA, also returned,
+    and of the model. Codebooks need none, since the model's variables have their usage."""
     statistics = {"pca": coding_statistics(experiment, pca)}
     if "codebooks" not in trained.variables:
         bottleneck: Any = model.bottleneck
         shift = bottleneck.bound if bottleneck.codebook_sizes else 0.0
         statistics["model"] = coding_statistics(experiment, trained, shift)
     entropy_coding.save(experiment.workdir.path / entropy_coding.FILE, **statistics)
+    return statistics["pca"]
 
 
 def _write_arrays(
@@ -176,6 +183,7 @@ def write_report(experiment: Experiment, results: Results) -> None:
             "bitrate_efficiency": "1",
             "gain_over_pca_db": "dB",
             "audio_gain_over_pca_db": "dB",
+            "gain_over_coded_pca_db": "dB",
         },
         "by_label": per_clip_errors.by_label(clips, errors, tested, PCA_ROW),
         "probes": probes,
@@ -204,7 +212,7 @@ def print_results(path: Path) -> Results:
     """Prints the tables of a finished run and the paths of its files; returns the results."""
     results = run_files.read_results(path)
     unit = results["units"]["feature_rmse"]
-    print(f"\n{results_table(results['rows'], unit)}\n")
+    print(f"\n{results_table(results['rows'], unit, results.get('test_clips'))}\n")
     if results.get("probes") is not None:
         print(f"{probes_table(results['probes'])}\n")
     if not (path / run_files.REPORT).exists():  # the process was killed before it was written

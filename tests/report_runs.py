@@ -13,7 +13,7 @@ RATE = 16_000
 UNITS = {"feature_rmse": "dB", "audio_log_mel_rmse_db": "dB"}
 
 
-def row(name, rate, error, *, bits=None, gain=None):
+def row(name, rate, error, *, bits=None, gain=None, interval=None):
     return {
         "name": name,
         "latent_floats_per_second": rate,
@@ -23,6 +23,7 @@ def row(name, rate, error, *, bits=None, gain=None):
         "explained_variance": 0.5,
         "bits_per_second": bits,
         "gain_over_pca_db": gain,
+        "interval_95": interval,
     }
 
 
@@ -35,6 +36,7 @@ def make_run(
     rows=None,
     seconds=0.3,
     map_clips=None,
+    kinds=2,
     command="python -m aejax.main --config=experiments/mel_conv.py",
 ):
     """Writes a finished run into ``path``, whose config differs from the default by ``changes``."""
@@ -81,10 +83,26 @@ def make_run(
             for place, name in enumerate(clips)
         ],
     )
-    write_extras(
-        path, ["original", ceiling, "pca", config.name], clips, labels, rng, seconds, map_clips or 8
-    )
+    versions = ["original", ceiling, "pca", config.name]
+    mapped = map_clips or max(8, kinds)
+    write_extras(path, versions, clips, labels, rng, seconds, mapped, kinds)
     (path / "results.json").write_text(json.dumps(results))
+    return path
+
+
+def add_intervals(path, clips=40):
+    """Gives every row of a finished run the intervals of a test split of so many clips."""
+    results = json.loads((path / "results.json").read_text())
+    for row in results["rows"]:
+        keys = ("feature_rmse", "audio_log_mel_rmse_db", "gain_over_pca_db")
+        known = {key: row[key] for key in keys if row.get(key)}
+        row["interval_95"] = {key: [x - 0.12, x + 0.14] for key, x in known.items()}
+    for part in results["by_label"]["folder"].values():
+        gains = part["gain_over_pca_db"]
+        part["gain_interval_95"] = {
+            name: [x - 0.5, x + 0.6] if x else None for name, x in gains.items()
+        }
+    (path / "results.json").write_text(json.dumps(results | {"test_clips": clips}))
     return path
 
 
@@ -92,7 +110,7 @@ def write_lines(path, lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_extras(path, versions, clips, labels, rng, seconds, mapped):
+def write_extras(path, versions, clips, labels, rng, seconds, mapped, kinds):
     shared = np.random.default_rng(1)
     samples = int(seconds * RATE)
     audio = path / "audio"
@@ -111,7 +129,6 @@ def write_extras(path, versions, clips, labels, rng, seconds, mapped):
     ]
     packed = arrays.pack_bytes(pieces)
     levels = rng.integers(0, 256, (len(clips), 4, frames, 80)).astype(np.uint8)
-    kinds = ["a", "b"]
     about = {
         "sample_rate": RATE,
         "frame_rate": 62.5,
@@ -119,7 +136,10 @@ def write_extras(path, versions, clips, labels, rng, seconds, mapped):
         "versions": versions,
         "clips": listed,
         "map_clips": [
-            {"name": f"{i}.wav", "labels": labels | {"kind": kinds[i % 2], "level": i / 7}}
+            {
+                "name": f"{i}.wav",
+                "labels": labels | {"kind": "abcdefghij"[i % kinds], "level": i / 7},
+            }
             for i in range(mapped)
         ],
     }

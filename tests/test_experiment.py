@@ -38,6 +38,7 @@ UNITS = {
     "bitrate_efficiency",
     "gain_over_pca_db",
     "audio_gain_over_pca_db",
+    "gain_over_coded_pca_db",
 }
 
 
@@ -59,7 +60,7 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     sees_more = config.model.encoder not in ("linear", "mlp") and not denoises
     assert ("pca_context" in names) == sees_more
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["rows"][0]) == {"name"} | UNITS
+    assert set(results["rows"][0]) == {"name", "interval_95"} | UNITS
     assert set(results["units"]) == UNITS
     ceiling, pca, model = (results["rows"][names.index(name)] for name in (*names[:2], path.stem))
     assert (ceiling["feature_rmse"] == 0) != denoises
@@ -75,7 +76,15 @@ def test_every_experiment_runs(path, tmp_path, capsys):
     assert (model["si_sdr_db"] is not None) == exact
     quantized = parts.bottlenecks[config.model.bottleneck].quantises
     assert (model["bits_per_second"] is not None) == quantized
+    low, high = model["interval_95"]["feature_rmse"]
+    assert low < model["feature_rmse"] < high
+    assert ("pca, coded" in names) == quantized
     if quantized:
+        coded = results["rows"][names.index("pca, coded")]
+        assert 0.8 * model["bits_per_second"] < coded["bits_per_second"] <= model["bits_per_second"]
+        assert coded["feature_rmse"] > pca["feature_rmse"]
+        over = model["gain_over_pca_db"] - coded["gain_over_pca_db"]
+        assert model["gain_over_coded_pca_db"] == pytest.approx(over)
         assert 0 < model["bitrate_efficiency"] <= 1
         assert 0 < model["codebook_utilisation"] <= 1
     for kept in config.evaluate.nested_sizes:
@@ -213,7 +222,8 @@ def test_a_non_finite_loss_stops_and_keeps_the_last_checkpoint(small_config, tmp
 
 def test_a_finished_run_reprints_its_table(small_config, tmp_path, capsys):
     rows = experiment.run(small_config, tmp_path / "run").rows
-    table = results_table([vars(row) for row in rows], "dB")
+    clips = json.loads((tmp_path / "run" / "results.json").read_text())["test_clips"]
+    table = results_table([vars(row) for row in rows], "dB", clips)
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").rglob("*")}
     capsys.readouterr()
     assert experiment.run(small_config, tmp_path / "run").rows == rows

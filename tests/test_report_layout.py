@@ -3,14 +3,31 @@
 import time
 
 import pytest
-from report_browser import FIXTURES, click, column, find, needs_browser, wait_for
-from report_runs import make_run
+from report_browser import FIXTURES, choose, click, column, find, needs_browser, wait_for
+from report_runs import add_intervals, make_run
 from reporting.test_page import DEFAULTS
 
 from aejax.reporting import page
 
 browser, many, one, opened = FIXTURES
 pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """The page of a sweep of five sizes, with as many clips in its tables as the built-in corpus
+    has, labels of ten values, and intervals."""
+    root = tmp_path_factory.mktemp("sweep")
+    clips = [f"synthetic/{i:06}" for i in range(3)]
+    runs = []
+    for dim in (4, 8, 16, 32, 64):
+        changes = {"name": "mel_conv", "model.latent_dim": dim}
+        run = make_run(root / f"latent_dim={dim}", changes, clips=clips, seconds=1.0, kinds=10)
+        line = (run / "clips.jsonl").read_text().splitlines()[0]
+        (run / "clips.jsonl").write_text(100 * f"{line}\n")
+        runs.append(add_intervals(run))
+    page.write(root / "report.html", runs, defaults=DEFAULTS)
+    return root / "report.html"
 
 
 def test_one_run_opens_with_its_headline_and_its_clips(opened, one, many):
@@ -124,6 +141,79 @@ def test_a_phone_is_not_scrolled_forever(opened, tmp_path):
     assert find(browser, "#facts")[0].is_displayed()
     rows = find(browser, "#worst tbody tr")
     assert max(row.rect["height"] for row in rows) < 45  # one line
+
+
+def test_a_sweep_is_not_scrolled_forever_either(opened, sweep):
+    browser = opened(sweep, 375)
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 6000
+    shown = [clip.get_attribute("open") is not None for clip in find(browser, ".clip")]
+    assert shown == [True, False, False]
+    assert not find(browser, "#training-plots")[0].is_displayed()
+    click(browser, find(browser, "#training summary")[0])
+    plot = find(browser, "#training-plots svg")[0]
+    wait_for(lambda: plot.is_displayed())
+    # Drawn anew at its width, so that its text is not small.
+    svg = "#training-plots svg"
+    wait_for(lambda: int(find(browser, svg)[0].get_dom_attribute("viewBox").split()[2]) < 375)
+    assert len([row for row in find(browser, "#worst tbody tr") if row.is_displayed()]) == 10
+    browser = opened(sweep, 1280)
+    assert all(clip.get_attribute("open") is not None for clip in find(browser, ".clip"))
+    assert find(browser, "#training-plots")[0].is_displayed()
+    assert not find(browser, "#training summary")[0].is_displayed()
+
+
+def test_rates_stand_below_each_other_and_versions_side_by_side(opened, sweep):
+    browser = opened(sweep)
+
+    def places():
+        cards = find(find(browser, ".matrix")[0], ".card")
+        names = [card.text.splitlines()[0] for card in cards]
+        return names, [(round(card.rect["x"]), round(card.rect["y"])) for card in cards]
+
+    names, at = places()
+    assert names == ["original", "representation only", *5 * ["PCA", names[-1]]]
+    assert len({y for _, y in at[:4]}) == 1
+    assert [x for x, _ in at[:4]] == sorted({x for x, _ in at})  # four columns
+    assert [y for _, y in at[2::2]] == sorted({y for _, y in at})  # five rows
+    rates = [head.text for head in find(browser, ".matrix tbody th")[:5]]
+    assert rates == [f"{rate} floats/s" for rate in (31.25, 62.5, 125, 250, 500)]
+    # On a phone two columns, the original first; nothing is cut off.
+    browser = opened(sweep, 375)
+    names, at = places()
+    assert [x for x, _ in at[:2]] == sorted({x for x, _ in at})
+    assert at[0][1] == at[1][1] < at[2][1] == at[3][1] < at[4][1]
+    head = find(browser, ".matrix tbody th")[0].rect["y"]
+    assert at[1][1] < head < at[2][1]
+    right = max(card.rect["x"] + card.rect["width"] for card in find(browser, ".matrix .card"))
+    assert right <= 375
+
+
+def test_an_interval_stands_below_its_number(opened, sweep):
+    browser = opened(sweep)
+    cell = find(browser, "#results td small")[-1]
+    own = cell.find_element("xpath", "..")
+    assert own.text.split("\n")[1] == cell.text
+    assert " to " in cell.text
+    low, high = map(float, cell.text.split(" to "))
+    assert low < float(own.text.split("\n")[0]) < high
+    assert find(browser, "#labels td small")[0].text == "+3.00 to +4.10"
+    point = find(browser, "#curve-plot .point")[0]
+    assert "(95 %: " in point.get_attribute("aria-label")
+    # Numbers line up although there is something below them.
+    heights = {row.rect["height"] for row in find(browser, "#results tbody tr")}
+    assert max(heights) < 55
+
+
+def test_ten_labels_have_ten_colours(opened, sweep):
+    browser = opened(sweep, dark=True)
+    choose(browser, "#map-label", "kind")
+    marks = browser.execute_script(
+        "return [...document.querySelectorAll('#map-plot .point')].map("
+        "(x) => [getComputedStyle(x).fill, x.getAttribute('d')])"
+    )
+    assert len({fill for fill, _ in marks}) == 10
+    assert len({tuple(mark) for mark in marks}) == 10
+    assert len(find(browser, "#map-legend li")) == 10
 
 
 def test_a_table_that_is_too_wide_says_so(opened, many):

@@ -316,7 +316,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     minutes = float(corpus.clips.seconds().sum()) / 60
     clips = words.count(len(corpus.clips), "clip")
     print(f"{printable(corpus.title)}: {clips}, {minutes:.1f} minutes\n")
-    print(results_table(rows, model.representation.unit))
+    print(results_table(rows, model.representation.unit, len(corpus.clips)))
 
 
 def _load(options: argparse.Namespace) -> Any:

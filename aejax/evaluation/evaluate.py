@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from aejax import signal
 from aejax.evaluation import metrics
-from aejax.evaluation.per_clip_errors import ClipErrors
+from aejax.evaluation.per_clip_errors import ClipErrors, measure_intervals
+from aejax.evaluation.rows import Row
 from aejax.prepare import Experiment
 from aejax.representations import Representation, valid_frames
 from aejax.runtime.errors import UserError
@@ -41,6 +42,7 @@ class LatentCodec:
       codebook_sizes: sizes of the codebooks.
       latent_dim: floats in a latent frame without padding, which a population adds; None for all.
       decode_as: ``decode_as(variables, latents, speaker)``, for a speaker-conditioned decoder.
+      bits_per_second: rate of latents that are entropy-coded; None if they are not.
     """
 
     name: str
@@ -52,36 +54,13 @@ class LatentCodec:
     codebook_sizes: tuple[int, ...] = ()
     latent_dim: int | None = None
     decode_as: Callable[[Any, Any, Any], Any] | None = None
+    bits_per_second: float | None = None
 
     def decoded(self, latents: jax.Array, speaker: jax.Array | None) -> jax.Array:
         """Features of latents, compiled; conditioned on the speaker if the codec is."""
         if self.decode_as is None or speaker is None:
             return apply(self.variables, latents, function=self.decode)
         return apply(self.variables, latents, speaker, function=self.decode_as)
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of the results table, with the field names of ``results.json``."""
-
-    name: str
-    latent_floats_per_second: float | None
-    feature_rmse: float
-    audio_log_mel_rmse_db: float
-    si_sdr_db: float | None
-    explained_variance: float | None
-    bits_per_second: float | None = None
-    codebook_utilisation: float | None = None
-    perplexity: float | None = None
-    bitrate_efficiency: float | None = None
-    gain_over_pca_db: float | None = None
-    audio_gain_over_pca_db: float | None = None
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> "Row":
-        """A row of ``results.json``; ignores unknown fields, from other versions."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: row.get(name) for name in names})  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +96,24 @@ class Evaluator:
             add_noise=experiment.add_noise,
         )
 
+    @property
+    def latent_frame_rate(self) -> float:
+        """Latent frames per second."""
+        return self.representation.frame_rate / self.downsampling
+
+    def capacity(self, codec: LatentCodec) -> float | None:
+        """Bits per second of a codec's codes; None if it has none."""
+        sizes = codec.codebook_sizes if codec.codes is not None else None
+        return None if sizes is None else metrics.bits_per_second(sizes, self.latent_frame_rate)
+
     def feature_rmse(self, codec: LatentCodec, batches: Iterable[Any]) -> float:
         """RMSE of the output features, in their unit."""
-        total = None
+        total = np.zeros(2)
         for batch in batches:
-            sums, _ = self._features(codec, self.device_put(batch))[3]
-            total = metrics.add(total, jax.device_get(sums))
-        return metrics.rmse(_require_frames(total))
+            sums = self._features(codec, self.device_put(batch))[3]
+            total += np.sum(jax.device_get(sums[:2]), 1, dtype=np.float64)
+        _require_frames(total[0])
+        return float(metrics.rmse(*total[:, None])[0])
 
     def row(self, codec: LatentCodec, batches: Iterable[Any], clips: int) -> tuple[Row, ClipErrors]:
         """All metrics of a codec except gains (see `with_gains`), and errors by clip.
@@ -133,41 +123,41 @@ class Evaluator:
           batches: batches of the split.
           clips: number of clips in the corpus.
         """
-        total = audio_total = None
-        errors = ClipErrors(np.zeros(clips), np.zeros(clips))
-        ratios: list[np.ndarray] = []
+        sums: metrics.Sums | None = None
         counts: Any = 0
-        for batch, measured in parallel_map(
+        for batch, (by_row, codes) in parallel_map(
             lambda batch: (batch, self._measure(codec, batch)), batches
         ):
-            (sums, rows), audio_sums, (si_sdr, audible), codes = measured
-            total, audio_total = metrics.add(total, sums), metrics.add(audio_total, audio_sums)
-            ratios.append(si_sdr[audible])
-            counts = counts + codes
+            if sums is None:  # clips of other splits stay untouched and take no memory
+                sums = metrics.Sums(*(np.zeros((clips, *x.shape[1:])) for x in by_row))
             is_clip = batch["clip"] >= 0
-            for by_clip, by_row in zip((errors.frames, errors.squared_error), rows, strict=True):
-                np.add.at(by_clip, batch["clip"][is_clip], by_row[is_clip])
-        total, audio_total = _require_frames(total), _require_frames(audio_total)
+            for total, part in zip(sums, by_row, strict=True):
+                np.add.at(total, batch["clip"][is_clip], part[is_clip])
+            counts = counts + codes
+        _require_frames(0 if sums is None else sums.frames.sum())
+        assert sums is not None
+        measures: dict[str, Any] = {
+            name: metrics.number(x[0]) for name, x in metrics.measures(sums.total()).items()
+        }
         row = Row(
             name=codec.name,
             latent_floats_per_second=codec.latent_floats_per_second,
-            feature_rmse=metrics.rmse(total),
-            audio_log_mel_rmse_db=metrics.rmse(audio_total),
-            si_sdr_db=self._si_sdr_db(np.concatenate(ratios)),
-            explained_variance=metrics.explained_variance(total),
+            bits_per_second=codec.bits_per_second,
+            interval_95=measure_intervals(sums) or None,
+            **measures,
         )
         if codec.codes is not None:
-            rate = self.representation.frame_rate / self.downsampling
-            code_metrics: Any = metrics.code_metrics(counts, codec.codebook_sizes, rate)
+            code_metrics: Any = metrics.code_metrics(
+                counts, codec.codebook_sizes, self.latent_frame_rate
+            )
             row = dataclasses.replace(row, **code_metrics)
-        return row, errors
+        return row, ClipErrors(*sums[:2], *sums[4:6])
 
-    def _measure(self, codec: LatentCodec, batch: Any) -> Any:
-        """Sums of one batch, on the host: feature errors (total and by row); audio errors; SI-SDR
-        and a mask of channels with sound; counts of codes."""
+    def _measure(self, codec: LatentCodec, batch: Any) -> tuple[metrics.Sums, Any]:
+        """Sums of each row of a batch, and counts of codes, on the host."""
         placed = self.device_put(batch)
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
-        audio_sums, *si_sdr = _measure_audio(
+        audio_sums = _measure_audio(
             placed["audio"],
             noisy_audio,
             output,
@@ -179,14 +169,15 @@ class Evaluator:
         if codec.codes is not None:
             codes = apply(codec.variables, encoder_input, function=codec.codes)
             counts = self._count(codes, placed["length"], encoder_input, codec)
-        return jax.device_get((feature_sums, audio_sums, si_sdr, counts))
+        sums = metrics.Sums(*jax.device_get((*feature_sums, *audio_sums)))
+        if not (self.representation.exact or self.add_noise):  # phases are estimated
+            sums = sums._replace(channels=np.zeros_like(sums.channels))
+        return sums, counts
 
     def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio (None for reconstruction), input features, output features, error sums."""
-        features = encoder_input = analyse(placed["audio"], representation=self.representation)
-        noisy_audio = None if self.add_noise is None else self.add_noise(placed)
-        if noisy_audio is not None:
-            encoder_input = analyse(noisy_audio, representation=self.representation)
+        features = analyse(placed["audio"], representation=self.representation)
+        noisy_audio, encoder_input = self._input(placed, features)
         latents = apply(codec.variables, encoder_input, function=codec.encode)
         output = codec.decoded(latents, placed.get("speaker"))
         return (
@@ -203,11 +194,24 @@ class Evaluator:
             ),
         )
 
-    def _si_sdr_db(self, ratios: np.ndarray) -> float | None:
-        """The mean over channels with sound; None if phases are estimated."""
-        if not len(ratios) or not (self.representation.exact or self.add_noise):
-            return None
-        return float(ratios.mean(dtype=np.float64))
+    def _input(self, placed: dict[str, jax.Array], features: jax.Array) -> Any:
+        """Noisy audio (None for reconstruction), and the encoder's features."""
+        if self.add_noise is None:
+            return None, features
+        noisy_audio = self.add_noise(placed)
+        return noisy_audio, analyse(noisy_audio, representation=self.representation)
+
+    def latents(self, codec: LatentCodec, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Latents of a batch, ``[batch, latent_frames, latent_dim]``, and the mask of valid ones,
+        ``[batch, latent_frames]``, on the host."""
+        placed = self.device_put(batch)
+        features = analyse(placed["audio"], representation=self.representation)
+        _, encoder_input = self._input(placed, features)
+        mask = valid_frames(
+            self.representation, placed["length"], features.shape[1], self.downsampling
+        )
+        latents = latents_of(codec, encoder_input)
+        return np.asarray(latents), np.asarray(mask)[:, :: self.downsampling]
 
     def _count(
         self, codes: jax.Array, length: jax.Array, features: jax.Array, codec: LatentCodec
@@ -219,10 +223,9 @@ class Evaluator:
         return np.stack([np.bincount(column, minlength=size) for column in used.T])
 
 
-def _require_frames(total: metrics.ErrorSums | None) -> metrics.ErrorSums:
-    if total is None or not total.frames:
+def _require_frames(frames: float) -> None:
+    if not frames:
         raise UserError("no clip of this split is readable; restore the files")
-    return total
 
 
 # Compiled separately, so that all codecs share the transforms, which compile slowly.
@@ -275,8 +278,8 @@ def _measure_features(
     downsampling: int,
 ) -> Any:
     mask = valid_frames(representation, length, features.shape[1], downsampling)
-    sums = metrics.error_sums(output, features, mask, centre)
-    return sums, metrics.row_sums(output, features, mask)
+    errors = metrics.squared_errors(output, features, mask)
+    return *errors, *metrics.values(features, mask, centre)
 
 
 @functools.partial(jax.jit, static_argnames=("representation", "eval_mel"))
@@ -289,16 +292,17 @@ def _measure_audio(
     representation: Representation,
     eval_mel: Representation,
 ) -> Any:
-    """Sums of log-mel errors; SI-SDR of each channel in dB; and a mask of channels with sound."""
+    """The sums of `metrics.Sums` that are about audio, of each row."""
     decoded = to_audio(noisy_audio, output, representation)[:, : audio.shape[1]]
     audio, length = audio[:, : decoded.shape[1]], jnp.minimum(length, decoded.shape[1])
     audio, decoded = (signal.until_end(x, length) for x in (audio, decoded))
     features = eval_mel.analyse(audio)
     mask = valid_frames(eval_mel, length, features.shape[1], 1)
-    sums = metrics.error_sums(
-        eval_mel.analyse(decoded), features, mask, jnp.zeros(features.shape[-1])
+    errors = metrics.squared_errors(eval_mel.analyse(decoded), features, mask)
+    si_sdr, audible = (
+        x.reshape(len(length), -1) for x in signal.channel_si_sdr(decoded, audio, length)
     )
-    return sums, *signal.channel_si_sdr(decoded, audio, length)
+    return *errors, audible.sum(1), jnp.where(audible, si_sdr, 0).sum(1)
 
 
 @functools.partial(jax.jit, static_argnames="representation")
@@ -311,30 +315,6 @@ def to_audio(
     if noisy_audio is None:
         return representation.synthesise(output)
     return representation.masked(noisy_audio, output)
-
-
-def with_gains(rows: list[Row], references: Collection[str]) -> list[Row]:
-    """The rows with gains over the reference row of the same latent floats per second.
-
-    Args:
-      rows: all rows; those without latents are unchanged.
-      references: names of the reference rows.
-    """
-    at_rate = {row.latent_floats_per_second: row for row in rows if row.name in references}
-
-    def with_gain(row: Row) -> Row:
-        if row.latent_floats_per_second is None:
-            return row
-        pca = at_rate[row.latent_floats_per_second]
-        return dataclasses.replace(
-            row,
-            gain_over_pca_db=metrics.gain_db(row.feature_rmse, pca.feature_rmse),
-            audio_gain_over_pca_db=metrics.gain_db(
-                row.audio_log_mel_rmse_db, pca.audio_log_mel_rmse_db
-            ),
-        )
-
-    return [with_gain(row) for row in rows]
 
 
 def identity(variables: None, x: Array) -> Array:

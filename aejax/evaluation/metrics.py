@@ -1,7 +1,8 @@
 """Metrics of the results table.
 
 They are computed from sums over frames, divided once at the end, so that short last batches and
-masked frames have the right weight.
+masked frames have the right weight. Of the sums of all clips they are the metrics of the table, of
+those of clips drawn with replacement its intervals.
 """
 
 from typing import NamedTuple
@@ -11,41 +12,36 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 
-class ErrorSums(NamedTuple):
-    """Sums over the valid frames.
+class Sums(NamedTuple):
+    """Sums over the valid frames of each row of a batch, clip, or draw of clips.
 
     Attributes:
-      frames: number of frames.
-      squared_error: sum of ``(output - reference)²``, ``[bins]``, in the features' unit squared.
-      value: sum of the reference, ``[bins]``, in the features' unit.
-      squared_value: sum of its squares, ``[bins]``, in the features' unit squared.
+      frames: number of frames, ``[rows]``.
+      squared_error: mean over bins of ``(output - reference)²``, in the features' unit squared,
+        ``[rows]``.
+      value: reference, ``[rows, bins]``, in the features' unit.
+      squared_value: mean over bins of its squares, ``[rows]``.
+      audio_frames, audio_squared_error: the same of log-mel spectrograms of the audio, in dB²,
+        ``[rows]``.
+      channels: number of channels of excerpts with sound, ``[rows]``.
+      si_sdr: SI-SDR of these, in dB, ``[rows]``.
     """
 
-    frames: Array | np.ndarray
-    squared_error: Array | np.ndarray
-    value: Array | np.ndarray
-    squared_value: Array | np.ndarray
+    frames: np.ndarray
+    squared_error: np.ndarray
+    value: np.ndarray
+    squared_value: np.ndarray
+    audio_frames: np.ndarray
+    audio_squared_error: np.ndarray
+    channels: np.ndarray
+    si_sdr: np.ndarray
+
+    def total(self) -> "Sums":
+        """The sums over all rows, as one row."""
+        return Sums(*(x.sum(0, keepdims=True) for x in self))
 
 
-def error_sums(
-    output: Float[Array, "batch frames bins"],
-    reference: Float[Array, "batch frames bins"],
-    mask: Bool[Array, "batch frames"],
-    centre: Float[Array, " bins"],
-) -> ErrorSums:
-    """The sums of one batch, of values minus ``centre``, which keeps squares small."""
-    weight = mask.astype(reference.dtype)[..., None]
-    value = (reference - centre[None, None]) * weight
-    axes = (0, 1)
-    return ErrorSums(
-        frames=weight.sum(),
-        squared_error=(jnp.square(output - reference) * weight).sum(axes),
-        value=value.sum(axes),
-        squared_value=jnp.square(value).sum(axes),
-    )
-
-
-def row_sums(
+def squared_errors(
     output: Float[Array, "batch frames bins"],
     reference: Float[Array, "batch frames bins"],
     mask: Bool[Array, "batch frames"],
@@ -56,40 +52,79 @@ def row_sums(
     return weight.sum(1), (jnp.square(output - reference).mean(-1) * weight).sum(1)
 
 
-def add(total: ErrorSums | None, batch: ErrorSums) -> ErrorSums:
-    """Adds a batch's sums to a total, in float64 on the host."""
-    sums = ErrorSums(*(np.asarray(x, np.float64) for x in batch))
-    if total is None:
-        return sums
-    return ErrorSums(*(x + y for x, y in zip(total, sums, strict=True)))
+def values(
+    reference: Float[Array, "batch frames bins"],
+    mask: Bool[Array, "batch frames"],
+    centre: Float[Array, " bins"],
+) -> tuple[Float[Array, "batch bins"], Float[Array, " batch"]]:
+    """``value`` and ``squared_value`` of `Sums`, of values minus ``centre``, which keeps squares
+    small."""
+    weight = mask.astype(reference.dtype)[..., None]
+    value = (reference - centre[None, None]) * weight
+    return value.sum(1), jnp.square(value).mean(-1).sum(1)
 
 
-def rmse(sums: ErrorSums) -> float:
+def rmse(
+    frames: Float[np.ndarray, " rows"], squared_error: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
     """Root mean squared error over frames and bins, in the features' unit.
 
     For features in dB it is a log-spectral distance (Gray and Markel, IEEE ASSP 24(5), 1976), with
     one root over all frames. Log-mel spectra are ``10 log10(max(mel power, floor))``.
     """
-    return float(np.sqrt(sums.squared_error.sum() / (sums.frames * sums.squared_error.size)))
+    return np.sqrt(_ratio(squared_error, frames))
 
 
-def explained_variance(sums: ErrorSums) -> float | None:
+def explained_variance(sums: Sums) -> Float[np.ndarray, " rows"]:
     """Explained variance, at most 1: ``1 - sum (x - y)² / sum (x - mean x)²``, mean of each bin
-    over all frames, as in ``sklearn.metrics.r2_score(multioutput="variance_weighted")``. None
+    over all frames, as in ``sklearn.metrics.r2_score(multioutput="variance_weighted")``. NaN
     if the reference has no variance (pure silence).
     """
-    spread = (sums.squared_value - np.square(sums.value) / sums.frames).sum()
-    return float(1 - sums.squared_error.sum() / spread) if spread > 0 else None
+    spread = sums.squared_value - _ratio(np.square(sums.value).mean(-1), sums.frames)
+    return 1 - _ratio(sums.squared_error, spread)
+
+
+def measures(sums: Sums) -> dict[str, Float[np.ndarray, " rows"]]:
+    """The metrics of `Row` that are means over clips, NaN where there is none."""
+    return {
+        "feature_rmse": rmse(sums.frames, sums.squared_error),
+        "audio_log_mel_rmse_db": rmse(sums.audio_frames, sums.audio_squared_error),
+        "si_sdr_db": _ratio(sums.si_sdr, sums.channels),
+        "explained_variance": explained_variance(sums),
+    }
+
+
+def gains_db(
+    rmse: Float[np.ndarray, " rows"], reference_rmse: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better.
+
+    NaN if either is 0.
+    """
+    ratio = _ratio(reference_rmse, rmse)
+    return 20 * np.log10(np.where(ratio > 0, ratio, np.nan))
 
 
 def gain_db(rmse: float, reference_rmse: float) -> float | None:
-    """Gain over a reference (PCA) in dB: ``20 log10(reference RMSE / RMSE)``; above 0 is better.
+    """`gains_db` of two numbers; None for NaN."""
+    return number(gains_db(np.asarray([rmse]), np.asarray([reference_rmse]))[0])
 
-    None if either is 0.
-    """
-    if rmse == 0 or reference_rmse == 0:
-        return None
-    return float(20 * np.log10(reference_rmse / rmse))
+
+def number(value: float) -> float | None:
+    """A float of Python; None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def _ratio(
+    above: Float[np.ndarray, " rows"], below: Float[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """The quotient, NaN where the divisor is not above 0."""
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+
+
+def bits_per_second(sizes: tuple[int, ...], rate: float) -> float:
+    """Capacity of codes of these codebooks at ``rate`` latent frames per second."""
+    return rate * float(np.log2(sizes).sum())
 
 
 def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dict[str, float]:
@@ -101,7 +136,7 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
       rate: latent frames per second.
 
     Returns:
-      ``bits_per_second``: ``rate * sum(log2(size))``;
+      ``bits_per_second``: see `bits_per_second`;
       ``codebook_utilisation``: fraction of entries that occur, averaged over codebooks;
       ``perplexity``: ``2 ** entropy`` of each codebook's codes, averaged over codebooks;
       ``bitrate_efficiency``: ``sum(entropy) / sum(log2(size))``.
@@ -111,10 +146,9 @@ def code_metrics(counts: np.ndarray, sizes: tuple[int, ...], rate: float) -> dic
         p = count[count > 0] / count.sum()
         entropies.append(float(-(p * np.log2(p)).sum()) + 0.0)  # + 0.0: no negative zero
         used.append(len(p) / size)
-    capacity = float(np.log2(sizes).sum())
     return {
-        "bits_per_second": rate * capacity,
+        "bits_per_second": bits_per_second(sizes, rate),
         "codebook_utilisation": float(np.mean(used)),
         "perplexity": float(np.mean(np.exp2(entropies))),
-        "bitrate_efficiency": sum(entropies) / capacity,
+        "bitrate_efficiency": sum(entropies) / float(np.log2(sizes).sum()),
     }

@@ -17,6 +17,7 @@ from aejax.data import streams
 from aejax.data.audio_file import UnusableAudio
 from aejax.data.streams import Sound
 from aejax.evaluation import entropy_coding
+from aejax.evaluation.entropy_coding import COARSEST, FINEST
 from aejax.evaluation.evaluate import apply, cached_partial
 from aejax.inference import container, reconstruct
 from aejax.inference.container import Compressed
@@ -26,9 +27,6 @@ from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.signal.arguments import plain_number
 
-# The search for a step size ends after 14 rounds, or at 98 % of the requested rate.
-_ROUNDS, _NEAR = 14, 0.98
-_FINEST, _COARSEST = 2.0**-7, 2.0**7  # step sizes, in standard deviations of the latents
 _DEFAULT = 0.1
 
 
@@ -57,7 +55,7 @@ class EntropyCodec:
     def scales(self) -> tuple[float, float]:
         """The finest and the coarsest allowed step size."""
         only = 1.0 if self.statistics is None else self.fixed
-        return (_FINEST, _COARSEST) if only is None else (only, only)
+        return (FINEST, COARSEST) if only is None else (only, only)
 
     @functools.cached_property
     def identity(self) -> bytes:
@@ -213,32 +211,19 @@ def _finest_of(
 def _finest(
     encode_payload: Coder, kbps: float, seconds: float, name: str
 ) -> tuple[Precision, Payload]:
-    """The finest step size with a rate of at most ``kbps``, by regula falsi.
+    """The finest step size with a rate of at most ``kbps``."""
+    accepted: list[Payload] = []
 
-    The rate is nearly linear in the logarithm of the step size.
-    """
-    coarse, fine = np.log2(_COARSEST), np.log2(_FINEST)
-    best = Precision(_COARSEST, 0), encode_payload(Precision(_COARSEST, 0))
-    low = _kbps(best[1], seconds)
-    if low > kbps:
-        raise _too_low(name, kbps, best[1], seconds)
-    finest = Precision(_FINEST, 0)
-    payload = encode_payload(finest)
-    high = _kbps(payload, seconds)
-    if high <= kbps:
-        return finest, payload
-    for _ in range(_ROUNDS):
-        if low >= _NEAR * kbps:
-            break
-        fraction = np.clip((kbps - low) / (high - low), 0.1, 0.9)
-        guess = Precision(float(2.0 ** (coarse + fraction * (fine - coarse))), 0)
-        payload = encode_payload(guess)
-        rate = _kbps(payload, seconds)
-        if rate <= kbps:
-            best, coarse, low = (guess, payload), np.log2(guess.scale), rate
-        else:
-            fine, high = np.log2(guess.scale), rate
-    return best
+    def rate(scale: float) -> float:
+        payload = encode_payload(Precision(scale, 0))
+        if _kbps(payload, seconds) <= kbps or not accepted:  # finer than all before
+            accepted[:] = [payload]
+        return _kbps(payload, seconds)
+
+    scale = entropy_coding.finest_scale(rate, kbps)
+    if scale is None:
+        raise _too_low(name, kbps, accepted[0], seconds)
+    return Precision(scale, 0), accepted[0]
 
 
 def _kbps(payload: Payload, seconds: float) -> float:

@@ -1,5 +1,6 @@
 """Evaluation of a trained model on a folder of audio."""
 
+import functools
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -7,16 +8,16 @@ import jax.numpy as jnp
 from aejax.corpora import denoises, open_corpus, open_noise, settings_of
 from aejax.data.corpus import Corpus
 from aejax.data.loader import Batches, TestNoise, Workers
+from aejax.evaluation import coded_pca, entropy_coding
 from aejax.evaluation.codecs import PCA_ROW, model_codec, no_model_row
 from aejax.evaluation.evaluate import (
     Evaluator,
     LatentCodec,
-    Row,
     decode,
     encode,
     identity,
-    with_gains,
 )
+from aejax.evaluation.rows import Row, with_gains
 from aejax.inference.model import TrainedModel
 from aejax.prepare import eval_mel, excerpt_blocks, noise_adder
 from aejax.runtime.devices import Devices
@@ -68,7 +69,8 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
             unreadable.append(message)
             warn(message)
 
-    batches = Batches(
+    batches = functools.partial(
+        Batches,
         corpus,
         _ALL,
         excerpt=excerpt,
@@ -76,13 +78,18 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         noise=None if noise is None else TestNoise(noise, "test", excerpt),
         workers=Workers(report=report),
     )
-    codecs = [
-        LatentCodec(no_model_row(config), identity, identity, None, None),
-        LatentCodec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate),
-        model_codec(config, model.model, model.variables, model.latent_rate),
-    ]
+    pca = LatentCodec(PCA_ROW, encode, decode, devices.copy(fitted.pca), model.latent_rate)
+    trained = model_codec(config, model.model, model.variables, model.latent_rate)
+    codecs = [LatentCodec(no_model_row(config), identity, identity, None, None), pca, trained]
+    # Runs by earlier versions have no statistics of PCA's latents.
+    if trained.codes is not None and (run / entropy_coding.FILE).exists():
+        statistics = entropy_coding.load(
+            run / entropy_coding.FILE, PCA_ROW, len(fitted.pca.deviations)
+        )
+        sample = batches(most=coded_pca.MOST_WINDOWS)
+        codecs[2:2] = coded_pca.coded_pca(evaluator, pca, trained, statistics, sample)
     rows = []
     for codec in codecs:
-        measured = bar(batches, desc=f"measuring {codec.name}", unit="batch")
-        rows.append(evaluator.row(codec, measured, len(corpus.clips))[0])
-    return corpus, with_gains(rows, [PCA_ROW]), unreadable
+        measured = bar(batches(), desc=f"measuring {codec.name}", unit="batch")
+        rows.append(evaluator.row(codec, measured, len(corpus.clips)))
+    return corpus, with_gains(rows, [PCA_ROW], evaluator.capacity(trained)), unreadable

@@ -29,11 +29,15 @@ class Version:
       label: its name on the page.
       audio: float32 ``[samples]`` or ``[samples, channels]``, as loud as the other versions.
       picture: spectrogram, uint8 ``[frames, bins]``: 0 is ``floor_db``, 255 is ``top_db``.
+      column: its name among versions of one rate, such as "PCA"; its label by default.
+      rate: latent floats and bits per second of the model that it is compared with, 0 for none.
     """
 
     label: str
     audio: np.ndarray
     picture: np.ndarray
+    column: str = ""
+    rate: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,8 +114,8 @@ def collect_clips(runs: Sequence[Run], lines: Sequence[Line]) -> tuple[list[Audi
     pca = {
         index: line.label
         for line in lines
-        if line.kind == PCA
         for point in line.points
+        if point.rows[0]["name"] == PCA
         for index in point.runs
     }
     groups: dict[Any, dict[str, list[_RunClip]]] = {}
@@ -130,22 +134,23 @@ def _extras(run: Run) -> Extras:
 
 
 def _clip(run_clips: Sequence[_RunClip]) -> AudioClip:
-    versions: dict[Any, tuple[str, np.ndarray, np.ndarray]] = {}
+    versions: dict[Any, Version] = {}
     for run_clip in run_clips:
         extras, index = _extras(run_clip.run), run_clip.index
         clip = extras.clips[index]
         frames = int(extras.frames[index])
-        for version, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
-            key, label = _version(run_clip, name)
+        for number, (name, file) in enumerate(zip(extras.versions, clip["files"], strict=True)):
+            key, label, column = _version(run_clip, name)
             if key not in versions:
                 audio = read_sound(run_clip.run.path, "audio", file, extras.sample_rate)
-                picture = extras.spectrograms[index, version, :frames]
-                versions[key] = (label, audio, picture)
+                picture = extras.spectrograms[index, number, :frames]
+                of_model = _rate(run_clip.run, run_clip.run.name)
+                versions[key] = Version(label, audio, picture, column, of_model)
     order = {ORIGINAL: 0, curve.CEILING: 1, curve.NOISY: 1, PCA: 2}
     keys = sorted(versions, key=lambda key: order.get(key[0], 3))
     first, index = _extras(run_clips[0].run), run_clips[0].index
     rate = first.sample_rate
-    equal = sound.equally_loud([versions[key][1] for key in keys], rate)
+    equal = sound.equally_loud([versions[key].audio for key in keys], rate)
     return AudioClip(
         name=first.clips[index]["name"],
         corpus=run_clips[0].corpus,
@@ -155,33 +160,39 @@ def _clip(run_clips: Sequence[_RunClip]) -> AudioClip:
         floor_db=float(first.floor_db),
         top_db=float(first.top_db[index]),
         versions=[
-            Version(versions[key][0], audio.astype(np.float32), versions[key][2])
+            dataclasses.replace(versions[key], audio=audio.astype(np.float32))
             for key, audio in zip(keys, equal, strict=True)
         ],
     )
 
 
-def _version(run_clip: _RunClip, name: str) -> tuple[tuple[str, Any], str]:
-    """A key that is equal for equal sounds, and the label of a version."""
+def _version(run_clip: _RunClip, name: str) -> tuple[tuple[str, Any], str, str]:
+    """A key that is equal for equal sounds, and the label and the column of a version."""
     if name == ORIGINAL:
-        return (ORIGINAL, None), ORIGINAL
-    rates = {row["name"]: row for row in run_clip.run.rows}.get(name, {})
+        return (ORIGINAL, None), ORIGINAL, ORIGINAL
     if name in (curve.CEILING, curve.NOISY):
         prefixes = (
             ("representation.", "augment.noise") if name == curve.NOISY else ("representation.",)
         )
         settings = {k: v for k, v in run_clip.run.config.items() if k.startswith(prefixes)}
-        return (name, repr(sorted(settings.items()))), name
+        return (name, repr(sorted(settings.items()))), name, name
+    rate = rate_text(_rate(run_clip.run, name))
     if name == PCA:
-        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {_rate_text(rates)}"
-    return ("model", id(run_clip.run)), f"{run_clip.line}, {_rate_text(rates)}"
+        return (PCA, curve.pca_key(run_clip.run)), f"{run_clip.pca}, {rate}", run_clip.pca
+    return ("model", id(run_clip.run)), f"{run_clip.line}, {rate}", run_clip.line
 
 
-def _rate_text(row: Any) -> str:
-    """The rate of a row as text: ``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
-    floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
-    words = [] if floats is None else [f"{floats:.6g} floats/s"]
-    words += [] if bits is None else [f"{bits / 1000:.3g} kbit/s"]
+def _rate(run: Run, name: str) -> tuple[float, float]:
+    """Latent floats and bits per second of a run's row, 0 for none."""
+    row: dict[str, Any] = next((row for row in run.rows if row["name"] == name), {})
+    return row.get("latent_floats_per_second") or 0.0, row.get("bits_per_second") or 0.0
+
+
+def rate_text(rate: tuple[float, float]) -> str:
+    """A rate as text: ``62.5 floats/s`` or ``62.5 floats/s, 0.19 kbit/s``."""
+    floats, bits = rate
+    words = [f"{floats:.6g} floats/s"] if floats else []
+    words += [f"{bits / 1000:.3g} kbit/s"] if bits else []
     return ", ".join(words)
 
 

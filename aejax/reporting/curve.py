@@ -296,11 +296,13 @@ _MEASURED = (
     "audio_log_mel_rmse_db",
     "si_sdr_db",
     "gain_over_pca_db",
+    "gain_over_coded_pca_db",
 )
 
 
 def point_json(runs: Sequence[Run], point: Point, name: Callable[[int], str]) -> dict[str, Any]:
-    """A point as data for the page: mean, minimum and maximum of each measure and rate."""
+    """A point as data for the page: mean, minimum and maximum of each measure and rate; the
+    intervals of one result, of several seeds none."""
     measures: dict[str, Any] = {}
     by_seeds: dict[tuple[int, ...], Mapping[str, Any]] = {}
     for index, row in zip(point.runs, point.rows, strict=True):
@@ -309,6 +311,8 @@ def point_json(runs: Sequence[Run], point: Point, name: Callable[[int], str]) ->
         values = [float(row[key]) for row in by_seeds.values() if row.get(key) is not None]
         if values:
             measures[key] = [sum(values) / len(values), min(values), max(values)]
+    if len(by_seeds) == 1:
+        measures["intervals"] = next(iter(by_seeds.values())).get("interval_95") or {}
     return (
         measures
         | {"row": point.rows[0]["name"], "runs": [name(i) for i in point.runs]}

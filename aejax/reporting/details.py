@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aejax.reporting.extras import is_labels
-from aejax.reporting.run_files import PCA, Run, gain
+from aejax.reporting.run_files import PCA, Run, gain, is_interval
 from aejax.runtime import words
 
 _MOST_LATENTS = 256
@@ -126,7 +126,8 @@ def _number(value: Any) -> str:
 
 
 def _gains_by_label(run: Run) -> list[list[Any]]:
-    """Rows of label, value, clips, PCA's error, the model's error, and its gain in dB."""
+    """Rows of label, value, clips, PCA's error, the model's error, its gain in dB, and the interval
+    of the gain or None."""
     rows = []
     for label, values in (run.results.get("by_label") or {}).items():
         if not isinstance(values, dict):
@@ -139,9 +140,15 @@ def _gains_by_label(run: Run) -> list[list[Any]]:
                 numbers = [errors.get(PCA), errors.get(run.name), gains.get(run.name)]
                 known = [_short(x) for x in numbers if isinstance(x, (int, float))]
                 if len(known) == len(numbers):
-                    label_rows.append([label, value, part.get("clips"), *known])
-        rows += heapq.nsmallest(_MOST_VALUES, label_rows, key=lambda row: row[-1])
+                    interval = _interval(part.get("gain_interval_95"), run.name)
+                    label_rows.append([label, value, part.get("clips"), *known, interval])
+        rows += heapq.nsmallest(_MOST_VALUES, label_rows, key=lambda row: row[5])
     return rows
+
+
+def _interval(intervals: Any, name: str) -> list[float] | None:
+    ends: Any = intervals.get(name) if isinstance(intervals, dict) else None
+    return [_short(x) for x in ends] if is_interval(ends) else None
 
 
 def _clip(line: Mapping[str, Any], name: str) -> list[Any]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aejax.reporting.run_files import PCA, Run
+from aejax.reporting.table import with_half
 from aejax.runtime.arrays import is_number
 
 _EQUAL_DB = 0.05  # gains that are 0.0 with one decimal
@@ -17,20 +18,27 @@ def headline(run: Run) -> str:
     if row is None:
         return ""
     pca = any(other["name"] == PCA for other in run.rows)
-    gain = row.get("gain_over_pca_db") if pca else None
     original = "clean audio" if run.config.get("task") == "denoise" else "original"
     floats, bits = row.get("latent_floats_per_second"), row.get("bits_per_second")
-    baseline = "PCA" if bits is None else "unquantised PCA"
+    key, baseline = "gain_over_pca_db", "PCA" if bits is None else "unquantised PCA"
+    if row.get("gain_over_coded_pca_db") is not None:
+        key, baseline = "gain_over_coded_pca_db", "PCA with the same bits"
+    gain = row.get(key) if pca else None
     if gain is None:
-        error = row["audio_log_mel_rmse_db"]
-        words = f"{error:.1f} dB away from the {original} (log-mel RMSE of the audio)"
+        error = _with_half(row, "audio_log_mel_rmse_db")
+        words = f"{error} dB away from the {original} (log-mel RMSE of the audio)"
     elif abs(gain) < _EQUAL_DB:
         words = f"as close to the {original} as {baseline}"
-    elif gain > 0:
-        words = f"{gain:.1f} dB closer to the {original} than {baseline}"
     else:
-        words = f"{-gain:.1f} dB further from the {original} than {baseline}"
+        nearer = "closer to" if gain > 0 else "further from"
+        words = f"{_with_half(row, key)} dB {nearer} the {original} than {baseline}"
     return words + _rates(run, floats, bits)
+
+
+def _with_half(row: Mapping[str, Any], key: str) -> str:
+    """A row's number without its sign, with half of its interval if there is one."""
+    ends = (row.get("interval_95") or {}).get(key)
+    return with_half(f"{abs(row[key]):.1f}", row[key], ends)
 
 
 def _rates(run: Run, floats: float | None, bits: float | None) -> str:
@@ -61,8 +69,9 @@ def quantised_note(rows: list[Mapping[str, Any]]) -> str:
     ):
         return ""
     return (
-        "Rows with bits per second are quantised, PCA is not: their gain is over PCA with the same"
-        " number of latent floats per second, each a 32-bit float."
+        "Rows with bits per second are quantised, PCA is not: their gain over PCA is over as many"
+        " latent floats per second, each a 32-bit float. “pca, coded” is PCA through the coder of"
+        " aejax compress, at no more bits than the model."
     )
 
 

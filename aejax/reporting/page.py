@@ -12,11 +12,10 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from aejax.reporting import audio_clips, axes, curve, details, headline, pictures, sound
-from aejax.reporting.audio_clips import AudioClip, Version
+from aejax.reporting import audio_clips, curve, details, headline, media, pictures, sound
 from aejax.reporting.examples import read_examples
 from aejax.reporting.run_files import Run, folder_names, read_run
-from aejax.reporting.table import COLUMNS
+from aejax.reporting.table import Column, columns_of, notes_of
 from aejax.runtime import files
 
 # Bytes in the page; base64 turns 3 bytes into 4.
@@ -64,7 +63,7 @@ def render(runs: Sequence[Run], defaults: Mapping[str, Any], unfinished: Sequenc
     lines = curve.lines(runs)
     clips, notes = audio_clips.collect_clips(runs, lines)
     clips += [example for run in runs for example in read_examples(run.path)]
-    grid, sounds, images, media_notes = _media(clips)
+    grid, sounds, images, media_notes = media.grid(clips, CLIP_BUDGET, PICTURE_BUDGET)
     snippets, snippet_indices, snippet_notes = _snippets(runs)
     units = sorted({details.unit(run) for run in runs})
     line_numbers = _line_numbers(lines)
@@ -157,47 +156,6 @@ def _json(data: Any) -> Markup:
     return Markup(text)
 
 
-def _base64(files: Sequence[bytes]) -> list[str]:
-    return [base64.b64encode(file).decode("ascii") for file in files]
-
-
-def _media(
-    clips: Sequence[AudioClip],
-) -> tuple[list[dict[str, Any]], dict[str, Any], list[dict[str, Any]], list[str]]:
-    """The grid, the sounds, the spectrograms, and notes about shortened sounds."""
-    versions = [(clip, version) for clip in clips for version in clip.versions]
-    files, kind, seconds = sound.encode_all(
-        [version.audio for _, version in versions],
-        [clip.sample_rate for clip, _ in versions],
-        CLIP_BUDGET * 3 // 4,
-    )
-    images = pictures.packed([version.picture for _, version in versions], PICTURE_BUDGET)
-    grid: list[dict[str, Any]] = []
-    first = 0
-    for clip in clips:
-        cards = [
-            {"label": version.label, "media": first + number, "of": first}
-            | _frequency_axis(clip, version)
-            for number, version in enumerate(clip.versions)
-        ]
-        first += len(cards)
-        labels = "; ".join(f"{key}: {value}" for key, value in clip.labels.items())
-        times = axes.time_axis(clip.seconds)
-        grid.append({"clip": clip, "labels": labels, "cards": cards, "times": times})
-    notes = []
-    if kind == "opus":
-        notes.append("To keep this page small, its clips are Opus, not FLAC.")
-    if seconds is not None:
-        notes.append(f"To keep this page small, its clips were shortened to {seconds:.1f} s.")
-    return grid, {"type": sound.FORMATS[kind], "files": _base64(files)}, images, notes
-
-
-def _frequency_axis(clip: AudioClip, version: Version) -> dict[str, Any]:
-    bins = version.picture.shape[1]
-    unit, ticks = axes.frequency_axis(clip.sample_rate, bins)
-    return {"unit": unit, "frequencies": ticks, "channels": axes.channel_names(bins)}
-
-
 def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], list[str]]:
     """The distinct snippets of all maps; the indices of those of each run's clips, -1 for none;
     notes."""
@@ -210,7 +168,7 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
         run_indices.append([indices.get(piece, -1) for piece in pieces])
     files, budget = list(indices), SNIPPET_BUDGET * 3 // 4
     if sum(map(len, files)) <= budget:
-        return {"type": sound.FORMATS["flac"], "files": _base64(files)}, run_indices, []
+        return {"type": sound.FORMATS["flac"], "files": media.base64_texts(files)}, run_indices, []
     # Snippets are only previews: decode no more than fits in the budget.
     decoded = []
     for file in files:
@@ -222,7 +180,7 @@ def _snippets(runs: Sequence[Run]) -> tuple[dict[str, Any], list[list[int]], lis
     files, kind, seconds = sound.encode_all(audio, rates, budget)
     cut = "" if seconds is None else f", shortened to {seconds:.1f} s"
     note = f"To keep this page small, the map's snippets are {kind.title()}{cut}."
-    return {"type": sound.FORMATS[kind], "files": _base64(files)}, run_indices, [note]
+    return {"type": sound.FORMATS[kind], "files": media.base64_texts(files)}, run_indices, [note]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,29 +228,37 @@ def _same(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _table(runs: Sequence[Run], names: Sequence[str], units: Sequence[str]) -> dict[str, Any]:
-    """The results table: headings, a note, and rows of (text, sort value, tooltip)."""
+    """The results table: headings, rows, and notes."""
     every = _table_rows(runs, names)
-    columns = [x for x in COLUMNS if any(row.values.get(x[2]) is not None for row in every)]
+    columns = columns_of([row.values for row in every])
     unit = f" ({units[0]})" if len(units) == 1 and units[0] else ""
     heads = ["run"] if len(runs) > 1 else []
     heads += [
         "row",
         *(f"{above} {below.format(unit=unit)}".strip() for above, below, *_ in columns),
     ]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in every:
-        first = [(row.run, row.run, "")] if len(runs) > 1 else []
-        cells = [
-            (
-                form(row.values.get(key)),
-                "" if row.values.get(key) is None else row.values[key],
-                headline.gain_title(row.values) if key == "gain_over_pca_db" else "",
-            )
-            for _, _, key, form in columns
-        ]
-        rows.append([*first, (row.name, row.name, ""), *cells])
-    note = headline.quantised_note([row.values for row in every])
-    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns), "note": note}
+        first = [row.run, row.name] if len(runs) > 1 else [row.name]
+        rows.append({"words": first, "cells": [_cell(row.values, x) for x in columns]})
+    values = [row.values for row in every]
+    counts = [run.results["test_clips"] for run in runs if run.results.get("test_clips")]
+    has_intervals = any(cell["interval"] for row in rows for cell in row["cells"])
+    notes = notes_of(min(counts, default=None), "Small numbers: the" if has_intervals else "")
+    notes = [headline.quantised_note(values), *notes]
+    return {"heads": heads, "rows": rows, "words": len(heads) - len(columns), "notes": notes}
+
+
+def _cell(row: Mapping[str, Any], column: Column) -> dict[str, Any]:
+    """A number of the results table: its text, sort value, tooltip, and interval as text."""
+    _, _, key, form = column
+    ends = (row.get("interval_95") or {}).get(key)
+    return {
+        "text": form(row.get(key)),
+        "value": "" if row.get(key) is None else row[key],
+        "tip": headline.gain_title(row) if key == "gain_over_pca_db" else "",
+        "interval": "" if ends is None else f"{form(ends[0])} to {form(ends[1])}",
+    }
 
 
 def _differing(runs: Sequence[Run], names: Sequence[str]) -> dict[str, Any] | None:

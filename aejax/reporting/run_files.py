@@ -190,6 +190,7 @@ def _flatten(saved: Any, prefix: str = "") -> dict[str, Any]:
 
 
 _MEASURES = ("feature_rmse", "audio_log_mel_rmse_db")
+_NO_NUMBERS = ("name", "interval_95")
 
 
 def _check_rows(rows: Any, path: Path) -> None:
@@ -198,11 +199,24 @@ def _check_rows(rows: Any, path: Path) -> None:
             isinstance(row, dict)
             and isinstance(row.get("name"), str)
             and all(is_number(row.get(key)) for key in _MEASURES)
-            and all(x is None or is_number(x) for key, x in row.items() if key != "name")
+            and _are_intervals(row.get("interval_95"))
+            and all(x is None or is_number(x) for key, x in row.items() if key not in _NO_NUMBERS)
         )
 
     if not isinstance(rows, list) or not 0 < len(rows) <= 1000 or not all(map(good, rows)):
         raise UserError(f"{path} is damaged (no rows of a results table)")
+
+
+def _are_intervals(intervals: Any) -> bool:
+    """Whether this maps names to pairs of numbers, or is None."""
+    return intervals is None or (
+        isinstance(intervals, dict) and all(map(is_interval, intervals.values()))
+    )
+
+
+def is_interval(ends: Any) -> bool:
+    """Whether this is a pair of numbers."""
+    return isinstance(ends, list) and len(ends) == 2 and all(map(is_number, ends))
 
 
 def _is_probe(row: Any) -> bool:
@@ -221,6 +235,9 @@ def _check_results(results: Mapping[str, Any], path: Path) -> None:
     for key, kind in kinds.items():
         if results.get(key) is not None and not isinstance(results[key], kind):
             raise UserError(f"{path} is damaged ({key} is no {kind.__name__})")
+    clips = results.get("test_clips")
+    if clips is not None and (not isinstance(clips, int) or not is_number(clips)):
+        raise UserError(f"{path} is damaged (test_clips)")
     if not isinstance((results.get("units") or {}).get("feature_rmse"), str):
         raise UserError(f"{path} is damaged (no unit of the features)")
     if not all(map(_is_probe, results.get("probes") or [])):

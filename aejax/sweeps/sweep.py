@@ -221,18 +221,19 @@ def table(root: Path, members: Sequence[Member]) -> str:
     """The results of PCA and of all members, with a table for each kind of features.
 
     Errors of different features are not comparable."""
-    by_features: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    by_features: dict[str, tuple[str, list[dict[str, Any]], list[int]]] = {}
     for member in members:
         results = run_files.read_results(root / member.folder)
         features = config_module.flatten(member.config.representation)
         features["sample_rate"] = member.config.data.sample_rate
         unit = results["units"]["feature_rmse"]
-        _, rows = by_features.setdefault(json.dumps(features), (unit, []))
+        _, rows, clips = by_features.setdefault(json.dumps(features), (unit, [], []))
         rows += _new_rows(rows, results["rows"], member)
+        clips += [results["test_clips"]] if results.get("test_clips") else []
     return "\n\n".join(
         (f"{json.loads(features)['name']}:\n" if len(by_features) > 1 else "")
-        + results_table(rows, unit)
-        for features, (unit, rows) in by_features.items()
+        + results_table(rows, unit, min(clips, default=None))
+        for features, (unit, rows, clips) in by_features.items()
     )
 
 

@@ -56,6 +56,33 @@ def test_it_takes_fewer_bits_than_values_are_worth_by_themselves(statistics):
     assert len(payload) * 8 / 2000 < 0.75 * entropy
 
 
+@pytest.mark.parametrize("scale", [2.0**-7, 0.3, 4.0, 2.0**7])
+def test_the_length_of_a_code_is_known_without_coding(statistics, scale):
+    """Of sequences at a time, the shorter of which ends before the others."""
+    sequences = [walk(frames, seed=frames) for frames in (400, 400, 90)]
+    integers = [entropy_coding.quantise(x, statistics.steps * scale) for x in sequences]
+    coded = sum(8 * len(encode(x[None], lambda: Predictor(statistics, scale))) for x in integers)
+    checks = 8 * sum(-(-len(x) // CHECKED) for x in integers)
+    padded = np.stack([np.pad(x, ((0, 400 - len(x)), (0, 0))) for x in integers])
+    valid = np.arange(400)[None] < np.asarray([[len(x)] for x in integers])
+    bits = entropy_coding.code_length(padded, valid, Predictor(statistics, scale))
+    assert coded - checks == pytest.approx(bits, rel=0.005, abs=32 * len(integers) + 8)
+
+
+def test_the_finest_step_within_a_rate():
+    asked = []
+
+    def rate(scale):
+        asked.append(scale)
+        return 100 - 10 * np.log2(scale)
+
+    scale = entropy_coding.finest_scale(rate, 77)
+    assert 0.98 * 77 <= rate(scale) <= 77
+    assert len(asked) < 16
+    assert entropy_coding.finest_scale(rate, 29) is None
+    assert entropy_coding.finest_scale(rate, 1000) == entropy_coding.FINEST
+
+
 def test_entries_take_as_many_bits_as_they_are_rare():
     rng = np.random.default_rng(0)
     share = rng.dirichlet(np.full(16, 0.3), size=3)

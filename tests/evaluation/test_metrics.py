@@ -16,34 +16,43 @@ def pair():
     return output, reference, mask
 
 
-def sums_of(output, reference, mask, batch):
-    total = None
-    for start in range(0, len(output), batch):
-        part = [jnp.asarray(x[start : start + batch]) for x in (output, reference, mask)]
-        total = metrics.add(total, metrics.error_sums(*part, jnp.full(4, -30.0)))
-    return total
+def sums_of(output, reference, mask):
+    """Sums of rows; the audio's are those of the features."""
+    arrays = [jnp.asarray(x) for x in (output, reference, mask)]
+    errors = metrics.squared_errors(*arrays)
+    spread = metrics.values(*arrays[1:], jnp.full(reference.shape[-1], -30.0))
+    rows = [np.asarray(x, np.float64) for x in (*errors, *spread, *errors, mask.any(1), errors[0])]
+    return metrics.Sums(*rows)
 
 
-@pytest.mark.parametrize("batch", [1, 4, 6])
-def test_metrics_of_masked_batches_are_those_of_the_frames(pair, batch):
+def test_metrics_of_masked_rows_are_those_of_the_frames(pair):
     output, reference, mask = pair
-    sums = sums_of(*pair, batch)
+    found = metrics.measures(sums_of(*pair).total())
     x, y = reference[mask], output[mask]
-    assert metrics.rmse(sums) == pytest.approx(np.sqrt(np.mean((x - y) ** 2)))
-    assert metrics.explained_variance(sums) == pytest.approx(
+    assert found["feature_rmse"][0] == pytest.approx(np.sqrt(np.mean((x - y) ** 2)))
+    assert found["explained_variance"][0] == pytest.approx(
         r2_score(x, y, multioutput="variance_weighted"), abs=1e-5
     )
+    assert found["si_sdr_db"][0] == pytest.approx(len(x) / mask.any(1).sum())
 
 
 def test_closed_forms():
-    reference = jnp.asarray(RNG.normal(0, 1, (1, 5, 4)), jnp.float32)
-    everything = jnp.ones((1, 5), bool)
-    off = metrics.add(None, metrics.error_sums(reference + 3, reference, everything, jnp.zeros(4)))
-    assert metrics.rmse(off) == pytest.approx(3, rel=1e-6)
-    same = metrics.add(None, metrics.error_sums(reference, reference, everything, jnp.zeros(4)))
-    assert metrics.rmse(same) == 0
-    assert metrics.explained_variance(same) == 1
+    reference = RNG.normal(0, 1, (1, 5, 4)).astype(np.float32)
+    everything = np.ones((1, 5), bool)
+    off = metrics.measures(sums_of(reference + 3, reference, everything))
+    assert off["feature_rmse"][0] == off["audio_log_mel_rmse_db"][0] == pytest.approx(3, rel=1e-6)
+    same = metrics.measures(sums_of(reference, reference, everything))
+    assert same["feature_rmse"][0] == 0
+    assert same["explained_variance"][0] == 1
     assert metrics.gain_db(1.0, 2.0) == pytest.approx(6.0206, abs=1e-4)
     assert metrics.gain_db(2.0, 2.0) == 0
     assert metrics.gain_db(0.0, 2.0) is None
     assert metrics.gain_db(2.0, 0.0) is None
+
+
+def test_a_metric_without_variance_or_frames_is_nan():
+    flat = np.full((2, 5, 4), -30, np.float32)
+    found = metrics.measures(sums_of(flat, flat, np.asarray([[True] * 5, [False] * 5])))
+    assert np.isnan(found["explained_variance"]).all()
+    assert found["feature_rmse"][0] == 0
+    assert np.isnan([found[name][1] for name in found]).all()

@@ -424,7 +424,7 @@ def test_a_model_is_measured_on_other_audio(run, audio_folder, capsys):
     printed = capsys.readouterr().out
     assert "9 clips" in printed
     rows = [line.split()[0] for line in printed.splitlines() if line and line[0].isalpha()]
-    assert rows[-3:] == ["representation", "pca", "experiment"]
+    assert rows[-4:] == ["representation", "pca", "experiment", "Only"]  # 9 clips
 
 
 def test_a_run_that_is_none(tmp_path, capsys):

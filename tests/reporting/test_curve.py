@@ -246,4 +246,4 @@ def test_the_lowest_gains_are_shown_of_many_labels(tmp_path):
     }
     run = dataclasses.replace(run, results=run.results | {"by_label": {"folder": values}})
     found = details._gains_by_label(run)
-    assert [row[-1] for row in found] == [float(x) for x in range(501, 701)]
+    assert [row[5] for row in found] == [float(x) for x in range(501, 701)]

@@ -11,7 +11,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from report_runs import RATE, make_run, row
+from report_runs import RATE, add_intervals, make_run, row
 
 from aejax import cli
 from aejax import config as config_module
@@ -101,7 +101,7 @@ def test_a_page_has_what_there_is_and_nothing_else(tmp_path):
     assert ["train.steps", "123", "1000", True] in one["config"]
     assert sum(changed for *_, changed in one["config"]) == 3  # and the name
     assert one["command"].startswith("python -m aejax.main")
-    assert one["labels"] == [["folder", "a", 2, 3.0, 2.0, 3.5]]
+    assert one["labels"] == [["folder", "a", 2, 3.0, 2.0, 3.5, None]]
     assert [line[0] for line in one["worst"]] == ["one.wav", "two.wav"]
     assert one["map"]["labels"].keys() == {"folder", "pitch", "kind", "level"}
     assert set(one["curves"]) >= {"loss/total", "learning_rate", "time/data_wait_fraction"}
@@ -313,6 +313,91 @@ def test_a_quantised_row_says_what_its_gain_is_over(tmp_path):
     assert re.findall(r'title="([^"]*)">([^<]*)<', text) == [(tip, "+0.60")]
     assert "are quantised, PCA is not" in text
     assert "are quantised" not in written(tmp_path, make_run(tmp_path / "floats"))
+
+
+def test_the_headline_of_a_quantised_run_is_over_pca_with_its_bits(tmp_path):
+    run = make_run(tmp_path / "mine", {"model.bottleneck": "fsq"})
+    ends = {"gain_over_coded_pca_db": [1.9, 2.3]}
+    rows = [row("pca", 250.0, 5.0, gain=0.0), row("pca, coded", 250.0, 6.0, bits=740.0, gain=-1.6)]
+    rows.append(row("model", 250.0, 4.7, bits=750.0, gain=0.5, interval=ends))
+    rows[-1]["gain_over_coded_pca_db"] = 2.1
+    results = json.loads((run / "results.json").read_text()) | {"rows": rows}
+    (run / "results.json").write_text(json.dumps(results))
+    text = written(tmp_path, run)
+    expected = "mine: 2.1 ±0.2 dB closer to the original than PCA with the same bits at 750 bits"
+    assert headings(text)[0].startswith(expected)
+    assert "PCA through the coder" in text
+    heads = [html.unescape(head) for head in re.findall(r'class="sort">(.*?)<', text)]
+    assert heads[:5] == [
+        "row",
+        "latent floats/s",
+        "latent bit/s",
+        "over coded PCA (dB)",
+        "gain over PCA (dB)",
+    ]
+    # A line of its own, at its own bits.
+    labels = {line["label"]: line["points"][0] for line in data_of(text)["lines"]}
+    assert labels["PCA, coded"]["bits_per_second"][0] == 740
+
+
+def test_intervals_are_in_the_table_the_curve_and_the_labels(tmp_path):
+    run = make_run(tmp_path / "run")
+    old = written(tmp_path, run)
+    assert "<small>" not in old
+    assert "95 % interval" not in old
+    add_intervals(run, 40)
+    text = written(tmp_path, run)
+    assert "<small>+0.38 to +0.64</small>" in text
+    assert "Small numbers: the 95 % interval over 40 clips" in text
+    assert "0.5 ±0.1 dB closer" in headings(text)[0]
+    assert "were measured" not in text
+    found = data_of(text)
+    assert found["runs"][0]["labels"][0][-1] == [3.0, 4.1]
+    points = [line["points"][0] for line in found["lines"] if line["kind"] == "model"]
+    assert points[0]["intervals"]["gain_over_pca_db"] == pytest.approx([0.38, 0.64])
+    seeds = [make_run(tmp_path / f"seed={i}", {"seed": i}) for i in (0, 1)]
+    lines = data_of(written(tmp_path, *map(add_intervals, seeds)))["lines"]
+    assert all("intervals" not in point for line in lines[:1] for point in line["points"])
+    text = written(tmp_path, add_intervals(run, 4))
+    assert "Only 4 clips were measured: others like these" in text
+
+
+@pytest.mark.parametrize("odd", [3, [1.0], [1.0, 2.0], {"feature_rmse": [1.0, None]}])
+def test_damaged_intervals_get_one_line(tmp_path, odd):
+    run = make_run(tmp_path / "run", rows=[row("model, averaged", 250.0, 4.0, interval=odd)])
+    with pytest.raises(UserError, match="is damaged"):
+        written(tmp_path, run)
+
+
+def matrix(text):
+    """For each row of the first matrix: its rate, and for each cell the number of rows that it is
+    beside and the names of its sounds."""
+    body = text.split('<table class="matrix">')[1].split("</table>")[0]
+    heads = re.findall(r'<th scope="col">(.*?)</th>', body)
+    rows = []
+    for part in body.split("<tbody>")[1].split("<tr>")[1:]:
+        cells = [
+            (int((re.match(r' rowspan="(\d+)"', cell) or [0, 1])[1]), cell.count("<canvas"))
+            for cell in part.split("<td")[1:]
+        ]
+        rows.append((re.search(r'scope="row">(.*?)</th>', part)[1], cells))
+    return heads, rows
+
+
+def test_clips_of_a_sweep_stand_in_a_matrix(tmp_path):
+    """A row for each rate; what all rates share stands once, beside all of them."""
+    runs = [
+        make_run(tmp_path / f"{encoder}={dim}", {"model.latent_dim": dim, "model.encoder": encoder})
+        for encoder, dim in (("conv", 64), ("conv", 4), ("lstm", 4), ("conv", 8))
+    ]
+    heads, rows = matrix(written(tmp_path, *runs))
+    assert heads == ["rate", "original", "representation only", "PCA", tmp_path.name, "lstm=4"]
+    assert rows == [
+        ("31.25 floats/s", [(3, 1), (3, 1), (1, 1), (1, 1), (3, 1)]),
+        ("62.5 floats/s", [(1, 1), (1, 1)]),
+        ("500 floats/s", [(1, 1), (1, 1)]),
+    ]
+    assert "matrix" not in written(tmp_path, *runs[1:3]).split("</style>")[1]  # one rate
 
 
 def test_runs_have_names_of_their_own(tmp_path):

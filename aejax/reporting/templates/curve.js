@@ -2,15 +2,17 @@
 
 // Models have colours, baselines are grey; each kind has its dashes, each line its mark.
 const dashes = { pca: "6 4", pca_context: "2 3", ceiling: "1 5" };
-const free = styles(data.lines.length), counts = {};
+const free = styles(data.lines.length, 8), counts = {};
 const lineStyles = data.lines.map(({ kind }) => {
   if (kind === "model") return free.shift();
   const index = (counts[kind] = (counts[kind] ?? -1) + 1);
   return { colour: "plain", mark: kind === "ceiling" ? "" : MARKS[(index + (kind === "pca" ? 1 : 2)) % 6], dash: dashes[kind] };
 });
 const unit = data.units.length === 1 && data.units[0] ? ` (${data.units[0]})` : "";
-const MEASURES = [["feature_rmse", `features, RMSE${unit}`], ["audio_log_mel_rmse_db", "audio, log-mel RMSE (dB)"], ["si_sdr_db", "audio, SI-SDR (dB)"], ["gain_over_pca_db", "gain over PCA (dB)"]];
+const MEASURES = [["feature_rmse", `features, RMSE${unit}`], ["audio_log_mel_rmse_db", "audio, log-mel RMSE (dB)"], ["si_sdr_db", "audio, SI-SDR (dB)"], ["gain_over_pca_db", "gain over PCA (dB)"], ["gain_over_coded_pca_db", "gain over coded PCA (dB)"]];
 const RATES = [["latent_floats_per_second", "latent floats per second"], ["bits_per_second", "kbit/s"]];
+// Quantised models are compared by their bits.
+if (data.lines.every(({ kind, points }) => kind !== "model" || points.every((point) => "bits_per_second" in point))) RATES.reverse();
 const has = (key) => data.lines.some((line) => line.points.some((point) => key in point));
 const fillSelect = (id, choices) => byId(id).append(...choices.map(([value, text]) => option(value, text)));
 
@@ -19,7 +21,7 @@ const drawCurve = () => {
   const perRate = rate === "bits_per_second" ? 1000 : 1;
   const name = MEASURES.find(([key]) => key === measure)[1], rateName = RATES.find(([key]) => key === rate)[1];
   const shown = data.lines.map((line, index) => ({ ...line, ...lineStyles[index], points: line.points.filter((point) => measure in point && (line.kind === "ceiling" || rate in point)) }))
-    .filter((line) => line.points.length && (!corpus || line.corpus === corpus) && !(line.kind === "ceiling" && (measure === "feature_rmse" || measure === "gain_over_pca_db")));
+    .filter((line) => line.points.length && (!corpus || line.corpus === corpus) && !(line.kind === "ceiling" && (measure === "feature_rmse" || measure.startsWith("gain_over"))));
   const drawn = shown.flatMap((line) => (line.kind === "ceiling" ? [] : line.points));
   const box = byId("curve-plot"), readout = byId("curve-readout");
   readout.textContent = "Point at a mark, or use Tab and the arrow keys, to see its row.";
@@ -28,7 +30,7 @@ const drawCurve = () => {
   const xs = scale(drawn.map(x), LEFT, width - RIGHT, true, 0.06);
   const rates = [...new Set(drawn.map(x))];
   if (rates.length <= 8) xs.ticks = rates.sort((a, b) => a - b).filter((rate, i) => !i || xs(rate) - xs(rates[i - 1]) > 40);
-  const ys = scale(shown.flatMap((line) => line.points.flatMap((point) => point[measure])), height - BOTTOM, TOP, false);
+  const ys = scale(shown.flatMap((line) => line.points.flatMap((point) => [...point[measure], ...(point.intervals?.[measure] ?? [])])), height - BOTTOM, TOP, false);
   const svg = frame(box, { width, height, x: xs, y: ys, xName: rateName, yName: name, label: `${name} against ${rateName}` });
   const marks = [], rows = [];
   for (const line of [...shown].reverse()) {
@@ -47,7 +49,9 @@ const drawCurve = () => {
     group.append(shape("path", { class: "stroke", "stroke-width": 2, "stroke-dasharray": line.dash, d: `M${line.points.map((point) => `${xs(x(point))},${ys(point[measure][0])}`).join("L")}` }));
     for (const point of line.points) {
       const [mean, low, high] = point[measure];
-      const spread = low === high ? "" : `, ${number(low)} to ${number(high)} over ${point.seeds} seeds`;
+      const ends = point.intervals?.[measure];
+      const spread = low !== high ? `, ${number(low)} to ${number(high)} over ${point.seeds} seeds` : ends ? ` (95 %: ${number(ends[0])} to ${number(ends[1])})` : "";
+      if (ends) group.append(shape("line", { class: "stroke", "stroke-width": 1.5, x1: xs(x(point)), x2: xs(x(point)), y1: ys(ends[0]), y2: ys(ends[1]) }));
       const node = shape("path", { class: "point fill", role: "img", d: path[line.mark](5), transform: `translate(${xs(x(point))} ${ys(mean)})` });
       const text = `${line.label}: ${number(x(point))} ${rateName}, ${name} ${number(mean)}${spread} · row “${point.row}” of ${point.runs.slice(0, 4).join(", ")}${point.runs.length > 4 ? ` and ${point.runs.length - 4} more` : ""}`;
       marks.push({ node, text, group });

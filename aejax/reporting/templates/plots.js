@@ -10,7 +10,8 @@ const path = {
   down: (r) => `M0,${1.2 * r}L${1.2 * r},${-r}H${-1.2 * r}z`,
   cross: (r) => `M${-r},${-r / 3}h${(2 * r) / 3}v${(-2 * r) / 3}h${(2 * r) / 3}v${(2 * r) / 3}h${(2 * r) / 3}v${(2 * r) / 3}h${(-2 * r) / 3}v${(2 * r) / 3}h${(-2 * r) / 3}v${(-2 * r) / 3}h${(-2 * r) / 3}z`,
 };
-const styles = (count) => Array.from({ length: count }, (_, i) => ({ colour: `s${i % 6}`, mark: MARKS[i % 6], dash: DASHES[Math.floor(i / 6) % 4] }));
+// Of ten colours the last two are greys, which lines leave to PCA. Marks of one shape have colours far apart.
+const styles = (count, colours = 10) => Array.from({ length: count }, (_, i) => ({ colour: `s${i % colours}`, mark: MARKS[(i + Math.floor(i / 6)) % 6], dash: DASHES[Math.floor(i / colours) % 4] }));
 const ticks = (low, high, count = 7) => {
   const rough = (high - low) / count || 1, size = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((x) => x * size).find((x) => x >= rough);

@@ -7,7 +7,8 @@ const drawGains = (run) => {
   const heads = [`PCA, RMSE${of}#`, `${name}, RMSE${of}#`, "gain (dB)#"];
   const part = (title, text, inner, what) => [element("h3", {}, title), element("p", { class: "muted" }, text), ...folded(inner, what)];
   byId("labels").replaceChildren(...(run.labels.length ? part("By label", "Over all frames of the test clips that have the label; the lowest gains first.",
-    table(["label", "value", "clips#", ...heads], [...run.labels].sort((a, b) => a[5] - b[5]), 5), "labels") : []));
+    table(["label", "value", "clips#", ...heads], [...run.labels].sort((a, b) => a[5] - b[5])
+      .map(([label, value, clips, pca, model, gain, interval]) => [label, value, clips, pca, model, { value: gain, interval }]), 5), "labels") : []));
   const all = run.worst.length === run.tested;
   byId("worst").replaceChildren(...(run.worst.length ? part("By clip", all ? `All ${run.tested} test clips, the lowest gains first.` : `The ${run.worst.length} lowest gains of ${run.tested} test clips.`,
     table(["clip", "labels", "seconds#", ...heads], run.worst, 5), "clips") : [element("p", { class: "muted" }, "No errors by clip.")]));
@@ -46,12 +47,12 @@ const drawMap = (run) => {
   const known = values.filter((value) => value !== null);
   const numeric = known.length > 0 && known.every((value) => typeof value === "number");
   const categories = numeric ? [] : [...new Set(known.map(String))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
-  const look = styles(categories.length).map((style, i) => ({ ...style, mark: MARKS[(i + Math.floor(i / 6)) % 6], label: categories[i], line: false }));
+  const look = styles(categories.length).map((style, i) => ({ ...style, label: categories[i], line: false }));
   const [low, high] = extremes(known);
   const cividis = ramp([[0, 34, 78], [60, 77, 110], [124, 123, 120], [187, 174, 108], [254, 232, 56]]);
   const marks = xy.map(([x, y], i) => {
     const value = values[i];
-    const style = (!numeric && value !== null && look[categories.indexOf(String(value))]) || { colour: "plain", mark: "circle" };
+    const style = (!numeric && value !== null && look[categories.indexOf(String(value))]) || { colour: "hollow", mark: "circle" };
     const group = shape("g", { class: style.colour });
     const node = shape("path", { class: "point fill", role: "button", d: path[style.mark](5), transform: `translate(${xs(x)} ${ys(y)})` });
     if (numeric && value !== null) node.style.fill = `rgb(${cividis((value - low) / (high - low || 1)).map(Math.round).join()})`;
@@ -87,8 +88,6 @@ const drawRun = () => {
   byId("latents").hidden = !run.map && !run.latents && !run.probes;
   drawConfig(run);
 };
-// Closed on a phone, where it would be a quarter of the page.
-if (innerWidth <= 600) byId("config-all").open = false;
 byId("run")?.addEventListener("change", drawRun);
 byId("map-label").addEventListener("change", () => drawMap(current()));
 byId("only-changed").addEventListener("change", () => drawConfig(current()));
@@ -101,6 +100,8 @@ const draw = () => {
   drawMap(current());
   drawVariance(current());
 };
+// What was closed had no width.
+document.querySelectorAll(".fold").forEach((part) => part.addEventListener("toggle", draw));
 drawRun();
 drawCurve();
 drawTraining();

@@ -1,5 +1,8 @@
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
+const PHONE = innerWidth <= 600;
+// On a phone long parts are closed, and all clips but the first.
+if (PHONE) document.querySelectorAll(".fold, .clip ~ .clip").forEach((part) => (part.open = false));
 const SVG = "http://www.w3.org/2000/svg";
 
 // ---- small things
@@ -32,7 +35,7 @@ const cellValue = (cell) => {
 };
 // Numbers are right-aligned; those with fewer decimals get the width of the missing ones.
 const alignDecimals = (table) => {
-  const decimals = (cell) => /^[-+]?[\d,]*(?:\.(\d+))?$/.exec(cell.textContent.trim());
+  const decimals = (cell) => /^[-+]?[\d,]*(?:\.(\d+))?$/.exec(cell.firstChild?.data?.trim() ?? "");
   for (const [column, head] of [...(table.tHead?.rows[0].cells ?? [])].entries()) {
     if (!head.classList.contains("number")) continue;
     const cells = [...table.tBodies[0].rows].map((row) => row.cells[column]);
@@ -40,16 +43,17 @@ const alignDecimals = (table) => {
     const most = counts.reduce((a, b) => Math.max(a, b), 0);
     cells.forEach((cell, i) => {
       const missing = most - counts[i];
-      if (missing && decimals(cell)) cell.dataset.pad = (counts[i] ? "" : ".") + "0".repeat(missing);
+      if (missing && decimals(cell)) cell.firstChild.after(element("span", { "data-pad": (counts[i] ? "" : ".") + "0".repeat(missing) }));
     });
   }
 };
-// Rows after the first 20 are hidden until asked for, whatever the order of rows.
-const FOLD = 20;
+// Rows after the first 20 (on a phone 10) are hidden until asked for, whatever the order of rows.
+const FOLD = PHONE ? 10 : 20;
 const folded = (inner, what) => {
   const count = inner.tBodies[0].rows.length;
   if (count <= FOLD) return [scrolled(inner)];
   inner.classList.add("folded");
+  inner.classList.toggle("short", PHONE);
   const button = element("button", { type: "button", class: "unfold", "aria-expanded": "false" });
   const say = () => (button.textContent = inner.classList.contains("folded") ? `Show all ${count} ${what}` : `Show the first ${FOLD} ${what}`);
   button.addEventListener("click", () => {
@@ -74,7 +78,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest(".sort");
   if (button) sortBy(button.closest("th"));
 });
-// Rows of text or numbers; a head that ends with "#" is of numbers.
+// Rows of text or numbers, or {value, interval}; a head that ends with "#" is of numbers.
 const table = (heads, rows, sorted) => {
   const top = element("tr");
   heads.forEach((head, index) => {
@@ -86,10 +90,13 @@ const table = (heads, rows, sorted) => {
   const body = element("tbody");
   for (const row of rows) {
     const line = element("tr");
-    row.forEach((value, index) => {
+    row.forEach((given, index) => {
+      const { value, interval } = given instanceof Object ? given : { value: given };
       const numeric = heads[index].endsWith("#");
       const cell = element(index ? "td" : "th", index ? {} : { scope: "row" });
-      cell.textContent = typeof value !== "number" ? (value ?? "–") : heads[index].startsWith("gain") ? signed(value) : number(value);
+      const text = (x) => (heads[index].startsWith("gain") ? signed(x) : number(x));
+      cell.textContent = typeof value !== "number" ? (value ?? "–") : text(value);
+      if (interval) cell.append(element("small", {}, interval.map(text).join(" to ")));
       if (numeric) {
         cell.className = "number";
         cell.dataset.value = value ?? "";
