@@ -238,7 +238,7 @@ def _rounded(payload: Payload, seconds: float) -> float:
 
 def _unused(codec: EntropyCodec, choice: Precision, kbps: float | None, rate: float) -> str:
     """What to say of a rate above that of the finest choice; "" for others."""
-    finest = Precision(1.0, codec.codebooks) if codec.codebooks else Precision(_FINEST, 0)
+    finest = Precision(1.0, codec.codebooks) if codec.codebooks else Precision(FINEST, 0)
     if kbps is None or choice != finest or rate >= kbps:
         return ""
     return (
