@@ -87,7 +87,7 @@ def evaluate(
     model, *variants = trained_codecs(experiment, trained.model, trained.best)
     no_model = LatentCodec(no_model_row(experiment.config), identity, identity, None, None)
     evaluator = Evaluator.of(experiment, baselines.fit.mean)
-    batches, clips = experiment.batches("test"), len(experiment.corpus.clips)
+    batches, clips = experiment.batches("test", own=True), len(experiment.corpus.clips)
 
     def measure(codec: LatentCodec) -> tuple[Row, ClipErrors]:
         testing = bar(batches, desc=f"testing {codec.name}", unit="batch")

@@ -16,6 +16,7 @@ from aejax.evaluation.per_clip_errors import ClipErrors, measure_intervals
 from aejax.evaluation.rows import Row
 from aejax.prepare import Experiment
 from aejax.representations import Representation, valid_frames
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 from aejax.runtime.parallel import parallel_map
 
@@ -112,6 +113,7 @@ class Evaluator:
         for batch in batches:
             sums = self._features(codec, self.device_put(batch))[3]
             total += np.sum(jax.device_get(sums[:2]), 1, dtype=np.float64)
+        total = processes.total(total)
         _require_frames(total[0])
         return float(metrics.rmse(*total[:, None])[0])
 
@@ -120,7 +122,7 @@ class Evaluator:
 
         Args:
           codec: to evaluate.
-          batches: batches of the split.
+          batches: batches of the split; of several processes, each has its own rows.
           clips: number of clips in the corpus.
         """
         sums: metrics.Sums | None = None
@@ -134,6 +136,8 @@ class Evaluator:
             for total, part in zip(sums, by_row, strict=True):
                 np.add.at(total, batch["clip"][is_clip], part[is_clip])
             counts = counts + codes
+        if sums is not None:
+            sums, counts = processes.total((sums, counts))
         _require_frames(0 if sums is None else sums.frames.sum())
         assert sums is not None
         measures: dict[str, Any] = {
