@@ -86,12 +86,13 @@ def process_flags(argv: Sequence[str]) -> tuple[str | None, int | None, int | No
       UserError: a number is none.
     """
     values = dict(word.lstrip("-").partition("=")[::2] for word in argv if word.startswith("-"))
-    numbers = []
-    for name in ("processes", "process"):
+
+    def number(name: str) -> int | None:
         if name in values and not values[name].isdecimal():
             raise UserError(f"--{name}={values[name]} is not a number of processes")
-        numbers.append(int(values[name]) if name in values else None)
-    return values.get("coordinator"), *numbers
+        return int(values[name]) if name in values else None
+
+    return values.get("coordinator"), number("processes"), number("process")
 
 
 def one_line(error: BaseException) -> str:

@@ -193,10 +193,10 @@ def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path):
 @pytest.mark.slow
 def test_a_sharded_state_learns_alike_and_takes_less_memory(tmp_path):
     """Also over processes."""
-    # In small steps, which amplify rounding less.
-    slowly = ["--config.train.learning_rate=1e-4"]
-    (data,) = Group(tmp_path, tmp_path / "data", 1, *slowly, devices=4).succeeds()
-    sharded = [*slowly, "--config.train.shard=fsdp"]
+    # Not at PCA, where gradients are all rounding, out of which Adam makes whole steps.
+    start = ["--config.model.pca_start=False"]
+    (data,) = Group(tmp_path, tmp_path / "data", 1, *start, devices=4).succeeds()
+    sharded = [*start, "--config.train.shard=fsdp"]
     (fsdp,) = Group(tmp_path, tmp_path / "fsdp", 1, *sharded, devices=4).succeeds()
     for workdir in ("fsdp", "processes"):
         if workdir == "processes":

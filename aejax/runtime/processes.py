@@ -217,12 +217,11 @@ def gather_tree(tree: Tree) -> list[Tree]:
     starts = np.cumsum([0, *(array.nbytes for array in arrays)])
 
     def parsed(row: bytes) -> Tree:
-        return structure.unflatten(
-            np.frombuffer(row[start : start + array.nbytes], array.dtype)
-            .reshape(array.shape)
-            .copy()
+        parts = (
+            np.frombuffer(row[start : start + array.nbytes], array.dtype).reshape(array.shape)
             for array, start in zip(arrays, starts.tolist(), strict=False)
         )
+        return jax.tree.unflatten(structure, [part.copy() for part in parts])
 
     return [parsed(row) for row in gather(b"".join(array.tobytes() for array in arrays))]
 
