@@ -27,6 +27,8 @@ def compile_step(experiment: Experiment, snapshot: checkpoint.Snapshot) -> jax.s
     suffix = "" if memory is None else f", {memory / 1e6:,.0f} MB"
     seconds = time.perf_counter() - begin
     print(f"compiled the step in {seconds:.1f} s; {size:,} parameters{suffix}")
+    if line := experiment.devices.describe_state(snapshot.state):
+        print(line)
     return compiled
 
 
