@@ -45,6 +45,7 @@ def run(
       UserError: the config, the corpus or the directory is unusable; nothing has been written.
       Interrupted: on SIGTERM or SIGINT; the run has been saved.
     """
+    processes.join()
     with processes.together():
         directory = begin(config, workdir)
     if processes.agree(directory.has("results.json")):
@@ -53,20 +54,26 @@ def run(
         print("this run is finished; its results again:")
         return print_results(directory.path)
     try:
-        experiment = prepare(directory.config, directory, corpus=corpus, command=command)
-        with processes.main_first():
-            if processes.is_main():
-                for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
-                    warn(line)
-        baselines = fit_pca(experiment)
-        trained = train(experiment, baselines, preview(experiment), profile=profile)
-        results = evaluate(experiment, baselines, trained)
-        write_report(experiment, results)
-        processes.wait()
-        print_results(directory.path)
+        with processes.explain_loss():
+            experiment = prepare(directory.config, directory, corpus=corpus, command=command)
+            _set_damaged_aside(directory)
+            baselines = fit_pca(experiment)
+            trained = train(experiment, baselines, preview(experiment), profile=profile)
+            results = evaluate(experiment, baselines, trained)
+            with processes.main_first():
+                write_report(experiment, results)
+                print_results(directory.path)
     finally:
         directory.release()
     return results
+
+
+def _set_damaged_aside(directory: Workdir) -> None:
+    """Renames damaged checkpoints of a run, so that it resumes from an intact one; warns of them."""
+    with processes.main_first():
+        if processes.is_main():
+            for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
+                warn(line)
 
 
 def dry_run(config: ConfigDict, workdir: str | Path | None = None) -> None:

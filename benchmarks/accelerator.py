@@ -34,7 +34,7 @@ INSTRUCTIONS = (
 
 
 def prepared(name, batch_size, devices, overrides=()):
-    from aejax import config as configs, prepare
+    from aejax import prepare
     from aejax.runtime.devices import Devices
     from aejax.workdir import Workdir
 

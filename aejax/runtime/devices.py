@@ -1,4 +1,4 @@
-"""Placement of arrays on all local devices: batches are sharded, all else is replicated."""
+"""Placement of arrays on devices: batches are sharded; all else is replicated, or sharded too."""
 
 import contextlib
 import platform

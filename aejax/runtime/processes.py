@@ -8,6 +8,7 @@ devices, and sums of NumPy arrays are exchanged at the end.
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -84,17 +86,31 @@ def start(coordinator: str | None, number: int | None, process: int | None) -> N
     late = threading.Timer(_START, _end_late, [coordinator])
     late.daemon = True
     late.start()
-    jax.distributed.initialize(
-        coordinator,
-        number,
-        process,
-        cluster_detection_method=None if coordinator is None else "deactivate",
-        initialization_timeout=2 * _START,
-        heartbeat_timeout_seconds=_HEARTBEAT,
-    )
-    late.cancel()
-    _group.index, _group.count = jax.process_index(), jax.process_count()
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            number,
+            process,
+            cluster_detection_method=None if coordinator is None else "deactivate",
+            initialization_timeout=2 * _START,
+            heartbeat_timeout_seconds=_HEARTBEAT,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"JAX finds no cluster ({error}); give --coordinator") from None
+    finally:
+        late.cancel()
     sys.excepthook = _end_with_traceback
+    join()
+
+
+def join() -> None:
+    """Takes this process's number from JAX, if `start` or the user's own program has initialised
+    ``jax.distributed``. All but the main process print and write nothing from here on."""
+    import jax
+
+    if count() > 1 or not jax.distributed.is_initialized():
+        return
+    _group.index, _group.count = jax.process_index(), jax.process_count()
     if not is_main():
         from aejax.runtime import progress
 
@@ -117,15 +133,17 @@ def _check(coordinator: str | None, number: int | None, process: int | None) -> 
         raise UserError(f"--process={process} must be from 0 to --processes={number} minus 1")
 
 
-# Variables with the number of tasks: of a SLURM step, Open MPI, MPICH, and a Kubernetes job.
-_SIZES = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "JAX_NUM_PROCESSES")
-
-
 def _in_cluster() -> bool:
-    """Whether a launcher that JAX knows has started this process as one of several."""
-    sizes = [os.environ.get(name, "") for name in _SIZES]
-    hosts = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
-    return len(hosts) > 1 or any(size.isdecimal() and int(size) > 1 for size in sizes)
+    """Whether this process is one of several that a launcher known to JAX has started."""
+    environment = os.environ
+    if "SLURM_STEP_NODELIST" in environment:
+        return environment.get("SLURM_NTASKS", "1") != "1"
+    if "OMPI_MCA_orte_hnp_uri" in environment:
+        return environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1"
+    if "KUBERNETES_SERVICE_HOST" in environment:
+        return "JOB_COMPLETION_INDEX" in environment
+    chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
 def _wait_for(coordinator: str, process: int) -> None:

@@ -141,7 +141,7 @@ def run_steps(
       Interrupted: on SIGTERM or SIGINT, after saving.
     """
     step, pending = first, None
-    with stopping.graceful() as asked, processes.explain_loss():
+    with stopping.graceful() as asked:
         asked_to_stop = processes.any_of(asked)
         if step == 0:
             observer.validate(step, state)
