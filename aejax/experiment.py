@@ -69,7 +69,7 @@ def run(
 
 
 def _set_damaged_aside(directory: Workdir) -> None:
-    """Renames damaged checkpoints of a run, so that it resumes from an intact one; warns of them."""
+    """Renames damaged checkpoints of a run, with a warning; it resumes from an intact one."""
     with processes.main_first():
         if processes.is_main():
             for line in checkpoint.set_damaged_aside(directory.path / "checkpoints"):
