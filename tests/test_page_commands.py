@@ -19,6 +19,7 @@ from aejax import cli, experiment, parts
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.results import print_results
+from aejax.runtime import processes
 from aejax.sweeps import plan, search, sweep
 
 DOCS = REPOSITORY / "docs"
@@ -60,6 +61,7 @@ def commands(text):
     """The words of each command, without variables of the environment before it."""
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
+        words = words[1:] if words[:1] == ["srun"] else words
         while words:
             end = words.index("&&") if "&&" in words else len(words)
             first, words = words[:end], words[end + 1 :]
@@ -104,6 +106,17 @@ def place(trained, tmp_path, flags, monkeypatch):
             for index in range(6):
                 write(tmp_path / folder / speaker / f"{index}.wav")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """One process, whatever a command says; its flags are checked."""
+
+    def start(*group):
+        if group != (None, None, None):
+            processes._check(*group)
+
+    monkeypatch.setattr(processes, "start", start)
 
 
 @pytest.fixture

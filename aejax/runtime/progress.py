@@ -45,7 +45,7 @@ def note(message: str) -> None:
 def bar(items: Any = None, **options: Any) -> tqdm:
     """A progress bar that is removed at the end, shown after a second; where nothing can be drawn
     again, whole lines at longer intervals."""
-    options["disable"] = _silent
+    options["disable"] = _silent or options.get("disable", False)
     if _redraws(sys.stderr):
         return tqdm(items, leave=False, delay=1, dynamic_ncols=True, **options)
     return _Lines(items, leave=False, mininterval=_SECONDS_PER_LINE, bar_format=_LINE, **options)
