@@ -143,6 +143,7 @@ def copied_runs(place, monkeypatch):
         run(chosen, root / "0")
 
     monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(experiment, "dry_run", experiment.begin)
     monkeypatch.setattr(aejax, "run", run, raising=False)
     monkeypatch.setattr(sweep, "run", run_sweep)
     monkeypatch.setattr(search, "run", run_search)
@@ -152,6 +153,7 @@ def copied_runs(place, monkeypatch):
 def short_runs(place, monkeypatch):
     """Training is of small models for a few steps; other machines are left out."""
     train, train_all, search_all = experiment.run, sweep.run, search.run
+    dry_run = experiment.dry_run
     make_members = plan.make_members
 
     own = set()
@@ -178,6 +180,7 @@ def short_runs(place, monkeypatch):
         return make_members(shrink(config), *rest)
 
     monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(experiment, "dry_run", lambda config, path: dry_run(shrink(config), path))
     monkeypatch.setattr(aejax, "run", run, raising=False)
     monkeypatch.setattr(plan, "make_members", make_small_members)
     monkeypatch.setattr(sweep, "run", run_sweep)
