@@ -31,6 +31,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "config":  # aejax.config.override
+        return importlib.import_module("aejax.config")
     if name not in _MODULES:
         raise AttributeError(f"module 'aejax' has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULES[name]), name)

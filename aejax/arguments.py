@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from aejax import parts
-from aejax.config import expand_paths, flatten, keys, to_json
+from aejax.config import check_known, expand_paths, flatten, keys, to_json
 from aejax.runtime import files, processes
 from aejax.runtime.errors import UserError
 from aejax.sweeps import plan
@@ -70,6 +70,7 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
     try:
         rest, chosen = values(sys.argv), values.config
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        _check_keys(argv)
         raise UserError(one_line(error)) from None
     if chosen is None:
         raise UserError("an experiment is missing: --config=experiments/mel_conv.py")
@@ -77,6 +78,17 @@ def _parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
         raise UserError(f"unexpected argument {rest[1]!r}; see --help")
     check_flags(values)
     return expand_paths(chosen)
+
+
+def _check_keys(argv: Sequence[str]) -> None:
+    """Checks that the config keys among the arguments exist: for some that do not, ml-collections
+    names only their last part."""
+    known = {full for full, *_ in keys()}
+    rooms = {full.rpartition(".")[0] for full in known}
+    for word in argv:
+        full = word.removeprefix("--config.").partition("=")[0]
+        if word.startswith("--config.") and full not in rooms:
+            check_known(full, known)
 
 
 def process_flags(argv: Sequence[str]) -> tuple[str | None, int | None, int | None]:
@@ -93,6 +105,12 @@ def process_flags(argv: Sequence[str]) -> tuple[str | None, int | None, int | No
         return int(values[name]) if name in values else None
 
     return values.get("coordinator"), number("processes"), number("process")
+
+
+def of_one_process(argv: Sequence[str]) -> list[str]:
+    """Arguments without those of `process_flags`: any number of processes repeats a run."""
+    names = ("coordinator", "processes", "process")
+    return [word for word in argv if word.lstrip("-").partition("=")[0] not in names]
 
 
 def one_line(error: BaseException) -> str:

@@ -50,7 +50,7 @@ def run(argv: Sequence[str], command: str = "") -> None:
     workdir = files.expand(_WORKDIR.value) if _WORKDIR.value else None
     malloc.keep_freed()
     compilation.use_cache()
-    command = command or f"python -m aejax.main {shlex.join(argv[1:])}"
+    command = command or f"python -m aejax.main {shlex.join(arguments.of_one_process(argv[1:]))}"
     if _SWEEP.value is not None:
         _sweep(chosen, workdir, command)
     elif _SEARCH.value is not None:

@@ -15,6 +15,7 @@ from trained_runs import model_of, write_run
 
 import aejax
 from aejax import arguments
+from aejax import main as main_module
 from aejax.cli import main
 from aejax.data.preflight import preflight, report
 from aejax.evaluation import entropy_coding
@@ -262,3 +263,33 @@ def test_an_hour_takes_little_memory(runs, tmp_path):
     assert soundfile.info(target).frames == 3600 * 16_000
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert max(peak, before) < 1_000_000  # KiB; the hour is 230 MB as floats
+
+
+@pytest.mark.parametrize(
+    ("key", "near"), [("model.width", "model.conv.width"), ("n_mels", "representation.mel.n_mels")]
+)
+def test_a_misspelt_key_is_named_whole_and_the_right_ones_are_suggested(key, near, flags, capsys):
+    assert (
+        main_module.main(["aejax", "--config=experiments/mel_conv.py", f"--config.{key}=40"]) == 1
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: unknown config key {key}; did you mean ")
+    assert near in line
+
+
+def test_a_folder_of_runs_that_is_none(capsys):
+    assert main(["list", "nowhere"]) == 1
+    assert capsys.readouterr().err == "error: nowhere is not a folder of runs\n"
+
+
+def test_a_repeated_run_needs_no_other_process():
+    argv = ["--config=a.py", "--coordinator=b:1", "--processes=2", "--process=0", "--workdir=c"]
+    assert arguments.of_one_process(argv) == ["--config=a.py", "--workdir=c"]
+
+
+def test_what_the_documentation_calls_needs_no_other_import():
+    script = "import aejax; print(aejax.config.override(aejax.default(), {'seed': 3}).seed)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "3\n"

@@ -221,8 +221,8 @@ def test_a_mistake_is_named_once(tmp_path):
     ).ends()
     assert (code, other_code) == (1, 1)
     (line,) = errors(main)
-    assert "process 1 has another config than process 0" in line
-    assert '"latent_dim": 5' in line
+    assert "process 1: config differs from that of process 0" in line
+    assert '("latent_dim": 5, not "latent_dim": 4)' in line
     assert not errors(other)
 
     group = Group(tmp_path, tmp_path / "run", 2, "--config.train.batch_size=7")

@@ -70,6 +70,8 @@ def _list(options: argparse.Namespace) -> None:
     for path in experiments:
         about = (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
         print(f"  {path.stem:{width}}  {about}")
+    if not options.folder.is_dir() and options.folder != Path("runs"):
+        raise UserError(f"{printable(str(options.folder))} is not a folder of runs")
     runs = sorted(path.parent for path in options.folder.glob("*/results.json"))
     if runs:
         print(f"runs in {printable(str(options.folder))}:")

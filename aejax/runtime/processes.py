@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from aejax.runtime import files, stopping
+from aejax.runtime import files, stopping, words
 from aejax.runtime.errors import UserError, printable
 
 Tree = TypeVar("Tree")
@@ -83,6 +83,9 @@ def start(coordinator: str | None, number: int | None, process: int | None) -> N
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if coordinator is not None and process:
         _wait_for(coordinator, process)
+    if coordinator is not None and number is not None and number > 1 and not process:
+        others = words.count(number - 1, "other process")
+        print(f"waiting for {others} at {coordinator}", file=sys.stderr)
     late = threading.Timer(_START, _end_late, [coordinator])
     late.daemon = True
     late.start()
@@ -360,7 +363,7 @@ def check_alike(values: dict[str, str]) -> None:
             if value != main[name]:
                 ours, theirs = _difference(value, main[name])
                 raise UserError(
-                    f"process {index()} has another {name} than process 0 ({printable(ours)}, not"
+                    f"{name} differs from that of process 0 ({printable(ours)}, not"
                     f" {printable(theirs)}); start all with the same command and version"
                 )
 
@@ -368,7 +371,7 @@ def check_alike(values: dict[str, str]) -> None:
 def _difference(ours: str, theirs: str) -> tuple[str, str]:
     """The first lines that differ."""
     lines = zip(ours.splitlines(), theirs.splitlines(), strict=False)
-    return next(((a.strip(), b.strip()) for a, b in lines if a != b), ("more", "less"))
+    return next(((a.strip(" ,"), b.strip(" ,")) for a, b in lines if a != b), ("more", "less"))
 
 
 def leave(code: int) -> NoReturn:
