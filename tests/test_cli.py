@@ -1,5 +1,6 @@
 """The command `aejax`: what it says, and what it says when something is wrong."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ import aejax
 from aejax import arguments
 from aejax import main as main_module
 from aejax.cli import main
+from aejax.commands import parts
 from aejax.data.preflight import preflight, report
 from aejax.evaluation import entropy_coding
 
@@ -293,3 +295,11 @@ def test_what_the_documentation_calls_needs_no_other_import():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "3\n"
+
+
+def test_a_part_without_a_docstring_has_not_the_one_that_dataclasses_write():
+    @dataclasses.dataclass
+    class Plain:
+        width: int = 3
+
+    assert parts._about(Plain) == ""

@@ -48,7 +48,7 @@ def describe(name: str) -> str:
     for registry in parts.REGISTRIES:
         if name not in registry:
             continue
-        lines = [f"{registry.kind} {name}: {inspect.getdoc(registry[name])}"]
+        lines = [f"{registry.kind} {name}: {_about(registry[name])}"]
         for full, usual, about in keys():
             if full.startswith(f"{registry.room}.{name}."):
                 bounds = f"; {about.rule.description}" if about.rule.description else ""
@@ -57,7 +57,13 @@ def describe(name: str) -> str:
     return "\n\n".join(blocks)
 
 
+def _about(part: Any) -> str:
+    """The docstring of a part; "" if it has only the signature that a dataclass writes there."""
+    text = inspect.getdoc(part) or ""
+    return "" if text.startswith(f"{part.__name__}(") else text
+
+
 def _first_line(part: Any) -> str:
-    text = (inspect.getdoc(part) or "").partition("\n\n")[0]
+    text = _about(part).partition("\n\n")[0]
     first = " ".join(text.split())
     return first.partition(". ")[0].partition(": ")[0].removesuffix(".")

@@ -11,7 +11,7 @@ import yaml
 from aejax.inference.model import TrainedModel
 from aejax.reporting import markup, run_files
 from aejax.reporting.table import COLUMNS
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 
 UNKNOWN = "unknown"  # as hubs write it
@@ -155,7 +155,7 @@ def _results(model: TrainedModel, results: Mapping[str, Any] | None) -> str:
         return "None: the run was not evaluated."
     rows = results["rows"]
     count = results.get("test_clips")
-    clips = f"{count} test clips" if isinstance(count, int) else "test clips"
+    clips = words.count(count, "test clip") if isinstance(count, int) else "test clips"
     lines = [
         f"On {clips} that the model was not trained on:",
         markup.as_markdown(rows, results["units"]["feature_rmse"]),
