@@ -129,7 +129,7 @@ def test_every_end_is_one_line(monkeypatch, capsys, error, code, says):
     def fail(*_):
         raise error
 
-    monkeypatch.setattr("aejax.main._parse", fail)
+    monkeypatch.setattr("aejax.arguments.parse", fail)
     assert main(["aejax"]) == code
     printed = capsys.readouterr().err
     assert says in printed

@@ -9,11 +9,12 @@ import pytest
 from conftest import REPOSITORY
 
 import aejax
-from aejax import cli, experiment
+from aejax import arguments, cli, experiment
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.data import labels
 from aejax.inference import paths
+from aejax.runtime import files
 from aejax.runtime.errors import UserError
 from aejax.workdir import Workdir
 
@@ -57,7 +58,8 @@ def test_of_flags_and_config(home, monkeypatch):
     words += ["--config.data.labels=~/table.csv"]
     monkeypatch.setattr("sys.argv", ["aejax", *words])  # ml-collections looks there
     try:
-        config, workdir = main_module._parse(["aejax", *words])
+        config = arguments.parse(main_module.FLAGS, ["aejax", *words])
+        workdir = files.expand(main_module._WORKDIR.value)
     finally:
         for name in list(main_module.FLAGS):
             main_module.FLAGS[name].unparse()

@@ -340,7 +340,7 @@ def test_a_model_of_stereo_has_two_channels():
         (["a", "b"], "audio must be floats"),
         ([[0.0, 1.0], [0.0]], "audio cannot be converted to an array"),
         (None, "audio must be floats"),
-        ("song.wav", "audio must be floats"),
+        ("song.wav", "audio: song.wav: cannot be opened"),
         (0.5, "audio must be"),
         ([], "audio must be"),
     ],
