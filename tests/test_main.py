@@ -64,7 +64,7 @@ def bad(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--config.model.latent_dims=3"], 'Did you mean "latent_dim"'),
+        (["--config.model.latent_dims=3"], "did you mean model.latent_dim"),
         (["--config.model.latent_dim=many"], "latent_dim"),
         (["--config.model.latent_dim=641"], "more than the numbers in a block"),
         (["--config.train.learning_rate=-1"], "must be above 0"),
