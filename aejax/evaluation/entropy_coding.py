@@ -285,11 +285,11 @@ def finest_scale(rate: Callable[[float], float], most: float) -> float | None:
             break
         fraction = np.clip((most - low) / (high - low), 0.1, 0.9)
         guess = float(2.0 ** (coarse + fraction * (fine - coarse)))
-        found = rate(guess)
-        if found <= most:
-            best, coarse, low = guess, np.log2(guess), found
+        current = rate(guess)
+        if current <= most:
+            best, coarse, low = guess, np.log2(guess), current
         else:
-            fine, high = np.log2(guess), found
+            fine, high = np.log2(guess), current
     return best
 
 

@@ -52,14 +52,7 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         latent_dim=config.model.latent_dim,
     )
     devices = Devices(config.train.batch_size)
-    evaluator = Evaluator(
-        representation=model.representation,
-        eval_mel=eval_mel(config),
-        downsampling=config.model.downsampling,
-        centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
-        device_put=devices.device_put,
-        add_noise=noise_adder(config),
-    )
+    evaluator = _evaluator(model, fitted, devices)
     frames = excerpt_blocks(config, model.representation) * config.model.downsampling
     excerpt = model.representation.samples(frames)
     unreadable: list[str] = []
@@ -93,3 +86,15 @@ def evaluate(model: TrainedModel, run: Path, folder: Path) -> tuple[Corpus, list
         measured = bar(batches(), desc=f"measuring {codec.name}", unit="batch")
         rows.append(evaluator.row(codec, measured, len(corpus.clips)))
     return corpus, with_gains(rows, [PCA_ROW], evaluator.capacity(trained)), unreadable
+
+
+def _evaluator(model: TrainedModel, fitted: pca_fit.Fit, devices: Devices) -> Evaluator:
+    """The evaluator of a model, as that of its run."""
+    return Evaluator(
+        representation=model.representation,
+        eval_mel=eval_mel(model.config),
+        downsampling=model.config.model.downsampling,
+        centre=devices.copy(jnp.asarray(fitted.mean, jnp.float32)),
+        device_put=devices.device_put,
+        add_noise=noise_adder(model.config),
+    )

@@ -124,11 +124,8 @@ def join() -> None:
 def _check(coordinator: str | None, number: int | None, process: int | None) -> None:
     flags = {"--coordinator": coordinator, "--processes": number, "--process": process}
     missing = [name for name, value in flags.items() if value is None]
-    if missing:
+    if coordinator is None or number is None or process is None:
         raise UserError(f"{' and '.join(flags)} belong together; missing: {', '.join(missing)}")
-    assert coordinator is not None
-    assert number is not None
-    assert process is not None
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise UserError(f"--coordinator={printable(coordinator)} is not HOST:PORT")
@@ -299,14 +296,9 @@ def together() -> Iterator[None]:
     Raises:
       UserError: a process has failed.
     """
-    failure = None
-    try:
+    with _collected() as failures:
         yield
-    except UserError as error:
-        if count() == 1:
-            raise
-        failure = error
-    _raise_alike(failure)
+    _raise_alike(failures)
 
 
 @contextlib.contextmanager
@@ -317,26 +309,33 @@ def main_first() -> Iterator[None]:
     Raises:
       UserError: a process has failed.
     """
-    failure = None
     if not is_main():
-        _raise_alike(None)
-    try:
+        _raise_alike([])
+    with _collected() as failures:
         yield
+    if is_main():
+        _raise_alike(failures)
+    _raise_alike([] if is_main() else failures)
+
+
+@contextlib.contextmanager
+def _collected() -> Iterator[list[UserError]]:
+    """The error of the block, which does not leave it, if there are other processes to tell."""
+    failures: list[UserError] = []
+    try:
+        yield failures
     except UserError as error:
         if count() == 1:
             raise
-        failure = error
-    if is_main():
-        _raise_alike(failure)
-        failure = None
-    _raise_alike(failure)
+        failures.append(error)
 
 
-def _raise_alike(failure: UserError | None) -> None:
+def _raise_alike(failures: list[UserError]) -> None:
     """Raises the first failure of any process in all of them."""
     if count() == 1:
         return
-    messages = [row.decode(errors="replace") for row in gather(str(failure or "").encode())]
+    own = "".join(map(str, failures)).encode()
+    messages = [row.decode(errors="replace") for row in gather(own)]
     process = next((number for number, message in enumerate(messages) if message), None)
     if process is None:
         return
