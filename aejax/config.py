@@ -108,9 +108,9 @@ def check_known(full: str, known: Collection[str]) -> None:
     if full in known:
         return
     end = full.rpartition(".")[2]
-    same = [name for name in known if name.rpartition(".")[2] == end]
+    same = [name for name in sorted(known) if name.rpartition(".")[2] == end]
     near = [name for name in same if name.startswith(full[:4])] or same
-    near = near[:3] or difflib.get_close_matches(full, known, n=3)
+    near = near[:3] or difflib.get_close_matches(full, sorted(known), n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UserError(f"unknown config key {full}{hint}")
 

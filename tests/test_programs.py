@@ -1,10 +1,10 @@
 """The train step as it is compiled for a TPU, without one."""
 
-import importlib
+import runpy
 
 import jax
 import pytest
-from conftest import shrink
+from conftest import REPOSITORY, shrink
 
 from aejax.prepare import prepare
 from aejax.training.compile import step_of
@@ -14,7 +14,8 @@ from aejax.workdir import Workdir
 
 @pytest.mark.parametrize("name", ["mel_conv", "mel_rvq"])
 def test_a_step_for_a_tpu_has_no_gather_and_no_scatter(name, tmp_path):
-    config = shrink(importlib.import_module(f"experiments.{name}").get_config())
+    path = REPOSITORY / "experiments" / f"{name}.py"
+    config = shrink(runpy.run_path(str(path))["get_config"]())
     experiment = prepare(config, Workdir(tmp_path / "run", config))
     batch = dict(experiment.silent_batch())
     traced = jax.jit(step_of(experiment)).trace(snapshot_shapes(experiment).state, batch)
