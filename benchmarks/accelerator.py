@@ -1,38 +1,32 @@
-"""What an accelerator makes of every experiment's train step.
+"""aejax on an accelerator: what its programs do there, and how fast they are.
 
     pip install -e '.[tpu]' && python benchmarks/accelerator.py --aot=v5e:2x2
-    python benchmarks/accelerator.py --aot=v5e:2x2 --experiments mel_conv --batch_size=64
+    python benchmarks/accelerator.py --aot=v5e:2x2 --experiments mel_conv --programs step
+    pip install -e '.[bench]' && python benchmarks/accelerator.py   # with a GPU
+    python benchmarks/accelerator.py --small --out=/tmp             # on a CPU, to see that it works
 
 With ``--aot`` nothing runs: libtpu compiles ahead of time for the chips of a topology, on a machine
-that has none.
+that has none. For every experiment it compiles the train step, that of a population of four, and
+the evaluation of a batch with two iterations of Griffin-Lim, and prints for one chip: bytes that
+instructions access, floating-point operations and how many of them a byte, temporary memory,
+seconds to compile, and how many gathers, scatters and collectives there are. Of a batch of 64
+excerpts each chip has its share. ``--plain`` leaves augmentation out, but for the noise of
+denoising: what the networks and transforms alone access.
+
+Without, it runs on the device of this machine and writes a page named after it: see gpu_page.py.
 """
 
 import argparse
-import collections
-import contextlib
-import dataclasses
-import io
-import os
 import pathlib
-import re
-import runpy
-import tempfile
-import time
 
-EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
-NAMES = [path.stem for path in sorted(EXPERIMENTS.glob("*_*.py"))]
-# What a program must not hold, and what passes between devices.
-INSTRUCTIONS = (
-    "gather",
-    "scatter",
-    "all-gather",
-    "all-reduce",
-    "all-to-all",
-    "collective-permute",
-    "reduce-scatter",
-)
+import programs
+
+KEYS = ("representation.mel.griffin_lim_iterations=2",)
+HEAD = ("", "GB", "GFLOP", "FLOP/B", "temporary MB", "compile s", "instructions")
+PROGRAMS = ("step", "population", "evaluation")
 
 
+<<<<<<< HEAD
 def prepared(name, batch_size, devices, overrides=()):
     from aejax import prepare
     from aejax.runtime.devices import Devices
@@ -51,52 +45,68 @@ def prepared(name, batch_size, devices, overrides=()):
         folder = pathlib.Path(tempfile.mkdtemp()) / "run"
         experiment = prepare.prepare(config, Workdir(folder, config))
     return dataclasses.replace(experiment, devices=Devices(batch_size, devices))
+=======
+def lowered(program, prepared, devices):
+    if program == "population":
+        return programs.population(prepared, 4)
+    if program == "evaluation":
+        return programs.evaluation(prepared, devices)
+    return programs.step(prepared)
+>>>>>>> 1047ec6 (Biases' gradients are summed in float32 with train.dtype=bfloat16, in a dense layer of aejax's own)
 
 
-def report(name, lowered):
-    begin = time.perf_counter()
-    compiled = lowered.compile()
-    seconds = time.perf_counter() - begin
-    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    text = compiled.as_text()
-    if dump := os.environ.get("DUMP"):
-        pathlib.Path(dump).write_text(text)
-    pattern = rf"[ )]({'|'.join(INSTRUCTIONS)})(?:-start)?\("
-    counts = collections.Counter(re.findall(pattern, text))
-    flops, accessed = cost["flops"], cost["bytes accessed"]
-    print(
-        f"{name:24} {accessed / 1e9:8.2f} {flops / 1e9:8.1f} {flops / accessed:8.1f}"
-        f" {memory.temp_size_in_bytes / 1e6:8.0f} {seconds:6.0f}  {dict(counts)}",
-        flush=True,
+def row(name, figures):
+    counts = {kind: n for kind, n in (figures.lookups | figures.collectives).items() if n}
+    return (
+        name,
+        f"{figures.accessed / 1e9:.2f}",
+        f"{figures.flops / 1e9:.1f}",
+        f"{figures.flops / figures.accessed:.1f}",
+        f"{figures.temporary / 1e6:.0f}",
+        f"{figures.seconds:.0f}",
+        ", ".join(f"{n} {kind}" for kind, n in counts.items()),
     )
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--aot")
-    parser.add_argument("--experiments", nargs="+", default=NAMES)
-    parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--set", nargs="*", default=[])
-    options = parser.parse_args()
-    os.environ |= {
-        "JAX_PLATFORMS": "cpu",
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-    }
-    from jax.experimental import topologies
-
-    from aejax.training.compile import step_of
-    from aejax.training.start import snapshot_shapes
-
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=options.aot).devices
-    print(f"{'':24} {'GB':>8} {'GFLOP':>8} {'FLOP/B':>8} {'temp MB':>8} {'s':>6}")
+def ahead_of_time(options):
+    devices = programs.chips(options.aot)
+    print(f"{len(devices)} x {devices[0].device_kind}, {options.batch_size} excerpts a batch\n")
+    print(f"| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
     for name in options.experiments:
-        experiment = prepared(name, options.batch_size, devices, options.set)
-        state = snapshot_shapes(experiment).state
-        batch = experiment.with_speakers(experiment.silent_batch())
-        report(name, experiment.devices.lower(step_of(experiment), state, batch))
+        prepared = programs.experiment(
+            name,
+            batch_size=options.batch_size,
+            devices=devices,
+            keys=(*KEYS, *options.set),
+            augmented=not options.plain,
+        )
+        for program in options.programs:
+            figures = programs.figures(lowered(program, prepared, devices))
+            title = f"`{name}`" if program == "step" else f"`{name}`, {program}"
+            print(f"| {' | '.join(row(title, figures))} |", flush=True)
+            if options.dump:
+                options.dump.mkdir(parents=True, exist_ok=True)
+                (options.dump / f"{name}_{program}.hlo").write_text(figures.text)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--aot", metavar="TOPOLOGY", help="such as v5e:2x2: compile, do not run")
+    parser.add_argument("--experiments", nargs="+", choices=programs.NAMES, default=programs.NAMES)
+    parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
+    parser.add_argument("--batch_size", type=int, default=64, help="of all chips together")
+    parser.add_argument("--plain", action="store_true", help="without augmentation")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the configs")
+    parser.add_argument("--dump", type=pathlib.Path, help="a folder for the programs' text")
+    parser.add_argument("--small", action="store_true", help="of everything a little, for a CPU")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="of the page")
+    options = parser.parse_args()
+    if options.aot:
+        ahead_of_time(options)
+    else:
+        from gpu_page import write_page
+
+        write_page(options.out, small=options.small)
 
 
 if __name__ == "__main__":

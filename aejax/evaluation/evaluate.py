@@ -160,6 +160,18 @@ class Evaluator:
     def _measure(self, codec: LatentCodec, batch: Any) -> tuple[metrics.Sums, Any]:
         """Sums of each row of a batch, and counts of codes, on the host."""
         placed = self.device_put(batch)
+        encoder_input, *measured = self.measure(codec, placed)
+        counts: Any = 0
+        if codec.codes is not None:
+            codes = apply(codec.variables, encoder_input, function=codec.codes)
+            counts = self._count(codes, placed["length"], encoder_input, codec)
+        sums = metrics.Sums(*jax.device_get(measured))
+        if not (self.representation.exact or self.add_noise):  # phases are estimated
+            sums = sums._replace(channels=np.zeros_like(sums.channels))
+        return sums, counts
+
+    def measure(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
+        """Input features of a batch on the devices, and the sums of each row."""
         noisy_audio, encoder_input, output, feature_sums = self._features(codec, placed)
         audio_sums = _measure_audio(
             placed["audio"],
@@ -169,14 +181,7 @@ class Evaluator:
             representation=self.representation,
             eval_mel=self.eval_mel,
         )
-        counts: Any = 0
-        if codec.codes is not None:
-            codes = apply(codec.variables, encoder_input, function=codec.codes)
-            counts = self._count(codes, placed["length"], encoder_input, codec)
-        sums = metrics.Sums(*jax.device_get((*feature_sums, *audio_sums)))
-        if not (self.representation.exact or self.add_noise):  # phases are estimated
-            sums = sums._replace(channels=np.zeros_like(sums.channels))
-        return sums, counts
+        return encoder_input, *feature_sums, *audio_sums
 
     def _features(self, codec: LatentCodec, placed: dict[str, jax.Array]) -> Any:
         """Noisy audio (None for reconstruction), input features, output features, error sums."""

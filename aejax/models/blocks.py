@@ -68,20 +68,34 @@ def _product_backwards(precision: Any, saved: tuple, gradient: Array) -> tuple[A
 product.defvjp(_product_forwards, _product_backwards)
 
 
-def _dot_general(x: Array, kernel: Array, dimensions: Any, precision: Any = None) -> Array:
-    assert dimensions == (((x.ndim - 1,), (0,)), ((), ()))
-    return product(x, kernel, precision)
+def add_bias(
+    x: Float[Array, "*before channels"], bias: Float[Array, " channels"]
+) -> Float[Array, "*before channels"]:
+    """``x + bias`` in the precision of ``x``; the bias's gradient is summed in float32."""
+    bias = bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+    return (x.astype(jnp.float32) + bias).astype(x.dtype)
 
 
-def dense(features: int, **options: Any) -> nn.Dense:
+class Dense(nn.Module):
     """Flax's dense layer, computed by `product`."""
-    return nn.Dense(features, dot_general=_dot_general, **options)
+
+    features: int
+    dtype: Dtype = jnp.float32
+    precision: Any = None
+    kernel_init: Any = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*before channels"]) -> Float[Array, "*before out"]:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel = (array.astype(self.dtype) for array in (x, kernel))
+        return add_bias(product(x, kernel, self.precision), bias)
 
 
-def last_layer(out: int, *, zero_start: bool, dtype: Dtype) -> nn.Dense:
+def last_layer(out: int, *, zero_start: bool, dtype: Dtype) -> Dense:
     """The last dense layer of a network, initialised as the zero map with ``zero_start``."""
     init = nn.initializers.zeros if zero_start else nn.linear.default_kernel_init
-    return dense(out, kernel_init=init, dtype=dtype)
+    return Dense(out, kernel_init=init, dtype=dtype)
 
 
 class Dropout(nn.Module):
@@ -129,7 +143,7 @@ class Conv1D(nn.Module):
         shape = (self.kernel_size, channels, self.features)
         kernel = self.param("kernel", nn.linear.default_kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        x, kernel = (array.astype(self.dtype) for array in (x, kernel))
         padding = same_padding(self.kernel_size, self.dilation)
         # Symbolic length (export): XLA's convolution.
         if not isinstance(steps, int) or steps >= _LONG:
@@ -146,7 +160,7 @@ class Conv1D(nn.Module):
             starts = range(0, sum(padding) + 1, self.dilation)
             slices = [padded[:, i : i + steps] for i in starts]
             y = product(jnp.concatenate(slices, axis=-1), kernel.reshape(-1, self.features))
-        return y + bias[None, None]
+        return add_bias(y, bias)
 
 
 class ResidualBlock(nn.Module):
@@ -163,4 +177,4 @@ class ResidualBlock(nn.Module):
         y = nn.LayerNorm(dtype=self.dtype)(x)
         y = jax.nn.gelu(Conv1D(x.shape[-1], self.kernel_size, dtype=self.dtype)(y))
         y = Dropout(self.dropout)(y, train=train)
-        return x + dense(x.shape[-1], dtype=self.dtype)(y)
+        return x + Dense(x.shape[-1], dtype=self.dtype)(y)

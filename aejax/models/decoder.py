@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aejax.models.blocks import EXACT, NO_CONTEXT, ReceptiveField, dense, from_blocks, last_layer
+from aejax.models.blocks import EXACT, NO_CONTEXT, Dense, ReceptiveField, from_blocks, last_layer
 from aejax.models.encoders.base import receptive_field_of
 from aejax.signal.indexing import take
 
@@ -49,7 +49,7 @@ class Decoder(nn.Module):
     ) -> Float[Array, "batch frames bins"]:
         total = jnp.zeros((), z.dtype)
         if self.linear:
-            blocks = dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
+            blocks = Dense(self.downsampling * self.bins, precision=EXACT, name="linear")(z)
             total = from_blocks(blocks, self.downsampling)
         if self.network is None:
             return total

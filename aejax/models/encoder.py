@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, NO_CONTEXT, ReceptiveField, dense, last_layer, to_blocks
+from aejax.models.blocks import EXACT, NO_CONTEXT, Dense, ReceptiveField, last_layer, to_blocks
 from aejax.models.encoders.base import receptive_field_of
 
 
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
         total = jnp.zeros((), x.dtype)
         if self.linear:
             blocks = to_blocks(x, self.downsampling)
-            total = dense(self.channels, precision=EXACT, name="linear")(blocks)
+            total = Dense(self.channels, precision=EXACT, name="linear")(blocks)
         if self.network is None:
             return total
         latents = self.network(x, train=train).astype(x.dtype)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import ReceptiveField, ResidualBlock, dense, last_layer, same_padding
+from aejax.models.blocks import Dense, ReceptiveField, ResidualBlock, last_layer, same_padding
 from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 
@@ -24,7 +24,7 @@ class ConvStack(Network):
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Float[Array, "batch time out"]:
-        x = dense(self.width, dtype=self.dtype)(x)
+        x = Dense(self.width, dtype=self.dtype)(x)
         for _ in range(self.depth):
             x = ResidualBlock(self.kernel_size, self.dropout, self.dtype)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype)(x)

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import NO_CONTEXT, Dropout, dense, last_layer
+from aejax.models.blocks import NO_CONTEXT, Dense, Dropout, last_layer
 from aejax.models.encoders.base import Network
 from aejax.parts import encoders
 
@@ -20,6 +20,6 @@ class MLP(Network):
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Float[Array, "batch time out"]:
         for _ in range(self.depth):
-            x = jax.nn.gelu(dense(self.width, dtype=self.dtype)(x))
+            x = jax.nn.gelu(Dense(self.width, dtype=self.dtype)(x))
             x = Dropout(self.dropout)(x, train=train)
         return last_layer(self.out, zero_start=self.zero_start, dtype=self.dtype)(x)

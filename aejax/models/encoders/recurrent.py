@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from aejax.models.blocks import Dropout, Dtype, dense, last_layer
+from aejax.models.blocks import Dense, Dropout, Dtype, last_layer
 from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 from aejax.runtime.errors import UserError
@@ -164,7 +164,7 @@ class RecurrentLayer(nn.Module):
         self, x: Float[Array, "batch inputs channels"]
     ) -> Float[Array, "batch time width"]:
         gates = self.cell.gates * self.width
-        by_input = dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
+        by_input = Dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
         if self.hold > 1:
             position = self.param("position", nn.initializers.normal(0.1), (self.hold, gates))
             by_input = by_input[:, None] + position.astype(self.dtype)[None, :, None]

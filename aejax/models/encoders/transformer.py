@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from aejax.models.blocks import Dropout, Dtype, dense, last_layer
+from aejax.models.blocks import Dense, Dropout, Dtype, last_layer
 from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 from aejax.runtime.errors import UserError
@@ -53,13 +53,13 @@ class TransformerBlock(nn.Module):
         batch, steps, width = x.shape
         drop = functools.partial(Dropout(self.dropout), train=train)
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = dense(3 * width, dtype=self.dtype)(y)
+        y = Dense(3 * width, dtype=self.dtype)(y)
         query, key, value = jnp.split(y.reshape(batch, steps, 3 * self.heads, -1), 3, axis=2)
         y = jax.nn.dot_product_attention(rotary(query), rotary(key), value)
-        x = x + drop(dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
+        x = x + drop(Dense(width, dtype=self.dtype)(y.reshape(batch, steps, width)))
         y = nn.LayerNorm(dtype=self.dtype)(x)
-        y = jax.nn.gelu(dense(4 * width, dtype=self.dtype)(y))
-        return x + drop(dense(width, dtype=self.dtype)(y))
+        y = jax.nn.gelu(Dense(4 * width, dtype=self.dtype)(y))
+        return x + drop(Dense(width, dtype=self.dtype)(y))
 
 
 @encoders.register("transformer")
@@ -86,7 +86,7 @@ class Transformer(Network):
     def __call__(
         self, x: Float[Array, "batch time channels"], *, train: bool
     ) -> Float[Array, "batch time out"]:
-        x = dense(self.width, dtype=self.dtype)(x)
+        x = Dense(self.width, dtype=self.dtype)(x)
         for _ in range(self.depth):
             x = TransformerBlock(self.heads, self.dropout, self.dtype)(x, train=train)
         x = nn.LayerNorm(dtype=self.dtype)(x)

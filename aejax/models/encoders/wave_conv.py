@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 
 from aejax.models.blocks import (
     Conv1D,
+    Dense,
     Dropout,
     Dtype,
     ReceptiveField,
-    dense,
     from_blocks,
     last_layer,
     to_blocks,
@@ -126,7 +126,7 @@ class ResidualUnits(nn.Module):
         channels = x.shape[-1]
         for dilation in _DILATIONS:
             y = Conv1D(channels, _KERNEL_SIZE, dilation, self.dtype)(Snake(self.dtype)(x))
-            x = x + dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
+            x = x + Dense(channels, dtype=self.dtype)(Snake(self.dtype)(y))
         return x
 
 
