@@ -8,8 +8,8 @@ Four parts, each of which can be had alone with ``--parts``:
   audio per second of CPU time, against a plain loop of soundfile and soxr, ``librosa.load`` and a
   PyTorch ``DataLoader`` over the same reader with as many workers; from a pack too. In turns;
   medians of ratios.
-- ``index``: loading the scan of 10^3 to 10^6 made-up clips, the first batch's order, memory over an
-  epoch.
+- ``index``: loading the scan of 10^3 to 10^6 made-up clips (or ``--clips``), the first batch's
+  order, memory over an epoch.
 - ``memory``: the peak of a training run on 1 and on 10 hours.
 - ``wait``: the fraction of the default run that the device waits for data.
 
@@ -254,11 +254,11 @@ def one_index(count):
     )
 
 
-def index(_):
+def index(options):
     print("\nmade-up clips: seconds to load the scan, to have the corpus, MB for both, seconds to")
     print("the first batch, windows in an epoch, MB that memory grows over it (or over a minute)")
     print("      clips      scan    corpus          MB  first batch    windows     growing")
-    for count in (10**3, 10**4, 10**5, 10**6):
+    for count in options.clips:
         subprocess.run([sys.executable, __file__, str(ROOT), "--one_index", str(count)], check=True)
 
 
@@ -335,6 +335,7 @@ def main():
     parser.add_argument("--excerpts", type=int, default=640)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--clips", nargs="+", type=int, default=[10**k for k in (3, 4, 5, 6)])
     parser.add_argument("--one_index", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--make_index", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()

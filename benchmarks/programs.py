@@ -70,24 +70,28 @@ def experiment(name, *, batch_size=64, devices=None, keys=(), augmented=True):
 
 
 def step(prepared):
-    """The train step, lowered."""
-    batch = prepared.with_speakers(prepared.silent_batch())
-    return prepared.devices.lower(step_of(prepared), snapshot_shapes(prepared).state, batch)
+    """The train step, lowered for the experiment's devices."""
+    return prepared.devices.lower(step_of(prepared), *_arguments(prepared))
 
 
 def traced(prepared):
-    """The train step, traced, to be lowered for any platform."""
+    """The train step, to be lowered for any platform."""
+    return jax.jit(step_of(prepared)).trace(*jax.tree.map(_shape, _arguments(prepared)))
+
+
+def _arguments(prepared):
     batch = prepared.with_speakers(prepared.silent_batch())
-    arguments = snapshot_shapes(prepared).state, batch
-    return jax.jit(step_of(prepared)).trace(
-        *jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), arguments)
-    )
+    return snapshot_shapes(prepared).state, batch
+
+
+def _shape(x, sharding=None):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
 
 def population(prepared, count):
     """The train step of a population of so many members, lowered."""
-    state = members.repeated(snapshot_shapes(prepared).state, count)
-    batch = prepared.with_speakers(prepared.silent_batch())
+    state, batch = _arguments(prepared)
+    state = members.repeated(state, count)
     return prepared.devices.lower(vmapped(step_of(prepared)), state, batch)
 
 
@@ -110,17 +114,14 @@ def evaluation(prepared, devices):
 
     def shapes(tree, *axes):
         sharding = jax.NamedSharding(mesh, jax.P(*axes))
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
-        )
+        return jax.tree.map(lambda x: _shape(x, sharding), tree)
 
-    batch = prepared.with_speakers(prepared.silent_batch())
+    state, batch = _arguments(prepared)
     rows = len(batch["clip"])
-    audio = (rows, prepared.excerpt, *batch["audio"].shape[2:])
-    batch |= {"audio": np.zeros(audio, np.float32), "start": np.zeros(rows, np.uint32)}
-    if prepared.noise is not None:
-        batch["noise"] = batch["audio"]
-    variables = snapshot_shapes(prepared).state.variables
+    audio = np.zeros((rows, prepared.excerpt, *batch["audio"].shape[2:]), np.float32)
+    noise = {} if prepared.noise is None else {"noise": audio}
+    batch = {**batch, "audio": audio, "start": np.zeros(rows, np.uint32), **noise}
+    variables = state.variables
     return jax.jit(measured).lower(shapes(variables), shapes(batch, "batch"))
 
 

@@ -1,7 +1,9 @@
 """Corpora: tables of clips, split into train, validation and test, that can be read."""
 
 import dataclasses
+import functools
 import hashlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -111,9 +113,12 @@ def split_units(units: Sequence[str], validation: float, test: float, seed: int 
       uint8, indices in `SPLITS`.
     """
     salt = f"\0{seed}" if seed else ""
-    texts = [(nfc(unit) + salt).encode("utf-8", "surrogateescape") for unit in units]
-    digests = [hashlib.sha256(text).digest() for text in texts]
-    hashes = np.asarray([int.from_bytes(digest[:8], "big") / 2**64 for digest in digests])
+
+    def position(unit: str) -> float:
+        text = (nfc(unit) + salt).encode("utf-8", "surrogateescape")
+        return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") / 2**64
+
+    hashes = np.fromiter(map(position, units), np.float64, len(units))
     train, validation_index, test_index = (SPLITS.index(name) for name in SPLITS)
     split = np.full(len(units), train, np.uint8)
     split[hashes < test + validation] = validation_index
@@ -257,12 +262,14 @@ def top_folder(file: str) -> str:
     return nfc(file.partition("/")[0])
 
 
+_partition = operator.methodcaller("partition", "/")
+
+
 def _split(files: Sequence[str], root: object, settings: Settings) -> tuple[np.ndarray, Column]:
     """The split of each file, and its top-level folder."""
-    names = [name.partition("/") for name in files]
-    folders = Column.of(
-        [value(folder) if slash else "" for folder, slash, _ in names], numbers=False
-    )
+    shared = functools.cache(value)  # one string for each folder, not for each file
+    cells = [shared(folder) if slash else "" for folder, slash, _ in map(_partition, files)]
+    folders = Column.of(cells, numbers=False)
     fractions = (settings.validation_fraction, settings.test_fraction, settings.split_seed)
     if settings.split_by == "file":
         return split_units(files, *fractions), folders

@@ -1,7 +1,7 @@
 """Tables of clips as columns of NumPy arrays, small even for a million rows."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ class Strings(Sequence[str]):
             raise IndexError(index)
         start = int(self.ends[index - 1]) if index else 0
         return bytes(self._bytes[start : int(self.ends[index])]).decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in map(int, self.ends):
+            yield bytes(self._bytes[start:end]).decode("utf-8", "surrogateescape")
+            start = end
 
     def take(self, indices: np.ndarray) -> "Strings":
         """The strings of these rows."""
