@@ -20,6 +20,7 @@ import argparse
 import pathlib
 
 import programs
+from steps import NAMES
 
 KEYS = ("representation.mel.griffin_lim_iterations=2",)
 HEAD = ("", "GB", "GFLOP", "FLOP/B", "temporary MB", "compile s", "instructions")
@@ -92,7 +93,7 @@ def ahead_of_time(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--aot", metavar="TOPOLOGY", help="such as v5e:2x2: compile, do not run")
-    parser.add_argument("--experiments", nargs="+", choices=programs.NAMES, default=programs.NAMES)
+    parser.add_argument("--experiments", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
     parser.add_argument("--batch_size", type=int, default=64, help="of all chips together")
     parser.add_argument("--plain", action="store_true", help="without augmentation")

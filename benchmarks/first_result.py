@@ -2,6 +2,7 @@
 
     python benchmarks/first_result.py            # everything cold
     python benchmarks/first_result.py --twice    # and again, with what was compiled the first time
+    python benchmarks/first_result.py --config.train.steps=20    # with arguments of the run
 
 Runs ``python -m aejax.main --config=experiments/mel_conv.py`` as it stands in a process of its
 own, with an empty compilation cache, and reads the phases off what it writes and prints.
@@ -20,12 +21,12 @@ import time
 REPOSITORY = pathlib.Path(__file__).parents[1]
 
 
-def run(folder, cache):
+def run(folder, cache, arguments):
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
     begin = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
-        + [f"--workdir={folder}"],
+        + [f"--workdir={folder}", *arguments],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.PIPE,
@@ -73,11 +74,11 @@ def report(folder, begin, marks, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--twice", action="store_true")
-    options = parser.parse_args()
+    options, arguments = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as place:
         place = pathlib.Path(place)
         for name in ("cold", "again")[: 1 + options.twice]:
-            begin, marks, output = run(place / name, place / "cache")
+            begin, marks, output = run(place / name, place / "cache", arguments)
             marks["exit"] = time.perf_counter()
             print(f"{name}:")
             report(place / name, begin, marks, output)

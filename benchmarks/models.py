@@ -14,123 +14,18 @@ which the twins do not have, is off for that.
 """
 
 import argparse
-import dataclasses
-import pathlib
-import runpy
 import statistics
 import time
-from collections.abc import Callable
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import torch
 import twins
+from steps import NAMES, build, load, seconds_per_step
 
-from aejax import augmentations, objective, representations
-from aejax.models import autoencoder
 from aejax.runtime.malloc import keep_freed
-from aejax.training import state as states
-from aejax.training.step import make_train_step
 
-EXPERIMENTS = pathlib.Path(__file__).parents[1] / "experiments"
-NAMES = [path.stem for path in sorted(EXPERIMENTS.glob("*_*.py"))]
 TWINS = ("mel_conv", "mel_lstm", "mel_transformer", "wave_conv")
-
-
-@dataclasses.dataclass
-class Step:
-    """A compiled train step, and what to run it on."""
-
-    run: Callable[[int], None]
-    reconstruct: Callable[[Any], Any]
-    params: Any
-    batch: dict[str, np.ndarray]
-    mean: np.ndarray
-    scale: np.ndarray
-    bins: int
-    compile_seconds: float
-    memory: int
-    flops: float | None
-
-    @property
-    def parameters(self) -> int:
-        return sum(x.size for x in jax.tree.leaves(self.params))
-
-
-def load(name):
-    return runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"]()
-
-
-def build(config):
-    """aejax's step as a run compiles it, on noise."""
-    representation = representations.from_config(config)
-    dtype = jnp.dtype(config.train.dtype)
-    model = autoencoder.from_config(config.model, representation.bins, dtype)
-    tx = states.make_optimizer(config.train, pca_start=config.model.pca_start)
-    mean, scale = np.full(representation.bins, -40.0), np.asarray(15.0)
-    if representation.exact:
-        mean, scale = np.zeros(representation.bins), np.asarray(0.1)
-    downsampling = config.model.downsampling
-    variables = autoencoder.init(model, jax.random.key(0), downsampling)
-    variables = autoencoder.with_statistics(variables, mean, scale)
-    latent_frames = int(config.data.excerpt_seconds * representation.frame_rate / downsampling)
-    samples = representation.samples(latent_frames * downsampling)
-    augmentation = augmentations.from_config(config, samples)
-    learnt = objective.from_config(config, representation)
-    step = make_train_step(
-        representation,
-        model,
-        tx,
-        learnt,
-        samples=samples,
-        downsampling=downsampling,
-        augmentation=augmentation,
-        ema_decay=config.train.ema_decay,
-    )
-    rows = config.train.batch_size
-    rng = np.random.default_rng(0)
-    span = augmentation.span(samples)
-    batch = {
-        "audio": (0.1 * rng.standard_normal((rows, span))).astype(np.float32),
-        "length": np.full(rows, span, np.int32),
-        "position": np.zeros(rows, np.float32),
-    }
-    params = jax.device_get(variables["params"])  # the state itself is given away
-    state = states.create(variables, tx, jax.random.key(1), learnt.weights)
-    begin = time.perf_counter()
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
-    seconds = time.perf_counter() - begin
-    memory = compiled.memory_analysis()
-    # XLA counts what is in a loop once, however often it turns.
-    looped = config.model.encoder in ("lstm", "gru")
-
-    def run(steps):
-        nonlocal state
-        for _ in range(steps):
-            state, metrics = compiled(state, jax.device_put(batch))
-        jax.block_until_ready((state, metrics))
-
-    def reconstruct(audio):
-        features = representation.analyse(audio)
-        frames = features.shape[1] // downsampling * downsampling
-        given = {**variables, "params": params}
-        latents = autoencoder.encode(model, given, features[:, :frames])
-        return autoencoder.decode(model, given, latents)
-
-    return Step(
-        run=run,
-        reconstruct=reconstruct,
-        params=params,
-        batch=batch,
-        mean=mean,
-        scale=scale,
-        bins=representation.bins,
-        compile_seconds=seconds,
-        memory=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
-        flops=None if looped else compiled.cost_analysis()["flops"],
-    )
 
 
 def build_torch(config, twin, audio, length, compiled):
@@ -164,12 +59,6 @@ def build_torch(config, twin, audio, length, compiled):
     return run
 
 
-def seconds_per_step(run, steps):
-    begin = time.perf_counter()
-    run(steps)
-    return (time.perf_counter() - begin) / steps
-
-
 def measure(name, rounds):
     """One row of the table."""
     config = load(name)
@@ -187,10 +76,9 @@ def measure(name, rounds):
     print("| " + " | ".join(cells) + " |", flush=True)
 
 
-def compare(name, rounds, steps):
-    """aejax and its twin, in turns."""
-    print(f"{name}:", flush=True)
-    config = load(name)
+def compare(config, rounds, steps):
+    """Prints how aejax and its twin compare, in turns; seconds a step of each."""
+    print(f"{config.name}:", flush=True)
     config.augment.speed.range = (1.0, 1.0)
     for loss, options in config.loss.items():
         options.weight = float(loss == "l2")
@@ -227,6 +115,7 @@ def compare(name, rounds, steps):
         ratios = [b / a for a, b in zip(times["aejax"], times[peer], strict=True)]
         low, middle, high = np.percentile(ratios, [10, 50, 90])
         print(f"  torch {peer} / aejax: median {middle:.2f} (10 to 90 %: {low:.2f} to {high:.2f})")
+    return times
 
 
 def main():
@@ -247,7 +136,7 @@ def main():
         print()
     for name in TWINS:
         if name in options.experiments:
-            compare(name, options.rounds, options.steps)
+            compare(load(name), options.rounds, options.steps)
 
 
 if __name__ == "__main__":

@@ -26,9 +26,6 @@ from aejax.training.compile import step_of
 from aejax.training.start import snapshot_shapes
 from aejax.workdir import Workdir
 
-NAMES = [
-    path.stem for path in sorted((pathlib.Path(__file__).parents[1] / "experiments").glob("*_*.py"))
-]
 LOOKUPS = ("gather", "scatter")
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter")
 

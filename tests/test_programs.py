@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -59,3 +58,73 @@ def test_bfloat16_reaches_the_products_of_networks_alone(programs, name):
     assert products.get("convolution", {"bf16"}) == {"bf16"}
     assert transforms == {"f32"}
     assert "bf16" not in sums
+
+
+def test_bytes_of_collectives_are_read_from_a_program(programs):
+    text = """
+  %a.1 = (f32[]{:T(128)}, f32[3,4]{1,0}, /*index=2*/bf16[2]{0}) all-reduce(%b, %c, %d), to_apply=%e
+  ROOT %f = f32[8]{0} all-reduce-start(%a.1), channel_id=4
+  %g = f32[8]{0} all-reduce-done(%f)
+  %h = (f32[1,10]{1,0}, f32[1,10]{1,0}, u32[]{:S(2)}, u32[]{:S(2)}) collective-permute-start(%i)
+  %j = (f32[2]{0}, f32[8]{0}) all-gather-start(%k), metadata={op_name="gather(x)"}
+  %l = s32[5,1]{1,0} gather(%m, %n), offset_dims={1}
+"""
+    sizes = {kind: programs.operand_bytes(text, kind) for kind in programs.COLLECTIVES}
+    assert sizes == {
+        "all-reduce": [4 + 48 + 4, 32],
+        "all-gather": [32],
+        "all-to-all": [],
+        "collective-permute": [40],
+        "reduce-scatter": [],
+    }
+    assert programs.operand_bytes(text, "gather") == [20]
+
+
+@pytest.mark.slow
+def test_devices_exchange_a_gradient_once(environment):
+    """On 4 CPU devices: as many bytes as parameters have, and a few numbers."""
+    script = (
+        "import jax, programs;"
+        "keys = ('model.encoder=mlp', 'model.mlp.width=16', 'data.excerpt_seconds=0.5',"
+        " 'augment.chain=()');"
+        "e = programs.experiment('mel_conv', batch_size=8, devices=jax.devices(), keys=keys);"
+        "f = programs.figures(programs.step(e));"
+        "size = sum(x.size for x in jax.tree.leaves(programs.snapshot_shapes(e).state.params));"
+        "print(size, f.communicated['all-reduce'], f.collectives['all-reduce'])"
+    )
+    environment = environment | {
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4",
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'benchmarks'}",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    parameters, exchanged, calls = map(int, run.stdout.split())
+    assert calls <= 4
+    assert 4 * parameters <= exchanged < 4 * parameters + 1000
+
+
+@pytest.mark.slow
+def test_mel_conv_as_a_tpu_would_run_it(environment):
+    """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
+    libtpu = os.environ.get("AEJAX_LIBTPU", "")
+    if not libtpu and importlib.util.find_spec("libtpu") is None:
+        pytest.skip("libtpu is not installed: pip install -e '.[tpu]'")
+    script = str(REPOSITORY / "benchmarks" / "accelerator.py")
+    arguments = ["--aot=v5e:2x2", "--experiments", "mel_conv", "--programs", "step"]
+    run = subprocess.run(
+        [sys.executable, script, *arguments],
+        env=environment | {"PYTHONPATH": f"{REPOSITORY}:{libtpu}"},
+        capture_output=True,
+        text=True,
+        timeout=2400,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    _, name, accessed, flops, _, temporary, _, instructions, _ = (
+        cell.strip() for cell in run.stdout.splitlines()[-1].split("|")
+    )
+    assert name == "`mel_conv`"
+    assert float(accessed) == pytest.approx(1.79, rel=0.1)
+    assert float(flops) == pytest.approx(21.3, rel=0.1)
+    assert float(temporary) == pytest.approx(24, rel=0.1)
+    assert instructions == "2 all-reduce, 2 collective-permute"

@@ -10,7 +10,7 @@ import numpy as np
 from aejax.runtime import arrays
 from aejax.runtime.errors import UserError
 
-_MOST_BYTES = 1 << 30  # of a table of all files of a corpus
+_MOST_BYTES = 1 << 32  # of a table of all files of a corpus: some 30 million
 REMEDY = "delete it to have it rebuilt"
 SPLITS = ("train", "validation", "test")
 
