@@ -27,33 +27,12 @@ HEAD = ("", "GB", "GFLOP", "FLOP/B", "temporary MB", "compile s", "instructions"
 PROGRAMS = ("step", "population", "evaluation")
 
 
-<<<<<<< HEAD
-def prepared(name, batch_size, devices, overrides=()):
-    from aejax import prepare
-    from aejax.runtime.devices import Devices
-    from aejax.workdir import Workdir
-
-    config = runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["get_config"]()
-    config.data.synthetic.clips = 60
-    config.train.batch_size = batch_size
-    if config.model.speaker_label:
-        config.model.speaker_label = "family"
-    for override in overrides:
-        key, value = override.split("=")
-        with config.unlocked():
-            config.update_from_flattened_dict({key: eval(value)})
-    with contextlib.redirect_stdout(io.StringIO()):
-        folder = pathlib.Path(tempfile.mkdtemp()) / "run"
-        experiment = prepare.prepare(config, Workdir(folder, config))
-    return dataclasses.replace(experiment, devices=Devices(batch_size, devices))
-=======
 def lowered(program, prepared, devices):
     if program == "population":
         return programs.population(prepared, 4)
     if program == "evaluation":
         return programs.evaluation(prepared, devices)
     return programs.step(prepared)
->>>>>>> 1047ec6 (Biases' gradients are summed in float32 with train.dtype=bfloat16, in a dense layer of aejax's own)
 
 
 def row(name, figures):
