@@ -167,25 +167,6 @@ def repeating(experiment_file: str) -> Callable[[ConfigDict, Path], str]:
     return command
 
 
-def launcher_options(text: str) -> dict[str, str]:
-    """A dict of ``"KEY=VALUE ..."``.
-
-    Raises:
-      UserError: ``text`` is malformed.
-    """
-    options = {}
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"--launcher_options={text}: {error}") from None
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"--launcher_options: {word!r} is not KEY=VALUE")
-        options[key] = value
-    return options
-
-
 def print_help() -> None:
     """Prints all flags, and all config keys with their defaults and meanings."""
     print(

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from aejax import arguments, experiment
+from aejax import arguments, experiment, launchers
 from aejax.runtime import compilation, files, malloc, processes
 from aejax.runtime.errors import exit_code
 from aejax.sweeps import plan, search, sweep
@@ -77,7 +77,7 @@ def _sweep(chosen: ConfigDict, workdir: Path | None, command: str) -> None:
         root,
         mode=_SWEEP_MODE.value,
         launcher=_LAUNCHER.value,
-        options=arguments.launcher_options(_LAUNCHER_OPTIONS.value),
+        options=launchers.parse_options(_LAUNCHER_OPTIONS.value),
         jobs=_JOBS.value,
         command=command,
     )

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from conftest import REPOSITORY, most_slow
 
+from aejax import launchers
+from aejax.launchers import Task, TaskError, launch, local
 from aejax.runtime.errors import UserError
-from aejax.sweeps import launchers
-from aejax.sweeps.launchers import Task, TaskError, launch, local
 
 KINDS = ["local", "submitit", "ray", "slurm"]
 
@@ -182,7 +182,7 @@ import json, sys
 from pathlib import Path
 import launched
 from aejax.runtime.errors import exit_code
-from aejax.sweeps.launchers import Task, TaskError, launch, local
+from aejax.launchers import Task, TaskError, launch, local
 
 def run():
     folder, arguments = sys.argv[1], json.loads(sys.argv[2])
@@ -324,14 +324,14 @@ def test_a_submitted_task_that_cannot_be_loaded_there_says_why(options, task, mo
 @pytest.mark.parametrize("kind", ["ray", "submitit"])
 def test_a_launcher_that_is_not_installed_says_how_to(kind, task, monkeypatch):
     monkeypatch.setitem(sys.modules, kind, None)
-    monkeypatch.delitem(sys.modules, f"aejax.sweeps.launchers.{kind}", raising=False)
+    monkeypatch.delitem(sys.modules, f"aejax.launchers.{kind}", raising=False)
     with pytest.raises(UserError, match=rf"pip install -e '\.\[{kind}\]'"):
         launch([task(launched.crash)], kind=kind, jobs=1, options={})
 
 
 def test_nothing_heavy_is_imported_to_launch():
     script = (
-        "import sys, aejax.sweeps.launchers, aejax.sweeps.launchers.local\n"
+        "import sys, aejax.launchers, aejax.launchers.local\n"
         "heavy = {'jax', 'ray', 'submitit', 'optuna', 'numpy'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

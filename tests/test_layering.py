@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 FLOORS = {
     "aejax.runtime": 1,
     "aejax.signal": 1,
+    "aejax.launchers": 2,
     "aejax.parts": 2,
     "aejax.representations": 3,
     "aejax.models": 3,

@@ -3,18 +3,18 @@
 import argparse
 import dataclasses
 import json
-import os
 import shlex
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from aejax import parts
+from aejax import launchers, parts
 from aejax.data import audio_file, packed, record
+from aejax.data.cluster import tasks_in
 from aejax.data.corpus import Corpus, Settings
-from aejax.data.folder import open_folder
+from aejax.data.folder import FolderCorpus, open_folder
 from aejax.data.keys import Data
-from aejax.data.packing import pack
+from aejax.data.packing import pack, prepare
 from aejax.data.preflight import preflight, report
 from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
@@ -68,7 +68,15 @@ def add(commands: Any) -> dict[str, Any]:
         help="pcm16 is fastest, flac smallest, float32 exact",
     )
     packing.add_argument("--shard_megabytes", type=int, default=256, metavar="MB")
-    packing.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="threads")
+    packing.add_argument(
+        "--jobs", type=int, metavar="N", help="threads; with a launcher, tasks at once"
+    )
+    packing.add_argument(
+        "--launcher",
+        choices=("ray", "submitit"),
+        help="read and pack in tasks of a Ray cluster, or of SLURM, which share a file system",
+    )
+    packing.add_argument("--launcher_options", default="", metavar="'KEY=VALUE ...'")
     return {"inspect": _inspect, "pack": _pack}
 
 
@@ -108,17 +116,9 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _pack(options: argparse.Namespace) -> None:
     _check(options, {})
-    if options.shard_megabytes < 1 or options.jobs < 1:
+    if options.shard_megabytes < 1 or (options.jobs is not None and options.jobs < 1):
         raise UserError("--shard_megabytes and --jobs must be at least 1")
-    source = open_folder(options.folder, _settings(options), progress=progress)
-    pack(
-        source,
-        options.out,
-        encoding=options.encoding,
-        shard_bytes=options.shard_megabytes << 20,
-        jobs=options.jobs,
-        progress=progress,
-    )
+    source = _pack_by_launcher(options) if options.launcher else _pack_here(options)
     print(report(preflight(source), most=5))
     default = Data()
     flags = [f"--config.data.path={shlex.quote(str(options.out))}"]
@@ -132,6 +132,32 @@ def _pack(options: argparse.Namespace) -> None:
         f"  python -m aejax.main --config=experiments/mel_conv.py --workdir=runs/packed"
         f" {' '.join(flags)}"
     )
+
+
+def _pack_here(options: argparse.Namespace) -> FolderCorpus:
+    if options.launcher_options:
+        raise UserError("--launcher_options needs --launcher")
+    source = open_folder(options.folder, _settings(options), progress=progress)
+    pack(source, options.out, **_format(options), jobs=options.jobs, progress=progress)
+    return source
+
+
+def _pack_by_launcher(options: argparse.Namespace) -> FolderCorpus:
+    if options.jobs is None:
+        raise UserError("--launcher needs --jobs=N, the number of tasks at once")
+    settings, form = _settings(options), _format(options)
+    chosen = launchers.parse_options(options.launcher_options)
+    launchers.check(kind=options.launcher, jobs=options.jobs, options=chosen)
+    prepare(options.out, settings, **form)
+    tasks = options.out / "tasks"
+    with tasks_in(tasks, kind=options.launcher, jobs=options.jobs, options=chosen) as cluster:
+        source = open_folder(options.folder, settings, examine=cluster.examine, progress=progress)
+        pack(source, options.out, **form, write=cluster.write_shards, progress=progress)
+    return source
+
+
+def _format(options: argparse.Namespace) -> dict[str, Any]:
+    return {"encoding": options.encoding, "shard_bytes": options.shard_megabytes << 20}
 
 
 def _check(options: argparse.Namespace, splitting: dict[str, Any]) -> None:

@@ -84,6 +84,7 @@ def open_folder(
     settings: Settings,
     *,
     known: Scan | None = None,
+    examine: Callable[..., Any] | None = None,
     progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> FolderCorpus:
     """Scans a folder and opens it as a corpus; the scan is cached in the user's home directory.
@@ -92,7 +93,7 @@ def open_folder(
       root: searched recursively.
       settings: how to read it.
       known: an earlier scan, used if the cache has none.
-      progress: see `aejax.data.scan.scan`.
+      examine, progress: see `aejax.data.scan.scan`.
 
     Raises:
       UserError: the folder does not exist, or holds no usable audio.
@@ -108,6 +109,7 @@ def open_folder(
         root,
         include=settings.include,
         known=scans.recall(root, settings.include) or known,
+        examine=examine,
         save=save,
         progress=progress,
     )

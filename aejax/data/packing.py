@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from aejax.data import audio_file, labels, packed, table
 from aejax.data import scan as scans
-from aejax.data.corpus import duplicates
+from aejax.data.corpus import Settings, duplicates
 from aejax.data.folder import FolderCorpus
 from aejax.data.record import CHUNK, Record, encode
 from aejax.data.table import Strings
 from aejax.runtime import files
 from aejax.runtime.errors import UserError
-from aejax.runtime.threads import thread_map
+from aejax.runtime.threads import cores, thread_map
 
 _MOST_NOTE = 64 << 20  # bytes
 _PIECE = 1 << 9  # records decoded at a time: 64 MB per channel
@@ -28,7 +28,7 @@ _WRITER = "group_size:1,uncompressed"  # any record can be read alone
 
 
 @dataclasses.dataclass(frozen=True)
-class _Shard:
+class Shard:
     """A file of the pack, and the rows of the scan in it."""
 
     name: str
@@ -42,6 +42,7 @@ def pack(
     encoding: str = "pcm16",
     shard_bytes: int = 1 << 28,
     jobs: int | None = None,
+    write: Callable[..., Iterator[int]] | None = None,
     progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> None:
     """Packs a corpus in parallel; resumes an interrupted attempt.
@@ -54,37 +55,25 @@ def pack(
       encoding: one of `record.ENCODINGS`: "pcm16" is fastest, "flac" smallest, "float32" exact.
       shard_bytes: approximate size of a shard, before FLAC compression.
       jobs: threads; by default the number of cores.
+      write: called with the first four arguments of `write_shards` instead of it.
       progress: wraps an iterable of known length, for a progress bar.
 
     Raises:
       UserError: ``out`` holds something else, or another pack.
     """
-    settings = {
-        "version": packed.VERSION,
-        "sample_rate": source.sample_rate,
-        "channels": source.settings.channels,
-        "encoding": encoding,
-        "shard_bytes": shard_bytes,
-    }
-    _prepare(out, settings)
+    settings = prepare(out, source.settings, encoding, shard_bytes)
+    write = write or functools.partial(write_shards, jobs=jobs)
     with files.lock_folder(out):
-        _pack(source, out, settings, jobs or os.cpu_count() or 1, progress)
+        plan = plan_shards(source, settings)
+        written = write(source, out, settings, plan)
+        for _ in progress(written, len(source.scanned.names), "packing"):
+            pass
+        _finish(source, out, settings, plan)
 
 
-def _pack(
-    source: FolderCorpus,
-    out: Path,
-    settings: dict[str, Any],
-    jobs: int,
-    progress: Callable[[Any, int, str], Any],
-) -> None:
-    encoding = settings["encoding"]
-    plan = _plan(source, 4 if encoding == "float32" else 2, settings["shard_bytes"])
-    count = len(source.scanned.names)
-    finished: list[dict[str, Any]] = []
-    work = _pack_shards(source, out, plan, encoding, jobs, finished)
-    for _ in progress(work, count, "packing"):
-        pass
+def _finish(source: FolderCorpus, out: Path, settings: dict[str, Any], plan: list[Shard]) -> None:
+    """Writes the index of the shards, which makes a pack of the folder."""
+    count, finished = len(source.scanned.names), [_read_note(out, part) for part in plan]
     locations = np.full(count, -1, packed.LOCATIONS)
     locations["first"] = 0
     problems = list(source.scanned.problems)
@@ -109,8 +98,19 @@ def _pack(
     (out / "packing.json").unlink()
 
 
-def _prepare(out: Path, settings: dict[str, Any]) -> None:
-    """Creates the folder and records the settings in it; raises if it holds something else."""
+def prepare(out: Path, source: Settings, encoding: str, shard_bytes: int) -> dict[str, Any]:
+    """Creates the folder and records the settings of the pack in it; returns them.
+
+    Raises:
+      UserError: the folder holds something else, or another pack.
+    """
+    settings = {
+        "version": packed.VERSION,
+        "sample_rate": source.sample_rate,
+        "channels": source.channels,
+        "encoding": encoding,
+        "shard_bytes": shard_bytes,
+    }
     settings_path = out / "packing.json"
     if packed.is_pack(out):
         raise UserError(f"{out} holds a finished pack; give another folder")
@@ -124,57 +124,60 @@ def _prepare(out: Path, settings: dict[str, Any]) -> None:
     else:
         out.mkdir(parents=True, exist_ok=True)
         _write_json(settings_path, settings)
+    return settings
 
 
-def _plan(source: FolderCorpus, width: int, shard_bytes: int) -> list[_Shard]:
+def plan_shards(source: FolderCorpus, settings: dict[str, Any]) -> list[Shard]:
     """Splits the files, in the order of their names, into shards of about ``shard_bytes``."""
+    width = 4 if settings["encoding"] == "float32" else 2
     size = np.zeros(len(source.scanned.names), np.int64)
     samples = source.clips.samples * int(np.prod(source.channel_shape))
     np.add.at(size, source.rows, samples * width)
-    shard = (np.cumsum(size) - size) // shard_bytes
+    shard = (np.cumsum(size) - size) // settings["shard_bytes"]
     cuts = [0, *(np.flatnonzero(np.diff(shard)) + 1).tolist(), len(size)]
     names = [
         f"shard-{number:05d}-of-{len(cuts) - 1:05d}.array_record" for number in range(len(cuts) - 1)
     ]
     return [
-        _Shard(name, range(begin, end))
+        Shard(name, range(begin, end))
         for name, begin, end in zip(names, cuts[:-1], cuts[1:], strict=True)
     ]
 
 
-def _pack_shards(
+def write_shards(
     source: FolderCorpus,
     out: Path,
-    plan: list[_Shard],
-    encoding: str,
-    jobs: int,
-    finished: list[dict[str, Any]],
+    settings: dict[str, Any],
+    plan: list[Shard],
+    jobs: int | None = None,
 ) -> Iterator[int]:
-    """Writes the missing shards in order; yields each file's row.
+    """Writes the shards that are missing or damaged, in order; yields each file's row.
 
-    Appends a dictionary for each shard to ``finished``; it is stored beside the shard until all are
-    finished.
+    What a shard holds is noted beside it until all are finished.
     """
     for part in plan:
-        note, path = out / f"{part.name}.json", out / part.name
-        identity = _identity(source, part)
-        done = _read_note(note)
+        path, identity = out / part.name, _identity(source, part)
+        done = _read_note(out, part)
         same = done.get("identity") == identity and not done["problems"] and path.is_file()
         if same and packed.sha256(path) == done["sha256"]:
             yield from part.rows
-        else:
-            done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
-            with files.atomic_write(path) as temporary:
-                yield from _write_shard(source, temporary, part, encoding, jobs, done)
-                done |= {"bytes": temporary.stat().st_size, "sha256": packed.sha256(temporary)}
-            _write_json(note, done)
-        finished.append(done)
+            continue
+        done = {"name": part.name, "identity": identity, "problems": {}, "first": []}
+        with files.atomic_write(path) as temporary:
+            encoding, threads = settings["encoding"], jobs or cores()
+            yield from _write_shard(source, temporary, part, encoding, threads, done)
+            done |= {"bytes": temporary.stat().st_size, "sha256": packed.sha256(temporary)}
+        _write_json(_note(out, part), done)
 
 
-def _read_note(path: Path) -> dict[str, Any]:
+def _note(out: Path, part: Shard) -> Path:
+    return out / f"{part.name}.json"
+
+
+def _read_note(out: Path, part: Shard) -> dict[str, Any]:
     """The dictionary stored beside a shard; empty if there is none or it is damaged."""
     with contextlib.suppress(UserError):
-        done = files.read_object(path, _MOST_NOTE)
+        done = files.read_object(_note(out, part), _MOST_NOTE)
         kinds = {"problems": dict, "first": list, "name": str, "sha256": str, "bytes": int}
         if all(isinstance(done.get(key), kind) for key, kind in kinds.items()):
             return done
@@ -184,7 +187,7 @@ def _read_note(path: Path) -> dict[str, Any]:
 def _write_shard(
     source: FolderCorpus,
     path: Path,
-    part: _Shard,
+    part: Shard,
     encoding: str,
     jobs: int,
     done: dict[str, Any],
@@ -234,7 +237,7 @@ def _encode(source: FolderCorpus, clip: int, start: int, encoding: str) -> list[
     ]
 
 
-def _identity(source: FolderCorpus, part: _Shard) -> str:
+def _identity(source: FolderCorpus, part: Shard) -> str:
     """A hash of the names and contents of a shard's files."""
     digest = hashlib.sha256()
     for row in part.rows:

@@ -19,7 +19,7 @@ from aejax.data.table import Strings
 from aejax.data.walk import Entry
 from aejax.runtime import files, words
 from aejax.runtime.errors import UserError
-from aejax.runtime.threads import thread_map
+from aejax.runtime.threads import cores, thread_map
 
 # A row for each file. `format` indexes the scan's formats; for the other fields see `Examination`.
 FACTS = np.dtype(
@@ -85,6 +85,7 @@ def scan(
     *,
     include: Sequence[str] = ("*",),
     known: Scan | None = None,
+    examine: Callable[[Path, Sequence[str]], Iterator[Examination | str]] | None = None,
     save: Callable[[Scan], None] = lambda scan: None,
     progress: Callable[[Any, int, str], Any] = lambda items, total, desc: items,
 ) -> Scan:
@@ -97,6 +98,7 @@ def scan(
       root: searched recursively.
       include: glob patterns; a file is used if its path below ``root`` matches any.
       known: an earlier scan; files of the same size and time are not read again.
+      examine: called instead of `examine_files`.
       save: called with the scan so far, every half minute of reading.
       progress: wraps an iterable of known length (0 if unknown), for a progress bar.
 
@@ -115,7 +117,7 @@ def scan(
     if any(entry.name == "/" for entry in entries):
         raise UserError(f"{root} cannot be read (no permission); give another folder")
     entries.sort()
-    result = _scan_entries(root, entries, known, save, progress)
+    result = _scan_entries(root, entries, known, examine or examine_files, save, progress)
     others = result.count_other()
     if others == len(entries):
         pattern = "" if tuple(include) == ("*",) else f" that match data.include={tuple(include)}"
@@ -140,6 +142,7 @@ def _scan_entries(
     root: Path,
     entries: Sequence[Entry],
     known: Scan | None,
+    examine: Callable[[Path, Sequence[str]], Iterator[Examination | str]],
     save: Callable[[Scan], None],
     progress: Callable[[Any, int, str], Any],
 ) -> Scan:
@@ -164,22 +167,11 @@ def _scan_entries(
 
     pending = [row for row, problem in enumerate(problems) if problem is None]
     last_save = time.monotonic()
-    examined = thread_map(
-        lambda row: _examine(root / entries[row].name),
-        pending,
-        threads=os.cpu_count() or 1,
-        ahead=_AHEAD,
-    )
+    examined = examine(root, [entries[row].name for row in pending])
     for row, outcome in zip(
         pending, progress(examined, len(pending), "reading files"), strict=True
     ):
-        if isinstance(outcome, str):
-            problems[row] = outcome
-        else:
-            problems[row] = ""
-            number = formats.setdefault(outcome.format, len(formats))
-            for name, value in outcome._asdict().items():
-                facts[name][row] = number if name == "format" else value
+        problems[row] = record(outcome, facts, row, formats)
         if time.monotonic() - last_save > _SAVE_EVERY:
             save(result([row for row, problem in enumerate(problems) if problem is not None]))
             last_save = time.monotonic()
@@ -187,6 +179,16 @@ def _scan_entries(
     if pending:
         save(scanned)
     return scanned
+
+
+def record(outcome: Examination | str, facts: np.ndarray, row: int, formats: dict[str, int]) -> str:
+    """Writes what a file holds into a row of `FACTS`; returns its problem, "" for a usable file."""
+    if isinstance(outcome, str):
+        return outcome
+    number = formats.setdefault(outcome.format, len(formats))
+    for name, value in outcome._asdict().items():
+        facts[name][row] = number if name == "format" else value
+    return ""
 
 
 def _recall(
@@ -207,6 +209,11 @@ def _recall(
         problem = known.problems[old]
         if not problem.startswith(audio_file.OUT_OF_REACH):  # may be repaired meanwhile
             facts[row], problems[row] = known.facts[old], problem
+
+
+def examine_files(root: Path, names: Sequence[str]) -> Iterator[Examination | str]:
+    """Reads files in threads; yields what each holds, or why it cannot be used."""
+    return thread_map(lambda name: _examine(root / name), names, threads=cores(), ahead=_AHEAD)
 
 
 def _examine(path: Path) -> Examination | str:

@@ -1,12 +1,19 @@
-"""A parallel `map` in threads."""
+"""A parallel `map` in threads, and how many cores there are for it."""
 
 import collections
 import concurrent.futures
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Number of CPU cores that this process may use, which a cluster may have limited."""
+    affinity = getattr(os, "sched_getaffinity", None)  # only Linux has it
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def thread_map(

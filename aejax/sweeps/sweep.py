@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from aejax import config as config_module
-from aejax import parts
+from aejax import launchers, parts
 from aejax.experiment import begin
 from aejax.prepare import Experiment, open_experiment
 from aejax.reporting import page, run_files
 from aejax.reporting.table import results_table
 from aejax.runtime import compilation, files, malloc
 from aejax.runtime.errors import UserError, printable
-from aejax.sweeps import launchers
 from aejax.sweeps.plan import Member, describe, group_members, split_for_jobs
 from aejax.sweeps.population import Job, run_together
 from aejax.training import plan as training_plan
@@ -40,7 +39,7 @@ def run(
       members: all members of the sweep.
       root: folder of the sweep.
       mode: one of `aejax.sweeps.plan.MODES`.
-      launcher, options, jobs: see `aejax.sweeps.launchers.launch`.
+      launcher, options, jobs: see `aejax.launchers.launch`.
       command: command line that repeats the sweep.
 
     Raises:

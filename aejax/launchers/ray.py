@@ -12,11 +12,11 @@ from typing import Any
 
 import ray
 
+from aejax import launchers
+from aejax.launchers import Task, TaskError
+from aejax.launchers.local import Child, share_of_gpus
 from aejax.runtime.errors import UserError, one_line, printable
 from aejax.runtime.progress import warn
-from aejax.sweeps import launchers
-from aejax.sweeps.launchers import Task, TaskError
-from aejax.sweeps.launchers.local import Child, share_of_gpus
 
 
 class Executor(launchers.Executor):

@@ -14,17 +14,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from aejax import launchers
+from aejax.launchers import Task, TaskError
 from aejax.runtime import stopping
 from aejax.runtime.errors import UserError, one_line
 from aejax.runtime.malloc import SHARE_OF_MEMORY
-from aejax.sweeps import launchers
-from aejax.sweeps.launchers import Task, TaskError
 
 # The child has the parent's import path. `multiprocessing` would import the parent's main module
 # again, and define its flags twice.
 _CHILD = (
-    "import sys; sys.path[:] = sys.argv[1:]\n"
-    "from aejax.sweeps.launchers import local; local.run_child()"
+    "import sys; sys.path[:] = sys.argv[1:]\nfrom aejax.launchers import local; local.run_child()"
 )
 
 

@@ -8,6 +8,7 @@ import collections
 import contextlib
 import dataclasses
 import importlib
+import shlex
 import signal
 import sys
 import time
@@ -131,7 +132,7 @@ class Executor(contextlib.AbstractContextManager["Executor"]):
 
 
 def launch(
-    tasks: Sequence[Task], *, kind: str, jobs: int, options: Mapping[str, str]
+    tasks: Sequence[Task], *, kind: str, jobs: int, options: Mapping[str, str], quiet: bool = False
 ) -> Generator[tuple[Task, TaskError | None], None, None]:
     """Runs tasks; yields each as it ends, with its error or None.
 
@@ -146,6 +147,7 @@ def launch(
       kind: one of `OPTIONS`.
       jobs: maximum number of tasks at once.
       options: of the launcher, see `OPTIONS`.
+      quiet: whether to show no progress bar.
 
     Raises:
       UserError: an option is invalid or a package is missing; during iteration: the cluster cannot
@@ -153,8 +155,8 @@ def launch(
       KeyboardInterrupt: during iteration, on SIGINT, once everything has ended.
     """
     parsed = check(kind=kind, jobs=jobs, options=options)
-    module = importlib.import_module(f"aejax.sweeps.launchers.{kind}")
-    quiet = kind == "local" and jobs == 1
+    module = importlib.import_module(f"aejax.launchers.{kind}")
+    quiet = quiet or (kind == "local" and jobs == 1)
     return _as_completed(tasks, lambda: module.Executor(jobs, parsed), quiet)
 
 
@@ -185,6 +187,25 @@ def _as_completed(
                 yield executor.running.pop(future), future.exception()
             if not ended:
                 time.sleep(executor.poll)
+
+
+def parse_options(text: str) -> dict[str, str]:
+    """A dict of ``"KEY=VALUE ..."``.
+
+    Raises:
+      UserError: ``text`` is malformed.
+    """
+    options = {}
+    try:
+        pairs = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--launcher_options={text}: {error}") from None
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UserError(f"--launcher_options: {pair!r} is not KEY=VALUE")
+        options[key] = value
+    return options
 
 
 def check(*, kind: str, jobs: int, options: Mapping[str, str]) -> dict[str, Any]:

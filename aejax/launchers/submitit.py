@@ -17,10 +17,10 @@ from typing import Any
 import submitit
 from submitit.core import utils
 
+from aejax import launchers
+from aejax.launchers import Task, TaskError
+from aejax.launchers.local import run_task
 from aejax.runtime.errors import UserError, one_line
-from aejax.sweeps import launchers
-from aejax.sweeps.launchers import Task, TaskError
-from aejax.sweeps.launchers.local import run_task
 
 _DEFAULTS = {"cluster": "slurm", "timeout_min": 24 * 60, "name": "aejax"}
 
