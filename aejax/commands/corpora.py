@@ -148,11 +148,12 @@ def _pack_by_launcher(options: argparse.Namespace) -> FolderCorpus:
     settings, form = _settings(options), _format(options)
     chosen = launchers.parse_options(options.launcher_options)
     launchers.check(kind=options.launcher, jobs=options.jobs, options=chosen)
-    prepare(options.out, settings, **form)
-    tasks = options.out / "tasks"
-    with tasks_in(tasks, kind=options.launcher, jobs=options.jobs, options=chosen) as cluster:
-        source = open_folder(options.folder, settings, examine=cluster.examine, progress=progress)
-        pack(source, options.out, **form, write=cluster.write_shards, progress=progress)
+    folder, out = options.folder.absolute(), options.out.absolute()  # of other machines
+    prepare(out, settings, **form)
+    kind, jobs = options.launcher, options.jobs
+    with tasks_in(out / "tasks", kind=kind, jobs=jobs, options=chosen) as cluster:
+        source = open_folder(folder, settings, examine=cluster.examine, progress=progress)
+        pack(source, out, **form, write=cluster.write_shards, progress=progress)
     return source
 
 

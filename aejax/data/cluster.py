@@ -18,7 +18,7 @@ from aejax.data.examination import Examination
 from aejax.data.folder import FolderCorpus
 from aejax.data.packing import Shard
 from aejax.data.table import Strings
-from aejax.runtime import files
+from aejax.runtime import files, words
 from aejax.runtime.errors import UserError
 
 _TASKS_PER_JOB = 4  # whoever ends early takes another
@@ -88,7 +88,8 @@ class Cluster:
                 yield following
                 following += 1
         for log, error in errors.items():
-            more = f" (and {len(errors) - 1} other tasks)" if len(errors) > 1 else ""
+            others = words.count(len(errors) - 1, "other task")
+            more = f" (and {others})" if len(errors) > 1 else ""
             raise UserError(f"{error}{more}; see {log}; the same command goes on")
 
 
@@ -136,16 +137,16 @@ def _write(
     numbers: Sequence[int],
 ) -> None:
     """Writes the shards of a pack that have these numbers."""
-    _check(root)
+    for path in (root, scanned):
+        _check(path)
     known = scans.load(scanned)
-    if known is None:
-        raise UserError(f"{scanned} is not on {socket.gethostname()}; tasks share a file system")
+    assert known is not None
     source = FolderCorpus(root, known, corpus)
     plan = packing.plan_shards(source, settings)
     for _ in packing.write_shards(source, out, settings, [plan[number] for number in numbers]):
         pass
 
 
-def _check(root: Path) -> None:
-    if not root.is_dir():
-        raise UserError(f"{root} is not on {socket.gethostname()}; tasks share a file system")
+def _check(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"{path} is not on {socket.gethostname()}; tasks need a shared file system")
