@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from aejax.models.blocks import Dense, Dropout, Dtype, last_layer
+from aejax.models.blocks import Dense, Dropout, Dtype, add_bias, last_layer
 from aejax.models.encoders.base import Network
 from aejax.parts import at_least, encoders, key
 from aejax.runtime.errors import UserError
@@ -101,7 +101,7 @@ def _forwards(
     cell: Cell, bptt_steps: int, by_input: Array, kernel: Array, bias: Array
 ) -> tuple[Array, tuple]:
     def step(carry: Carry, by_input: Array) -> tuple[Carry, tuple[Array, Carry, Array]]:
-        gates = cell.join(by_input, carry[-1] @ kernel + bias[None])
+        gates = cell.join(by_input, add_bias(carry[-1] @ kernel, bias))
         after = cell.step(carry, gates)
         return after, (after[-1], carry, gates)
 
@@ -134,7 +134,11 @@ def _backwards(
     end = tuple(jnp.zeros_like(c[0]) for c in before)
     _, gates = jax.lax.scan(step, end, (before, gates, gradient, joined), reverse=True)
     by_input, by_state = products(gates)
-    return by_input, jnp.einsum("tbw,tbg->wg", before[-1], by_state), by_state.sum((0, 1))
+    return (
+        by_input,
+        jnp.einsum("tbw,tbg->wg", before[-1], by_state),
+        by_state.sum((0, 1), jnp.float32),
+    )
 
 
 _recur.defvjp(_forwards, _backwards)
@@ -167,11 +171,12 @@ class RecurrentLayer(nn.Module):
         by_input = Dense(gates, dtype=self.dtype, name="input")(jnp.moveaxis(x, 1, 0))
         if self.hold > 1:
             position = self.param("position", nn.initializers.normal(0.1), (self.hold, gates))
-            by_input = by_input[:, None] + position.astype(self.dtype)[None, :, None]
-            by_input = by_input.reshape(-1, *by_input.shape[2:])
+            # Gradients of what is repeated are summed in float32.
+            by_input = by_input.astype(jnp.float32)[:, None] + position[None, :, None]
+            by_input = by_input.astype(self.dtype).reshape(-1, *by_input.shape[2:])
         start = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
         kernel = self.param("state_kernel", start, (self.width, gates)).astype(self.dtype)
-        bias = self.param("state_bias", nn.initializers.zeros, (gates,)).astype(self.dtype)
+        bias = self.param("state_bias", nn.initializers.zeros, (gates,))
         return jnp.moveaxis(_recur(self.cell, self.bptt_steps, by_input, kernel, bias), 0, 1)
 
 
