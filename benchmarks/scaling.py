@@ -8,10 +8,13 @@ device gives to a collective. From them, and from published speeds, the efficien
 devices, each with the same rows as here (weak scaling):
 
     step = max(operations / peak, bytes accessed / memory bandwidth)
-    exchange = 2 (N - 1) / N * bytes / link bandwidth     (ring all-reduce, without latency)
+    exchange = 2 (n - 1) / n * bytes / link bandwidth     (ring all-reduce, without latency)
     efficiency = step / (step + exchange)                 (nothing overlaps)
 
-Both are at their least, at the peak of the device and of its links; a step that reaches less of its
+Devices with fast links between them exchange first, n at a time; what is left, an n-th of the bytes
+for each of them, then goes between these groups in the same way.
+
+Both times are at their least, at the peak of the device and of its links; a step that reaches less of its
 peak scales better than this. Where the exchange is hidden behind the step, as XLA does with part of
 it, efficiency is higher, up to 1 while the exchange is the shorter. Bytes accessed are those of the
 program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuses less.
@@ -19,6 +22,7 @@ program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuse
 
 import argparse
 import dataclasses
+import math
 
 import jax
 import programs
@@ -35,8 +39,8 @@ class Accelerator:
       name: its name.
       peak: operations per second of products in float32 inputs at default precision.
       memory: bytes per second.
-      links: pairs of a number of devices, and bytes per second that each of them sends at once
-        where at most that many take part.
+      links: from the closest, the number of devices or groups that are linked, and bytes per
+        second that each device sends there.
     """
 
     name: str
@@ -48,17 +52,22 @@ class Accelerator:
         return max(figures.flops / self.peak, figures.accessed / self.memory)
 
     def exchange(self, count, size):
-        link = next(speed for most, speed in self.links if count <= most)
-        return 2 * (count - 1) / count * size / link
+        """Seconds of an all-reduce of so many bytes by so many devices."""
+        seconds = 0.0
+        for most, speed in self.links:
+            members = min(count, most)
+            seconds += 2 * (members - 1) / members * size / speed
+            size, count = size / members, math.ceil(count / members)
+        return seconds
 
 
 ACCELERATORS = (
     # https://cloud.google.com/tpu/docs/v5e: 197 TFLOP/s in bfloat16, 819 GB/s; 400 GB/s between
     # chips in both directions; 6.4 Tbit/s of network for a pod of 256 chips.
-    Accelerator("TPU v5e", 197e12, 819e9, ((256, 200e9), (float("inf"), 6.4e12 / 8 / 256))),
+    Accelerator("TPU v5e", 197e12, 819e9, ((256, 200e9), (1024, 6.4e12 / 8 / 256))),
     # https://www.nvidia.com/en-us/data-center/h100/ (SXM): TF32 at 494 TFLOP/s without sparsity,
     # 3.35 TB/s, NVLink 900 GB/s in both directions; DGX H100: a ConnectX-7 of 400 Gbit/s each.
-    Accelerator("H100", 494e12, 3.35e12, ((8, 450e9), (float("inf"), 50e9))),
+    Accelerator("H100", 494e12, 3.35e12, ((8, 450e9), (1024, 50e9))),
 )
 
 
