@@ -14,10 +14,10 @@ devices, each with the same rows as here (weak scaling):
 Devices with fast links between them exchange first, n at a time; what is left, an n-th of the bytes
 for each of them, then goes between these groups in the same way.
 
-Both times are at their least, at the peak of the device and of its links; a step that reaches less of its
-peak scales better than this. Where the exchange is hidden behind the step, as XLA does with part of
-it, efficiency is higher, up to 1 while the exchange is the shorter. Bytes accessed are those of the
-program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuses less.
+Both times are at their least, at the peak of the device and of its links; a step that reaches less
+of its peak scales better than this. Where the exchange is hidden behind the step, as XLA does with
+part of it, efficiency is higher, up to 1 while the exchange is the shorter. Bytes accessed are those
+of the program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuses less.
 """
 
 import argparse
