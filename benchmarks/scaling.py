@@ -16,8 +16,8 @@ for each of them, then goes between these groups in the same way.
 
 Both times are at their least, at the peak of the device and of its links; a step that reaches less
 of its peak scales better than this. Where the exchange is hidden behind the step, as XLA does with
-part of it, efficiency is higher, up to 1 while the exchange is the shorter. Bytes accessed are those
-of the program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuses less.
+part of it, efficiency is higher, up to 1 while the exchange is the shorter. Bytes accessed are of
+the program that was compiled: with ``--aot`` a TPU's, otherwise a CPU's, which fuses less.
 """
 
 import argparse
