@@ -20,7 +20,7 @@ from aejax import config as config_module
 from aejax import main as main_module
 from aejax.results import print_results
 from aejax.runtime import processes
-from aejax.sweeps import plan, search, sweep
+from aejax.sweeps import launchers, plan, search, single, sweep
 
 DOCS = REPOSITORY / "docs"
 README = REPOSITORY / "README.md"
@@ -110,13 +110,18 @@ def place(trained, tmp_path, flags, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """One process, whatever a command says; its flags are checked."""
+    """One process, whatever a command says; its flags and options are checked."""
 
     def start(*group):
         if group != (None, None, None):
             processes._check(*group)
 
+    def launch(config, workdir, launcher, options, *_, **__):
+        config_module.validate(config)
+        launchers.check(kind=launcher, jobs=1, options=options, together=True)
+
     monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(single, "run", launch)
 
 
 @pytest.fixture

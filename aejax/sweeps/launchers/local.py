@@ -18,7 +18,7 @@ from aejax.runtime import stopping
 from aejax.runtime.errors import UserError, one_line
 from aejax.runtime.malloc import SHARE_OF_MEMORY
 from aejax.sweeps import launchers
-from aejax.sweeps.launchers import Task, TaskError
+from aejax.sweeps.launchers import Group, Task, TaskError
 
 # The child has the parent's import path. `multiprocessing` would import the parent's main module
 # again, and define its flags twice.
@@ -53,6 +53,7 @@ class Child(launchers.Future):
       environment: variables added to those of this process.
       path: ``sys.path`` of the child.
       folder: working directory of the child, if it exists on this machine.
+      group: of several processes that run the task together.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Child(launchers.Future):
         environment: Mapping[str, str],
         path: Sequence[str],
         folder: str,
+        group: Group | None = None,
     ):
         self._connection, theirs = multiprocessing.Pipe()
         self._error: TaskError | None = None
@@ -78,7 +80,7 @@ class Child(launchers.Future):
                 start_new_session=True,
             )
         with contextlib.suppress(OSError):  # it may have ended already
-            self._connection.send((pickled, log))
+            self._connection.send((pickled, log, group))
 
     def done(self) -> bool:
         return self._process.poll() is not None
@@ -110,11 +112,11 @@ def run_child() -> None:
     with open(os.devnull) as null:
         os.dup2(null.fileno(), 0)
     try:
-        pickled, log = connection.recv()
+        pickled, log, group = connection.recv()
     except (EOFError, OSError):
         return
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    error = run_task(pickled, log)
+    error = run_task(pickled, log, group)
     with contextlib.suppress(OSError):
         connection.send(error)
     if error is not None:
@@ -127,10 +129,16 @@ def _end_with_parent(connection: Connection) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def run_task(pickled: bytes, log: Path | None) -> str | None:
+def run_task(pickled: bytes, log: Path | None, group: Group | None = None) -> str | None:
     """Runs a task in this process and returns its error; appends its output to the log if possible.
 
-    On SIGTERM a training saves and ends; any other process ends at once."""
+    On SIGTERM a training saves and ends; any other process ends at once.
+
+    Args:
+      pickled: the task.
+      log: file for its output; None for the output of this process.
+      group: of several processes that run the task together, the arguments of `processes.start`.
+    """
     with contextlib.suppress(OSError):
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -140,6 +148,10 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
     stopping.listen("the same command goes on")
     error = None
     try:
+        if group is not None:
+            from aejax.runtime import processes  # slow, as it needs NumPy
+
+            processes.start(*group)
         task = pickle.loads(pickled)
         task.function(*task.arguments)
     except SystemExit as exit_:
@@ -148,7 +160,7 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
         error = one_line(raised)
         if not isinstance(raised, UserError):
             traceback.print_exc()
-    if error is not None and log is not None:
+    if error and log is not None:
         print(f"error: {error}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
