@@ -127,7 +127,8 @@ TOGETHER = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "failing"), most_slow([(x, n) for x in TOGETHER for n in (-1, 1)], ("submitit", 1))
+    ("kind", "failing"),
+    most_slow([(x, n) for x in TOGETHER for n in (-1, 1)], ("submitit", -1), ("slurm", 1)),
 )
 def test_processes_of_a_task_join(kind, failing, options, task, tmp_path, capsys):
     arguments = options(kind)
@@ -174,7 +175,9 @@ def test_a_run_in_two_processes(kind, options, tmp_path):
     assert process.returncode == 143, (out, err)
     assert "device: 2 x cpu (cpu) of 2 processes" in out
     (step,) = (int(path.name) for path in (workdir / "checkpoints").iterdir() if int(path.name))
-    assert f"stopped after step {step}" in out
+    # Its last words, and once.
+    assert err.endswith(f"error: stopped after step {step}; run the same command to resume\n")
+    assert (out + err).count("error:") == 1
     process = start()
     out, err = process.communicate(timeout=400)
     assert process.returncode == 0, (out, err)
@@ -269,7 +272,8 @@ sys.exit(exit_code(run, interrupted="that was all"))
             ("local", signal.SIGINT),
             ("ray", signal.SIGKILL),
             ("ray", signal.SIGTERM),
-            ("submitit", signal.SIGTERM),
+            ("submitit", signal.SIGKILL),
+            ("submitit", signal.SIGINT),
             ("slurm", signal.SIGINT),
         ],
         ("local", signal.SIGTERM),
@@ -282,11 +286,12 @@ def test_a_signal_to_the_parent_ends_its_tasks(kind, number, options, tmp_path):
         env=os.environ | {"PYTHONPATH": path},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     for name in "ab":
         wait_for(tmp_path / f"{name}.began")
     pids = [int((tmp_path / f"{name}.began").read_text()) for name in "ab"]
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     _, printed = process.communicate(timeout=40)
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     if number == signal.SIGKILL:

@@ -7,8 +7,9 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from aejax import experiment, parts
-from aejax.runtime import compilation, malloc, processes
+from aejax.runtime import compilation, malloc, processes, words
 from aejax.runtime.errors import UserError, printable
+from aejax.runtime.progress import note
 from aejax.sweeps import launchers
 from aejax.workdir import LOGS
 
@@ -30,7 +31,7 @@ def run(
     Raises:
       UserError: the run cannot start, or has failed.
     """
-    launchers.check(kind=launcher, jobs=1, options=options, together=True)
+    parsed = launchers.check(kind=launcher, jobs=1, options=options, together=True)
     directory = experiment.begin(config, workdir)
     if directory.has("results.json"):
         experiment.run(config, workdir, command=command, profile=profile)
@@ -42,10 +43,11 @@ def run(
         arguments=(directory.config, directory.path, command, profile, own_parts),
         log=logs / "process.txt",
     )
+    number, where = launchers.count_processes(parsed), printable(str(logs))
+    note(f"{launcher} is to start {words.count(number, 'process')}; logs: {where}")
     try:
         launchers.run(task, kind=launcher, options=options)
     except launchers.TaskError as error:
-        where = printable(str(logs))
         raise UserError(f"{error}; the output of each process is in {where}") from None
 
 

@@ -175,15 +175,22 @@ def run(task: Task, *, kind: str, options: Mapping[str, str]) -> None:
     `aejax.runtime.processes.start`; prints what the first one writes to its log.
 
     Raises:
-      UserError, KeyboardInterrupt: as `launch`.
+      UserError, KeyboardInterrupt: as `launch`; with the words of the first process, if it has said
+        where it stopped.
       TaskError: the error of the task.
     """
     parsed = check(kind=kind, jobs=1, options=options, together=True)
     ended = _as_completed([task], lambda: _executor(kind, 1, parsed), quiet=True)
-    with _printing(task.log), contextlib.closing(ended):
-        for _, error in ended:
-            if error:
-                raise error
+    errors: list[str] = []
+    try:
+        with _printing(task.log, errors), contextlib.closing(ended):
+            for _, error in ended:
+                if error:
+                    raise error
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if not errors or stopping.stopped_by(signal.SIGTERM) in errors[-1]:
+            raise
+        raise Interrupted(errors[-1], getattr(stopped, "number", signal.SIGINT)) from None
 
 
 def free_port() -> int:
@@ -213,22 +220,26 @@ def _executor(kind: str, jobs: int, parsed: Mapping[str, Any]) -> Executor:
 
 
 @contextlib.contextmanager
-def _printing(log: Path) -> Iterator[None]:
-    """Prints what is appended to a file during the block."""
-    position, ended = log.stat().st_size if log.exists() else 0, threading.Event()
+def _printing(log: Path, errors: list[str]) -> Iterator[None]:
+    """Prints the lines that are appended to a file during the block; adds errors to the list."""
+    position, ended, last = log.stat().st_size if log.exists() else 0, threading.Event(), False
 
     def follow() -> None:
-        nonlocal position
-        while True:
+        nonlocal position, last
+        while not last:
             last = ended.wait(_FOLLOW)
             with contextlib.suppress(OSError), log.open("rb") as file:
                 file.seek(position)
-                text = file.read()
-                position += len(text)
-                sys.stdout.write(text.decode(errors="replace"))
+                for line in file:
+                    if not line.endswith(b"\n") and not last:
+                        break
+                    position += len(line)
+                    text = line.decode(errors="replace")
+                    if text.startswith(_ERROR):
+                        errors.append(text.removeprefix(_ERROR).rstrip())
+                    else:
+                        sys.stdout.write(text)
                 sys.stdout.flush()
-            if last:
-                return
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -240,6 +251,7 @@ def _printing(log: Path) -> Iterator[None]:
 
 
 _FOLLOW = 0.3  # seconds
+_ERROR = "error: "  # begins the line of an error
 
 
 def _as_completed(

@@ -8,16 +8,23 @@ Files of submitit are in ``submitit/`` beside the logs.
 
 import atexit
 import contextlib
+import functools
+import logging
 import os
 import pickle
 import signal
+import subprocess
 import sys
+import threading
+import time
+import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import submitit
 from submitit.core import utils
+from submitit.local import local
 
 from aejax.runtime import stopping
 from aejax.runtime.errors import UserError, one_line
@@ -25,6 +32,11 @@ from aejax.runtime.malloc import SHARE_OF_MEMORY
 from aejax.sweeps import launchers
 from aejax.sweeps.launchers import Task, TaskError, first_error
 from aejax.sweeps.launchers.local import run_task
+
+# The local cluster's processes have a session of their own: Ctrl-C in the terminal, which submitit
+# takes for the order to kill them, reaches only this one. It has no option for that.
+_popen = functools.partial(subprocess.Popen, start_new_session=True)
+local.subprocess = types.SimpleNamespace(Popen=_popen)  # type: ignore[assignment]
 
 _DEFAULTS = {"cluster": "slurm", "timeout_min": 24 * 60, "name": "aejax"}
 
@@ -57,7 +69,7 @@ class Executor(launchers.Executor):
         # JAX finds the processes of SLURM by itself.
         is_local = self._cluster == "local"
         address = f"127.0.0.1:{launchers.free_port()}" if is_local else None
-        context = (address, self._gpus, list(sys.path))
+        context = (address, os.getpid() if is_local else None, self._gpus, list(sys.path))
         try:
             folder = tasks[0].log.parent / "submitit"
             array = submitit.AutoExecutor(folder, cluster=self._cluster)
@@ -74,24 +86,29 @@ class Job(launchers.Future):
 
     def __init__(self, job: submitit.Job[str | None]):
         self._job, self._is_local = job, isinstance(job, submitit.LocalJob)
+        self._processes = [job.task(n) for n in range(job.num_tasks)]
         self._cancelled = False
+        if self._is_local:  # numbers of processes come again
+            for process in self._processes:
+                process.paths.result_pickle.unlink(missing_ok=True)
 
     def done(self) -> bool:
-        before_start = self._cancelled and not self._job.paths.stdout.exists()
-        return before_start or self._job.done()
+        may_start = self._is_local or not self._cancelled or self._job.paths.stdout.exists()
+        return not may_start or self._job.done()
 
     def exception(self) -> TaskError | None:
         self._job.wait()
-        return first_error([_error_of(self._job.task(n)) for n in range(self._job.num_tasks)])
+        return first_error([_error_of(process) for process in self._processes])
 
     def cancel(self, *, kill: bool = False) -> None:
         if self._cancelled and not kill:
             return
         self._cancelled = True
-        if self._is_local and not kill:
+        if self._is_local:
+            send, number = (os.killpg, signal.SIGKILL) if kill else (os.kill, signal.SIGTERM)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(self._job.job_id), signal.SIGTERM)
-        elif self._is_local or not kill:  # SLURM sends SIGTERM, and later SIGKILL
+                send(int(self._job.job_id), number)
+        elif not kill:  # SLURM sends SIGTERM, and later SIGKILL
             self._job.cancel(check=False)
 
 
@@ -112,11 +129,16 @@ def _gpus_of_process(options: Mapping[str, Any]) -> int:
     return gpus // tasks if launchers.count_processes(options) > 1 else 0
 
 
-def _run(pickled: bytes, logs: Sequence[Path], context: tuple[str | None, int, list[str]]) -> Any:
-    address, gpus, path = context
+def _run(
+    pickled: bytes, logs: Sequence[Path], context: tuple[str | None, int | None, int, list[str]]
+) -> str | None:
+    address, parent, gpus, path = context
     sys.path += [folder for folder in path if folder not in sys.path]
+    logging.getLogger("submitit").setLevel(logging.WARNING)  # it would write "successfully" below
     nearly_over = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
     signal.signal(nearly_over, lambda *_: signal.raise_signal(signal.SIGTERM))
+    if parent is not None:
+        threading.Thread(target=_stop_after, args=(parent,), daemon=True).start()
     job, group = submitit.JobEnvironment(), None
     if len(logs) > 1:
         group = (address, len(logs), job.global_rank) if address else (None, None, None)
@@ -128,3 +150,12 @@ def _run(pickled: bytes, logs: Sequence[Path], context: tuple[str | None, int, l
     if error is not None:  # once the result is written; JAX would wait for the other processes
         atexit.register(stopping.end, 1)
     return error
+
+
+def _stop_after(parent: int) -> None:
+    """Saves and ends when another process of this machine has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        while True:
+            os.kill(parent, 0)
+            time.sleep(1)
+    signal.raise_signal(signal.SIGTERM)
