@@ -16,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,9 +32,9 @@ from aejax.sweeps import launchers
 from aejax.sweeps.launchers import Task, TaskError, first_error
 from aejax.sweeps.launchers.local import run_task
 
-# The local cluster's processes have a session of their own: Ctrl-C in the terminal, which submitit
-# takes for the order to kill them, reaches only this one. It has no option for that.
-_popen = functools.partial(subprocess.Popen, start_new_session=True)
+# Jobs of the local cluster have a session of their own: Ctrl-C in the terminal, on which submitit
+# kills them, reaches only this process. Their stdin ends with it. submitit has no option for either.
+_popen = functools.partial(subprocess.Popen, start_new_session=True, stdin=subprocess.PIPE)
 local.subprocess = types.SimpleNamespace(Popen=_popen)  # type: ignore[assignment]
 
 _DEFAULTS = {"cluster": "slurm", "timeout_min": 24 * 60, "name": "aejax"}
@@ -69,7 +68,7 @@ class Executor(launchers.Executor):
         # JAX finds the processes of SLURM by itself.
         is_local = self._cluster == "local"
         address = f"127.0.0.1:{launchers.free_port()}" if is_local else None
-        context = (address, os.getpid() if is_local else None, self._gpus, list(sys.path))
+        context = (address, self._gpus, list(sys.path))
         try:
             folder = tasks[0].log.parent / "submitit"
             array = submitit.AutoExecutor(folder, cluster=self._cluster)
@@ -129,16 +128,14 @@ def _gpus_of_process(options: Mapping[str, Any]) -> int:
     return gpus // tasks if launchers.count_processes(options) > 1 else 0
 
 
-def _run(
-    pickled: bytes, logs: Sequence[Path], context: tuple[str | None, int | None, int, list[str]]
-) -> str | None:
-    address, parent, gpus, path = context
+def _run(pickled: bytes, logs: Sequence[Path], context: tuple[str | None, int, list[str]]) -> Any:
+    address, gpus, path = context
     sys.path += [folder for folder in path if folder not in sys.path]
     logging.getLogger("submitit").setLevel(logging.WARNING)  # it would write "successfully" below
     nearly_over = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")
     signal.signal(nearly_over, lambda *_: signal.raise_signal(signal.SIGTERM))
-    if parent is not None:
-        threading.Thread(target=_stop_after, args=(parent,), daemon=True).start()
+    if address is not None:
+        threading.Thread(target=_stop_with_stdin, daemon=True).start()
     job, group = submitit.JobEnvironment(), None
     if len(logs) > 1:
         group = (address, len(logs), job.global_rank) if address else (None, None, None)
@@ -152,10 +149,7 @@ def _run(
     return error
 
 
-def _stop_after(parent: int) -> None:
-    """Saves and ends when another process of this machine has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        while True:
-            os.kill(parent, 0)
-            time.sleep(1)
+def _stop_with_stdin() -> None:
+    """Saves and ends when the process that has launched this one has ended."""
+    os.read(0, 1)
     signal.raise_signal(signal.SIGTERM)
