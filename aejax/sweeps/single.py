@@ -48,7 +48,7 @@ def run(
     try:
         launchers.run(task, kind=launcher, options=options)
     except launchers.TaskError as error:
-        raise UserError(f"{error}; the output of each process is in {where}") from None
+        raise UserError(f"{error}; logs: {where}") from None
 
 
 def train(

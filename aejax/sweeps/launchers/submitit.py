@@ -33,7 +33,7 @@ from aejax.sweeps.launchers import Task, TaskError, first_error
 from aejax.sweeps.launchers.local import run_task
 
 # Jobs of the local cluster have a session of their own: Ctrl-C in the terminal, on which submitit
-# kills them, reaches only this process. Their stdin ends with it. submitit has no option for either.
+# kills them, reaches this process alone. Their stdin ends with it. It has no option for either.
 _popen = functools.partial(subprocess.Popen, start_new_session=True, stdin=subprocess.PIPE)
 local.subprocess = types.SimpleNamespace(Popen=_popen)  # type: ignore[assignment]
 
