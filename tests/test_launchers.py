@@ -16,6 +16,7 @@ import submitit  # before output is captured, which its import would hold on to
 from conftest import REPOSITORY, most_slow
 from test_processes import EXPERIMENT, wait_for_step
 
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 from aejax.sweeps import launchers
 from aejax.sweeps.launchers import Task, TaskError, launch, local
@@ -203,6 +204,20 @@ def test_no_more_run_at_once_than_asked_for(kind, options, task, tmp_path):
         running += step
         most = max(most, running)
     assert most == 2 or (most == 1 and kind != "local")
+
+
+def test_the_error_of_several_processes_is_that_of_the_one_to_blame(monkeypatch):
+    def error(*errors):
+        return str(launchers.first_error(errors))
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(UserError) as lost, processes.explain_loss():
+        raise RuntimeError("Gloo: connection closed by peer")
+    assert error(None, None) == "None"
+    assert error("killed by signal 9", str(lost.value), None) == "killed by signal 9"
+    assert error(str(lost.value), "killed by signal 9") == "process 1: killed by signal 9"
+    assert error(str(lost.value), "", None) == str(lost.value)
+    assert error("", "process 1: a", "b") == "process 1: a; process 2: b"
 
 
 def test_logs_are_appended_to(task, tmp_path):

@@ -206,13 +206,18 @@ def count_processes(parsed: Mapping[str, Any]) -> int:
 
 
 def first_error(errors: Sequence[str | None]) -> TaskError | None:
-    """The error of a task, from those of its processes; "" are of processes that follow others."""
+    """The error of a task, from those of its processes; of those that others cause, only if there
+    are no others. "" is that of a process that leaves it to another to say."""
     said = [
         f"process {process}: {error.removeprefix(f'process {process}: ')}" if process else error
         for process, error in enumerate(errors)
         if error
     ]
-    return TaskError("; ".join(said)) if said else None
+    causes = [error for error in said if _CAUSED not in error]
+    return TaskError("; ".join(causes or said)) if said else None
+
+
+_CAUSED = "another process of this run has ended"  # see `aejax.runtime.processes.explain_loss`
 
 
 def _executor(kind: str, jobs: int, parsed: Mapping[str, Any]) -> Executor:
