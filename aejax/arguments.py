@@ -55,10 +55,10 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
     processes.start(*process_flags(argv))
     with processes.together():
         config = _parse(values, argv)
-        if processes.count() > 1 and (
-            values.dry_run or values.sweep is not None or values.search is not None
-        ):
-            raise UserError("several processes train one run; --launcher spreads a sweep")
+        several = processes.count() > 1
+        for name in ("dry_run", "sweep", "search", "launcher"):
+            if several and values[name].present and values[name].value is not False:
+                raise UserError(f"several processes train one run; --{name} is for one process")
     processes.check_alike(
         {"config": to_json(config), "--workdir": str(values.workdir), "version": version("aejax")}
     )
@@ -175,7 +175,9 @@ def print_help() -> None:
         "  --config            an experiment file\n"
         "  --workdir           directory of the run (default: runs/<name>)\n"
         "  --dry_run           print the plan (shapes, memory, FLOPs, time); also with --sweep\n"
-        "  --profile=N         trace N steps, for TensorBoard or Perfetto\n\n"
+        "  --profile=N         trace N steps, for TensorBoard or Perfetto\n"
+        "  --launcher          submitit (SLURM) or ray: starts the run in several processes, with\n"
+        "                      --launcher_options='nodes=2 tasks_per_node=4 KEY=VALUE ...'\n\n"
         "Many runs, with one table and one report of all:\n\n"
         "  --sweep             the file's sweep(), or a grid:"
         " --sweep='model.latent_dim=4,8,16 seed=0,1'\n"
@@ -183,8 +185,8 @@ def print_help() -> None:
         "                      population: all together, or an error; sequential: one by one\n"
         "  --search=N          N trials, chosen by Optuna from --search_space=\n"
         "                      'model.latent_dim=4..128:log model.encoder=conv,mlp'\n"
-        "  --launcher          local (processes here), submitit (SLURM) or ray, with\n"
-        "                      --launcher_options='KEY=VALUE ...'; for sweeps\n"
+        "  --launcher          local (processes here), submitit or ray, with\n"
+        "                      --launcher_options='KEY=VALUE ...'; of a sweep\n"
         "  --jobs              runs in parallel; for sweeps\n\n"
         "One run of several processes, each started with its number:\n\n"
         "  --coordinator       HOST:PORT of process 0; without it, SLURM, Open MPI, Kubernetes\n"
@@ -214,9 +216,18 @@ def check_flags(values: flags.FlagValues) -> None:
             raise UserError(f"--profile is of a single run that trains; leave out --{name}")
     if values.dry_run and values.search is not None:
         raise UserError("--dry_run shows no --search, whose trials are not known before")
-    for name in ("sweep_mode", "launcher", "launcher_options", "jobs"):
+    for name in ("sweep_mode", "jobs"):
         if values[name].present and values.sweep is None:
             raise UserError(f"--{name} needs --sweep")
+    has_launcher = values["launcher"].present
+    if values["launcher_options"].present and values.sweep is None and not has_launcher:
+        raise UserError("--launcher_options needs --launcher")
+    if has_launcher and values.sweep is None:
+        if values.launcher == "local":
+            raise UserError("--launcher=local needs --sweep; a single run starts here without it")
+        if values.dry_run or values.search is not None:
+            name = "dry_run" if values.dry_run else "search"
+            raise UserError(f"--{name} works in this process; leave out --launcher")
     if values["search_space"].present and values.search is None:
         raise UserError("--search_space needs --search=N")
     if values.sweep_mode not in plan.MODES:

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from aejax import arguments, experiment, launchers
 from aejax.runtime import compilation, files, malloc, processes
 from aejax.runtime.errors import exit_code
-from aejax.sweeps import plan, search, sweep
+from aejax.sweeps import plan, search, single, sweep
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", help_string="An experiment file.")
@@ -28,7 +28,7 @@ _SWEEP = flags.DEFINE_string("sweep", None, "A grid; without a value, the file's
 _SWEEP_MODE = flags.DEFINE_string("sweep_mode", "auto", "auto, population or sequential.")
 _SEARCH = flags.DEFINE_integer("search", None, "Number of trials.")
 _SEARCH_SPACE = flags.DEFINE_string("search_space", None, "Config keys and their ranges.")
-_LAUNCHER = flags.DEFINE_string("launcher", "local", "Where the runs of a sweep are started.")
+_LAUNCHER = flags.DEFINE_string("launcher", "local", "Where runs are started.")
 _LAUNCHER_OPTIONS = flags.DEFINE_string("launcher_options", "", "KEY=VALUE ... for the launcher.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Number of parallel runs.")
 _COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0 of several.")
@@ -38,10 +38,8 @@ _PROCESS = flags.DEFINE_integer("process", None, "Number of this process, from 0
 
 def main(argv: Sequence[str]) -> int:
     """Runs one experiment, a sweep or a search; returns the exit code."""
-    if {"--help", "-help", "-h"} & set(argv):
-        return exit_code(arguments.print_help, interrupted=_RESUME)
-
-    return exit_code(lambda: run(argv), interrupted=_RESUME)
+    wants_help = {"--help", "-help", "-h"} & set(argv)
+    return exit_code(arguments.print_help if wants_help else lambda: run(argv), interrupted=_RESUME)
 
 
 def run(argv: Sequence[str], command: str = "") -> None:
@@ -57,6 +55,9 @@ def run(argv: Sequence[str], command: str = "") -> None:
         _search(_SEARCH.value, chosen, workdir, command)
     elif _DRY_RUN.value:
         experiment.dry_run(chosen, workdir)
+    elif FLAGS["launcher"].present:
+        options = launchers.parse_options(_LAUNCHER_OPTIONS.value)
+        single.run(chosen, workdir, _LAUNCHER.value, options, command, profile=_PROFILE.value)
     else:
         experiment.run(chosen, workdir, command=command, profile=_PROFILE.value)
 

@@ -22,6 +22,7 @@ except ImportError:
 
 
 _LOCK = "run.lock"
+LOGS = "logs"  # output of the processes of a launched run
 PARTS = "parts.json"  # files of the user's own parts
 _MOST_CONFIG = 1 << 20  # bytes of a config.json
 _MOST_SHOWN = 4  # differing keys in an error message
@@ -45,8 +46,8 @@ class Workdir:
         if path.exists() and not path.is_dir():
             raise UserError(f"--workdir={path} is a file; give a directory")
         if not self.has("config.json"):
-            # A run killed at the start leaves only the lock.
-            if path.is_dir() and not files.is_empty(path, beside={_LOCK}):
+            # A run killed at the start leaves only the lock and logs.
+            if path.is_dir() and not files.is_empty(path, beside={_LOCK, LOGS}):
                 raise UserError(
                     f"--workdir={path} holds files and no run (no config.json); use another"
                 )

@@ -20,7 +20,8 @@ def sbatch(script):
     (STATE / "script").write_text(text)
     if "partition=nowhere" in text:
         sys.exit("sbatch: error: invalid partition specified: nowhere")
-    last, parallel = map(int, re.search(r"--array=0-(\d+)%(\d+)", text).groups())
+    array = re.search(r"--array=0-(\d+)%(\d+)", text)
+    last, parallel = map(int, array.groups()) if array else (0, 1)
     print("Submitted batch job 77", flush=True)
     if os.fork():
         return
@@ -29,15 +30,17 @@ def sbatch(script):
     for stream in range(3):
         os.dup2(null, stream)
     with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-        list(pool.map(lambda index: run(script, index), range(last + 1)))
+        indices = range(last + 1) if array else [None]
+        list(pool.map(lambda index: run(script, index), indices))
 
 
 def run(script, index):
-    state = STATE / f"77_{index}"
+    state = STATE / ("77" if index is None else f"77_{index}")
     if state.exists():
         return
-    ids = {"SLURM_JOB_ID": str(77 + index), "SLURM_ARRAY_JOB_ID": "77"}
-    ids |= {"SLURM_ARRAY_TASK_ID": str(index), "SLURM_PROCID": "0", "SLURM_NTASKS": "1"}
+    ids = {"SLURM_JOB_ID": str(77 + (index or 0))}
+    if index is not None:
+        ids |= {"SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": str(index)}
     process = subprocess.Popen(["bash", script], env=os.environ | ids, start_new_session=True)
     state.write_text(f"RUNNING {process.pid}")
     code = process.wait()
@@ -45,14 +48,31 @@ def run(script, index):
 
 
 def srun(*arguments):
-    output = Path(arguments[arguments.index("--output") + 1].replace("%t", "0"))
-    for name, value in (("%A", "SLURM_ARRAY_JOB_ID"), ("%a", "SLURM_ARRAY_TASK_ID")):
-        output = Path(str(output).replace(name, os.environ[value]))
-    with output.open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    text = (STATE / "script").read_text()
+    nodes, tasks = (
+        int(match[1]) if (match := re.search(rf"--{name}=(\d+)", text)) else 1
+        for name in ("nodes", "ntasks-per-node")
+    )
     start = next(k for k, value in enumerate(arguments) if "python" in Path(value).name)
-    os.execv(arguments[start], arguments[start:])
+    template = arguments[arguments.index("--output") + 1].replace("%j", "77")
+    for name, value in (("%A", "SLURM_ARRAY_JOB_ID"), ("%a", "SLURM_ARRAY_TASK_ID")):
+        template = template.replace(name, os.environ.get(value, ""))
+    count, processes = nodes * tasks, []
+    signal.signal(signal.SIGTERM, lambda *_: None)  # the tasks get it themselves
+    for rank in range(count):
+        ids = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank % tasks, "SLURM_NODEID": rank // tasks}
+        ids |= {"SLURM_NTASKS": count, "SLURM_STEP_NUM_TASKS": count}
+        ids |= {"SLURM_JOB_NUM_NODES": nodes, "SLURM_STEP_NODELIST": "localhost"}
+        with Path(template.replace("%t", str(rank))).open("a") as file:
+            processes.append(
+                subprocess.Popen(
+                    arguments[start:],
+                    env=os.environ | {name: str(value) for name, value in ids.items()},
+                    stdout=file,
+                    stderr=file,
+                )
+            )
+    sys.exit(max(process.wait() != 0 for process in processes))
 
 
 def scancel(job):
@@ -66,7 +86,7 @@ def scancel(job):
 
 def sacct(*_):
     print("JobID|State|NodeList")
-    for state in STATE.glob("77_*"):
+    for state in STATE.glob("77*"):
         print(f"{state.name}|{state.read_text().split()[0]}|here")
 
 

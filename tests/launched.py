@@ -19,6 +19,18 @@ def note(folder, name, seconds=0.0):
     Path(folder, f"{name}.ended").write_text(str(time.time()))
 
 
+def join(folder, wanted):
+    """Writes who and how many it is, when all have joined; process ``wanted`` fails."""
+    from aejax.runtime import processes
+
+    names = processes.gather(str(os.getpid()).encode())
+    count, devices = processes.count(), os.environ.get("JAX_LOCAL_DEVICE_IDS", "")
+    Path(folder, f"{processes.index()}.joined").write_text(f"{len(set(names))} {count} {devices}")
+    print(f"process {processes.index()} prints", flush=True)
+    if processes.index() == wanted:
+        raise UserError(f"process {wanted}: it is the user's to mend")
+
+
 def refuse():
     raise UserError("it is\nthe user's to mend")
 

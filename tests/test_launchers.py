@@ -12,10 +12,13 @@ from pathlib import Path
 import launched
 import psutil
 import pytest
+import submitit  # before output is captured, which its import would hold on to
 from conftest import REPOSITORY, most_slow
+from test_processes import EXPERIMENT, wait_for_step
 
 from aejax import launchers
 from aejax.launchers import Task, TaskError, launch, local
+from aejax.runtime import processes
 from aejax.runtime.errors import UserError
 
 KINDS = ["local", "submitit", "ray", "slurm"]
@@ -46,8 +49,6 @@ def slurm(tmp_path, monkeypatch):
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(tmp_path / "state"))
-    import submitit
-
     # How long it looks for a result that a slow file system may be hiding: 15 s.
     monkeypatch.setattr(submitit.SlurmJob, "_results_timeout_s", 0)
     submitit.SlurmJob.watcher.clear()
@@ -119,6 +120,75 @@ def test_tasks_come_back_as_they_end_with_their_errors(kind, options, task, tmp_
     assert logs["refuse"].startswith("error: it is the user's to mend\n")
 
 
+TOGETHER = {
+    "submitit": {"tasks_per_node": "2", "gpus_per_node": "4"},
+    "slurm": {"nodes": "2", "gpus_per_node": "2"},
+    "ray": {"num_workers": "2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "failing"),
+    most_slow([(x, n) for x in TOGETHER for n in (-1, 1)], ("submitit", -1), ("slurm", 1)),
+)
+def test_processes_of_a_task_join(kind, failing, options, task, tmp_path, capsys):
+    arguments = options(kind)
+    arguments["options"] |= TOGETHER[kind]
+    joined = task(launched.join, str(tmp_path), failing, name="process")
+    if failing < 0:
+        launchers.run(joined, **arguments)
+    else:
+        with pytest.raises(TaskError, match=f"^process {failing}: it is the user's to mend$"):
+            launchers.run(joined, **arguments)
+    devices = {"submitit": ["0,1", "2,3"], "slurm": ["0,1", "0,1"], "ray": ["", ""]}[kind]
+    for process in (0, 1):
+        assert (tmp_path / f"{process}.joined").read_text() == f"2 2 {devices[process]}"
+    assert "process 0 prints\n" in capsys.readouterr().out
+    second = (tmp_path / "logs" / "process-1.log").read_text()
+    # Only the main process prints.
+    assert "prints" not in second
+    assert (failing < 0) == ("error: process 1: it is the user's to mend\n" not in second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["submitit", "ray"])
+def test_a_run_in_two_processes(kind, options, tmp_path):
+    """Where what launched it is stopped, both save; the same command finishes it."""
+    arguments = options(kind)
+    chosen = {name: TOGETHER[kind].get(name) for name in ("tasks_per_node", "num_workers")}
+    chosen = arguments["options"] | {name: x for name, x in chosen.items() if x}
+    text = " ".join(f"{name}={value}" for name, value in chosen.items())
+    experiment, workdir = tmp_path / "small.py", tmp_path / "run"
+    experiment.write_text(EXPERIMENT)
+    flags = [f"--config={experiment}", f"--workdir={workdir}", "--config.train.steps=200"]
+    flags += [f"--launcher={kind}", f"--launcher_options={text}"]
+
+    def start():
+        command = [sys.executable, "-m", "aejax.main", *flags]
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    process = start()
+    wait_for_step(workdir, 3)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, (out, err)
+    assert "device: 2 x cpu (cpu) of 2 processes" in out
+    (step,) = (int(path.name) for path in (workdir / "checkpoints").iterdir() if int(path.name))
+    # Its last words, and once.
+    assert err.endswith(f"error: stopped after step {step}; run the same command to resume\n")
+    assert (out + err).count("error:") == 1
+    process = start()
+    out, err = process.communicate(timeout=400)
+    assert process.returncode == 0, (out, err)
+    assert f"resuming from step {step}" in out
+    assert (workdir / "results.json").exists()
+    assert "error:" not in (workdir / "logs" / "process-1.txt").read_text()
+    again, _ = start().communicate(timeout=60)
+    assert "this run is finished; its results again" in again
+
+
 @pytest.mark.parametrize("kind", most_slow(KINDS, "local"))
 def test_no_more_run_at_once_than_asked_for(kind, options, task, tmp_path):
     names = ["a", "b", "c", "d"]
@@ -134,6 +204,20 @@ def test_no_more_run_at_once_than_asked_for(kind, options, task, tmp_path):
         running += step
         most = max(most, running)
     assert most == 2 or (most == 1 and kind != "local")
+
+
+def test_the_error_of_several_processes_is_that_of_the_one_to_blame(monkeypatch):
+    def error(*errors):
+        return str(launchers.first_error(errors))
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(UserError) as lost, processes.explain_loss():
+        raise RuntimeError("Gloo: connection closed by peer")
+    assert error(None, None) == "None"
+    assert error("killed by signal 9", str(lost.value), None) == "killed by signal 9"
+    assert error(str(lost.value), "killed by signal 9") == "process 1: killed by signal 9"
+    assert error(str(lost.value), "", None) == str(lost.value)
+    assert error("", "process 1: a", "b") == "process 1: a; process 2: b"
 
 
 def test_logs_are_appended_to(task, tmp_path):
@@ -203,7 +287,8 @@ sys.exit(exit_code(run, interrupted="that was all"))
             ("local", signal.SIGINT),
             ("ray", signal.SIGKILL),
             ("ray", signal.SIGTERM),
-            ("submitit", signal.SIGTERM),
+            ("submitit", signal.SIGKILL),
+            ("submitit", signal.SIGINT),
             ("slurm", signal.SIGINT),
         ],
         ("local", signal.SIGTERM),
@@ -216,11 +301,12 @@ def test_a_signal_to_the_parent_ends_its_tasks(kind, number, options, tmp_path):
         env=os.environ | {"PYTHONPATH": path},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     for name in "ab":
         wait_for(tmp_path / f"{name}.began")
     pids = [int((tmp_path / f"{name}.began").read_text()) for name in "ab"]
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     _, printed = process.communicate(timeout=40)
     wait_until(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     if number == signal.SIGKILL:
@@ -250,10 +336,18 @@ def wait_until(ready, seconds=60):
         ("slurn", 1, {}, "unknown launcher 'slurn'; there are local, submitit, ray"),
         ("local", 0, {}, "give 1 or more"),
         ("local", 1, {"num_gpus": "1"}, "the launcher local has no option 'num_gpus'; it takes no"),
-        ("ray", 1, {"gpus": "1"}, "has no option 'gpus'; it takes address, num_cpus, num_gpus"),
+        ("ray", 1, {"gpus": "1"}, "has no option 'gpus'; it takes address, num_workers, num_cpus"),
         ("ray", 1, {"num_gpus": "one"}, "takes a number for num_gpus, not 'one'"),
         ("submitit", 1, {"timeout_min": "1.5"}, "takes a whole number for timeout_min"),
         ("submitit", 1, {"gpus_per_node": "-1"}, "takes a whole number for gpus_per_node"),
+        ("submitit", 1, {"nodes": "0"}, "takes a whole number from 1 for nodes, not '0'"),
+        (
+            "submitit",
+            1,
+            {"nodes": "2", "tasks_per_node": "4"},
+            "^nodes=2 tasks_per_node=4 is",
+        ),
+        ("ray", 1, {"num_workers": "2"}, "^num_workers=2 is for a single run"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_runs(kind, jobs, options, says, task):
@@ -266,12 +360,14 @@ def test_bad_arguments_are_refused_before_anything_runs(kind, jobs, options, say
     [
         ("submitit", {"cluster": "chronos"}, "neither slurm nor local"),
         ("submitit", {}, "refuses the tasks: .*srun"),
+        ("submitit", {"cluster": "local", "nodes": "2"}, "cluster=local is one node, not nodes=2"),
+        ("submitit", {"tasks_per_node": "2", "gpus_per_node": "3"}, "=3 cannot be divided among"),
         ("ray", {"address": "127.0.0.1:1"}, "cannot reach a Ray cluster"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(kind, options, says, task):
     with pytest.raises(UserError, match=says) as caught:
-        list(launch([task(launched.crash)], kind=kind, jobs=1, options=options))
+        launchers.run(task(launched.crash), kind=kind, options=options)
     assert "\n" not in str(caught.value)
 
 
@@ -293,7 +389,7 @@ def test_a_task_that_no_node_of_ray_has_room_for_is_warned_of(options, task, cap
     with pytest.raises(KeyboardInterrupt):
         next(ended)
     timer.join()
-    assert "no node of the Ray cluster has 64 CPU; tasks wait for one" in capsys.readouterr().err
+    assert "no node of the Ray cluster has 64 CPU; tasks wait for more" in capsys.readouterr().err
 
 
 def test_what_slurm_refuses_is_one_line(slurm, task):

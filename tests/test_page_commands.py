@@ -15,12 +15,12 @@ from conftest import REPOSITORY, forget_flags, shrink
 from trained_runs import small_model, write_run
 
 import aejax
-from aejax import cli, experiment, parts
+from aejax import cli, experiment, launchers, parts
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.results import print_results
 from aejax.runtime import processes
-from aejax.sweeps import plan, search, sweep
+from aejax.sweeps import plan, search, single, sweep
 
 DOCS = REPOSITORY / "docs"
 README = REPOSITORY / "README.md"
@@ -110,13 +110,25 @@ def place(trained, tmp_path, flags, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
-    """One process, whatever a command says; its flags are checked."""
+    """One process, whatever a command says; its flags and options are checked."""
 
     def start(*group):
         if group != (None, None, None):
             processes._check(*group)
 
+    def launch(config, workdir, launcher, options, *_, **__):
+        config_module.validate(config)
+        launchers.check(kind=launcher, jobs=1, options=options, together=True)
+
+    def run_tasks(tasks, *, kind, jobs, options, **_):
+        launchers.check(kind=kind, jobs=jobs, options=options)
+        for task in tasks:
+            task.function(*task.arguments)
+            yield task, None
+
     monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(single, "run", launch)
+    monkeypatch.setattr(launchers, "launch", run_tasks)
 
 
 @pytest.fixture

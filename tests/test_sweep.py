@@ -569,6 +569,12 @@ def test_a_member_that_fails_is_tried_once_more_and_the_others_finish(environmen
     [
         (["--sweep", "--search=2"], "use one of them"),
         (["--jobs=2"], "--jobs needs --sweep"),
+        (["--launcher=local"], "--launcher=local needs --sweep; a single run starts here"),
+        (["--launcher_options=nodes=2"], "--launcher_options needs --launcher"),
+        (["--launcher=ray", "--search=2"], "--search works in this process; leave out --launcher"),
+        (["--launcher=ray", "--dry_run"], "--dry_run works in this process; leave out --launcher"),
+        (["--launcher=submitit", "--launcher_options=nodes=0"], "a whole number from 1 for nodes"),
+        (["--launcher=submitit", "--launcher_options=num_workers=2"], "no option 'num_workers'"),
         (["--search_space=seed=1,2"], "--search_space needs --search"),
         (["--sweep", "--sweep_mode=all"], "must be one of auto, population, sequential"),
         (["--sweep", "--launcher=slurm"], "unknown launcher 'slurm'"),

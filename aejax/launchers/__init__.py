@@ -8,11 +8,14 @@ import collections
 import contextlib
 import dataclasses
 import importlib
+import math
 import shlex
 import signal
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ from aejax.runtime.errors import Interrupted, UserError
 from aejax.runtime.progress import bar
 
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL
+# What `run_task` needs to join the processes of a task: the arguments of `processes.start`.
+Group = tuple[str | None, int | None, int | None]
 _SLURM = ("partition", "account", "qos", "constraint", "gres", "nodelist", "exclude", "comment")
 # The options of each launcher, and their types.
 OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
@@ -29,16 +34,20 @@ OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
         "cluster": str,  # "slurm" or "local"
         "timeout_min": int,  # time limit of a task in minutes; a day by default
         "mem_gb": float,
+        "nodes": int,  # of a single run: its processes are nodes * tasks_per_node
+        "tasks_per_node": int,
         "cpus_per_task": int,
-        "gpus_per_node": int,
+        "gpus_per_node": int,  # divided among the tasks of a node
         "name": str,
         **{f"slurm_{name}": str for name in _SLURM},
         "slurm_signal_delay_s": int,  # seconds before the time limit at which a task has to save
         "slurm_setup": str,  # a shell command to run first
     },
-    # Address of the cluster, "auto" for this machine; CPUs (default 1) and GPUs (0) of a task.
-    "ray": {"address": str, "num_cpus": float, "num_gpus": float},
+    # Address of the cluster, "auto" for this machine; processes of a single run; CPUs (default 1)
+    # and GPUs (0) of a process.
+    "ray": {"address": str, "num_workers": int, "num_cpus": float, "num_gpus": float},
 }
+_COUNTS = ("nodes", "tasks_per_node", "num_workers")
 
 
 class TaskError(Exception):
@@ -52,12 +61,16 @@ class Task:
     Attributes:
       function: at module level, so that the other process can import it.
       arguments: can be pickled.
-      log: file that its output is appended to.
+      log: file that its output is appended to. Of several processes, that of the first one.
     """
 
     function: Callable[..., None]
     arguments: tuple[Any, ...]
     log: Path
+
+    def log_of(self, process: int) -> Path:
+        """The log of one of the processes that run this task together."""
+        return self.log.with_stem(f"{self.log.stem}-{process}") if process else self.log
 
 
 class Future(abc.ABC):
@@ -155,9 +168,97 @@ def launch(
       KeyboardInterrupt: during iteration, on SIGINT, once everything has ended.
     """
     parsed = check(kind=kind, jobs=jobs, options=options)
-    module = importlib.import_module(f"aejax.launchers.{kind}")
     quiet = quiet or (kind == "local" and jobs == 1)
-    return _as_completed(tasks, lambda: module.Executor(jobs, parsed), quiet)
+    return _as_completed(tasks, lambda: _executor(kind, jobs, parsed), quiet)
+
+
+def run(task: Task, *, kind: str, options: Mapping[str, str]) -> None:
+    """Runs a task in as many processes as the options of the launcher say, joined by
+    `aejax.runtime.processes.start`; prints what the first one writes to its log.
+
+    Raises:
+      UserError, KeyboardInterrupt: as `launch`; with the words of the first process, if it has said
+        where it stopped.
+      TaskError: the error of the task.
+    """
+    parsed = check(kind=kind, jobs=1, options=options, together=True)
+    ended = _as_completed([task], lambda: _executor(kind, 1, parsed), quiet=True)
+    errors: list[str] = []
+    try:
+        with _printing(task.log, errors), contextlib.closing(ended):
+            for _, error in ended:
+                if error:
+                    raise error
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        if not errors or stopping.stopped_by(signal.SIGTERM) in errors[-1]:
+            raise
+        raise Interrupted(errors[-1], getattr(stopped, "number", signal.SIGINT)) from None
+
+
+def free_port() -> int:
+    """A port of this machine that is not in use."""
+    with socket.socket() as server:
+        server.bind(("", 0))
+        return int(server.getsockname()[1])
+
+
+def count_processes(parsed: Mapping[str, Any]) -> int:
+    """The number of processes of each task, by the parsed options of a launcher."""
+    return math.prod(parsed.get(name, 1) for name in _COUNTS)
+
+
+def first_error(errors: Sequence[str | None]) -> TaskError | None:
+    """The error of a task, from those of its processes; of those that others cause, only if there
+    are no others. "" is that of a process that leaves it to another to say."""
+    said = [
+        f"process {process}: {error.removeprefix(f'process {process}: ')}" if process else error
+        for process, error in enumerate(errors)
+        if error
+    ]
+    causes = [error for error in said if _CAUSED not in error]
+    return TaskError("; ".join(causes or said)) if said else None
+
+
+_CAUSED = "another process of this run has ended"  # see `aejax.runtime.processes.explain_loss`
+
+
+def _executor(kind: str, jobs: int, parsed: Mapping[str, Any]) -> Executor:
+    return importlib.import_module(f"aejax.launchers.{kind}").Executor(jobs, parsed)
+
+
+@contextlib.contextmanager
+def _printing(log: Path, errors: list[str]) -> Iterator[None]:
+    """Prints the lines that are appended to a file during the block; adds errors to the list."""
+    position, ended, last = log.stat().st_size if log.exists() else 0, threading.Event(), False
+
+    def follow() -> None:
+        nonlocal position, last
+        while not last:
+            last = ended.wait(_FOLLOW)
+            with contextlib.suppress(OSError), log.open("rb") as file:
+                file.seek(position)
+                for line in file:
+                    if not line.endswith(b"\n") and not last:
+                        break
+                    position += len(line)
+                    text = line.decode(errors="replace")
+                    if text.startswith(_ERROR):
+                        errors.append(text.removeprefix(_ERROR).rstrip())
+                    else:
+                        sys.stdout.write(text)
+                sys.stdout.flush()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+_FOLLOW = 0.3  # seconds
+_ERROR = "error: "  # begins the line of an error
 
 
 def _as_completed(
@@ -208,8 +309,14 @@ def parse_options(text: str) -> dict[str, str]:
     return options
 
 
-def check(*, kind: str, jobs: int, options: Mapping[str, str]) -> dict[str, Any]:
+def check(
+    *, kind: str, jobs: int, options: Mapping[str, str], together: bool = False
+) -> dict[str, Any]:
     """The parsed options of a launcher.
+
+    Args:
+      kind, jobs, options: see `launch`.
+      together: whether a task may take several processes.
 
     Raises:
       UserError: `launch` cannot run with these arguments.
@@ -224,6 +331,12 @@ def check(*, kind: str, jobs: int, options: Mapping[str, str]) -> dict[str, Any]
     except ImportError:
         message = f"the launcher {kind} is not installed: pip install -e '.[{kind}]'"
         raise UserError(message) from None
+    if not together and count_processes(parsed) > 1:
+        several = " ".join(f"{name}={parsed[name]}" for name in _COUNTS if name in parsed)
+        raise UserError(
+            f"{several} is for a single run; of many, each takes one process: leave it out, and"
+            " choose how many run at once by --jobs"
+        )
     return parsed
 
 
@@ -236,7 +349,8 @@ def _parse(kind: str, name: str, text: str) -> Any:
         value = known[name](text)
     except ValueError:
         value = -1
-    if known[name] is not str and not value >= 0:
+    if known[name] is not str and not value >= (name in _COUNTS):
         expected = "a whole number" if known[name] is int else "a number"
+        expected += " from 1" if name in _COUNTS else ""
         raise UserError(f"the launcher {kind} takes {expected} for {name}, not {text!r}")
     return value

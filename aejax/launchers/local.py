@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aejax import launchers
-from aejax.launchers import Task, TaskError
+from aejax.launchers import Group, Task, TaskError
 from aejax.runtime import stopping
 from aejax.runtime.errors import UserError, one_line
 from aejax.runtime.malloc import SHARE_OF_MEMORY
@@ -52,6 +52,7 @@ class Child(launchers.Future):
       environment: variables added to those of this process.
       path: ``sys.path`` of the child.
       folder: working directory of the child, if it exists on this machine.
+      group: of several processes that run the task together.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Child(launchers.Future):
         environment: Mapping[str, str],
         path: Sequence[str],
         folder: str,
+        group: Group | None = None,
     ):
         self._connection, theirs = multiprocessing.Pipe()
         self._error: TaskError | None = None
@@ -77,7 +79,7 @@ class Child(launchers.Future):
                 start_new_session=True,
             )
         with contextlib.suppress(OSError):  # it may have ended already
-            self._connection.send((pickled, log))
+            self._connection.send((pickled, log, group))
 
     def done(self) -> bool:
         return self._process.poll() is not None
@@ -109,11 +111,11 @@ def run_child() -> None:
     with open(os.devnull) as null:
         os.dup2(null.fileno(), 0)
     try:
-        pickled, log = connection.recv()
+        pickled, log, group = connection.recv()
     except (EOFError, OSError):
         return
     threading.Thread(target=_end_with_parent, args=(connection,), daemon=True).start()
-    error = run_task(pickled, log)
+    error = run_task(pickled, log, group)
     with contextlib.suppress(OSError):
         connection.send(error)
     if error is not None:
@@ -126,10 +128,16 @@ def _end_with_parent(connection: Connection) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def run_task(pickled: bytes, log: Path | None) -> str | None:
+def run_task(pickled: bytes, log: Path | None, group: Group | None = None) -> str | None:
     """Runs a task in this process and returns its error; appends its output to the log if possible.
 
-    On SIGTERM a training saves and ends; any other process ends at once."""
+    On SIGTERM a training saves and ends; any other process ends at once.
+
+    Args:
+      pickled: the task.
+      log: file for its output; None for the output of this process.
+      group: of several processes that run the task together, the arguments of `processes.start`.
+    """
     with contextlib.suppress(OSError):
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -139,6 +147,10 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
     stopping.listen("the same command goes on")
     error = None
     try:
+        if group is not None:
+            from aejax.runtime import processes  # slow, as it needs NumPy
+
+            processes.start(*group)
         task = pickle.loads(pickled)
         task.function(*task.arguments)
     except SystemExit as exit_:
@@ -147,7 +159,7 @@ def run_task(pickled: bytes, log: Path | None) -> str | None:
         error = one_line(raised)
         if not isinstance(raised, UserError):
             traceback.print_exc()
-    if error is not None and log is not None:
+    if error and log is not None:
         print(f"error: {error}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
