@@ -29,7 +29,7 @@ def rotary(x: Float[Array, "batch time heads size"]) -> Float[Array, "batch time
     steps, half = x.shape[1], x.shape[-1] // 2
     rate = _LONGEST ** (-np.arange(half) / half)
     xp = np if isinstance(steps, int) else jnp  # symbolic length (export)
-    angle = (xp.arange(steps, dtype=float)[:, None] * rate)[None, :, None]
+    angle = (xp.arange(steps, dtype=float)[:, None] * rate[None])[None, :, None]
     cos, sin = (jnp.asarray(f(angle), x.dtype) for f in (xp.cos, xp.sin))
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
