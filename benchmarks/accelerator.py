@@ -22,7 +22,6 @@ import pathlib
 import programs
 from steps import NAMES
 
-KEYS = ("representation.mel.griffin_lim_iterations=2",)
 HEAD = ("", "GB", "GFLOP", "FLOP/B", "temporary MB", "compile s", "instructions")
 PROGRAMS = ("step", "population", "evaluation")
 
@@ -57,7 +56,7 @@ def ahead_of_time(options):
             name,
             batch_size=options.batch_size,
             devices=devices,
-            keys=(*KEYS, *options.set),
+            keys=options.set,
             augmented=not options.plain,
         )
         for program in options.programs:

@@ -53,13 +53,23 @@ def experiment(name, *, batch_size=64, devices=None, keys=(), augmented=True):
       devices: as for `Devices`.
       keys: other keys of its config, as "key=value".
       augmented: False: without augmentations, except for the noise of denoising.
+
+    Griffin-Lim has two iterations.
     """
     run = Run(name, name, ("data.synthetic.clips=60", f"train.batch_size={batch_size}", *keys))
     config = configs.override(configs.default(), run.config())
     if config.model.speaker_label:
         config.model.speaker_label = "family"
     if not augmented:
-        config.augment.chain = ("noise",) if config.task == "denoise" else ()
+        chain = ("noise",) if config.task == "denoise" else ()
+        plain = configs.default().augment
+        if chain:
+            plain.noise = config.augment.noise
+        config.augment = plain
+        config.augment.chain = chain
+    own = config.representation.get(config.representation.name, {})
+    if "griffin_lim_iterations" in own:
+        own.griffin_lim_iterations = 2
     configs.validate(config)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         prepared = prepare.prepare(config, Workdir(pathlib.Path(folder, "run"), config))
