@@ -158,7 +158,7 @@ def test_keys_of_parts_of_ones_own_are_checked(call):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [[], ["--sweep_mode=sequential"], ["--launcher=ray"]])
+@pytest.mark.parametrize("options", [[], ["--launcher=ray"]])
 def test_it_is_swept(call, elsewhere, options):
     name = f"swept{len(options)}{options[-1:]}".replace("'", "").replace("=", "_")
     sweep = "--sweep=model.latent_dim=4,8"
