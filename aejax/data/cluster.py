@@ -43,7 +43,7 @@ class Cluster:
         shares = [names[share.start : share.stop] for share in self._shares(len(names))]
         results = [self.folder / f"scan-{number:05d}.npz" for number in range(len(shares))]
         tasks = [
-            self._task(result.stem, _examine, root, share, result)
+            self._task(result.stem, _examine, root, share, result, self._threads())
             for share, result in zip(shares, results, strict=True)
         ]
         for number in self._in_order(tasks):
@@ -56,7 +56,7 @@ class Cluster:
         scanned = self.folder / "scan.npz"
         scans.save(scanned, source.scanned)
         shares = self._shares(len(plan))
-        context = (source.root, scanned, source.settings, out, settings)
+        context = (source.root, scanned, source.settings, out, settings, self._threads())
         tasks = [
             self._task(f"pack-{number:05d}", _write, *context, share)
             for number, share in enumerate(shares)
@@ -70,6 +70,10 @@ class Cluster:
         most = min(count, _TASKS_PER_JOB * self.jobs)
         cuts = np.linspace(0, count, most + 1).astype(int).tolist()
         return [range(begin, end) for begin, end in zip(cuts[:-1], cuts[1:], strict=True)]
+
+    def _threads(self) -> int | None:
+        """Threads of a task, on Ray as many as the CPUs it has; None for all that it may use."""
+        return max(1, int(float(self.options.get("num_cpus", 1)))) if self.kind == "ray" else None
 
     def _task(self, name: str, function: Any, *arguments: Any) -> launchers.Task:
         return launchers.Task(function, arguments, self.folder / f"{name}.txt")
@@ -108,11 +112,11 @@ def tasks_in(
         shutil.rmtree(folder)
 
 
-def _examine(root: Path, names: Sequence[str], result: Path) -> None:
+def _examine(root: Path, names: Sequence[str], result: Path, threads: int | None) -> None:
     """Examines files, and writes what they hold as a scan."""
     _check(root)
     facts, formats, problems = np.zeros(len(names), scans.FACTS), dict[str, int](), []
-    for row, outcome in enumerate(scans.examine_files(root, names)):
+    for row, outcome in enumerate(scans.examine_files(root, names, threads)):
         problems.append(scans.record(outcome, facts, row, formats))
     scans.save(result, scans.Scan(Strings.of(names), facts, Strings.of(problems), tuple(formats)))
 
@@ -134,6 +138,7 @@ def _write(
     corpus: Settings,
     out: Path,
     settings: dict[str, Any],
+    threads: int | None,
     numbers: Sequence[int],
 ) -> None:
     """Writes the shards of a pack that have these numbers."""
@@ -143,7 +148,8 @@ def _write(
     assert known is not None
     source = FolderCorpus(root, known, corpus)
     plan = packing.plan_shards(source, settings)
-    for _ in packing.write_shards(source, out, settings, [plan[number] for number in numbers]):
+    mine = [plan[number] for number in numbers]
+    for _ in packing.write_shards(source, out, settings, mine, threads):
         pass
 
 

@@ -211,9 +211,13 @@ def _recall(
             facts[row], problems[row] = known.facts[old], problem
 
 
-def examine_files(root: Path, names: Sequence[str]) -> Iterator[Examination | str]:
+def examine_files(
+    root: Path, names: Sequence[str], threads: int | None = None
+) -> Iterator[Examination | str]:
     """Reads files in threads; yields what each holds, or why it cannot be used."""
-    return thread_map(lambda name: _examine(root / name), names, threads=cores(), ahead=_AHEAD)
+    return thread_map(
+        lambda name: _examine(root / name), names, threads=threads or cores(), ahead=_AHEAD
+    )
 
 
 def _examine(path: Path) -> Examination | str:

@@ -71,7 +71,7 @@ def test_a_task_that_fails_is_one_line(tmp_path):
 
 def test_a_machine_without_the_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not on .*; tasks need a shared file system"):
-        cluster._examine(tmp_path / "nowhere", ["a.wav"], tmp_path / "scan.npz")
+        cluster._examine(tmp_path / "nowhere", ["a.wav"], tmp_path / "scan.npz", None)
 
 
 @pytest.mark.parametrize(
