@@ -16,6 +16,7 @@ from aejax.data.folder import FolderCorpus, open_folder
 from aejax.data.keys import Data
 from aejax.data.packing import pack, prepare
 from aejax.data.preflight import preflight, report
+from aejax.data.scan import check_folder
 from aejax.runtime import files, words
 from aejax.runtime.errors import UserError, printable
 from aejax.runtime.progress import progress
@@ -145,10 +146,11 @@ def _pack_here(options: argparse.Namespace) -> FolderCorpus:
 def _pack_by_launcher(options: argparse.Namespace) -> FolderCorpus:
     if options.jobs is None:
         raise UserError("--launcher needs --jobs=N, the number of tasks at once")
+    folder, out = options.folder.absolute(), options.out.absolute()  # of other machines
+    check_folder(folder)
     settings, form = _settings(options), _format(options)
     chosen = launchers.parse_options(options.launcher_options)
     launchers.check(kind=options.launcher, jobs=options.jobs, options=chosen)
-    folder, out = options.folder.absolute(), options.out.absolute()  # of other machines
     prepare(out, settings, **form)
     kind, jobs = options.launcher, options.jobs
     with tasks_in(out / "tasks", kind=kind, jobs=jobs, options=chosen) as cluster:

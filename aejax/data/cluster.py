@@ -142,10 +142,10 @@ def _write(
     numbers: Sequence[int],
 ) -> None:
     """Writes the shards of a pack that have these numbers."""
-    for path in (root, scanned):
-        _check(path)
+    _check(root)
     known = scans.load(scanned)
-    assert known is not None
+    if known is None:
+        raise _unshared(scanned)
     source = FolderCorpus(root, known, corpus)
     plan = packing.plan_shards(source, settings)
     mine = [plan[number] for number in numbers]
@@ -153,6 +153,10 @@ def _write(
         pass
 
 
-def _check(path: Path) -> None:
-    if not path.exists():
-        raise UserError(f"{path} is not on {socket.gethostname()}; tasks need a shared file system")
+def _check(root: Path) -> None:
+    if not root.is_dir():
+        raise _unshared(root)
+
+
+def _unshared(path: Path) -> UserError:
+    return UserError(f"{path} is not on {socket.gethostname()}; tasks need a shared file system")

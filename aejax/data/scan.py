@@ -105,9 +105,7 @@ def scan(
     Raises:
       UserError: the folder does not exist, or holds no audio.
     """
-    if not root.is_dir():
-        problem = "is a file, not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{root} {problem}; give a folder of audio files")
+    check_folder(root)
     entries = [
         entry
         for entry in progress(walk.walk(root), 0, "looking for files")
@@ -126,6 +124,17 @@ def scan(
             + (f" ({words.count(others, 'other file')})" if others else "")
         )
     return result
+
+
+def check_folder(root: Path) -> None:
+    """Checks that there is a folder to scan.
+
+    Raises:
+      UserError: there is none.
+    """
+    if not root.is_dir():
+        problem = "is a file, not a folder" if root.exists() else "does not exist"
+        raise UserError(f"{root} {problem}; give a folder of audio files")
 
 
 def matches(name: str, include: Sequence[str]) -> bool:

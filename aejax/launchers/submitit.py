@@ -1,8 +1,8 @@
 """Tasks as jobs of a SLURM cluster, by submitit.
 
 They are submitted as one job array; SLURM runs a limited number at a time. A job may have several
-processes, on several nodes, which run its task together. A task saves and ends if
-its job is cancelled or its time is nearly over (SIGUSR2). Jobs continue if this process is killed.
+processes, on several nodes, which run its task together. A task saves and ends if its job is
+cancelled or its time is nearly over (SIGUSR2). Jobs continue if this process is killed.
 Files of submitit are in ``submitit/`` beside the logs.
 """
 

@@ -90,6 +90,14 @@ def test_bad_options_are_refused_before_anything_is_written(flags, says, sounds,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_does_not_exist_leaves_nothing(tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--launcher=submitit", "--launcher_options=cluster=local", "--jobs=1"]
+    assert cli.main(["pack", str(tmp_path / "nowhere"), str(out), *options]) == 1
+    assert "nowhere does not exist; give a folder" in capsys.readouterr().err
+    assert not out.exists()
+
+
 @pytest.mark.slow
 def test_a_packer_that_was_killed_goes_on(sounds, uncached, tmp_path):
     out = tmp_path / "out"
