@@ -11,6 +11,7 @@ from aejax import signal
 from aejax.augmentations.base import Audio, Augmentation, Example
 from aejax.parts import at_least, augmentations, key
 from aejax.runtime.errors import UserError
+from aejax.signal import fourier
 
 _COSINES = 6  # terms of the response, up to three periods along the frequency axis
 
@@ -78,7 +79,7 @@ def random_eq(
     spread = eq_db * jnp.sqrt(2 / _COSINES)
     response_db = spread * jax.random.normal(key, (audio.shape[0], _COSINES)) @ cosines
     response = along_time(signal.db_to_amplitude(response_db), audio)
-    return filtered(jnp.fft.rfft(audio, axis=1), response, samples)
+    return filtered(fourier.rfft(audio, axis=1), response, samples)
 
 
 def along_time(response: Float[Array, "rows bins"], audio: Array) -> Array:
@@ -88,6 +89,6 @@ def along_time(response: Float[Array, "rows bins"], audio: Array) -> Array:
 
 def filtered(spectrum: Array, response: Array, samples: int) -> Array:
     """Audio of a spectrum times a real response, without promotion of the response to complex."""
-    return jnp.fft.irfft(
+    return fourier.irfft(
         jax.lax.complex(spectrum.real * response, spectrum.imag * response), samples, axis=1
     )

@@ -12,6 +12,7 @@ from aejax.augmentations.base import Audio, Augmentation, Example, of_rows
 from aejax.augmentations.eq import along_time, filtered
 from aejax.parts import anything, augmentations, fraction, key, one_of, pair
 from aejax.runtime.errors import UserError
+from aejax.signal import fourier
 
 
 @augmentations.register("noise")
@@ -108,7 +109,7 @@ def coloured_noise(
     white = jax.random.normal(key, audio.shape, audio.dtype)
     if not pink:
         return white
-    spectrum = jnp.fft.rfft(white, axis=1)
+    spectrum = fourier.rfft(white, axis=1)
     order = jnp.arange(spectrum.shape[1], dtype=audio.dtype)
     amplitude = jnp.where(order > 0, jax.lax.rsqrt(jnp.maximum(order, 1.0)), 0.0)
     return filtered(spectrum, along_time(amplitude[None], audio), audio.shape[1])

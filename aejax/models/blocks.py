@@ -8,10 +8,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Full float32 precision, also on accelerators with a lower default.
-EXACT = jax.lax.Precision.HIGHEST
-matmul = functools.partial(jnp.matmul, precision=EXACT)
-
 Dtype = Any  # of the arithmetic; parameters are always float32
 
 # Steps of context before and after each output step; infinite if unbounded.

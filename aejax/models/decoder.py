@@ -4,9 +4,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from aejax.models.blocks import EXACT, NO_CONTEXT, Dense, ReceptiveField, from_blocks, last_layer
+from aejax.models.blocks import NO_CONTEXT, Dense, ReceptiveField, from_blocks, last_layer
 from aejax.models.encoders.base import receptive_field_of
 from aejax.signal.indexing import take
+from aejax.signal.products import EXACT
 
 _SPEAKER_DIM = 64  # of the speaker embedding
 

@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import EXACT, NO_CONTEXT, Dense, ReceptiveField, last_layer, to_blocks
+from aejax.models.blocks import NO_CONTEXT, Dense, ReceptiveField, last_layer, to_blocks
 from aejax.models.encoders.base import receptive_field_of
+from aejax.signal.products import EXACT
 
 
 class Encoder(nn.Module):

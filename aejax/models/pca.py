@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from aejax.models.blocks import from_blocks, matmul, to_blocks
+from aejax.models.blocks import from_blocks, to_blocks
 from aejax.runtime.pytrees import Leaf, of_arrays
+from aejax.signal.products import matmul
 
 
 @flax.struct.dataclass

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from aejax.signal.arguments import check_integer, check_real, check_signal, compiled
+from aejax.signal.fourier import fft
 from aejax.signal.framing import expand, fit_length, map_frames, map_overlap_add
 from aejax.signal.windows import Window
 from aejax.signal.windows import window as make_window
@@ -111,7 +112,7 @@ def _dct_iv(x: jax.Array) -> jax.Array:
     twist = np.exp(-1j * np.pi / size * (np.arange(size // 2) + 1 / 8))
     twist = expand(twist.astype(np.result_type(x.dtype, np.complex64)), x.ndim)
     z = jax.lax.complex(x[..., ::2], x[..., ::-2]) * twist
-    y = jnp.fft.fft(z, axis=-1) * twist
+    y = fft(z) * twist
     # Even coefficients are the real parts, odd ones from the end the negative imaginary parts.
     pairs = jnp.stack([y.real, -y.imag[..., ::-1]], axis=-1)
     return pairs.reshape(x.shape) * float(np.sqrt(2 / size))

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 
 from aejax.signal.arguments import check_choice, check_integer, check_real, compiled
 from aejax.signal.framing import expand, map_frames
-from aejax.signal.mel import Scale, matmul, mel_filterbank
+from aejax.signal.mel import Scale, mel_filterbank
 from aejax.signal.phase import MOST_ITERATIONS
+from aejax.signal.products import matmul
 
 Solver = Callable[[jax.Array], jax.Array]
 

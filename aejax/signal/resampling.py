@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from aejax.signal.arguments import check_integer, check_real, check_signal, compiled
 from aejax.signal.framing import fit_length, frame, map_frames
-from aejax.signal.mel import matmul
+from aejax.signal.products import matmul
 from aejax.signal.windows import MOST_BETA
 
 # Numbers in the table of filters, 64 MB in float32.

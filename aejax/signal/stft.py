@@ -16,6 +16,7 @@ from aejax.signal.arguments import (
     compiled,
     frame_sizes,
 )
+from aejax.signal.fourier import irfft, rfft
 from aejax.signal.framing import expand, fit_length, map_frames, map_overlap_add
 from aejax.signal.windows import Window
 from aejax.signal.windows import window as make_window
@@ -133,7 +134,7 @@ def stft_then(
         )
 
     def transform(frames: jax.Array) -> jax.Array:
-        return function(jnp.fft.rfft(frames * expand(weight, frames.ndim), axis=-1))
+        return function(rfft(frames * expand(weight, frames.ndim)))
 
     s = map_frames(transform, x, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
     return s[0] if is_unbatched else s
@@ -216,7 +217,7 @@ def inverse(
     weight = weight.astype(s.real.dtype)
 
     def transform(s: jax.Array) -> jax.Array:
-        return jnp.fft.irfft(s, n=n_fft, axis=-1) * expand(weight, s.ndim)
+        return irfft(s, n_fft) * expand(weight, s.ndim)
 
     x = map_overlap_add(transform, s, frame_length=n_fft, hop_length=hop_length, chunked=chunked)
     x = x * expand(_inverse_envelope(weight, hop_length, s.shape[-2]), x.ndim)
