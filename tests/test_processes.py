@@ -241,6 +241,21 @@ def test_a_coordinator_that_does_not_answer(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("environment", "library"),
+    [
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpi4py"),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "0"}, "kubernetes"),
+    ],
+)
+def test_a_launcher_that_needs_a_library(environment, library, monkeypatch):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f": pip install {library}, or give --coordinator"):
+        processes.start(None, None, None)
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--coordinator=a:1", "--processes=2"], "missing: --process$"),

@@ -94,7 +94,7 @@ def start(coordinator: str | None, number: int | None, process: int | None) -> N
             coordinator,
             number,
             process,
-            cluster_detection_method=None if coordinator is None else "deactivate",
+            cluster_detection_method=_detection() if coordinator is None else "deactivate",
             initialization_timeout=2 * _START,
             heartbeat_timeout_seconds=_HEARTBEAT,
         )
@@ -138,12 +138,34 @@ def _in_cluster() -> bool:
     environment = os.environ
     if "SLURM_STEP_NODELIST" in environment:
         return environment.get("SLURM_NTASKS", "1") != "1"
-    if "OMPI_MCA_orte_hnp_uri" in environment:
-        return environment.get("OMPI_COMM_WORLD_SIZE", "1") != "1"
+    if "OMPI_COMM_WORLD_SIZE" in environment:
+        return environment["OMPI_COMM_WORLD_SIZE"] != "1"
     if "KUBERNETES_SERVICE_HOST" in environment:
         return "JOB_COMPLETION_INDEX" in environment
     chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def _detection() -> str | None:
+    """JAX's method of finding the cluster by a library, or None: by the environment."""
+    environment = os.environ
+    if "SLURM_STEP_NODELIST" in environment or "OMPI_MCA_orte_hnp_uri" in environment:
+        return None
+    if "OMPI_COMM_WORLD_SIZE" in environment:
+        _check_library("Open MPI 5", "mpi4py")
+        return "mpi4py"
+    if "KUBERNETES_SERVICE_HOST" in environment:
+        _check_library("Kubernetes", "kubernetes")
+        return "k8s"
+    return None
+
+
+def _check_library(launcher: str, library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        raise UserError(
+            f"{launcher} tells processes of each other by a library: pip install {library}, or give"
+            " --coordinator=HOST:PORT --processes=N --process=I"
+        )
 
 
 def _wait_for(coordinator: str, process: int) -> None:
@@ -341,13 +363,8 @@ def _raise_alike(failures: list[UserError]) -> None:
         return
     if not is_main():
         raise UserError("")
-    time.sleep(_LAST)
     prefix = f"process {process}: " if process else ""
     raise UserError(prefix + messages[process].removeprefix(prefix))
-
-
-# Seconds that the main process waits for the others to end, which would report its end.
-_LAST = 0.5
 
 
 def check_alike(values: dict[str, str]) -> None:
@@ -373,9 +390,16 @@ def _difference(ours: str, theirs: str) -> tuple[str, str]:
     return next(((a.strip(" ,"), b.strip(" ,")) for a, b in lines if a != b), ("more", "less"))
 
 
+# Seconds from an error until all processes but the main one have ended, twice.
+_LAST = 1.0
+
+
 def leave(code: int) -> NoReturn:
-    """Exits with a code; of several processes, immediately if it is an error: JAX would wait for
-    the others."""
+    """Exits with a code; of several processes, without JAX, which would wait for the others, if it
+    is an error."""
     if code and count() > 1:
+        # First the main process prints the error, since launchers such as mpirun kill it when
+        # another ends; then the others end, which would report the end of the main process.
+        time.sleep(_LAST if is_main() else _LAST / 2)
         stopping.end(code)
     stopping.leave(code)
