@@ -156,7 +156,6 @@ def _detection() -> str | None:
         return "mpi4py"
     if "KUBERNETES_SERVICE_HOST" in environment:
         _check_library("Kubernetes", "kubernetes")
-        return "k8s"
     return None
 
 
