@@ -169,7 +169,7 @@ def test_mel_conv_as_a_tpu_would_run_it(for_a_tpu):
         cell.strip() for cell in for_a_tpu(script, *arguments).splitlines()[-1].split("|")
     )
     assert name == "`mel_conv`"
-    assert float(accessed) == pytest.approx(1.74, rel=0.1)
-    assert float(flops) == pytest.approx(20.3, rel=0.1)
+    assert float(accessed) == pytest.approx(1.67, rel=0.1)
+    assert float(flops) == pytest.approx(21.7, rel=0.1)
     assert float(temporary) == pytest.approx(25, rel=0.1)
     assert instructions == "2 all-reduce, 2 collective-permute"

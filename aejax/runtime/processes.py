@@ -149,22 +149,20 @@ def _in_cluster() -> bool:
 def _detection() -> str | None:
     """JAX's method of finding the cluster by a library, or None: by the environment."""
     environment = os.environ
-    if "SLURM_STEP_NODELIST" in environment or "OMPI_MCA_orte_hnp_uri" in environment:
+    if {"SLURM_STEP_NODELIST", "OMPI_MCA_orte_hnp_uri"} & set(environment):
         return None
     if "OMPI_COMM_WORLD_SIZE" in environment:
-        _check_library("Open MPI 5", "mpi4py")
-        return "mpi4py"
-    if "KUBERNETES_SERVICE_HOST" in environment:
-        _check_library("Kubernetes", "kubernetes")
-    return None
-
-
-def _check_library(launcher: str, library: str) -> None:
+        launcher, library, method = "Open MPI 5", "mpi4py", "mpi4py"
+    elif "KUBERNETES_SERVICE_HOST" in environment:
+        launcher, library, method = "Kubernetes", "kubernetes", None
+    else:
+        return None
     if importlib.util.find_spec(library) is None:
         raise UserError(
             f"{launcher} tells processes of each other by a library: pip install {library}, or give"
             " --coordinator=HOST:PORT --processes=N --process=I"
         )
+    return method
 
 
 def _wait_for(coordinator: str, process: int) -> None:
@@ -394,11 +392,10 @@ _LAST = 1.0
 
 
 def leave(code: int) -> NoReturn:
-    """Exits with a code; of several processes, without JAX, which would wait for the others, if it
-    is an error."""
+    """Exits with a code; if that is an error, without JAX, which would wait for the others."""
     if code and count() > 1:
-        # First the main process prints the error, since launchers such as mpirun kill it when
-        # another ends; then the others end, which would report the end of the main process.
+        # The main process prints first, since mpirun kills it when another ends; it ends last,
+        # since the others would report its end.
         time.sleep(_LAST if is_main() else _LAST / 2)
         stopping.end(code)
     stopping.leave(code)

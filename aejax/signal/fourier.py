@@ -1,8 +1,9 @@
 """Discrete Fourier transforms, as those of `jax.numpy.fft`.
 
-A TPU compiles an FFT for 15 seconds and more. There, a transform of n = a b values, each of a and b
-at most `_MOST_ROWS`, is two products with matrices, of the same values to -115 dB. Source: Cooley
-and Tukey, "An algorithm for the machine calculation of complex Fourier series", 1965.
+XLA takes 15 seconds and more to compile an FFT for a TPU. There, a transform of n = a b values,
+each of a and b at most `_MOST_ROWS`, is two products with matrices, of the same values to -115 dB.
+Source: Cooley and Tukey, "An algorithm for the machine calculation of complex Fourier series",
+1965.
 """
 
 import functools
@@ -17,8 +18,8 @@ from jaxtyping import Array, Complex, Float
 from aejax.signal.framing import expand
 from aejax.signal.products import EXACT
 
-# Larger products take longer to compile.
-_MOST_ROWS = 512
+_LANES = 128  # numbers in a row of a TPU's registers
+_MOST_ROWS = 512  # larger products take longer to compile
 
 
 def rfft(x: Float[Array, "*shape"], *, axis: int = -1) -> Complex[Array, "*spectrum"]:
@@ -58,8 +59,7 @@ def _by_platform(
     by_products: Callable, by_fft: Callable, x: jax.Array, n: int, axis: int
 ) -> jax.Array:
     """A transform of ``n`` values along ``axis``; ``by_products`` takes the last."""
-    first, second = _factors(n)
-    if first == 1 or second > _MOST_ROWS:
+    if max(_factors(n)) > _MOST_ROWS:
         return by_fft(x, axis=axis)
     return jax.lax.platform_dependent(
         x,
@@ -69,7 +69,9 @@ def _by_platform(
 
 
 def _factors(n: int) -> tuple[int, int]:
-    """Two factors of ``n``, ascending and as near as can be."""
+    """Two factors of ``n``: the second a row of `_LANES` if possible, else as near as can be."""
+    if n % _LANES == 0:
+        return n // _LANES, _LANES
     first = next(i for i in range(math.isqrt(n), 0, -1) if n % i == 0)
     return first, n // first
 

@@ -20,7 +20,7 @@ def assert_close(actual, expected):
     assert error < 1.5e-6, error
 
 
-@pytest.mark.parametrize("n", [4, 15, 64, 1024, 1026, 2048, 32000])
+@pytest.mark.parametrize("n", [4, 15, 128, 1024, 1026, 2048, 32000])
 def test_products_are_transforms(n, as_on_a_tpu):
     x = RNG.standard_normal((2, n, 3))
     z = x[..., 0] + 1j * x[..., 1]
@@ -43,7 +43,7 @@ def test_derivatives_of_products(as_on_a_tpu):
         assert_close(actual, np.asarray(expected))
 
 
-@pytest.mark.parametrize(("n", "by_fft"), [(1024, False), (32000, False), (1, True), (1031, True)])
+@pytest.mark.parametrize(("n", "by_fft"), [(1024, False), (32000, False), (1031, True)])
 def test_a_tpu_compiles_an_fft_only_of_lengths_without_factors(n, by_fft):
     traced = jax.jit(lambda x: fourier.irfft(fourier.rfft(x), n)).trace(jnp.zeros((2, n)))
     text = {p: traced.lower(lowering_platforms=(p,)).as_text() for p in ("cpu", "tpu")}
