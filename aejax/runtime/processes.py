@@ -31,6 +31,8 @@ Tree = TypeVar("Tree")
 _ANSWER, _START = 30, 300
 # Seconds without a sign of life after which a process is lost.
 _HEARTBEAT = 30
+# Seconds after an error of the run until the other processes end, and the main one.
+_OTHERS_END, _MAIN_ENDS = 0.5, 1.0
 
 
 @dataclasses.dataclass
@@ -387,15 +389,11 @@ def _difference(ours: str, theirs: str) -> tuple[str, str]:
     return next(((a.strip(" ,"), b.strip(" ,")) for a, b in lines if a != b), ("more", "less"))
 
 
-# Seconds from an error until all processes but the main one have ended, twice.
-_LAST = 1.0
-
-
 def leave(code: int) -> NoReturn:
     """Exits with a code; if that is an error, without JAX, which would wait for the others."""
     if code and count() > 1:
         # The main process prints first, since mpirun kills it when another ends; it ends last,
         # since the others would report its end.
-        time.sleep(_LAST if is_main() else _LAST / 2)
+        time.sleep(_MAIN_ENDS if is_main() else _OTHERS_END)
         stopping.end(code)
     stopping.leave(code)
