@@ -111,7 +111,8 @@ class Devices:
             {key: _shape(value, rows) for key, value in _arrays(batch).items()},
         )
         jitted = jax.jit(step, donate_argnums=0, out_shardings=(of_state, everywhere))
-        return jitted.lower(*shapes)
+        with jax.sharding.use_abstract_mesh(self._all.abstract_mesh):
+            return jitted.lower(*shapes)
 
     def describe_state(self, tree: Any) -> str:
         """The sharding of a training state and its bytes on a device; "" on a single device."""

@@ -59,13 +59,29 @@ def _by_platform(
     by_products: Callable, by_fft: Callable, x: jax.Array, n: int, axis: int
 ) -> jax.Array:
     """A transform of ``n`` values along ``axis``; ``by_products`` takes the last."""
+    by_fft = _by_rows(functools.partial(by_fft, axis=axis))
     if max(_factors(n)) > _MOST_ROWS:
-        return by_fft(x, axis=axis)
+        return by_fft(x)
     return jax.lax.platform_dependent(
         x,
         tpu=lambda x: jnp.moveaxis(by_products(jnp.moveaxis(x, axis, -1)), -1, axis),
-        default=lambda x: by_fft(x, axis=axis),
+        default=by_fft,
     )
+
+
+def _by_rows(function: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+    """The function, of each device's rows where the axis "batch" of a mesh in context shards them:
+    XLA would gather all rows on each device (https://github.com/openxla/xla/issues/24)."""
+    mesh = jax.sharding.get_abstract_mesh()
+    types = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    if types.get("batch") != jax.sharding.AxisType.Auto or mesh.shape["batch"] == 1:
+        return function
+    mapped = jax.shard_map(function, in_specs=jax.P("batch"), out_specs=jax.P("batch"))
+
+    def apply(x: jax.Array) -> jax.Array:
+        return function(x) if x.ndim == 1 or x.shape[0] % mesh.shape["batch"] else mapped(x)
+
+    return apply
 
 
 def _factors(n: int) -> tuple[int, int]:
