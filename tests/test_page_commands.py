@@ -61,7 +61,7 @@ def commands(text):
     """The words of each command, without variables of the environment before it."""
     for line in text.splitlines():
         words = shlex.split(line, comments=True)
-        words = words[1:] if words[:1] == ["srun"] else words
+        words = words[words.index("python") :] if words[:1] in (["srun"], ["mpirun"]) else words
         while words:
             end = words.index("&&") if "&&" in words else len(words)
             first, words = words[:end], words[end + 1 :]
