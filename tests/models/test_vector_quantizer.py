@@ -293,7 +293,7 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
     mask = np.random.default_rng(1).uniform(size=z.shape[:2]) < 0.3
     given, _ = residuals(far, z)
     drawn = []
-    for seed in range(24):
+    for seed in range(8):
         key = jax.random.key(seed)
         after = run(rvq(dead_code_threshold=1e-6), far, z, mask=jnp.asarray(mask), key=key)[2]
         expected = moved(
@@ -304,17 +304,13 @@ def test_dead_entries_are_put_on_vectors_that_count(z, codebooks):
             {name: values[:, alive] for name, values in after.items()},
             {name: values[:, alive] for name, values in expected.items()},
         )
-        replaced = np.asarray(after["ema_usage"][:, 2:5]) > 0
-        np.testing.assert_allclose(after["ema_usage"][:, 2:5][replaced], 1 / ENTRIES)
-        np.testing.assert_array_equal(after["codebook"][:, 2:5][~replaced], 1e3)
+        np.testing.assert_allclose(after["ema_usage"][:, 2:5], 1 / ENTRIES)
         for q in range(QUANTIZERS):
-            entries = np.asarray(after["codebook"])[q, 2:5][replaced[q]]
-            apart = np.abs(entries[:, None] - given[q][mask]).max(-1)
+            apart = np.abs(np.asarray(after["codebook"])[q, 2:5, None] - given[q][mask]).max(-1)
             assert (apart.min(axis=1) < 1e-4).all()
-            drawn.extend(apart.argmin(axis=1))
-    # The more vectors count, the sooner; from all of them, not from a few.
-    assert len(drawn) == pytest.approx(mask.mean() * 24 * QUANTIZERS * 3, rel=0.2)
-    places = np.bincount(drawn, minlength=mask.sum())
+            drawn.append(apart.argmin(axis=1))
+    # From all of them, not from a few.
+    places = np.bincount(np.ravel(drawn), minlength=mask.sum())
     assert (places > 0).mean() > 0.6
     assert places.max() < 10
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, between, bottlenecks, fraction, key
-from aejax.signal.indexing import segment_sum, take
+from aejax.signal.indexing import searchsorted, segment_sum, take
 from aejax.signal.products import matmul
 
 _LLOYD_ROUNDS = 10
@@ -70,7 +70,7 @@ class VectorQuantizer(Bottleneck):
     """A latent frame is the sum of one entry from each codebook.
 
     Entries are moving averages of the vectors nearest to them; a dead entry is replaced by a random
-    vector of a batch. Source: van den Oord et al., "Neural discrete representation
+    vector of the batch. Source: van den Oord et al., "Neural discrete representation
     learning", 2017 (commitment; appendix A.1: moving averages); Zeghidour et al., "SoundStream",
     2021 (residuals, quantiser dropout, dead codes).
 
@@ -171,18 +171,17 @@ class VectorQuantizer(Bottleneck):
             index = nearest(jax.lax.stop_gradient(residual), codebook)
             chosen = jnp.where(is_used[..., None], take(codebook, index), 0.0)
             distance = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
+            loss = masked_mean(jnp.where(is_used, distance, 0.0), mask)
             return (residual - jax.lax.stop_gradient(chosen), total + chosen), (
                 index,
                 jax.lax.stop_gradient(residual),
-                jnp.where(is_used, distance, 0.0),
+                loss,
             )
 
         start = (z, jnp.zeros_like(z))
         stages = (self.codebook.value, self._is_used(count))
-        (_, total), (index, vectors, distances) = jax.lax.scan(stage, start, stages)
-        # Outside the loop: devices add their sums once, not once for each codebook.
-        loss = masked_mean(jnp.moveaxis(distances, 0, -1), mask).mean()
-        return total, loss, index, vectors
+        (_, total), (index, vectors, losses) = jax.lax.scan(stage, start, stages)
+        return total, losses.mean(), index, vectors
 
     def _update(
         self,
@@ -207,17 +206,19 @@ class VectorQuantizer(Bottleneck):
         entries = jnp.where(has_vectors, entries / divisor, self.codebook.value)
         dead = usage * self.codebook_size < self.dead_code_threshold
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
-        # Random vectors; an entry whose vector is not valid is replaced in a later step. To choose
-        # among the valid ones, devices would need the masks of all rows.
+        # Random valid vectors.
         pick = jax.vmap(
-            lambda key: jax.random.randint(key, (self.codebook_size,), 0, weight.shape[-1])
-        )(keys)
-        fresh = jax.vmap(take)(jnp.concatenate([vectors, weight[..., None]], -1), pick)
-        dead = dead & (fresh[..., -1] > 0)
-        # Codebooks without vectors in this batch do not change.
+            lambda key, upto: searchsorted(
+                upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1]
+            )
+        )(keys, jnp.cumsum(weight, -1))
+        fresh = jax.vmap(take)(vectors, jnp.minimum(pick, weight.shape[-1] - 1))
         any_used = weight.sum(-1)[:, None] > 0
-        entries = jnp.where(any_used[..., None], entries, self.codebook.value)
-        self.codebook.value = jnp.where(dead[..., None], fresh[..., :-1], entries)
+        dead = dead & any_used
+        # Codebooks without vectors in this batch do not change.
+        self.codebook.value = jnp.where(
+            dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.codebook.value)
+        )
         self.ema_usage.value = jnp.where(
             dead, 1 / self.codebook_size, jnp.where(any_used, usage, self.ema_usage.value)
         )
