@@ -117,35 +117,24 @@ def test_devices_exchange_a_gradient_once(environment):
     assert 4 * parameters <= exchanged < 4 * parameters + 1000
 
 
-@pytest.fixture
-def for_a_tpu(environment):
-    """Runs Python with libtpu, and returns what it prints."""
+@pytest.mark.slow
+def test_mel_conv_as_a_tpu_would_run_it(environment):
+    """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
     libtpu = os.environ.get("AEJAX_LIBTPU", "")
     if not libtpu and importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed: pip install -e '.[tpu]'")
-    path = f"{REPOSITORY}:{REPOSITORY / 'benchmarks'}:{libtpu}"
-
-    def run(*arguments):
-        run = subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            env=environment | {"PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=2400,
-        )
-        assert run.returncode == 0, run.stderr[-2000:]
-        return run.stdout
-
-    return run
-
-
-@pytest.mark.slow
-def test_mel_conv_as_a_tpu_would_run_it(for_a_tpu):
-    """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
-    script = REPOSITORY / "benchmarks" / "accelerator.py"
+    script = str(REPOSITORY / "benchmarks" / "accelerator.py")
     arguments = ["--aot=v5e:2x2", "--experiments", "mel_conv", "--programs", "step"]
+    run = subprocess.run(
+        [sys.executable, script, *arguments],
+        env=environment | {"PYTHONPATH": f"{REPOSITORY}:{libtpu}"},
+        capture_output=True,
+        text=True,
+        timeout=2400,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
     _, name, accessed, flops, _, temporary, _, instructions, _ = (
-        cell.strip() for cell in for_a_tpu(script, *arguments).splitlines()[-1].split("|")
+        cell.strip() for cell in run.stdout.splitlines()[-1].split("|")
     )
     assert name == "`mel_conv`"
     assert float(accessed) == pytest.approx(1.67, rel=0.1)
