@@ -227,14 +227,14 @@ def test_asked_to_stop_a_run_saves_and_goes_on(run, environment, tmp_path, numbe
 
 
 def assert_same_losses(one, other):
-    """From the third step on Adam has made whole steps out of gradients that are all rounding
-    (the linear part begins at its optimum), so gradients may differ where losses do not: a change
-    of the audio by 1e-6 of itself moves the losses of the next steps by up to 7e-3 of themselves.
+    """The linear part begins at its optimum, where gradients are mostly rounding, so that weights
+    differ by more than losses do; at this rate losses still agree to 1e-4, at three times the rate
+    to 2e-2.
     """
     for line, theirs in zip(one, other, strict=True):
         for name in line:
             if name.startswith("loss/") or name.endswith("rmse_db"):
-                assert theirs[name] == pytest.approx(line[name], rel=2e-2)
+                assert theirs[name] == pytest.approx(line[name], rel=1e-3)
 
 
 EIGHT = """
@@ -252,7 +252,7 @@ def test_eight_devices_give_the_losses_of_one_and_take_over_its_checkpoint(envir
         eight = f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
         arguments = ["--config=experiments/mel_conv.py", f"--workdir={workdir}", *SMALL]
         arguments += [f"--config.train.steps={steps}", "--config.train.log_every=1"]
-        arguments += ["--config.train.validate_every=4", "--config.train.learning_rate=0.1"]
+        arguments += ["--config.train.validate_every=4", "--config.train.learning_rate=0.03"]
         # Not Adam, which makes whole steps out of gradients that are all rounding.
         arguments.append("--config.train.optimizer=sgd")
         done = subprocess.run(
