@@ -117,24 +117,58 @@ def test_devices_exchange_a_gradient_once(environment):
     assert 4 * parameters <= exchanged < 4 * parameters + 1000
 
 
-@pytest.mark.slow
-def test_mel_conv_as_a_tpu_would_run_it(environment):
-    """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
+@pytest.fixture
+def for_a_tpu(environment):
+    """Runs Python with libtpu, and returns what it prints."""
     libtpu = os.environ.get("AEJAX_LIBTPU", "")
     if not libtpu and importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed: pip install -e '.[tpu]'")
-    script = str(REPOSITORY / "benchmarks" / "accelerator.py")
-    arguments = ["--aot=v5e:2x2", "--experiments", "mel_conv", "--programs", "step"]
-    run = subprocess.run(
-        [sys.executable, script, *arguments],
-        env=environment | {"PYTHONPATH": f"{REPOSITORY}:{libtpu}"},
-        capture_output=True,
-        text=True,
-        timeout=2400,
+    path = f"{REPOSITORY}:{REPOSITORY / 'benchmarks'}:{libtpu}"
+
+    def run(*arguments):
+        run = subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            env=environment | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            timeout=2400,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+        return run.stdout
+
+    return run
+
+
+@pytest.mark.slow
+def test_dead_entries_are_replaced_without_gathering_a_batch(for_a_tpu):
+    script = (
+        "import jax, numpy, programs;"
+        "from aejax.models.bottlenecks.vector_quantizer import RVQ;"
+        "mesh = jax.sharding.Mesh(numpy.array(programs.chips('v5e:2x2')), ('batch',));"
+        "model = RVQ(16, num_quantizers=8);"
+        "shape = lambda *s, dtype='float32': jax.ShapeDtypeStruct(s, dtype);"
+        "z, valid = shape(64, 62, 16), shape(64, 62, dtype='bool');"
+        "init = lambda k, z: model.init({'params': k, 'latents': k}, z, None, train=True);"
+        "variables = jax.eval_shape(init, jax.random.key(0), z);"
+        "step = lambda v, z, valid, k: model.apply(v, z, valid, train=True,"
+        " mutable=['codebooks', 'losses'], rngs={'latents': k});"
+        "one, rows = (jax.NamedSharding(mesh, jax.P(*x)) for x in ((), ('batch',)));"
+        "jitted = jax.jit(step, in_shardings=(one, rows, rows, one), out_shardings=None);"
+        "f = programs.figures(jitted.lower(variables, z, valid, jax.random.key(0)));"
+        "print(f.collectives['all-gather'], f.collectives['all-reduce'])"
     )
-    assert run.returncode == 0, run.stderr[-2000:]
+    gathers, reductions = map(int, for_a_tpu("-c", script).split())
+    assert gathers == 0
+    assert 1 <= reductions <= 4
+
+
+@pytest.mark.slow
+def test_mel_conv_as_a_tpu_would_run_it(for_a_tpu):
+    """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
+    script = REPOSITORY / "benchmarks" / "accelerator.py"
+    arguments = ["--aot=v5e:2x2", "--experiments", "mel_conv", "--programs", "step"]
     _, name, accessed, flops, _, temporary, _, instructions, _ = (
-        cell.strip() for cell in run.stdout.splitlines()[-1].split("|")
+        cell.strip() for cell in for_a_tpu(script, *arguments).splitlines()[-1].split("|")
     )
     assert name == "`mel_conv`"
     assert float(accessed) == pytest.approx(1.67, rel=0.1)

@@ -1,12 +1,9 @@
-"""Reading, adding and searching rows by their index.
+"""Reading and adding rows by their index.
 
 A TPU is slow at single rows: there, these are products with a one-hot matrix, of the same values.
 """
 
-import functools
-
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from aejax.signal.products import matmul
@@ -43,15 +40,3 @@ def segment_sum(
     if segments > _MOST_ROWS:
         return by_index(values, index)
     return jax.lax.platform_dependent(values, index, tpu=by_product, default=by_index)
-
-
-def searchsorted(
-    edges: Float[Array, " edges"], values: Float[Array, " values"]
-) -> Int[Array, " values"]:
-    """The number of ``edges``, which ascend, that are at most each value."""
-
-    by_comparison, by_bisection = (
-        functools.partial(jnp.searchsorted, side="right", method=method)
-        for method in ("compare_all", "scan")
-    )
-    return jax.lax.platform_dependent(edges, values, tpu=by_comparison, default=by_bisection)

@@ -16,7 +16,6 @@ CASES = {
         lambda x, i: indexing.segment_sum(x, i, 9),
         (ROWS, INDEX.ravel()[:1].repeat(50)),
     ),
-    "searchsorted": (indexing.searchsorted, (jnp.cumsum(jnp.abs(ROWS[:, 0])), ROWS[:, 1])),
 }
 
 

@@ -10,12 +10,14 @@ from ml_collections import ConfigDict
 from aejax import parts
 from aejax.models.bottlenecks.base import Bottleneck, Latents, Mask, masked_mean
 from aejax.parts import at_least, between, bottlenecks, fraction, key
-from aejax.signal.indexing import searchsorted, segment_sum, take
+from aejax.signal.indexing import segment_sum, take
 from aejax.signal.products import matmul
 
 _LLOYD_ROUNDS = 10
 # Usage below which an entry has no vectors.
 _NO_USAGE = 1e-12
+# Random vectors that a dead entry may become.
+_DRAWS = 4
 
 
 def nearest(
@@ -70,7 +72,7 @@ class VectorQuantizer(Bottleneck):
     """A latent frame is the sum of one entry from each codebook.
 
     Entries are moving averages of the vectors nearest to them; a dead entry is replaced by a random
-    vector of the batch. Source: van den Oord et al., "Neural discrete representation
+    vector of a batch. Source: van den Oord et al., "Neural discrete representation
     learning", 2017 (commitment; appendix A.1: moving averages); Zeghidour et al., "SoundStream",
     2021 (residuals, quantiser dropout, dead codes).
 
@@ -171,17 +173,18 @@ class VectorQuantizer(Bottleneck):
             index = nearest(jax.lax.stop_gradient(residual), codebook)
             chosen = jnp.where(is_used[..., None], take(codebook, index), 0.0)
             distance = jnp.square(residual - jax.lax.stop_gradient(chosen)).mean(-1)
-            loss = masked_mean(jnp.where(is_used, distance, 0.0), mask)
             return (residual - jax.lax.stop_gradient(chosen), total + chosen), (
                 index,
                 jax.lax.stop_gradient(residual),
-                loss,
+                jnp.where(is_used, distance, 0.0),
             )
 
         start = (z, jnp.zeros_like(z))
         stages = (self.codebook.value, self._is_used(count))
-        (_, total), (index, vectors, losses) = jax.lax.scan(stage, start, stages)
-        return total, losses.mean(), index, vectors
+        (_, total), (index, vectors, distances) = jax.lax.scan(stage, start, stages)
+        # Outside the loop: devices add their sums once, not once for each codebook.
+        loss = masked_mean(jnp.moveaxis(distances, 0, -1), mask).mean()
+        return total, loss, index, vectors
 
     def _update(
         self,
@@ -206,19 +209,22 @@ class VectorQuantizer(Bottleneck):
         entries = jnp.where(has_vectors, entries / divisor, self.codebook.value)
         dead = usage * self.codebook_size < self.dead_code_threshold
         keys = jax.random.split(self.make_rng("latents"), self.num_quantizers)
-        # Random valid vectors.
-        pick = jax.vmap(
-            lambda key, upto: searchsorted(
-                upto, jax.random.uniform(key, (self.codebook_size,)) * upto[-1]
-            )
-        )(keys, jnp.cumsum(weight, -1))
-        fresh = jax.vmap(take)(vectors, jnp.minimum(pick, weight.shape[-1] - 1))
-        any_used = weight.sum(-1)[:, None] > 0
-        dead = dead & any_used
-        # Codebooks without vectors in this batch do not change.
-        self.codebook.value = jnp.where(
-            dead[..., None], fresh, jnp.where(any_used[..., None], entries, self.codebook.value)
+        # The first valid one of a few random vectors; an entry that has none of them waits for a
+        # later step. To choose among all valid ones, devices would need each other's masks.
+        draw = functools.partial(
+            jax.random.randint,
+            shape=(self.codebook_size, _DRAWS),
+            minval=0,
+            maxval=weight.shape[-1],
         )
+        drawn = jax.vmap(draw)(keys)
+        valid = jax.vmap(take)(weight[..., None], drawn)[..., 0] > 0
+        is_first = valid & (valid.cumsum(-1) == 1)
+        fresh = jax.vmap(take)(vectors, jnp.where(is_first, drawn, 0).sum(-1))
+        dead = dead & valid.any(-1)
+        any_used = weight.sum(-1)[:, None] > 0
+        entries = jnp.where(any_used[..., None], entries, self.codebook.value)
+        self.codebook.value = jnp.where(dead[..., None], fresh, entries)
         self.ema_usage.value = jnp.where(
             dead, 1 / self.codebook_size, jnp.where(any_used, usage, self.ema_usage.value)
         )
