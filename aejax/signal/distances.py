@@ -77,9 +77,10 @@ def multi_resolution_stft(
     def distance(n_fft: int) -> jax.Array:
         hop_length = max(1, round(hop_fraction * n_fft))
         s = _full_scale_spectrogram(both, n_fft, hop_length, power=1.0)
-        error, total = (_root(jnp.square(x).mean((-2, -1))) for x in (s[0] - s[1], s[1]))
-        log = natural_log(s, floor=floor)
-        return error / jnp.maximum(total, floor) + jnp.abs(log[0] - log[1]).mean((-2, -1))
+        x, y = _each(s)
+        error, total = (_root(jnp.square(x).mean((-2, -1))) for x in (x - y, y))
+        log_x, log_y = _each(natural_log(s, floor=floor))
+        return error / jnp.maximum(total, floor) + jnp.abs(log_x - log_y).mean((-2, -1))
 
     return _mean([distance(n_fft) for n_fft in sorted(n_ffts, reverse=True)])
 
@@ -114,11 +115,12 @@ def auraloss_multi_resolution_stft(
     def distance(n_fft: int, hop_length: int, win_length: int) -> jax.Array:
         power = spectrogram(both, n_fft=n_fft, hop_length=hop_length, win_length=win_length)
         s = jnp.sqrt(jnp.maximum(power, _AURALOSS_POWER_FLOOR))
-        error, total = (_mean_of_rows(jnp.square(x), where, axes=2) for x in (s[0] - s[1], s[1]))
-        log = jnp.log(s)
+        x, y = _each(s)
+        error, total = (_mean_of_rows(jnp.square(x), where, axes=2) for x in (x - y, y))
+        log_x, log_y = _each(jnp.log(s))
         # 0 / 0 without a valid row.
         convergence = _root(error / jnp.maximum(total, _AURALOSS_POWER_FLOOR))
-        return convergence + _mean_of_rows(jnp.abs(log[0] - log[1]), where, axes=2)
+        return convergence + _mean_of_rows(jnp.abs(log_x - log_y), where, axes=2)
 
     return _mean([distance(*sizes) for sizes in _AURALOSS_SIZES])
 
@@ -168,8 +170,8 @@ def multi_scale_mel(
             power=1.0,
             norm=None,
         )
-        log = natural_log(mel, floor=floor)
-        return jnp.abs(log[0] - log[1]).mean((-2, -1))
+        x, y = _each(natural_log(mel, floor=floor))
+        return jnp.abs(x - y).mean((-2, -1))
 
     pairs = sorted(zip(n_ffts, n_mels, strict=True), reverse=True)
     return _mean([distance(*pair) for pair in pairs])
@@ -223,8 +225,8 @@ def dac_mel(
             center=True,
             pad_mode="reflect",
         )
-        log = jnp.log10(jnp.maximum(mel, _DAC_FLOOR))
-        return _mean_of_rows(jnp.abs(log[0] - log[1]), where, axes=2)
+        x, y = _each(jnp.log10(jnp.maximum(mel, _DAC_FLOOR)))
+        return _mean_of_rows(jnp.abs(x - y), where, axes=2)
 
     return jnp.stack([distance(*sizes) for sizes in _DAC_SIZES]).sum()
 
@@ -256,16 +258,19 @@ def si_sdr(
     Raises:
       ValueError: an argument is invalid.
     """
-    both = _pair(estimate, reference)
+    _check_pair(estimate, reference)
     check_level("floor", floor)
-    valid = _valid_samples(both, length)
+    valid = _valid_samples(estimate, length)
 
     def mean(x: jax.Array) -> jax.Array:
         return _mean_of_samples(x, valid)
 
-    both = (both - mean(both)) * valid
+    def unit(x: jax.Array) -> jax.Array:
+        x = (x - mean(x)) * valid
+        return x / jnp.maximum(_root(mean(jnp.square(x))), floor)
+
     # Unit RMS: the result is the same number at every level.
-    x, y = both / jnp.maximum(_root(mean(jnp.square(both))), floor)
+    x, y = unit(estimate), unit(reference)
     target = mean(x * y) * y
     distortion = mean(jnp.square(target - x))[..., 0]
     ratio = mean(jnp.square(target))[..., 0] / jnp.maximum(distortion, _LEAST_RATIO)
@@ -285,8 +290,8 @@ def waveform_l1(
     Raises:
       ValueError: the arguments differ in shape or type.
     """
-    both = _pair(estimate, reference)
-    return _mean_of_samples(jnp.abs(both[0] - both[1]), _valid_samples(both, length))[..., 0]
+    _check_pair(estimate, reference)
+    return _mean_of_samples(jnp.abs(estimate - reference), _valid_samples(estimate, length))[..., 0]
 
 
 @compiled()
@@ -324,16 +329,28 @@ def a_weighted_spectral_distance(
     both = _pair(estimate, reference)
     check_level("sample_rate", sample_rate)
     s = _full_scale_spectrogram(both, n_fft, None, power=2.0)
-    db = power_to_db(s, floor=floor)
+    x, y = _each(power_to_db(s, floor=floor))
     hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
     weight = 10 ** (np.asarray(a_weighting(hz, min_db=None)) / 10)
     weight = (weight / weight.sum()).astype(both.dtype)
-    squared = jnp.square(db[0] - db[1])
+    squared = jnp.square(x - y)
     return _root((squared * expand(weight, squared.ndim)).sum(-1).mean(-1))
 
 
 def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False) -> jax.Array:
-    """Estimate and reference as ``[2, ..., samples]``: one transform compiles in half the time.
+    """Estimate and reference as ``[..., 2, samples]``: one transform compiles in half the time, and
+    rows of a batch, which devices share, stay the first axis. Raises as `_check_pair`."""
+    _check_pair(estimate, reference, is_reduced=is_reduced)
+    return jnp.stack([estimate, reference], axis=-2)
+
+
+def _each(s: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The spectrogram of the estimate and that of the reference, of ``[..., 2, frames, bins]``."""
+    return s[..., 0, :, :], s[..., 1, :, :]
+
+
+def _check_pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False) -> None:
+    """Checks arguments.
 
     Raises:
       ValueError: one is not audio, they differ in shape or type, or the batch is empty although
@@ -348,19 +365,17 @@ def _pair(estimate: jax.Array, reference: jax.Array, *, is_reduced: bool = False
         )
     if estimate.shape[-1] == 0 or (is_reduced and estimate.size == 0):
         raise ValueError(f"there is nothing to compare in audio of shape {estimate.shape}")
-    return jnp.stack([estimate, reference])
 
 
-def _valid_samples(both: jax.Array, length: jax.Array | None) -> jax.Array:
-    """1 for each valid sample and 0 for the others, ``[1, ..., samples]``."""
-    index = jnp.asarray(expand(jnp.arange(both.shape[-1]), both.ndim))
-    ends = jnp.full((1,) * both.ndim, both.shape[-1]) if length is None else length[None, ..., None]
-    return (index < ends).astype(both.dtype)
+def _valid_samples(x: jax.Array, length: jax.Array | None) -> jax.Array:
+    """1 for each valid sample and 0 for the others, ``[..., samples]``."""
+    index = jnp.asarray(expand(jnp.arange(x.shape[-1]), x.ndim))
+    ends = jnp.full((1,) * x.ndim, x.shape[-1]) if length is None else length[..., None]
+    return (index < ends).astype(x.dtype)
 
 
 def _mean_of_samples(x: jax.Array, valid: jax.Array) -> jax.Array:
     """The mean over valid samples, ``[..., 1]``; 0 if there are none."""
-    valid = valid if x.ndim == valid.ndim else valid[0]
     return (x * valid).sum(-1, keepdims=True) / jnp.maximum(valid.sum(-1, keepdims=True), 1)
 
 
