@@ -175,6 +175,23 @@ def test_dead_entries_are_replaced_without_gathering_a_batch(for_a_tpu):
 
 
 @pytest.mark.slow
+def test_gradients_of_recurrent_networks_gather_no_batch(for_a_tpu):
+    """Whose first axis is time."""
+    script = (
+        "import jax, numpy, programs;"
+        "from aejax.models.blocks import product;"
+        "mesh = jax.sharding.Mesh(numpy.array(programs.chips('v5e:2x2')), ('batch',));"
+        "one, rows = (jax.NamedSharding(mesh, jax.P(*x)) for x in ((), (None, 'batch')));"
+        "shape = lambda *s: jax.ShapeDtypeStruct(s, 'float32');"
+        "grad = jax.grad(lambda kernel, x: jax.numpy.tanh(product(x, kernel)).sum());"
+        "jitted = jax.jit(grad, in_shardings=(one, rows), out_shardings=one);"
+        "f = programs.figures(jitted.lower(shape(1, 256), shape(3840, 64, 1)));"
+        "print(f.collectives['all-gather'], f.collectives['all-reduce'])"
+    )
+    assert for_a_tpu("-c", script).split() == ["0", "1"]
+
+
+@pytest.mark.slow
 def test_mel_conv_as_a_tpu_would_run_it(for_a_tpu):
     """Figures of the step, compiled ahead of time; where they get better, write the new ones."""
     script = REPOSITORY / "benchmarks" / "accelerator.py"

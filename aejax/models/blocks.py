@@ -40,10 +40,10 @@ def product(
     kernel: Float[Array, "channels out"],
     precision: Any = None,
 ) -> Float[Array, "*before out"]:
-    """``x @ kernel``, with a faster gradient of the kernel: one product of flattened arrays.
+    """``x @ kernel``. On a CPU the gradient of the kernel is one product of flattened arrays.
 
-    For JAX's gradient, XLA transposes both arrays on a CPU. With many steps, that takes three times
-    as long as the product itself.
+    For JAX's gradient, XLA transposes both arrays there. With many steps, that takes three times as
+    long as the product itself.
     """
     return jnp.matmul(x, kernel, precision=precision)
 
@@ -54,10 +54,19 @@ def _product_forwards(x: Array, kernel: Array, precision: Any) -> tuple[Array, t
 
 def _product_backwards(precision: Any, saved: tuple, gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    flat, flat_gradient = (a.reshape(-1, a.shape[-1]) for a in (x, gradient))
+
+    def flattened(x: Array, gradient: Array) -> Array:
+        flat, flat_gradient = (a.reshape(-1, a.shape[-1]) for a in (x, gradient))
+        return jnp.einsum("ni,no->io", flat, flat_gradient, precision=precision)
+
+    def summed(x: Array, gradient: Array) -> Array:
+        # Where the batch is not the first axis, flattening would gather it on each device.
+        axes = tuple(range(x.ndim - 1))
+        return jnp.tensordot(x, gradient, (axes, axes), precision=precision)
+
     return (
         jnp.matmul(gradient, kernel.T, precision=precision),
-        jnp.einsum("ni,no->io", flat, flat_gradient, precision=precision),
+        jax.lax.platform_dependent(x, gradient, cpu=flattened, default=summed),
     )
 
 
