@@ -76,13 +76,13 @@ def multi_resolution_stft(
 
     def distance(n_fft: int) -> jax.Array:
         hop_length = max(1, round(hop_fraction * n_fft))
-        s = _full_scale_spectrogram(both, n_fft, hop_length, power=1.0)
+        s = spectrogram(both * _full_scale(n_fft), n_fft=n_fft, hop_length=hop_length, power=1.0)
         x, y = _each(s)
         error, total = (_root(jnp.square(x).mean((-2, -1))) for x in (x - y, y))
         log_x, log_y = _each(natural_log(s, floor=floor))
         return error / jnp.maximum(total, floor) + jnp.abs(log_x - log_y).mean((-2, -1))
 
-    return _mean([distance(n_fft) for n_fft in sorted(n_ffts, reverse=True)])
+    return jnp.stack([distance(n_fft) for n_fft in sorted(n_ffts, reverse=True)]).mean(0)
 
 
 @compiled("where")
@@ -122,7 +122,7 @@ def auraloss_multi_resolution_stft(
         convergence = _root(error / jnp.maximum(total, _AURALOSS_POWER_FLOOR))
         return convergence + _mean_of_rows(jnp.abs(log_x - log_y), where, axes=2)
 
-    return _mean([distance(*sizes) for sizes in _AURALOSS_SIZES])
+    return jnp.stack([distance(*sizes) for sizes in _AURALOSS_SIZES]).mean()
 
 
 @compiled()
@@ -174,7 +174,7 @@ def multi_scale_mel(
         return jnp.abs(x - y).mean((-2, -1))
 
     pairs = sorted(zip(n_ffts, n_mels, strict=True), reverse=True)
-    return _mean([distance(*pair) for pair in pairs])
+    return jnp.stack([distance(*pair) for pair in pairs]).mean(0)
 
 
 @compiled("where")
@@ -328,7 +328,7 @@ def a_weighted_spectral_distance(
     """
     both = _pair(estimate, reference)
     check_level("sample_rate", sample_rate)
-    s = _full_scale_spectrogram(both, n_fft, None, power=2.0)
+    s = spectrogram(both * _full_scale(n_fft), n_fft=n_fft)
     x, y = _each(power_to_db(s, floor=floor))
     hz = np.arange(n_fft // 2 + 1) * (sample_rate / n_fft)
     weight = 10 ** (np.asarray(a_weighting(hz, min_db=None)) / 10)
@@ -389,14 +389,8 @@ def _mean_of_rows(x: jax.Array, where: jax.Array | None, *, axes: int) -> jax.Ar
     return jnp.where(mask, x, 0).sum() / jnp.maximum(count, 1)
 
 
-def _full_scale_spectrogram(
-    x: jax.Array, n_fft: int, hop_length: int | None, *, power: float
-) -> jax.Array:
-    """Spectrogram scaled so that a full-scale sine in the middle of a bin is 1."""
-    return spectrogram(x * _full_scale(n_fft), n_fft=n_fft, hop_length=hop_length, power=power)
-
-
 def _full_scale(n_fft: int) -> float:
+    """The factor by which a full-scale sine in the middle of a bin has the magnitude 1."""
     return float(2 / window("hann", n_fft).sum())
 
 
@@ -404,7 +398,3 @@ def _root(x: jax.Array) -> jax.Array:
     """``sqrt(x)``, with a gradient of zero at zero."""
     is_zero = x == 0
     return jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, x)))
-
-
-def _mean(values: list[jax.Array]) -> jax.Array:
-    return jnp.stack(values).mean(0)
