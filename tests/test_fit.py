@@ -70,18 +70,27 @@ def test_shapes_are_those_of_the_first_snapshot(bottleneck, tmp_path, monkeypatc
     class Enough(Exception):
         pass
 
+    def put(tree):
+        placed.append(tree)
+        return tree
+
     def stop(prepared, fit):
+        monkeypatch.setattr(prepared.devices, "put_state", put)
         first, shapes = first_snapshot(prepared, fit), start.snapshot_shapes(prepared)
         assert jax.tree.structure(shapes) == jax.tree.structure(first)
         for ours, real in zip(jax.tree.leaves(shapes), jax.tree.leaves(first), strict=True):
             assert (ours.shape, ours.dtype) == (real.shape, real.dtype)
         raise Enough
 
-    first_snapshot = loop.first_snapshot
+    first_snapshot, placed = loop.first_snapshot, []
     monkeypatch.setattr(loop, "first_snapshot", stop)
     monkeypatch.setattr(loop, "compile_step", lambda *_: None)
     with pytest.raises(Enough):
         experiment.run(config, tmp_path / "run")
+    # What is whole on a device before it is sharded: no optimizer state, averages or best.
+    (variables,) = placed
+    assert isinstance(variables, dict)
+    assert variables["params"]
 
 
 @pytest.mark.usefixtures("unchecked_types")

@@ -1,6 +1,7 @@
 """Placement of arrays on devices: batches are sharded; all else is replicated, or sharded too."""
 
 import contextlib
+import functools
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -137,8 +138,13 @@ def whole(x: jax.Array) -> np.ndarray:
     """All values of an array, also of one that is spread over processes."""
     if x.is_fully_addressable or x.is_fully_replicated:
         return np.asarray(x)
-    replicated = NamedSharding(x.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
-    return np.asarray(jax.jit(lambda x: x, out_shardings=replicated)(x))
+    return np.asarray(_replicate(x.sharding.mesh)(x))  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _replicate(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    """A compiled function that copies an array to all devices of a mesh."""
+    return jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def _shape(x: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:

@@ -1,7 +1,6 @@
 """Initialisation of the training state, from PCA and k-means."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,17 +15,28 @@ from aejax.training import checkpoint, pca_fit, state
 
 
 def first_snapshot(experiment: Experiment, fit: pca_fit.Fit) -> checkpoint.Snapshot:
-    """The snapshot of a run before its first step."""
-    config = experiment.config
+    """The snapshot of a run before its first step; only the variables are ever whole on a
+    device."""
+    config, devices = experiment.config, experiment.devices
     optimizer = state.make_optimizer(config.train, pca_start=config.model.pca_start)
-    first = initial_state(experiment, fit, optimizer)
-    return experiment.devices.put_state(checkpoint.snapshot_of(first))
-
-
-def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> state.TrainState:
-    """The state before the first step: at PCA with ``pca_start``, codebooks by k-means."""
-    config, model = experiment.config, experiment.model
     init_key, step_key, codebook_key = jax.random.split(jax.random.key(config.seed), 3)
+
+    def first(variables: autoencoder.Variables) -> checkpoint.Snapshot:
+        weights, ema = experiment.objective.weights, config.train.ema_decay > 0
+        return checkpoint.snapshot_of(
+            state.create(variables, optimizer, step_key, weights, ema=ema)
+        )
+
+    variables = devices.put_state(first_variables(experiment, fit, init_key, codebook_key))
+    sharding = devices.of_state(jax.eval_shape(first, variables))
+    return jax.jit(first, out_shardings=sharding)(variables)
+
+
+def first_variables(
+    experiment: Experiment, fit: pca_fit.Fit, init_key: jax.Array, codebook_key: jax.Array
+) -> autoencoder.Variables:
+    """The variables before the first step: at PCA with ``pca_start``, codebooks by k-means."""
+    config, model = experiment.config, experiment.model
     variables = autoencoder.init(model, init_key, config.model.downsampling)
     variables = autoencoder.with_statistics(variables, fit.mean, fit.scale)
     variables = autoencoder.with_limits(variables, fit.pca.lowest, fit.pca.highest)
@@ -36,8 +46,7 @@ def initial_state(experiment: Experiment, fit: pca_fit.Fit, optimizer: Any) -> s
         latents = first_latents(experiment, variables)
         codebooks = start_codebooks(codebook_key, latents, model.bottleneck.codebook_sizes)
         variables = {**variables, "codebooks": {"bottleneck": codebooks}}
-    weights = experiment.objective.weights
-    return state.create(variables, optimizer, step_key, weights, ema=config.train.ema_decay > 0)
+    return variables
 
 
 # Vectors for k-means per codebook entry.
