@@ -126,6 +126,7 @@ class Evaluator:
           clips: number of clips in the corpus.
         """
         sums: metrics.Sums | None = None
+        is_measured = np.zeros(clips, bool)
         counts: Any = 0
         for batch, (by_row, codes) in parallel_map(
             lambda batch: (batch, self._measure(codec, batch)), batches
@@ -135,9 +136,10 @@ class Evaluator:
             is_clip = batch["clip"] >= 0
             for total, part in zip(sums, by_row, strict=True):
                 np.add.at(total, batch["clip"][is_clip], part[is_clip])
+            is_measured[batch["clip"][is_clip]] = True
             counts = counts + codes
         if sums is not None:
-            sums, counts = processes.total((sums, counts))
+            sums, counts = _of_all_processes(sums, is_measured), processes.total(counts)
         _require_frames(0 if sums is None else sums.frames.sum())
         assert sums is not None
         measures: dict[str, Any] = {
@@ -230,6 +232,20 @@ class Evaluator:
         used = np.asarray(codes)[np.asarray(mask[:, :: self.downsampling])]
         size = max(codec.codebook_sizes)
         return np.stack([np.bincount(column, minlength=size) for column in used.T])
+
+
+def _of_all_processes(sums: metrics.Sums, is_measured: np.ndarray) -> metrics.Sums:
+    """The sums of all processes, which exchange those of the clips that they have measured."""
+    if processes.count() == 1:
+        return sums
+    own = np.flatnonzero(is_measured)
+    clips = processes.concatenate(own)
+    totals = []
+    for x in sums:
+        total = np.zeros_like(x)
+        np.add.at(total, clips, processes.concatenate(x[own]))
+        totals.append(total)
+    return metrics.Sums(*totals)
 
 
 def _require_frames(frames: float) -> None:
