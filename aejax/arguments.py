@@ -6,7 +6,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 
 from aejax import parts
 from aejax.config import check_known, expand_paths, flatten, keys, to_json
-from aejax.runtime import files, processes
+from aejax.runtime import files, processes, rendezvous
 from aejax.runtime.errors import UserError
 from aejax.sweeps import plan
 
@@ -52,16 +51,14 @@ def parse(values: flags.FlagValues, argv: Sequence[str]) -> ConfigDict:
     Raises:
       UserError: naming the flag.
     """
-    processes.start(*process_flags(argv))
+    rendezvous.start(*process_flags(argv))
     with processes.together():
         config = _parse(values, argv)
         several = processes.count() > 1
         for name in ("dry_run", "sweep", "search", "launcher"):
             if several and values[name].present and values[name].value is not False:
                 raise UserError(f"several processes train one run; --{name} is for one process")
-    processes.check_alike(
-        {"config": to_json(config), "--workdir": str(values.workdir), "version": version("aejax")}
-    )
+    processes.check_alike({"config": to_json(config), "--workdir": str(values.workdir)})
     return config
 
 

@@ -202,9 +202,18 @@ def prepare(
 
     Args: see `open_experiment`.
     """
-    with processes.main_first():  # it scans the files, and the others read the scan
-        experiment = open_experiment(config, workdir, alongside, corpus=corpus, command=command)
+
+    def opened() -> Experiment:
+        return open_experiment(config, workdir, alongside, corpus=corpus, command=command)
+
+    with processes.main_first():
+        if processes.is_main():
+            experiment = opened()
         workdir.create()
+    with processes.main_first():  # it has scanned the files, and the others read the scan
+        if not processes.is_main():
+            experiment = opened()
+        workdir.write_config()
         content = preflight(experiment.corpus).as_json()
         workdir.write_text("corpus.json", json.dumps(content, indent=1) + "\n")
         corpora.save(workdir, experiment.corpus, experiment.noise)

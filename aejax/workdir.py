@@ -1,9 +1,11 @@
 """A run's directory: its config, its lock, and atomic writes."""
 
+import contextlib
 import io
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ _MOST_SHOWN = 4  # differing keys in an error message
 
 
 class Workdir:
-    """The directory of one run; `create` writes the first file.
+    """The directory of one run; `create` makes it.
 
     Args:
       path: the directory.
@@ -67,20 +69,34 @@ class Workdir:
             )
 
     def create(self) -> None:
-        """Creates the directory, locks it until `release`, and writes ``config.json``.
+        """Creates the directory and locks it until `release`; processes other than the main one
+        look whether they can write there.
 
         Raises:
           UserError: the directory is not writable, or locked by another process.
         """
-        try:
-            if not processes.is_main():
+        with self._explained():
+            if processes.is_main():
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._hold()
+            else:
                 self._try_to_write()
-                return
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._hold()
+
+    def write_config(self) -> None:
+        """Writes ``config.json``, and which files the user's own parts are in.
+
+        Raises:
+          UserError: the directory is not writable.
+        """
+        with self._explained():
             self.write_text("config.json", config_module.to_json(self.config))
             if own := parts.outside():
                 self.write_text(PARTS, json.dumps(own, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"cannot write to --workdir={self.path} ({error.strerror}); use another"
@@ -88,9 +104,9 @@ class Workdir:
 
     def _try_to_write(self) -> None:
         """Fails where this process does not share the directory of the main one."""
-        if not self.has("config.json"):
+        if fcntl is not None and not self.has(_LOCK):
             raise UserError(
-                f"--workdir={self.path} is not the directory that process 0 has written; use one"
+                f"--workdir={self.path} is not the directory that process 0 has created; use one"
                 " that all processes share"
             )
         tempfile.TemporaryFile(dir=self.path).close()

@@ -89,6 +89,7 @@ def test_however_a_path_is_written_it_is_the_same_run(home, small_config):
     }
     config = config_module.override(small_config, flat)
     Workdir(home / "run", config).create()
+    Workdir(home / "run", config).write_config()
     for path in ("~/sounds", str(home / "sounds")):
         Workdir(home / "run", config_module.override(config, {"data.path": path}))
     with pytest.raises(UserError, match="another config"):

@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 
 from aejax import arguments
 from aejax.models.pca import BlockMoments, LeastSquares, PairMoments
-from aejax.runtime import processes
+from aejax.runtime import processes, rendezvous
 from aejax.runtime.errors import UserError
 
 EXPERIMENT = """
@@ -52,7 +52,7 @@ def free_port():
 class Group:
     """Processes of one run, one device each, or one process with several devices."""
 
-    def __init__(self, folder, workdir, count, *extra, devices=1, of_process=()):
+    def __init__(self, folder, workdir, count, *extra, devices=1, of_process=(), folders=()):
         experiment = folder / "small.py"
         experiment.write_text(EXPERIMENT)
         flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
@@ -73,7 +73,7 @@ class Group:
             self.processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "aejax.main", *words],
-                    cwd=REPOSITORY,
+                    cwd=folders[index] if folders else REPOSITORY,
                     env=self.environment,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -153,7 +153,7 @@ def test_processes_do_what_one_process_with_as_many_devices_does(tmp_path, count
 @pytest.mark.slow
 def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path):
     """SIGTERM to one stops all after the same step; SIGKILL to one ends the others; the same run is
-    then finished by one process, and is what it would have been."""
+    continued by four processes, finished by one, and is what it would have been."""
     workdir = tmp_path / "run"
     group = Group(tmp_path, workdir, 2, "--config.train.steps=400")
     wait_for_step(workdir, 3)
@@ -177,6 +177,14 @@ def test_a_run_goes_on_with_other_numbers_of_processes(tmp_path):
         "error: process 0: another process of this run has ended; its output says why. Run the same"
         " command to resume"
     ]
+
+    killed = logged(workdir)[-1]["step"]
+    group = Group(tmp_path, workdir, 4, "--config.train.steps=400")
+    wait_for_step(workdir, killed + 3)
+    group.processes[0].send_signal(signal.SIGTERM)
+    done = group.ends()
+    assert [code for code, _, _ in done] == [143] * 4
+    assert "resuming from step" in done[0][1]
 
     (out,) = Group(tmp_path, workdir, 1, "--config.train.steps=400", devices=2).succeeds()
     assert "resuming from step" in out
@@ -232,12 +240,44 @@ def test_a_mistake_is_named_once(tmp_path):
     assert not errors(other)
     assert not (tmp_path / "run").exists()
 
+    folders = [tmp_path / "machine", tmp_path / "other"]
+    for folder in folders:
+        folder.mkdir()
+    group = Group(tmp_path, "run", 2, folders=folders)
+    (code, _, main), (other_code, _, other) = group.ends()
+    assert (code, other_code) == (1, 1)
+    (line,) = errors(main)
+    assert "process 1: --workdir=run is not the directory that process 0 has created" in line
+    assert not errors(other)
+    assert [path.name for path in (folders[0] / "run").iterdir()] == ["run.lock"]
+    assert not list(folders[1].iterdir())
+
+
+def test_versions_must_be_alike(monkeypatch):
+    monkeypatch.setattr(processes, "agree", lambda values: values | {"the version of jax": "0.1"})
+    with pytest.raises(UserError, match=r"the version of jax differs from .*, not 0\.1\)"):
+        processes.check_alike({"config": "{}"})
+
+
+@pytest.mark.parametrize(
+    ("error", "message"), [(ValueError("none"), None), (RuntimeError("lost"), "no cluster .lost.")]
+)
+def test_chips_that_are_of_no_pod(error, message, monkeypatch):
+    def initialize(*args, **options):
+        raise error
+
+    monkeypatch.setattr(rendezvous, "_has_chips", lambda: True)
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with contextlib.nullcontext() if message is None else pytest.raises(UserError, match=message):
+        rendezvous.start(None, None, None)
+    assert processes.count() == 1
+
 
 def test_a_coordinator_that_does_not_answer(monkeypatch):
-    monkeypatch.setattr(processes, "_ANSWER", 0.5)
+    monkeypatch.setattr(rendezvous, "_ANSWER", 0.5)
     port = free_port()
     with pytest.raises(UserError, match=f"process 1: no coordinator answers at 127.0.0.1:{port}"):
-        processes.start(f"127.0.0.1:{port}", 2, 1)
+        rendezvous.start(f"127.0.0.1:{port}", 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -250,9 +290,9 @@ def test_a_coordinator_that_does_not_answer(monkeypatch):
 def test_a_launcher_that_needs_a_library(environment, library, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rendezvous.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=f": pip install {library}, or give --coordinator"):
-        processes.start(None, None, None)
+        rendezvous.start(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +309,7 @@ def test_a_launcher_that_needs_a_library(environment, library, monkeypatch):
 )
 def test_bad_flags(words, message):
     with pytest.raises(UserError, match=message):
-        processes.start(*arguments.process_flags(["aejax", *words]))
+        rendezvous.start(*arguments.process_flags(["aejax", *words]))
 
 
 @pytest.mark.parametrize("moments", [BlockMoments, PairMoments, LeastSquares])
@@ -296,6 +336,26 @@ def test_moments_of_halves_are_those_of_the_whole(moments, monkeypatch):
     merged = first.merge(second)
     for got, wanted in zip(jax.tree.leaves(merged), jax.tree.leaves(of(slice(None))), strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("theirs", [b"", b"abc", b"defghijkl", b"mnopqrstu" * 2])
+def test_bytes_travel_in_pieces(theirs, monkeypatch):
+    """Of this process, and of one that sends as many pieces."""
+    own, sent = b"0123456789", []
+
+    def gathered(array):
+        sent.append(array)
+        if len(sent) == 1:
+            return np.stack([array, np.asarray(divmod(len(theirs), 4), np.int32)])
+        start = 4 * (len(sent) - 2)
+        piece = np.frombuffer(theirs[start : start + 4], np.uint8)
+        return np.stack([array, np.pad(piece, (0, len(array) - len(piece)))])
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "_PIECE", 4)
+    monkeypatch.setattr(processes, "_gathered", gathered)
+    assert processes.gather(own) == [own, theirs]
+    assert all(array.nbytes <= 8 for array in sent)
 
 
 def test_totals_keep_their_precision(monkeypatch):

@@ -394,6 +394,7 @@ def finish(root, member, rows=None):
     """What a finished run leaves."""
     path = root / member.folder
     Workdir(path, member.config).create()
+    Workdir(path, member.config).write_config()
     results = {"rows": rows or [], "units": {"feature_rmse": "dB"}}
     (path / "results.json").write_text(json.dumps(results))
 

@@ -61,6 +61,7 @@ def write_run(path, model):
     """The directory that a run of that model leaves, as far as it is needed to load it."""
     config = model.config
     Workdir(path, config).create()
+    Workdir(path, config).write_config()
     if model.speakers:
         (path / SPEAKERS).write_text(json.dumps(model.speakers))
     tx = state.make_optimizer(config.train, pca_start=config.model.pca_start)

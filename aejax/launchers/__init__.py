@@ -24,7 +24,7 @@ from aejax.runtime.errors import Interrupted, UserError
 from aejax.runtime.progress import bar
 
 GRACE = 30.0  # seconds from SIGTERM to SIGKILL
-# What `run_task` needs to join the processes of a task: the arguments of `processes.start`.
+# What `run_task` needs to join the processes of a task: the arguments of `rendezvous.start`.
 Group = tuple[str | None, int | None, int | None]
 _SLURM = ("partition", "account", "qos", "constraint", "gres", "nodelist", "exclude", "comment")
 # The options of each launcher, and their types.
@@ -174,7 +174,7 @@ def launch(
 
 def run(task: Task, *, kind: str, options: Mapping[str, str]) -> None:
     """Runs a task in as many processes as the options of the launcher say, joined by
-    `aejax.runtime.processes.start`; prints what the first one writes to its log.
+    `aejax.runtime.rendezvous.start`; prints what the first one writes to its log.
 
     Raises:
       UserError, KeyboardInterrupt: as `launch`; with the words of the first process, if it has said

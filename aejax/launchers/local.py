@@ -136,7 +136,7 @@ def run_task(pickled: bytes, log: Path | None, group: Group | None = None) -> st
     Args:
       pickled: the task.
       log: file for its output; None for the output of this process.
-      group: of several processes that run the task together, the arguments of `processes.start`.
+      group: of several processes that run the task together, the arguments of `rendezvous.start`.
     """
     with contextlib.suppress(OSError):
         if log is not None:
@@ -148,9 +148,9 @@ def run_task(pickled: bytes, log: Path | None, group: Group | None = None) -> st
     error = None
     try:
         if group is not None:
-            from aejax.runtime import processes  # slow, as it needs NumPy
+            from aejax.runtime import rendezvous  # slow, as it needs NumPy
 
-            processes.start(*group)
+            rendezvous.start(*group)
         task = pickle.loads(pickled)
         task.function(*task.arguments)
     except SystemExit as exit_:

@@ -1,4 +1,4 @@
-"""Several JAX processes that work on one run: how they start, agree, and add up.
+"""Several JAX processes that work on one run: how they agree, and add up.
 
 All run the same program. Process 0 is the main one: it alone prints and writes files. What several
 devices compute together is in one compiled step; everything else a process computes on its own
@@ -8,29 +8,19 @@ devices, and sums of NumPy arrays are exchanged at the end.
 import contextlib
 import dataclasses
 import functools
-import importlib.util
 import json
-import os
-import socket
-import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from importlib import metadata
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from aejax.runtime import files, stopping, words
+from aejax.runtime import files, stopping
 from aejax.runtime.errors import UserError, printable
 
 Tree = TypeVar("Tree")
 
-# Seconds that a coordinator has to answer, and that all processes have to start.
-_ANSWER, _START = 30, 300
-# Seconds without a sign of life after which a process is lost.
-_HEARTBEAT = 30
 # Seconds after an error of the run until the other processes end, and the main one.
 _OTHERS_END, _MAIN_ENDS = 0.5, 1.0
 
@@ -61,56 +51,10 @@ def is_main() -> bool:
     return _group.index == 0
 
 
-def start(coordinator: str | None, number: int | None, process: int | None) -> None:
-    """Joins the processes of a run, if there are several; before JAX is used.
-
-    Args:
-      coordinator: ``HOST:PORT`` of process 0; None to find it from SLURM, Open MPI, Kubernetes or a
-        TPU pod, if this process was started by one of them.
-      number: of processes.
-      process: number of this one, from 0.
-
-    Raises:
-      UserError: an argument is invalid or missing, or the coordinator does not answer.
-    """
-    import jax
-
-    if coordinator is None and number is None and process is None:
-        if not _in_cluster():
-            return
-    else:
-        _check(coordinator, number, process)
-    # SIGTERM is ours.
-    jax.config.update("jax_enable_preemption_service", False)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if coordinator is not None and process:
-        _wait_for(coordinator, process)
-    if coordinator is not None and number is not None and number > 1 and not process:
-        others = words.count(number - 1, "other process")
-        print(f"waiting for {others} at {coordinator}", file=sys.stderr)
-    late = threading.Timer(_START, _end_late, [coordinator])
-    late.daemon = True
-    late.start()
-    try:
-        jax.distributed.initialize(
-            coordinator,
-            number,
-            process,
-            cluster_detection_method=_detection() if coordinator is None else "deactivate",
-            initialization_timeout=2 * _START,
-            heartbeat_timeout_seconds=_HEARTBEAT,
-        )
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"JAX finds no cluster ({error}); give --coordinator") from None
-    finally:
-        late.cancel()
-    sys.excepthook = _end_with_traceback
-    join()
-
-
 def join() -> None:
-    """Takes this process's number from JAX, if `start` or the user's own program has initialised
-    ``jax.distributed``. All but the main process print and write nothing from here on."""
+    """Takes this process's number from JAX, if `rendezvous.start` or the user's own program has
+    initialised ``jax.distributed``. All but the main process print and write nothing from here on.
+    """
     import jax
 
     if count() > 1 or not jax.distributed.is_initialized():
@@ -123,88 +67,23 @@ def join() -> None:
         progress.silence()
 
 
-def _check(coordinator: str | None, number: int | None, process: int | None) -> None:
-    flags = {"--coordinator": coordinator, "--processes": number, "--process": process}
-    missing = [name for name, value in flags.items() if value is None]
-    if coordinator is None or number is None or process is None:
-        raise UserError(f"{' and '.join(flags)} belong together; missing: {', '.join(missing)}")
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        raise UserError(f"--coordinator={printable(coordinator)} is not HOST:PORT")
-    if not 0 <= process < number:
-        raise UserError(f"--process={process} must be from 0 to --processes={number} minus 1")
-
-
-def _in_cluster() -> bool:
-    """Whether this process is one of several that a launcher known to JAX has started."""
-    environment = os.environ
-    if "SLURM_STEP_NODELIST" in environment:
-        return environment.get("SLURM_NTASKS", "1") != "1"
-    if "OMPI_COMM_WORLD_SIZE" in environment:
-        return environment["OMPI_COMM_WORLD_SIZE"] != "1"
-    if "KUBERNETES_SERVICE_HOST" in environment:
-        return "JOB_COMPLETION_INDEX" in environment
-    chips = (*Path("/dev").glob("accel*"), *Path("/dev/vfio").glob("[0-9]*"))
-    return bool(chips) and importlib.util.find_spec("libtpu") is not None
-
-
-def _detection() -> str | None:
-    """JAX's method of finding the cluster by a library, or None: by the environment."""
-    environment = os.environ
-    if {"SLURM_STEP_NODELIST", "OMPI_MCA_orte_hnp_uri"} & set(environment):
-        return None
-    if "OMPI_COMM_WORLD_SIZE" in environment:
-        launcher, library, method = "Open MPI 5", "mpi4py", "mpi4py"
-    elif "KUBERNETES_SERVICE_HOST" in environment:
-        launcher, library, method = "Kubernetes", "kubernetes", None
-    else:
-        return None
-    if importlib.util.find_spec(library) is None:
-        raise UserError(
-            f"{launcher} tells processes of each other by a library: pip install {library}, or give"
-            " --coordinator=HOST:PORT --processes=N --process=I"
-        )
-    return method
-
-
-def _wait_for(coordinator: str, process: int) -> None:
-    host, _, port = coordinator.rpartition(":")
-    end = time.monotonic() + _ANSWER
-    while time.monotonic() < end:
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection((host.strip("[]"), int(port)), 2),
-        ):
-            return
-        time.sleep(0.2)
-    raise UserError(
-        f"process {process}: no coordinator answers at {printable(coordinator)} within {_ANSWER} s;"
-        " start process 0 there with the same command"
-    )
-
-
-def _end_with_traceback(*error: Any) -> NoReturn:
-    """Prints an error and ends at once: JAX would wait for the other processes."""
-    traceback.print_exception(*error)
-    stopping.end(1)
-
-
-def _end_late(coordinator: str | None) -> NoReturn:
-    name = coordinator or "the coordinator"
-    stopping.end(
-        1, f"error: not all processes have joined {name} within {_START} s; look at their logs\n"
-    )
-
-
 def gather(content: bytes) -> list[bytes]:
     """The bytes of every process, in their order."""
     if count() == 1:
         return [content]
-    lengths = [int(row[0]) for row in _gathered(np.asarray([len(content)], np.int32))]
-    padded = np.zeros(max(lengths), np.uint8)
-    padded[: len(content)] = np.frombuffer(content, np.uint8)
-    rows = _gathered(padded)
-    return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+    own = np.asarray(divmod(len(content), _PIECE), np.int32)
+    lengths = [int(pieces) * _PIECE + int(rest) for pieces, rest in _gathered(own)]
+    parts: list[list[bytes]] = [[] for _ in lengths]
+    for start in range(0, max(lengths), _PIECE):
+        padded = np.zeros(min(_PIECE, max(lengths) - start), np.uint8)
+        piece = np.frombuffer(content[start : start + _PIECE], np.uint8)
+        padded[: len(piece)] = piece
+        for row, length, part in zip(_gathered(padded), lengths, parts, strict=True):
+            part.append(row[: max(0, length - start)].tobytes())
+    return [b"".join(part) for part in parts]
+
+
+_PIECE = 1 << 26  # bytes of each process that are on a device at once
 
 
 def _gathered(array: np.ndarray) -> np.ndarray:
@@ -367,11 +246,12 @@ def _raise_alike(failures: list[UserError]) -> None:
 
 
 def check_alike(values: dict[str, str]) -> None:
-    """Checks that all processes have the same values, by name.
+    """Checks that all processes have the same values, by name, and versions of aejax and JAX.
 
     Raises:
       UserError: a process has another value.
     """
+    values |= {f"the version of {name}": metadata.version(name) for name in ("aejax", "jax")}
     main = agree(values)
     with together():
         for name, value in values.items():
@@ -379,7 +259,7 @@ def check_alike(values: dict[str, str]) -> None:
                 ours, theirs = _difference(value, main[name])
                 raise UserError(
                     f"{name} differs from that of process 0 ({printable(ours)}, not"
-                    f" {printable(theirs)}); start all with the same command and version"
+                    f" {printable(theirs)}); start all with the same command and versions"
                 )
 
 

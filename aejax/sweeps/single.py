@@ -1,6 +1,5 @@
 """One run in several processes that a launcher starts."""
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def run(
 def train(
     config: ConfigDict, workdir: Path, command: str, profile: int, own_parts: Sequence[str]
 ) -> None:
-    """Trains in this process, which is one of several that `processes.start` has joined.
+    """Trains in this process, which is one of several that `rendezvous.start` has joined.
 
     Args:
       config, workdir, command, profile: see `aejax.experiment.run`.
@@ -64,7 +63,7 @@ def train(
     """
     for own in own_parts:
         parts.load(own)
-    processes.check_alike({"version": importlib.metadata.version("aejax")})
+    processes.check_alike({})
     malloc.keep_freed()
     compilation.use_cache()
     experiment.run(config, workdir, command=command, profile=profile)
