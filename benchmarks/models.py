@@ -9,8 +9,9 @@ second by XLA's count, which recurrent networks have none of. Then the twins (tw
 layers, weights, batch and transforms, learning from the mean square of the features. Before
 anything is timed aejax's weights are copied and both must give the same reconstruction; then both
 run in turns, and medians of the ratios of each turn are printed, for PyTorch eager and compiled
-(`torch.compile`). Above 1 aejax is faster. With a CUDA device both run on it. The change of speed,
-which the twins do not have, is off for that.
+(`torch.compile`). Above 1 aejax is faster. The change of speed, which the twins do not have, is off
+for that. With a CUDA device both run on it; there, products and convolutions in float32 are in TF32
+in both, which is JAX's default, but where the reconstructions are compared.
 """
 
 import argparse
@@ -26,6 +27,20 @@ from steps import NAMES, build, load, seconds_per_step
 from aejax.runtime.malloc import keep_freed
 
 TWINS = ("mel_conv", "mel_lstm", "mel_transformer", "wave_conv")
+# Of reconstructions, in deviations of features; the networks of both are in this type.
+MOST_APART = {"float32": 5e-3, "bfloat16": 0.2}
+
+
+def set_precision(*, exact):
+    """Float32 on a GPU: in float32 or, not ``exact``, in TF32, for both libraries alike.
+
+    JAX by its default, as "tensorfloat32" asks XLA for float32 where it makes products by Triton;
+    PyTorch by the older of its settings, as `torch.compile` refuses the newer.
+    """
+    jax.config.update("jax_default_matmul_precision", "highest" if exact else "default")
+    tf32 = not exact and jax.default_backend() == "gpu"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
 
 
 def build_torch(config, twin, audio, length, compiled):
@@ -78,12 +93,14 @@ def measure(name, rounds):
 
 def compare(config, rounds, steps):
     """Prints how aejax and its twin compare, in turns; seconds a step of each."""
-    print(f"{config.name}:", flush=True)
+    dtype = config.train.dtype
+    print(f"{config.name}, {dtype}:", flush=True)
     config.augment.speed.range = (1.0, 1.0)
     for loss, options in config.loss.items():
         options.weight = float(loss == "l2")
+    set_precision(exact=False)
     step = build(config)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if jax.default_backend() == "gpu" else "cpu"
     twin = twins.Twin(config, step.bins, step.mean, step.scale)
     twins.copy_weights(step.params["encoder"], twin.encoder)
     twins.copy_weights(step.params["decoder"], twin.decoder)
@@ -91,13 +108,15 @@ def compare(config, rounds, steps):
     audio = torch.tensor(step.batch["audio"], device=device)
     length = torch.tensor(step.batch["length"], device=device)
     twin.eval()
+    set_precision(exact=True)
     with torch.no_grad():
         theirs = twin.reconstruct(twin.analyse(audio)).cpu().numpy()
     ours = np.asarray(step.reconstruct(step.batch["audio"]))
     apart = float(np.abs(ours - theirs).max() / step.scale)
     print(f"  same weights, same audio: reconstructions are {apart:.1e} deviations apart at most")
-    if apart > 5e-3:
-        raise SystemExit("the twin is not the same model")
+    if apart > MOST_APART[dtype]:
+        raise SystemExit(f"the twin is not the same model: {apart:.1e} deviations apart")
+    set_precision(exact=False)
     twin.train()
     peers = {
         "eager": build_torch(config, twin, audio, length, compiled=False),

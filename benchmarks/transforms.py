@@ -3,11 +3,13 @@
     pip install -e '.[test,bench]' && python benchmarks/transforms.py
 
 --only=forward,gradient runs a part of it; the parts are forward, gradient, inverse and hour.
+--sizes=1 takes the first of the sizes alone.
 
 Each task runs in turns, aejax and its peers after one another, and the median of the ratios of
 each turn is printed: above 1 aejax is faster. Before anything is timed the results are compared.
 PyTorch and scipy run as a user would write it: `torch.stft` and a matrix product, `ShortTimeFFT`.
-With a CUDA device JAX and PyTorch run on it; librosa and scipy know only the CPU.
+With a CUDA device JAX and PyTorch run on it, in float32 and not TF32; librosa and scipy know only
+the CPU.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import torch
 
 from aejax import signal
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda" if jax.default_backend() == "gpu" else "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -351,6 +353,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", default="forward,gradient,inverse,hour")
+    parser.add_argument("--sizes", type=int, default=len(SIZES), help="how many of them")
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
@@ -363,7 +366,7 @@ def main():
     chosen = options.only.split(",")
     for task in (forward, gradient, inverse):
         if task.__name__ in chosen:
-            task(SIZES, options.rounds)
+            task(SIZES[: options.sizes], options.rounds)
     if "hour" in chosen:
         hour(options.rounds)
 

@@ -276,7 +276,8 @@ class Decoder(nn.Module):
 
 class Twin(nn.Module):
     """What aejax's step does before the optimiser, but for the change of speed: augmentation,
-    analysis, the network, and the mean square of the error in features."""
+    analysis, the network, and the mean square of the error in features. With ``train.dtype`` of
+    bfloat16 the network is under `torch.autocast`."""
 
     def __init__(self, config, bins, mean, scale):
         super().__init__()
@@ -293,7 +294,7 @@ class Twin(nn.Module):
             self.register_buffer("filters", torch.tensor(filters))
             self.register_buffer("window", torch.hann_window(r.n_fft))
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.scale = float(scale)
+        self.scale, self.half = float(scale), config.train.dtype == "bfloat16"
         self.encoder, self.decoder = Encoder(m, bins), Decoder(m, bins)
 
     def augment(self, audio):
@@ -320,7 +321,9 @@ class Twin(nn.Module):
 
     def reconstruct(self, features):
         x = (features - self.mean) / self.scale
-        return self.decoder(self.encoder(x)) * self.scale + self.mean
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+            y = self.decoder(self.encoder(x))
+        return y.float() * self.scale + self.mean
 
     def forward(self, audio, length):
         features = self.analyse(self.augment(audio))
