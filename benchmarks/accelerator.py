@@ -2,7 +2,7 @@
 
     pip install -e '.[tpu]' && python benchmarks/accelerator.py --aot=v5e:2x2
     python benchmarks/accelerator.py --aot=v5e:2x2 --experiments mel_conv --programs step
-    pip install -e '.[bench]' && python benchmarks/accelerator.py   # with a GPU
+    pip install -e '.[cuda,bench]' && python benchmarks/accelerator.py   # with a GPU
     python benchmarks/accelerator.py --small --out=/tmp             # on a CPU, to see that it works
 
 With ``--aot`` nothing runs: libtpu compiles ahead of time for the chips of a topology, on a machine
@@ -13,11 +13,15 @@ seconds to compile, and how many gathers, scatters and collectives there are. Of
 excerpts each chip has its share. ``--plain`` leaves augmentation out, but for the noise of
 denoising: what the networks and transforms alone access.
 
-Without, it runs on the device of this machine and writes a page named after it: see gpu_page.py.
+Without, it runs on the device of this machine and writes a page named after it, section by section:
+see gpu_page.py. After ``--minutes`` it stops where it is. What failed, or had no time, is a line in
+its section, and the exit code is 1.
 """
 
 import argparse
 import pathlib
+import signal
+import sys
 
 import programs
 from steps import NAMES
@@ -78,6 +82,7 @@ def main():
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="of the configs")
     parser.add_argument("--dump", type=pathlib.Path, help="a folder for the programs' text")
     parser.add_argument("--small", action="store_true", help="of everything a little, for a CPU")
+    parser.add_argument("--minutes", type=float, default=8, help="for the page")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(), help="of the page")
     options = parser.parse_args()
     if options.aot:
@@ -85,7 +90,8 @@ def main():
     else:
         from gpu_page import write_page
 
-        write_page(options.out, small=options.small)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends what it has started
+        sys.exit(write_page(options.out, small=options.small, minutes=options.minutes))
 
 
 if __name__ == "__main__":

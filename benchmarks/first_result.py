@@ -23,23 +23,25 @@ REPOSITORY = pathlib.Path(__file__).parents[1]
 
 def run(folder, cache, arguments):
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache), "PYTHONUNBUFFERED": "1"}
+    log = folder.with_suffix(".log")
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
-        + [f"--workdir={folder}", *arguments],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "aejax.main", "--config=experiments/mel_conv.py"]
+            + [f"--workdir={folder}", *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     marks = {"start": begin}
     lines = []
     for line in process.stdout:
         marks[line] = time.perf_counter()
         lines.append(line)
     if process.wait():
-        raise SystemExit("the run failed")
+        raise SystemExit(f"the run failed:\n{log.read_text()[-2000:].rstrip()}")
     return begin, marks, "".join(lines)
 
 
