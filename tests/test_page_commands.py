@@ -19,7 +19,7 @@ from aejax import cli, experiment, launchers, parts
 from aejax import config as config_module
 from aejax import main as main_module
 from aejax.results import print_results
-from aejax.runtime import processes
+from aejax.runtime import rendezvous
 from aejax.sweeps import plan, search, single, sweep
 
 DOCS = REPOSITORY / "docs"
@@ -114,7 +114,7 @@ def alone(monkeypatch):
 
     def start(*group):
         if group != (None, None, None):
-            processes._check(*group)
+            rendezvous._check(*group)
 
     def launch(config, workdir, launcher, options, *_, **__):
         config_module.validate(config)
@@ -126,7 +126,7 @@ def alone(monkeypatch):
             task.function(*task.arguments)
             yield task, None
 
-    monkeypatch.setattr(processes, "start", start)
+    monkeypatch.setattr(rendezvous, "start", start)
     monkeypatch.setattr(single, "run", launch)
     monkeypatch.setattr(launchers, "launch", run_tasks)
 
