@@ -94,7 +94,7 @@ def test_a_run_goes_on_once_there_is_room(request, small_config, tmp_path, monke
     small_config.train.update(steps=2, validate_every=2)
     path = tmp_path / "run"
     moments = [
-        (Workdir, "create", "config.json"),
+        (Workdir, "write_config", "config.json"),
         (pca_fit, "save", "pca.npz"),
         (metrics_log.MetricsLog, "_write", "metrics.jsonl"),
         (checkpoint.Checkpoints, "save", "checkpoints"),
