@@ -25,6 +25,12 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="aejax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+# Each process of pytest has Ray clusters of its own: Ray joins what it sees there, which another
+# process then ends.
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(
+    prefix="ray-", dir="/tmp" if os.name == "posix" else None
+)
+atexit.register(shutil.rmtree, os.environ["RAY_TMPDIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # What a test compiles runs for moments: better compiled quickly than well.
