@@ -15,6 +15,7 @@ import pytest
 from conftest import REPOSITORY
 
 from aejax import arguments
+from aejax.evaluation import evaluate, metrics
 from aejax.models.pca import BlockMoments, LeastSquares, PairMoments
 from aejax.runtime import processes, rendezvous
 from aejax.runtime.errors import UserError
@@ -356,6 +357,23 @@ def test_bytes_travel_in_pieces(theirs, monkeypatch):
     monkeypatch.setattr(processes, "_gathered", gathered)
     assert processes.gather(own) == [own, theirs]
     assert all(array.nbytes <= 8 for array in sent)
+
+
+def test_processes_exchange_the_clips_that_they_measured(monkeypatch):
+    """The second one measured clips 3 and 4."""
+    own = metrics.Sums(*(np.arange(5.0) * [0, 1, 0, 1, 0] for _ in metrics.Sums._fields))
+    theirs, sent = [np.asarray([3, 4])] + [np.asarray([10.0, 20.0])] * len(own), []
+
+    def concatenated(array):
+        sent.append(array)
+        return np.concatenate([array, theirs[len(sent) - 1]])
+
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "concatenate", concatenated)
+    total = evaluate._of_all_processes(own, np.asarray([False, True, False, True, False]))
+    for x in total:
+        np.testing.assert_array_equal(x, [0, 1, 0, 13, 20])
+    assert [len(array) for array in sent] == [2] * (1 + len(own))
 
 
 def test_totals_keep_their_precision(monkeypatch):

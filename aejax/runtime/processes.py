@@ -251,7 +251,8 @@ def check_alike(values: dict[str, str]) -> None:
     Raises:
       UserError: a process has another value.
     """
-    values |= {f"the version of {name}": metadata.version(name) for name in ("aejax", "jax")}
+    versions = {f"the version of {name}": metadata.version(name) for name in ("aejax", "jax")}
+    values = values | versions
     main = agree(values)
     with together():
         for name, value in values.items():
